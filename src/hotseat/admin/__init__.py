@@ -1,0 +1,1 @@
+"""The control plane: what is going on, and orders to change it."""

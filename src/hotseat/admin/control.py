@@ -1,0 +1,43 @@
+"""The small protocol that the admin API needs from whoever owns the models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from hotseat.core.errors import Reason, Refusal
+from hotseat.core.views import SeatView
+
+
+class Control(Protocol):
+    """What is going on, and orders to change it."""
+
+    def views(self) -> Mapping[str, SeatView]:
+        """A snapshot of every model."""
+
+    def now(self) -> float:
+        """The time in which snapshots speak (monotonic seconds)."""
+
+    def phase(self, model: str) -> str | None:
+        """How far a loading model is."""
+
+    def eta_s(self, model: str) -> float | None:
+        """How long until it is ready, learned; ``None`` until there is data."""
+
+    def spin_ups(self, model: str) -> list[float]:
+        """How long its latest starts took, in seconds, oldest first."""
+
+    def requests(self, model: str) -> int:
+        """Leases granted since we run."""
+
+    def unusable(self) -> Mapping[str, str]:
+        """Runtimes that cannot work now, and why."""
+
+    async def start(self, model: str, *, wait: bool) -> Refusal | None:
+        """Start it, backoff or not. With ``wait``: return when it is ready, or why it is not."""
+
+    async def stop(self, model: str, *, wait: bool) -> Reason | None:
+        """Drain and stop it. With ``wait``: return when it is gone."""
+
+    async def tail(self, model: str, count: int) -> list[str]:
+        """The last lines that its current or latest run wrote."""

@@ -1,0 +1,74 @@
+"""Why a request was refused and why a run ended: facts in words that can be shown to people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Machine-readable code of a refusal, with its HTTP status in ``STATUS``."""
+
+    MODEL_LOADING = "model_loading"
+    MODEL_FAILED = "model_failed"  # it will not start like this; waiting does not mend it
+    MODEL_BACKOFF = "model_backoff"  # it failed and is not tried again before a deadline
+    START_TIMEOUT = "start_timeout"
+    QUEUE_FULL = "queue_full"
+    NO_ROOM = "no_room"
+    STOPPED_BY_OPERATOR = "model_stopped"
+    RUNTIME_UNAVAILABLE = "runtime_unavailable"
+    SHUTTING_DOWN = "shutting_down"
+    MODEL_NOT_FOUND = "model_not_found"
+
+
+STATUS: dict[Code, int] = {
+    Code.MODEL_LOADING: 503,
+    Code.MODEL_FAILED: 503,
+    Code.MODEL_BACKOFF: 503,
+    Code.START_TIMEOUT: 503,
+    Code.QUEUE_FULL: 429,
+    Code.NO_ROOM: 503,
+    Code.STOPPED_BY_OPERATOR: 503,
+    Code.RUNTIME_UNAVAILABLE: 503,
+    Code.SHUTTING_DOWN: 503,
+    Code.MODEL_NOT_FOUND: 404,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a run failed or ended. ``summary`` and ``hint`` may be shown to clients, ``lines`` to admins only."""
+
+    summary: str
+    """Classified and short: ``exited with code 3``, ``out of memory``, ``command not found: vllm``."""
+    hint: str | None = None
+    """One line on what to do, from a known failure line."""
+    permanent: bool = False
+    """Waiting does not mend it (command not found, unknown flag)."""
+    exit_code: int | None = None
+    signal: int | None = None
+    oom: bool = False
+    lines: tuple[str, ...] = ()
+    """The last lines that it wrote."""
+
+    def for_clients(self) -> str:
+        """The summary, with the hint where there is one."""
+        return f"{self.summary}: {self.hint}" if self.hint else self.summary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A request that gets no lease, and what the client is told."""
+
+    code: Code
+    message: str
+    model: str
+    retry_after_s: float | None = None
+    """When to try again; ``None``: not known to help."""
+    should_retry: bool = True
+    """``False``: waiting cannot mend it (sent as ``x-should-retry``)."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of this refusal."""
+        return STATUS[self.code]

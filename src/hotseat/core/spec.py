@@ -1,0 +1,169 @@
+"""What the operator wrote, as frozen values that are already valid.
+
+``config`` makes these from the file and the environment; everybody else only reads them. Shares of
+a GPU's memory are whole parts per million (``ppm``): floats drift when they are added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PPM = 1_000_000
+"""The whole of one GPU's memory, in parts per million."""
+
+Footprint = Mapping[str, int]
+"""GPU memory by device: ``{"0": 180_000}`` is 18 % of device 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SleepSpec:
+    """How a model sleeps instead of being stopped (vLLM's sleep mode)."""
+
+    level: int = 1
+    """1 keeps the weights in host memory, 2 drops them."""
+    leftover: Footprint = field(default_factory=dict)
+    """GPU memory expected to stay taken while asleep, until it is measured."""
+    host_mib: int = 0
+    """Host memory that a sleeping run takes (level 1 only)."""
+    idle_s: float | None = None
+    """Asleep for so long, it is stopped; ``None``: never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeatSpec:
+    """What the core must know of a model to give it the seat."""
+
+    name: str
+    footprint: Footprint
+    idle_s: float | None = 1800.0
+    """From the last lease given back to the stop; ``None``: never."""
+    start_timeout_s: float = 300.0
+    drain_timeout_s: float = 60.0
+    residency_s: float | None = None
+    """The shortest time it keeps the seat; ``None``: learned from the cost of a swap."""
+    max_wait_s: float | None = None
+    """What a request waits at most before it may cut another model's residency short; ``None``: learned."""
+    pinned: bool = False
+    """Never evicted, and never stopped for being idle."""
+    warm: bool = False
+    """Wanted without demand: started when there is room, not stopped for being idle (preload, keep-warm)."""
+    priority: int = 0
+    max_in_flight: int | None = None
+    """Leases held at once; ``None``: no limit. The rest waits in our queue."""
+    max_queue: int | None = None
+    """Requests waiting at once; more are refused with 429."""
+    sleep: SleepSpec | None = None
+    fingerprint: str = ""
+    """Of all that a run depends on: a run with another one is out of date."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxSpec:
+    """The box and its seats."""
+
+    budget: Footprint
+    """What all models may take together, by device."""
+    seats: Mapping[str, SeatSpec]
+    host_sleep_mib: int | None = None
+    """Host memory for sleeping models; the oldest sleeper is stopped beyond it. ``None``: no limit."""
+    return_to: str | None = None
+    """The model that is started again when nobody asks for anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSpec:
+    """A model that is a plain process."""
+
+    command: tuple[str, ...]
+    """``{port}`` stands for the port that hotseat chose."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Added to hotseat's own environment, less its secrets."""
+    cwd: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComposeSpec:
+    """The Compose project that knows how a container is made."""
+
+    file: str
+    project: str | None = None
+    profiles: tuple[str, ...] = ()
+    service: str | None = None
+    """The service of the container; ``None``: the one whose ``container_name`` it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerSpec:
+    """A model that is a container."""
+
+    container: str
+    compose: ComposeSpec | None = None
+    url: str | None = None
+    """Where it is reached, when neither its network nor its published port says so."""
+    port: int | None = None
+    """Its port inside the container; ``None``: from its command or image (8000 at last)."""
+
+
+LaunchSpec = ProcessSpec | DockerSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model: how it is launched, how it is asked, and its terms for the seat."""
+
+    name: str
+    seat: SeatSpec
+    launch: LaunchSpec
+    runtime: str = "process"
+    health_path: str = "/health"
+    served_names: tuple[str, ...] = ()
+    """Names that the server itself knows, the first one preferred; empty: unknown, leave names alone."""
+    lora_names: tuple[str, ...] = ()
+    """Names that clients may use and that the server knows too: passed on as they are."""
+    upstream_key: str | None = field(default=None, repr=False)
+    """The key that the server wants, sent as a Bearer token."""
+    stop_grace_s: float = 10.0
+    engine: str = "openai"
+    """The kind of server (``engines/``): ``vllm`` or ``openai``."""
+    allow_paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSpec:
+    """A public name and path prefix, and the model that it leads to."""
+
+    name: str
+    model: str
+    path: str
+    """``/chat``: a prefix without a slash at its end."""
+    aliases: tuple[str, ...] = ()
+    """Further values of the body's ``model`` that lead here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSpec:
+    """The front of the house."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    state_dir: str
+    default_route: str | None = None
+    strict_models: bool = False
+    hold_headers_s: float = 2.0
+    body_limit_bytes: int = 32 * 1024 * 1024
+    leave_running: bool = False
+    """On exit, leave the models running for adoption by the next start."""
+    drain_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration, resolved."""
+
+    serve: ServeSpec
+    box: BoxSpec
+    models: Mapping[str, ModelSpec]
+    routes: tuple[RouteSpec, ...]
+    source: str = ""
+    """The file it was read from, for messages."""

@@ -1,0 +1,1 @@
+"""Ways to run models; they report facts and have no opinions."""

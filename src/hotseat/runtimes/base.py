@@ -1,0 +1,101 @@
+"""The contract of a runtime: a way to run models that reports facts and has no opinions.
+
+Runtimes are idempotent: stopping what is gone is success. They never decide; they never retry.
+One contract suite (``tests/runtimes/contract.py``) runs over all of them, the fake included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from hotseat.core.errors import Reason
+from hotseat.core.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """What a runtime needs to find its run again after *our* restart."""
+
+    model: str
+    run: int
+    ident: str
+    """The runtime's own name of it: ``pid:start-time``, or a container's id."""
+    host: str
+    port: int
+    base_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A run that exists and that this process did not start."""
+
+    handle: Handle
+    fingerprint: str
+    """Of the configuration that it was started with; ``""`` where that is not known."""
+    external: bool = False
+    """Started by somebody else (``docker compose up``), not by an earlier hotseat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The end of a run."""
+
+    reason: Reason
+    outside: bool = False
+    """Stopped deliberately by somebody else: no crash."""
+
+
+class LaunchError(Exception):
+    """A run could not be launched; nothing of it is left behind."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.summary)
+        self.reason = reason
+
+
+class Runtime(Protocol):
+    """A way to run models."""
+
+    name: str
+
+    async def open(self) -> None:
+        """Get ready to work. Never raises for an unusable runtime: ``unusable()`` says why."""
+
+    async def close(self) -> None:
+        """Let go of everything but the runs themselves."""
+
+    def unusable(self) -> str | None:
+        """Why nothing can be started or stopped now, in words for a person; ``None`` when all is well."""
+
+    async def recover(self, models: dict[str, ModelSpec]) -> list[Found]:
+        """What runs already, at most one for a model.
+
+        Everything that is ours and that no model can use (unknown name, second copy, a launch that
+        was cut short) has been swept away when this returns.
+        """
+
+    async def start(self, model: ModelSpec, run: int) -> Handle:
+        """Launch the model and return at once; it loads on its own.
+
+        Raises ``LaunchError``. When cancelled, nothing of the run is left behind.
+        """
+
+    async def wait(self, handle: Handle) -> Exit:
+        """Return when the run has ended and everything of it is gone."""
+
+    async def stop(self, handle: Handle, grace_s: float) -> None:
+        """End the run: ask, wait ``grace_s``, then force; return when all of it is gone.
+
+        A run that is already gone is success. ``grace_s`` 0 forces at once.
+        """
+
+    def lines(self, handle: Handle) -> AsyncIterator[str]:
+        """What the run writes, from its start, as it comes; ends when the run has ended."""
+
+    async def tail(self, model: str, count: int) -> list[str]:
+        """The last lines of the model's current or latest run."""
+
+    def watch(self) -> AsyncIterator[Found]:
+        """Runs that somebody else starts while we work (none, for plain processes)."""
