@@ -83,6 +83,4 @@ class ReportMove:
     """On evictions: the model that needs the room."""
 
 
-Effect = (
-    GrantLease | RefuseRequest | BreakLease | StartRun | StopRun | SleepRun | WakeRun | ReportMove
-)
+Effect = GrantLease | RefuseRequest | BreakLease | StartRun | StopRun | SleepRun | WakeRun | ReportMove

@@ -37,10 +37,10 @@ STATUS: dict[Code, int] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why a run failed or ended. ``summary`` and ``hint`` may be shown to clients, ``lines`` to admins only."""
+    """Why a run failed or ended: ``summary`` and ``hint`` are fit for clients, ``lines`` for admins only."""
 
     summary: str
-    """Classified and short: ``exited with code 3``, ``out of memory``, ``command not found: vllm``."""
+    """``exited with code 3``, ``out of memory``, ``command not found: vllm``."""
     hint: str | None = None
     """One line on what to do, from a known failure line."""
     permanent: bool = False

@@ -35,7 +35,7 @@ class Lease(Protocol):
     """Set when the run has gone under it."""
 
     def on_break(self, call: Callable[[Reason], None] | None) -> None:
-        """Have ``call`` called, once, when the run goes; at once if it has gone already; ``None``: no more."""
+        """Have ``call`` called once when the run goes (at once if it has gone); ``None``: no more."""
 
 
 class Ticket(Protocol):
