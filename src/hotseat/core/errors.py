@@ -15,6 +15,7 @@ class Code(StrEnum):
     START_TIMEOUT = "start_timeout"
     QUEUE_FULL = "queue_full"
     NO_ROOM = "no_room"
+    WAIT_LIMIT = "wait_limit"  # it waited as long as anybody may
     STOPPED_BY_OPERATOR = "model_stopped"
     RUNTIME_UNAVAILABLE = "runtime_unavailable"
     SHUTTING_DOWN = "shutting_down"
@@ -28,6 +29,7 @@ STATUS: dict[Code, int] = {
     Code.START_TIMEOUT: 503,
     Code.QUEUE_FULL: 429,
     Code.NO_ROOM: 503,
+    Code.WAIT_LIMIT: 503,
     Code.STOPPED_BY_OPERATOR: 503,
     Code.RUNTIME_UNAVAILABLE: 503,
     Code.SHUTTING_DOWN: 503,

@@ -39,14 +39,6 @@ class LeaseReturned:
 
 
 @dataclass(slots=True)
-class RunLaunched:
-    """The runtime has launched the run; it loads now."""
-
-    model: str
-    run: int
-
-
-@dataclass(slots=True)
 class ProbePassed:
     """The server answers for this run now (after a start or a wake)."""
 
@@ -117,6 +109,8 @@ class RunFound:
     model: str
     run: int
     ready: bool
+    fingerprint: str = ""
+    """Of the configuration that it was started with; empty where that is not known."""
 
 
 @dataclass(slots=True)
@@ -172,7 +166,6 @@ Event = (
     RequestArrived
     | RequestWithdrawn
     | LeaseReturned
-    | RunLaunched
     | ProbePassed
     | StartFailed
     | RunExited

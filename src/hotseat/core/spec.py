@@ -53,6 +53,8 @@ class SeatSpec:
     """Leases held at once; ``None``: no limit. The rest waits in our queue."""
     max_queue: int | None = None
     """Requests waiting at once; more are refused with 429."""
+    wait_limit_s: float | None = None
+    """What a request waits at most before it is refused; ``None``: from the other deadlines."""
     sleep: SleepSpec | None = None
     fingerprint: str = ""
     """Of all that a run depends on: a run with another one is out of date."""

@@ -1,0 +1,124 @@
+"""Pure questions: what a swap costs, how long a turn is, who must leave so that this model fits.
+
+The numbers are shares of the measured cost of a swap, so that they mean the same for a model that
+loads in two seconds and for one that takes two minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+DEFAULT_SWAP_S = 5.0
+"""The cost of a swap before anything was measured."""
+TURN = 4.0
+"""A turn between equals, in swaps: four fifths of the time then go into answers."""
+TURN_MIN, TURN_MAX = 1.0, 4.5
+"""Bounds of a turn that follows demand, in swaps."""
+MAX_WAIT = 6.0
+"""What anybody waits at most before a turn is cut short, in swaps."""
+LINGER_MIN, LINGER_MAX = 0.125, 1.0
+"""How long a quiet model keeps a seat that others want, in swaps (between: twice its usual pause)."""
+EXACT_CHOICE = 10
+"""Up to so many candidates, all choices of victims are compared."""
+
+Free = dict[str, int]
+"""GPU memory by device, in ppm; may be negative."""
+
+
+def fits(need: Mapping[str, int], free: Mapping[str, int]) -> bool:
+    """Whether ``need`` fits into ``free`` on every device."""
+    return all(free.get(device, 0) >= share for device, share in need.items())
+
+
+def missing(need: Mapping[str, int], free: Mapping[str, int]) -> Free:
+    """What ``free`` lacks for ``need``, by device; empty when it fits."""
+    gaps = {device: share - free.get(device, 0) for device, share in need.items()}
+    return {device: gap for device, gap in gaps.items() if gap > 0}
+
+
+def add(free: Free, share: Mapping[str, int], sign: int = 1) -> None:
+    """Add (or with ``sign=-1`` take away) ``share``, in place."""
+    for device, ppm in share.items():
+        free[device] = free.get(device, 0) + sign * ppm
+
+
+def swap_cost_s(*start_costs_s: float | None) -> float:
+    """What a swap between these models costs, from what is known of their starts."""
+    known = [cost for cost in start_costs_s if cost is not None]
+    return max(sum(known) / len(known), 0.01) if known else DEFAULT_SWAP_S
+
+
+def turn_s(swap_s: float, demand: int, others: int) -> float:
+    """How long a model in use keeps the seat while ``others`` wait: longer the more people use it."""
+    share = 2 * demand / (demand + others) if demand + others else 1.0
+    return swap_s * min(max(TURN * share, TURN_MIN), TURN_MAX)
+
+
+def linger_s(swap_s: float, pause_s: float | None) -> float:
+    """How long a quiet model keeps the seat while others wait, given its usual pause between requests."""
+    low, high = LINGER_MIN * swap_s, LINGER_MAX * swap_s
+    return low if pause_s is None else min(max(2 * pause_s, low), high)
+
+
+def max_wait_s(swap_s: float, contenders: int) -> float:
+    """What anybody waits before a turn is cut short, when so many models stand in line."""
+    return MAX_WAIT * swap_s * max(1, contenders)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that may leave now."""
+
+    model: str
+    frees: Mapping[str, int]
+    value: float
+    """What its leaving would cost; 0 for one that is leaving already."""
+
+
+def worth(restart_s: float, quiet_s: float, demand: int) -> float:
+    """What it costs to send a model away: dear to bring back, just used, or in use."""
+    return restart_s * (1 + demand) / (1 + quiet_s / max(restart_s, 1.0)) + 1e-6
+
+
+def make_room(gap: Mapping[str, int], candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
+    """The cheapest set of candidates whose leaving fills ``gap``; ``None`` when all of them do not.
+
+    Exact for few candidates; for many, the cheapest first, less those that turn out not to be needed.
+    """
+    useful = [c for c in candidates if any(c.frees.get(device, 0) > 0 for device in gap)]
+    if not _fills(gap, useful):
+        return None
+    if len(useful) <= EXACT_CHOICE:
+        choices = (set_ for size in range(1, len(useful) + 1) for set_ in combinations(useful, size))
+        best = min(
+            (set_ for set_ in choices if _fills(gap, set_)),
+            key=lambda set_: (sum(c.value for c in set_), len(set_), [c.model for c in set_]),
+        )
+        return tuple(c.model for c in best)
+    chosen: list[Candidate] = []
+    for candidate in sorted(useful, key=lambda c: (c.value, c.model)):
+        chosen.append(candidate)
+        if _fills(gap, chosen):
+            break
+    for candidate in reversed(chosen[:]):
+        rest = [c for c in chosen if c is not candidate]
+        if _fills(gap, rest):
+            chosen = rest
+    return tuple(c.model for c in chosen)
+
+
+def _fills(gap: Mapping[str, int], leaving: Iterable[Candidate]) -> bool:
+    freed: Free = {}
+    for candidate in leaving:
+        add(freed, candidate.frees)
+    return fits(gap, freed)
+
+
+BACKOFF_FIRST_S, BACKOFF_MAX_S, JITTER = 1.0, 60.0, 0.25
+
+
+def backoff_s(earlier: int, luck: float) -> float:
+    """How long to leave a model alone after ``earlier`` back-offs in a row; ``luck`` in 0…1 spreads it."""
+    return float(min(BACKOFF_FIRST_S * 2 ** min(earlier, 10), BACKOFF_MAX_S)) * (1 + JITTER * luck)
