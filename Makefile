@@ -1,0 +1,59 @@
+# make help lists the targets. Everything is installed below .venv and .demo, nothing outside.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+export PYTHON
+
+BIN := .venv/bin
+# Measured with branches; lower it only with a reason in the commit.
+COVERAGE_FLOOR := 90
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## show hotseat with a real engine (DEMO_EXIT=1: end by itself, DEMO_PORT=8000: where, 0: any free port)
+	@scripts/venv.sh .demo demo
+	@.demo/bin/python demo/show.py
+
+.PHONY: venv
+venv: ## make or refresh .venv with the pinned packages
+	@scripts/venv.sh .venv dev
+
+.PHONY: lint
+lint: venv ## ruff, mypy, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --strict demo/engine.py demo/show.py
+	$(BIN)/lint-imports
+
+.PHONY: test
+test: lint ## all checks and every test that needs Python packages alone
+	$(BIN)/pytest -n auto -m "not system" --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_FLOOR)
+
+.PHONY: test-all
+test-all: test ## and those that need system packages (.ci/packages.txt), and the demo
+	$(BIN)/pytest -m system
+	DEMO_EXIT=1 DEMO_PORT=0 $(MAKE) --no-print-directory demo
+
+.PHONY: format
+format: venv ## write the code as ruff formats it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: venv ## benchmarks, by hand (BENCH=name for one)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+.PHONY: constraints
+constraints: ## pin today's releases in constraints/
+	scripts/constraints.sh
+
+.PHONY: clean
+clean: ## remove what make made
+	rm -rf .venv .demo build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	find src tests demo benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+-include deploy/compose/targets.mk
