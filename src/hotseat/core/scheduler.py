@@ -1,0 +1,579 @@
+"""The one that decides: an event and the time go in, orders come out. It never waits and does no I/O."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+
+from hotseat.core import effects as do
+from hotseat.core import events as ev
+from hotseat.core import invariants, policy, refusals
+from hotseat.core.errors import Reason, Refusal
+from hotseat.core.planner import Plan, make_plan
+from hotseat.core.queue import Waiting
+from hotseat.core.seat import NEVER, STABLE_S, Seat, learned
+from hotseat.core.spec import BoxSpec, SeatSpec
+from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
+from hotseat.core.views import SeatView
+
+
+class Scheduler:
+    """The state of all models and the only code that changes it.
+
+    ``handle(event, now)`` returns the effects to carry out, in order. ``wake_at`` is when to call it
+    with ``TimePassed`` if nothing happens before. ``luck`` (0…1) spreads back-offs; it is asked for, so
+    that the core itself holds no randomness.
+    """
+
+    def __init__(self, box: BoxSpec, luck: Callable[[], float] = lambda: 0.0) -> None:
+        self._box = box
+        self._luck = luck
+        self._seats: dict[str, Seat] = {}
+        self._requests: dict[int, Seat] = {}
+        self._residents: dict[str, Seat] = {}
+        self._wanting: dict[str, Seat] = {}
+        self._alarms: list[tuple[float, str]] = []
+        self._plan_at = NEVER
+        self._contended = False
+        self._closing: ev.ShutdownRequested | None = None
+        self._out: list[do.Effect] = []
+        self._dirty = True
+        self._last = NEVER
+        self._handlers: dict[type, Callable[..., None]] = {
+            ev.RequestArrived: self._request_arrived,
+            ev.RequestWithdrawn: self._request_withdrawn,
+            ev.LeaseReturned: self._lease_returned,
+            ev.ProbePassed: self._probe_passed,
+            ev.StartFailed: self._start_failed,
+            ev.RunExited: self._run_exited,
+            ev.RunUnhealthy: self._run_unhealthy,
+            ev.RunSlept: self._run_slept,
+            ev.SleepFailed: self._sleep_failed,
+            ev.WakeFailed: self._wake_failed,
+            ev.RunFound: self._run_found,
+            ev.StartRequested: self._start_requested,
+            ev.StopRequested: self._stop_requested,
+            ev.WarmthChanged: self._warmth_changed,
+            ev.RuntimeChanged: self._runtime_changed,
+            ev.BoxConfigured: self._box_configured,
+            ev.ShutdownRequested: self._shutdown_requested,
+            ev.TimePassed: self._time_passed,
+        }
+        self._configure(box)
+
+    # what others may ask
+
+    @property
+    def wake_at(self) -> float:
+        """When to send ``TimePassed`` at the latest; infinity for never."""
+        return min(self._plan_at, self._alarms[0][0] if self._alarms else NEVER)
+
+    @property
+    def at_rest(self) -> bool:
+        """After ``ShutdownRequested``: nothing is left to be waited for."""
+        if self._closing and self._closing.leave_running:
+            return not any(s.leases or s.state in LOADING or s.state in _GOING for s in self._seats.values())
+        return not self._residents
+
+    def view(self, model: str) -> SeatView:
+        """A snapshot of one model. Raises ``KeyError``."""
+        return self._seats[model].view()
+
+    def views(self) -> dict[str, SeatView]:
+        """A snapshot of all models."""
+        return {name: seat.view() for name, seat in self._seats.items()}
+
+    def state(self, model: str) -> State:
+        """The state of one model. Raises ``KeyError``."""
+        return self._seats[model].state
+
+    def handle(self, event: ev.Event, now: float) -> list[do.Effect]:
+        """Take note of a fact and say what to do. ``now`` never goes back (earlier times are lifted)."""
+        now = self._last = now if self._last == NEVER else max(now, self._last)
+        self._handlers[type(event)](event, now)
+        if self._dirty:
+            self._dirty = False
+            self._replan(now)
+        out, self._out = self._out, []
+        return out
+
+    # requests
+
+    def _request_arrived(self, event: ev.RequestArrived, now: float) -> None:
+        seat = self._seats.get(event.model)
+        if seat is None or seat.retired:
+            self._refuse(event.request, refusals.unknown(event.model))
+            return
+        if seat.state is State.READY and not self._closing:
+            if seat.quiet and seat.last_used is not None:
+                seat.pause_s = learned(seat.pause_s, now - seat.idle_since)
+            if not seat.queue and seat.slots():
+                self._grant(seat, event.request, event.key, now)
+                return
+        refusal = self._refusal_at_arrival(seat, now)
+        if refusal is not None:
+            self._refuse(event.request, refusal)
+            return
+        seat.queue.push(Waiting(event.request, event.key, event.priority, now))
+        seat.peak = max(seat.peak, seat.demand)
+        self._requests[event.request] = seat
+        self._want(seat)
+        self._arm(seat)
+
+    def _refusal_at_arrival(self, seat: Seat, now: float) -> Refusal | None:
+        if self._closing:
+            return refusals.shutting_down(seat)
+        if seat.unusable is not None and seat.state not in HOLDS_RUN:
+            return refusals.unusable(seat)
+        if seat.state is State.BACKOFF:
+            return refusals.backing_off(seat, now)
+        if seat.state is State.STOPPING and seat.failed is not None and not seat.served:
+            return refusals.backing_off(seat, now)
+        if seat.spec.max_queue is not None and len(seat.queue) >= seat.spec.max_queue:
+            return refusals.queue_full(seat, now)
+        return None
+
+    def _request_withdrawn(self, event: ev.RequestWithdrawn, now: float) -> None:
+        seat = self._requests.get(event.request)
+        if seat is None:
+            return
+        if event.request not in seat.queue:
+            self._lease_returned(ev.LeaseReturned(event.request), now)
+            return
+        seat.queue.remove(event.request)
+        del self._requests[event.request]
+        if seat.state is State.READY and seat.quiet:
+            seat.idle_since = now
+        self._dirty = True
+        self._arm(seat)
+
+    def _lease_returned(self, event: ev.LeaseReturned, now: float) -> None:
+        seat = self._requests.get(event.request)
+        if seat is None or event.request not in seat.leases:
+            return
+        del self._requests[event.request]
+        seat.give_back(event.request, now)
+        if seat.queue and seat.state is State.READY:
+            self._serve(seat, now)
+        elif not seat.leases:
+            if seat.state is State.DRAINING:
+                self._let_go(seat, Cause.DRAINED, now)
+            elif self._contended or seat.stale:
+                self._dirty = True
+            self._arm(seat)
+
+    def _grant(self, seat: Seat, request: int, key: str, now: float) -> None:
+        assert seat.run is not None
+        seat.grant(request, key, now)
+        self._requests[request] = seat
+        self._out.append(do.GrantLease(request, seat.name, seat.run))
+
+    def _serve(self, seat: Seat, now: float) -> None:
+        while seat.queue and seat.slots():
+            waiting = seat.queue.pop(seat.held_by, now)
+            self._grant(seat, waiting.request, waiting.key, now)
+
+    def _refuse(self, request: int, refusal: Refusal) -> None:
+        self._requests.pop(request, None)
+        self._out.append(do.RefuseRequest(request, refusal))
+
+    def _refuse_queue(self, seat: Seat, refusal: Refusal) -> None:
+        for waiting in seat.queue.clear():
+            self._refuse(waiting.request, refusal)
+
+    def _break_leases(self, seat: Seat, reason: Reason, now: float) -> None:
+        assert seat.run is not None
+        for request in list(seat.leases):
+            seat.give_back(request, now)
+            del self._requests[request]
+            self._out.append(do.BreakLease(request, seat.name, seat.run, reason))
+
+    # reports of runs
+
+    def _current(self, model: str, run: int) -> Seat | None:
+        """The seat that this report speaks of; ``None`` for a report of an old run."""
+        seat = self._seats.get(model)
+        return seat if seat is not None and seat.run == run else None
+
+    def _probe_passed(self, event: ev.ProbePassed, now: float) -> None:
+        seat = self._current(event.model, event.run)
+        if seat is None or seat.state not in LOADING:
+            return
+        took_s = now - seat.since
+        if seat.state is State.STARTING:
+            seat.last_start_s = took_s
+            seat.start_cost_s = learned(seat.start_cost_s, took_s)
+        else:
+            seat.wake_cost_s = learned(seat.wake_cost_s, took_s)
+        self._ready(seat, Cause.PROBE_PASSED, now)
+
+    def _ready(self, seat: Seat, cause: Cause, now: float) -> None:
+        seat.ready_since = seat.idle_since = now
+        seat.served, seat.requested = True, False
+        self._move(seat, State.READY, cause, now)
+        self._serve(seat, now)
+        seat.peak = seat.demand
+
+    def _start_failed(self, event: ev.StartFailed, now: float) -> None:
+        seat = self._current(event.model, event.run)
+        if seat is None:
+            return
+        if seat.state is State.STARTING:
+            self._died(seat, Cause.START_FAILED, event.reason, now)
+        elif seat.state is State.STOPPING:
+            self._stopped(seat, now)
+
+    def _run_exited(self, event: ev.RunExited, now: float) -> None:
+        seat = self._current(event.model, event.run)
+        if seat is None:
+            return
+        if seat.state is State.STOPPING:
+            self._stopped(seat, now)
+            return
+        self._break_leases(seat, event.reason, now)
+        if event.outside:
+            seat.reason = event.reason
+            self._refuse_queue(seat, refusals.stopped(seat))
+            self._move(seat, State.STOPPED, Cause.STOPPED_OUTSIDE, now, event.reason)
+        elif seat.state is State.WAKING:
+            seat.distrusts_sleep, seat.reason = True, event.reason
+            self._move(seat, State.STOPPED, Cause.WAKE_FAILED, now, event.reason)
+        elif seat.state is State.STARTING:
+            self._died(seat, Cause.START_FAILED, event.reason, now)
+        else:
+            self._died(seat, Cause.CRASHED, event.reason, now)
+
+    def _stopped(self, seat: Seat, now: float) -> None:
+        """The exit that was ordered is confirmed."""
+        if seat.failed is not None:
+            self._died(seat, Cause.EXITED, seat.failed, now)
+        else:
+            self._move(seat, State.STOPPED, Cause.EXITED, now)
+
+    def _died(self, seat: Seat, cause: Cause, reason: Reason, now: float) -> None:
+        if seat.served and now - seat.ready_since >= STABLE_S:
+            seat.failures = seat.backoffs = 0
+        seat.failures += 1
+        seat.reason = reason
+        if seat.served and seat.failures == 1 and not reason.permanent:
+            self._move(seat, State.STOPPED, cause, now, reason)
+            return
+        seat.backoff_until = now + policy.backoff_s(seat.backoffs, self._luck())
+        seat.backoffs += 1
+        seat.requested = False
+        self._move(seat, State.BACKOFF, cause, now, reason)
+        self._refuse_queue(seat, refusals.backing_off(seat, now))
+
+    def _run_unhealthy(self, event: ev.RunUnhealthy, now: float) -> None:
+        seat = self._current(event.model, event.run)
+        if seat is None or seat.state not in HOLDS_LEASES:
+            return
+        self._break_leases(seat, event.reason, now)
+        seat.failed = event.reason
+        self._stop(seat, Cause.UNHEALTHY, now, event.reason)
+
+    def _run_slept(self, event: ev.RunSlept, now: float) -> None:
+        seat = self._current(event.model, event.run)
+        if seat is None or seat.state is not State.SUSPENDING:
+            return
+        if event.leftover is not None:
+            seat.leftover = dict(event.leftover)
+        self._move(seat, State.ASLEEP, Cause.SLEPT, now)
+
+    def _sleep_failed(self, event: ev.SleepFailed, now: float) -> None:
+        seat = self._current(event.model, event.run)
+        if seat is not None and seat.state is State.SUSPENDING:
+            self._distrust(seat, Cause.SLEEP_FAILED, event.reason, now)
+
+    def _wake_failed(self, event: ev.WakeFailed, now: float) -> None:
+        seat = self._current(event.model, event.run)
+        if seat is not None and seat.state is State.WAKING:
+            self._distrust(seat, Cause.WAKE_FAILED, event.reason, now)
+
+    def _distrust(self, seat: Seat, cause: Cause, reason: Reason, now: float) -> None:
+        seat.distrusts_sleep, seat.reason = True, reason
+        self._stop(seat, cause, now, reason)
+
+    def _run_found(self, event: ev.RunFound, now: float) -> None:
+        seat = self._seats.get(event.model)
+        if seat is None or seat.run is not None:
+            return
+        seat.run = event.run
+        seat.last_run = max(seat.last_run, event.run)
+        seat.run_footprint = seat.spec.footprint
+        seat.run_fingerprint = event.fingerprint or seat.spec.fingerprint
+        seat.served, seat.adopted = event.ready, True
+        if event.ready:
+            self._ready(seat, Cause.ADOPTED, now)
+        else:
+            self._move(seat, State.STARTING, Cause.ADOPTED, now)
+
+    # orders of operators and of the configuration
+
+    def _start_requested(self, event: ev.StartRequested, now: float) -> None:
+        seat = self._seats.get(event.model)
+        if seat is None or self._closing or seat.state is State.READY:
+            return
+        if seat.state is State.BACKOFF:
+            self._move(seat, State.STOPPED, Cause.REQUESTED, now)
+        seat.requested, seat.requested_at = True, now
+        self._want(seat)
+
+    def _stop_requested(self, event: ev.StopRequested, now: float) -> None:
+        seat = self._seats.get(event.model)
+        if seat is None:
+            return
+        seat.requested = False
+        self._refuse_queue(seat, refusals.stopped(seat))
+        self._send_away(seat, Cause.REQUESTED, now)
+
+    def _warmth_changed(self, event: ev.WarmthChanged, now: float) -> None:
+        seat = self._seats.get(event.model)
+        if seat is not None:
+            seat.scheduled = event.warm
+            self._set_warm(seat)
+
+    def _set_warm(self, seat: Seat) -> None:
+        seat.warm = seat.spec.warm or seat.scheduled or self._box.return_to == seat.name
+        self._want(seat)
+        self._arm(seat)
+
+    def _runtime_changed(self, event: ev.RuntimeChanged, now: float) -> None:
+        for seat in (self._seats[name] for name in event.models if name in self._seats):
+            seat.unusable = event.why
+            if event.why is not None and seat.state not in HOLDS_RUN:
+                self._refuse_queue(seat, refusals.unusable(seat))
+            self._want(seat)
+
+    def _box_configured(self, event: ev.BoxConfigured, now: float) -> None:
+        self._configure(event.box)
+        for seat in [s for s in self._seats.values() if s.name not in event.box.seats]:
+            seat.retired, seat.requested, seat.warm = True, False, False
+            self._refuse_queue(seat, refusals.unknown(seat.name))
+            self._send_away(seat, Cause.CONFIGURED, now)
+            self._forget(seat)
+
+    def _configure(self, box: BoxSpec) -> None:
+        self._box = box
+        for name, spec in box.seats.items():
+            seat = self._seats.get(name)
+            if seat is None:
+                seat = self._seats[name] = Seat(spec, leftover=_leftover(spec))
+            seat.spec, seat.retired = spec, False
+            self._set_warm(seat)
+
+    def _forget(self, seat: Seat) -> None:
+        if seat.retired and seat.run is None:
+            self._seats.pop(seat.name, None)
+            self._wanting.pop(seat.name, None)
+
+    def _shutdown_requested(self, event: ev.ShutdownRequested, now: float) -> None:
+        self._closing = event
+        for seat in self._seats.values():
+            seat.requested = False
+            self._refuse_queue(seat, refusals.shutting_down(seat))
+            if not event.leave_running or seat.state in LOADING:
+                self._send_away(seat, Cause.SHUTDOWN, now)
+
+    # moves
+
+    def _move(self, seat: Seat, new: State, cause: Cause, now: float, reason: Reason | None = None) -> None:
+        old, run, took_s, needed_by = seat.state, seat.run, now - seat.since, seat.needed_by
+        seat.move(new, cause, now)
+        if seat.run is None:
+            self._residents.pop(seat.name, None)
+        else:
+            self._residents[seat.name] = seat
+        self._out.append(do.ReportMove(seat.name, run, old, new, cause, reason, took_s, needed_by))
+        self._want(seat)
+        self._forget(seat)
+        self._arm(seat)
+        self._dirty = True
+
+    def _launch(self, seat: Seat, now: float) -> None:
+        cause = Cause.DEMAND if seat.queue else Cause.REQUESTED if seat.requested else Cause.PRELOAD
+        seat.ordered_at = now
+        if seat.state is State.ASLEEP:
+            assert seat.run is not None
+            self._move(seat, State.WAKING, cause, now)
+            self._out.append(do.WakeRun(seat.name, seat.run))
+            return
+        seat.last_run += 1
+        seat.starts += 1
+        seat.run, seat.served, seat.adopted = seat.last_run, False, False
+        seat.run_footprint, seat.run_fingerprint = seat.spec.footprint, seat.spec.fingerprint
+        self._move(seat, State.STARTING, cause, now)
+        self._out.append(do.StartRun(seat.name, seat.run))
+
+    def _stop(self, seat: Seat, cause: Cause, now: float, reason: Reason | None = None) -> None:
+        assert seat.run is not None
+        seat.ordered_at = now
+        self._move(seat, State.STOPPING, cause, now, reason)
+        self._out.append(do.StopRun(seat.name, seat.run))
+
+    def _send_away(self, seat: Seat, cause: Cause, now: float, to_sleep: bool = False) -> None:
+        """Drain it and have it stop (or sleep), from whatever it does now; nothing to do if it has no run."""
+        if seat.state is State.READY and seat.leases:
+            seat.leaving, seat.to_sleep = cause, to_sleep
+            self._move(seat, State.DRAINING, cause, now)
+        elif seat.state is State.READY:
+            seat.to_sleep = to_sleep
+            self._let_go(seat, cause, now)
+        elif seat.state is State.DRAINING:  # a further reason to go; none but an eviction may be called off
+            seat.leaving = seat.leaving if cause is Cause.EVICTED else cause
+            seat.to_sleep = to_sleep and cause is Cause.EVICTED
+        elif seat.state in LOADING or seat.state in (State.ASLEEP, State.SUSPENDING):
+            self._stop(seat, Cause.ABANDONED if cause is Cause.EVICTED else cause, now)
+
+    def _let_go(self, seat: Seat, cause: Cause, now: float) -> None:
+        """Nobody uses it any more: tell it to stop, or to sleep."""
+        if not seat.to_sleep or not self._bed_for(seat, now):
+            self._stop(seat, cause, now)
+            return
+        assert seat.run is not None
+        seat.ordered_at = now
+        self._move(seat, State.SUSPENDING, cause, now)
+        self._out.append(do.SleepRun(seat.name, seat.run))
+
+    def _bed_for(self, seat: Seat, now: float) -> bool:
+        """Make room in host memory for one more sleeper, stopping the oldest; false if it cannot be."""
+        limit, need = self._box.host_sleep_mib, _host_mib(seat)
+        if limit is None:
+            return True
+        beds = [s for s in self._residents.values() if s.state in (State.ASLEEP, State.SUSPENDING)]
+        taken = sum(_host_mib(s) for s in beds)
+        for sleeper in sorted((s for s in beds if s.state is State.ASLEEP), key=lambda s: s.since):
+            if taken + need <= limit:
+                break
+            if not sleeper.queue:
+                taken -= _host_mib(sleeper)
+                self._stop(sleeper, Cause.EVICTED, now)
+        return taken + need <= limit
+
+    # time
+
+    def _arm(self, seat: Seat) -> None:
+        at = seat.deadline(self._wait_limit_s(seat) if seat.queue else NEVER)
+        if at < seat.alarm_at:
+            seat.alarm_at = at
+            heapq.heappush(self._alarms, (at, seat.name))
+
+    def _wait_limit_s(self, seat: Seat) -> float:
+        if seat.spec.wait_limit_s is not None:
+            return seat.spec.wait_limit_s
+        wait_s = seat.spec.max_wait_s
+        if wait_s is None:
+            wait_s = policy.max_wait_s(policy.swap_cost_s(seat.start_cost_s), len(self._wanting))
+        return wait_s + seat.spec.start_timeout_s + max(s.spec.drain_timeout_s for s in self._seats.values())
+
+    def _time_passed(self, event: ev.TimePassed, now: float) -> None:
+        while self._alarms and self._alarms[0][0] <= now:
+            at, name = heapq.heappop(self._alarms)
+            seat = self._seats.get(name)
+            if seat is None or seat.alarm_at != at:
+                continue
+            seat.alarm_at = NEVER
+            self._overdue(seat, now)
+            self._arm(seat)
+        if self._plan_at <= now:
+            self._dirty = True
+
+    def _overdue(self, seat: Seat, now: float) -> None:
+        """Look at a seat whose deadline may have come."""
+        if seat.state not in LOADING:
+            limit_s = self._wait_limit_s(seat)
+            while seat.queue and now >= seat.queue.oldest().since + limit_s:
+                waiting = seat.queue.oldest()
+                seat.queue.remove(waiting.request)
+                self._refuse(waiting.request, refusals.waited_too_long(seat, now - waiting.since))
+                self._dirty = True
+        if now < seat.deadline(NEVER):
+            return
+        match seat.state:
+            case State.STARTING:
+                seat.failed = Reason(summary=f"not ready within {seat.spec.start_timeout_s:g} s")
+                self._refuse_queue(seat, refusals.start_timeout(seat))
+                self._stop(seat, Cause.START_TIMEOUT, now, seat.failed)
+            case State.WAKING:
+                reason = Reason(summary=f"not awake within {seat.spec.start_timeout_s:g} s")
+                self._distrust(seat, Cause.WAKE_FAILED, reason, now)
+            case State.SUSPENDING:
+                reason = Reason(summary=f"not asleep within {seat.spec.drain_timeout_s:g} s")
+                self._distrust(seat, Cause.SLEEP_FAILED, reason, now)
+            case State.READY:
+                seat.idle_stops += 1
+                self._send_away(seat, Cause.IDLE, now, to_sleep=seat.sleeps)
+            case State.DRAINING:
+                reason = Reason(summary=f"cut off after {seat.spec.drain_timeout_s:g} s of draining")
+                self._break_leases(seat, reason, now)
+                self._let_go(seat, Cause.DRAIN_DEADLINE, now)
+            case State.STOPPING:
+                assert seat.run is not None
+                seat.ordered_at = now
+                self._out.append(do.StopRun(seat.name, seat.run))
+            case State.ASLEEP:
+                self._stop(seat, Cause.IDLE, now)
+            case State.BACKOFF:
+                self._move(seat, State.STOPPED, Cause.COOLED_DOWN, now)
+            case State.STOPPED:
+                pass
+
+    # the plan
+
+    def _want(self, seat: Seat) -> None:
+        """Put it in line if somebody wants it and it has no run that could serve."""
+        if seat.state in (State.STOPPED, State.ASLEEP) and (seat.queue or seat.requested or seat.warm):
+            self._wanting[seat.name] = seat
+            self._dirty = True
+
+    def _in_line(self, seat: Seat) -> bool:
+        wanted = bool(seat.queue) or seat.requested or seat.warm
+        return wanted and seat.state in (State.STOPPED, State.ASLEEP) and seat.unusable is None
+
+    def _replan(self, now: float) -> None:
+        self._plan_at, self._contended = NEVER, False
+        for seat in list(self._residents.values()):
+            if seat.stale and seat.quiet and seat.state in (State.READY, State.ASLEEP):
+                self._send_away(seat, Cause.CONFIGURED, now)
+        if self._closing:
+            self._wanting.clear()
+        self._wanting = {name: seat for name, seat in self._wanting.items() if self._in_line(seat)}
+        plan = make_plan(self._wanting.values(), self._residents.values(), self._box.budget, now)
+        self._carry_out(plan, now)
+        self._plan_at, self._contended = plan.again_at, plan.waiting > 0
+        self._dirty = False
+
+    def _carry_out(self, plan: Plan, now: float) -> None:
+        for seat in plan.hopeless:
+            refusal = refusals.no_room(seat, self._box.budget)
+            seat.requested, seat.reason = False, Reason(summary=refusal.message, permanent=True)
+            self._refuse_queue(seat, refusal)
+        for eviction in plan.evict:
+            victim = eviction.victim
+            if victim.state is not State.DRAINING:
+                victim.evictions += 1
+            victim.needed_by = eviction.needed_by.name if eviction.needed_by else None
+            self._send_away(victim, Cause.EVICTED, now, eviction.to_sleep)
+        for seat in plan.call_off:
+            seat.leaving = seat.needed_by = None
+            self._move(seat, State.READY, Cause.CALLED_OFF, now)
+            self._serve(seat, now)
+        for seat in plan.launch:
+            del self._wanting[seat.name]
+            self._launch(seat, now)
+
+    def check(self) -> None:
+        """Raise ``AssertionError`` where an invariant does not hold (for tests and the simulator)."""
+        invariants.check(self._seats, self._requests, self._residents, self._box, self.wake_at)
+
+
+_GOING = (State.DRAINING, State.STOPPING, State.SUSPENDING)
+
+
+def _leftover(spec: SeatSpec) -> Mapping[str, int]:
+    return spec.sleep.leftover if spec.sleep else {}
+
+
+def _host_mib(seat: Seat) -> int:
+    sleep = seat.spec.sleep
+    return sleep.host_mib if sleep is not None and sleep.level == 1 else 0

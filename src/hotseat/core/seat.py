@@ -1,0 +1,226 @@
+"""One model's record: its state, its run, its leases, its queue, and what was learned of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from hotseat.core.errors import Reason
+from hotseat.core.queue import FairQueue
+from hotseat.core.spec import Footprint, SeatSpec
+from hotseat.core.states import HOLDS_RUN, LOADING, TRANSITIONS, Cause, IllegalTransition, State
+from hotseat.core.views import SeatView
+
+STABLE_S = 60.0
+"""A run that has served so long wipes out the failures before it."""
+STOP_AGAIN_S = 60.0
+"""A stop whose end was never reported is ordered again after so long."""
+NEVER = float("inf")
+LEARN = 0.3
+"""Weight of the newest measurement in moving averages."""
+
+
+def learned(old: float | None, new: float) -> float:
+    """The moving average after one more measurement."""
+    return new if old is None else (1 - LEARN) * old + LEARN * new
+
+
+@dataclass(slots=True)
+class Held:
+    """A lease that is held."""
+
+    key: str
+    since: float
+
+
+@dataclass(slots=True)
+class Seat:
+    """The record of one model; only the scheduler touches it."""
+
+    spec: SeatSpec
+    state: State = State.STOPPED
+    since: float = 0.0
+    run: int | None = None
+    last_run: int = 0
+    run_footprint: Footprint = field(default_factory=dict)
+    """What the run takes while awake: that of the configuration it was started with."""
+    run_fingerprint: str = ""
+    leftover: Footprint = field(default_factory=dict)
+    """What the run takes while asleep."""
+
+    leases: dict[int, Held] = field(default_factory=dict)
+    held_by: dict[str, int] = field(default_factory=dict)
+    queue: FairQueue = field(default_factory=FairQueue)
+    peak: int = 0
+    """The most clients at once in this turn."""
+
+    requested: bool = False
+    """An operator wants it ready."""
+    requested_at: float = 0.0
+    warm: bool = False
+    """The configuration, or its schedule, wants it ready."""
+    scheduled: bool = False
+    """Its schedule says that it is to be warm now."""
+    retired: bool = False
+    """No longer configured: it goes when it can."""
+    distrusts_sleep: bool = False
+    unusable: str | None = None
+    """Why its runtime cannot work now."""
+
+    leaving: Cause | None = None
+    """While DRAINING: why. Only an eviction may be called off."""
+    to_sleep: bool = False
+    """While DRAINING: it is to sleep rather than to stop."""
+    needed_by: str | None = None
+    failed: Reason | None = None
+    """While STOPPING because of a failure: what it was."""
+
+    ready_since: float = 0.0
+    idle_since: float = 0.0
+    ordered_at: float = 0.0
+    """When the run was last told to start, stop, sleep or wake."""
+    adopted: bool = False
+    """The run was found, not ordered."""
+    served: bool = False
+    """The run has been ready."""
+    start_cost_s: float | None = None
+    wake_cost_s: float | None = None
+    pause_s: float | None = None
+    """The usual pause between two requests while it is ready."""
+    service_s: float | None = None
+    """How long a lease is usually held."""
+
+    starts: int = 0
+    last_start_s: float | None = None
+    failures: int = 0
+    backoffs: int = 0
+    backoff_until: float = 0.0
+    reason: Reason | None = None
+    last_used: float | None = None
+    idle_stops: int = 0
+    evictions: int = 0
+
+    alarm_at: float = NEVER
+    """The earliest wake-up that is set for this seat."""
+    story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.spec.name
+
+    @property
+    def demand(self) -> int:
+        """Clients that use it or wait for it now."""
+        return len(self.leases) + len(self.queue)
+
+    @property
+    def quiet(self) -> bool:
+        """Nobody uses it and nobody waits."""
+        return not self.leases and not self.queue
+
+    @property
+    def stale(self) -> bool:
+        """Its run was started with another configuration."""
+        return self.run is not None and self.run_fingerprint != self.spec.fingerprint
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it sleeps instead of being stopped."""
+        return (
+            self.spec.sleep is not None and not self.distrusts_sleep and not self.retired and not self.stale
+        )
+
+    def holds(self) -> Footprint:
+        """GPU memory counted for it in its present state."""
+        if self.state not in HOLDS_RUN:
+            return {}
+        return self.leftover if self.state is State.ASLEEP else self.run_footprint
+
+    def slots(self) -> bool:
+        """Whether one more lease may be held."""
+        limit = self.spec.max_in_flight
+        return limit is None or len(self.leases) < limit
+
+    def move(self, new: State, cause: Cause, now: float) -> None:
+        """Go to ``new`` through the table. Raises ``IllegalTransition``."""
+        if new not in TRANSITIONS[self.state]:
+            raise IllegalTransition(self.name, self.state, new, cause, list(self.story))
+        self.story.append(f"{now:.3f} {self.state} → {new} ({cause}) run {self.run}")
+        self.state, self.since = new, now
+        if new not in HOLDS_RUN:
+            self.run = None
+            self.leaving = self.needed_by = self.failed = None
+            self.to_sleep = False
+
+    def grant(self, request: int, key: str, now: float) -> None:
+        """Hold a lease for this request."""
+        self.leases[request] = Held(key, now)
+        self.held_by[key] = self.held_by.get(key, 0) + 1
+        self.last_used = now
+        self.peak = max(self.peak, len(self.leases) + len(self.queue))
+
+    def give_back(self, request: int, now: float) -> None:
+        """A lease has come back."""
+        held = self.leases.pop(request)
+        left = self.held_by[held.key] - 1
+        if left:
+            self.held_by[held.key] = left
+        else:
+            del self.held_by[held.key]
+        self.service_s = learned(self.service_s, now - held.since)
+        self.last_used = now
+        if not self.leases:
+            self.idle_since = now
+
+    def deadline(self, wait_limit_s: float) -> float:
+        """When something must be looked at again if nothing happens before."""
+        at = self._state_deadline()
+        if self.queue and self.state not in LOADING:
+            at = min(at, self.queue.oldest().since + wait_limit_s)
+        return at
+
+    def _state_deadline(self) -> float:
+        match self.state:
+            case State.STARTING | State.WAKING:
+                return self.since + self.spec.start_timeout_s
+            case State.READY:
+                return self.idle_deadline()
+            case State.DRAINING | State.SUSPENDING:
+                return self.since + self.spec.drain_timeout_s
+            case State.STOPPING:
+                return self.ordered_at + STOP_AGAIN_S
+            case State.ASLEEP:
+                idle_s = self.spec.sleep.idle_s if self.spec.sleep else 0.0
+                return NEVER if idle_s is None or self.warm else self.since + idle_s
+            case State.BACKOFF:
+                return self.backoff_until
+            case State.STOPPED:
+                return NEVER
+
+    def idle_deadline(self) -> float:
+        """When a ready and quiet model is stopped for being idle."""
+        if self.spec.idle_s is None or self.spec.pinned or self.warm or not self.quiet:
+            return NEVER
+        return self.idle_since + self.spec.idle_s
+
+    def view(self) -> SeatView:
+        """A snapshot for others."""
+        return SeatView(
+            model=self.name,
+            state=self.state,
+            run=self.run,
+            since=self.since,
+            in_flight=len(self.leases),
+            waiting=len(self.queue),
+            footprint=dict(self.holds()),
+            starts=self.starts,
+            last_start_s=self.last_start_s,
+            start_cost_s=self.start_cost_s,
+            failures=self.failures,
+            backoff_until=self.backoff_until if self.state is State.BACKOFF else None,
+            reason=self.reason,
+            last_used=self.last_used,
+            idle_stops=self.idle_stops,
+            evictions=self.evictions,
+        )
