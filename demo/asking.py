@@ -1,0 +1,107 @@
+"""One streamed chat request, told as it happens and measured."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+class NoAnswer(Exception):
+    """The request was refused, or its stream ended in an error; the text is what the server said."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """hotseat says how far the start is (an SSE comment)."""
+
+    text: str
+
+
+@dataclass(slots=True)
+class Piece:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole answer. Seconds count from the moment before the request was sent."""
+
+    text: str
+    first_s: float
+    """To the first piece of text."""
+    total_s: float
+    tokens: int
+    """As the engine counted them."""
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """The pace after the first token; ``None`` for an answer of one token."""
+        spent = self.total_s - self.first_s
+        return (self.tokens - 1) / spent if self.tokens > 1 and spent > 0 else None
+
+
+def ask(port: int, model: str, prompt: str, max_tokens: int = 60) -> Iterator[Progress | Piece | Answer]:
+    """Ask ``model`` and yield what comes, the ``Answer`` last. Raises ``NoAnswer`` and ``OSError``."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    started = time.monotonic()
+    text: list[str] = []
+    first_s = 0.0
+    tokens = 0
+    try:
+        connection.request(
+            "POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"}
+        )
+        response = connection.getresponse()
+        if response.status != 200:
+            raise NoAnswer(f"status {response.status}: {response.read().decode(errors='replace')}")
+        for line in response:
+            kind, _, value = line.decode().rstrip("\r\n").partition(":")
+            value = value.strip()
+            if kind == "" and value:
+                yield Progress(value)
+            elif kind == "data" and value != "[DONE]":
+                event = json.loads(value)
+                if "error" in event:
+                    raise NoAnswer(str(event["error"].get("message", event["error"])))
+                tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
+                piece = "".join(choice["delta"].get("content") or "" for choice in event["choices"])
+                if piece:
+                    first_s = first_s or time.monotonic() - started
+                    text.append(piece)
+                    yield Piece(piece)
+    finally:
+        connection.close()
+    if not text:
+        raise NoAnswer("the stream ended without a word")
+    yield Answer("".join(text), first_s, time.monotonic() - started, tokens)
+
+
+def get(port: int, path: str) -> dict[str, Any]:
+    """The JSON object at ``path``. Raises ``OSError``, and ``NoAnswer`` for a status that is not 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise NoAnswer(f"{path}: status {response.status}: {body.decode(errors='replace')}")
+    found = json.loads(body)
+    if not isinstance(found, dict):
+        raise NoAnswer(f"{path}: not a JSON object")
+    return found
