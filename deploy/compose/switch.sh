@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Gives the seat to one model by hand: stops the others first, since they do not fit together, then
+# brings up the launcher and the chosen one. `hotseat switch NAME` does the same.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+case "${1:-}" in
+  coder) profile=coder3b others=(sitechat qwen7b-bnb4) ;;
+  chat)  profile=chat    others=(coder3b qwen7b-bnb4) ;;
+  q7b)   profile=qwen7b  others=(coder3b sitechat) ;;
+  *) echo "usage: $0 {coder|chat|q7b}" >&2; exit 2 ;;
+esac
+
+docker compose stop "${others[@]}"
+exec docker compose --profile launcher --profile "$profile" up -d
