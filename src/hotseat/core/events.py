@@ -114,6 +114,14 @@ class RunFound:
 
 
 @dataclass(slots=True)
+class StartRemembered:
+    """What a start of the model took before our time (``history``)."""
+
+    model: str
+    seconds: float
+
+
+@dataclass(slots=True)
 class StartRequested:
     """An operator wants the model ready, now, backoff or not."""
 
@@ -174,6 +182,7 @@ Event = (
     | SleepFailed
     | WakeFailed
     | RunFound
+    | StartRemembered
     | StartRequested
     | StopRequested
     | WarmthChanged

@@ -51,6 +51,7 @@ class Scheduler:
             ev.SleepFailed: self._sleep_failed,
             ev.WakeFailed: self._wake_failed,
             ev.RunFound: self._run_found,
+            ev.StartRemembered: self._start_remembered,
             ev.StartRequested: self._start_requested,
             ev.StopRequested: self._stop_requested,
             ev.WarmthChanged: self._warmth_changed,
@@ -200,10 +201,10 @@ class Scheduler:
         if seat is None or seat.state not in LOADING:
             return
         took_s = now - seat.since
-        if seat.state is State.STARTING:
+        if seat.state is State.STARTING and not seat.adopted:
             seat.last_start_s = took_s
             seat.start_cost_s = learned(seat.start_cost_s, took_s)
-        else:
+        elif seat.state is State.WAKING:
             seat.wake_cost_s = learned(seat.wake_cost_s, took_s)
         self._ready(seat, Cause.PROBE_PASSED, now)
 
@@ -307,6 +308,11 @@ class Scheduler:
             self._ready(seat, Cause.ADOPTED, now)
         else:
             self._move(seat, State.STARTING, Cause.ADOPTED, now)
+
+    def _start_remembered(self, event: ev.StartRemembered, now: float) -> None:
+        seat = self._seats.get(event.model)
+        if seat is not None and seat.start_cost_s is None:
+            seat.start_cost_s = event.seconds
 
     # orders of operators and of the configuration
 
@@ -533,7 +539,7 @@ class Scheduler:
     def _replan(self, now: float) -> None:
         self._plan_at, self._contended = NEVER, False
         for seat in list(self._residents.values()):
-            if seat.stale and seat.quiet and seat.state in (State.READY, State.ASLEEP):
+            if seat.stale and (seat.state is State.ASLEEP or (seat.state is State.READY and seat.quiet)):
                 self._send_away(seat, Cause.CONFIGURED, now)
         if self._closing:
             self._wanting.clear()

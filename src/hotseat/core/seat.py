@@ -214,6 +214,7 @@ class Seat:
             in_flight=len(self.leases),
             waiting=len(self.queue),
             footprint=dict(self.holds()),
+            requested=self.requested,
             starts=self.starts,
             last_start_s=self.last_start_s,
             start_cost_s=self.start_cost_s,

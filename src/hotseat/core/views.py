@@ -48,6 +48,8 @@ class SeatView:
     waiting: int
     footprint: Mapping[str, int]
     """GPU memory counted for it now, in ppm by device."""
+    requested: bool
+    """An operator waits for it to be ready."""
     starts: int
     last_start_s: float | None
     """How long the last start took until the probe passed."""

@@ -1,0 +1,222 @@
+"""The life of one run: launched, followed while it loads, probed, watched to its end, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import structlog
+
+from hotseat.core import events as ev
+from hotseat.core.errors import Reason
+from hotseat.core.spec import ModelSpec
+from hotseat.core.views import Upstream
+from hotseat.runtimes.base import Exit, Handle, LaunchError, Runtime
+
+log = structlog.get_logger("hotseat")
+
+LOADING_GRACE_S = 3.0
+"""A server that is still loading gets no longer to end by itself: vLLM swallows SIGTERM then."""
+STOP_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pauses between tries when the runtime cannot stop a run (the engine is down, say)."""
+LIFE_ENDS_S = 5.0
+"""A run that the runtime has ended, but whose end it does not report, is taken for ended after so long."""
+
+
+class Engine(Protocol):
+    """What is known of the kind of server (``engines/``)."""
+
+    def phase(self, line: str) -> str | None:
+        """The phase of loading that this line of output tells of."""
+
+    def explain(self, reason: Reason) -> Reason:
+        """The reason, with what its last lines say made into a hint."""
+
+
+class SleepError(Exception):
+    """The run would not sleep, or not wake."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.summary)
+        self.reason = reason
+
+
+class Sleeper(Protocol):
+    """How a kind of server is put to sleep and woken."""
+
+    async def sleep(self, model: ModelSpec, handle: Handle) -> Mapping[str, int] | None:
+        """Put it to sleep; returns the GPU memory it still takes (ppm by device) where that is measured.
+
+        Raises ``SleepError``.
+        """
+
+    async def wake(self, model: ModelSpec, handle: Handle) -> None:
+        """Wake it and warm it up; returns when it answers. Raises ``SleepError``."""
+
+
+Prober = Callable[[ModelSpec, Handle, asyncio.Event], Awaitable[None]]
+"""Returns when the server answers for this run; the event asks it to look at once."""
+RoomCheck = Callable[[ModelSpec], Awaitable[Reason | None]]
+"""Waits until the GPU memory that the model needs is really free; a reason when it does not come."""
+
+
+class Run:
+    """One start of a model, from its launch (or its being found) to its end."""
+
+    def __init__(
+        self,
+        model: ModelSpec,
+        number: int,
+        runtime: Runtime,
+        engine: Engine,
+        probe: Prober,
+        room: RoomCheck,
+        sleeper: Sleeper,
+        feed: Callable[[ev.Event], None],
+        handle: Handle | None = None,
+    ) -> None:
+        self.model, self.number = model, number
+        self.handle = handle
+        self.found = handle is not None
+        """It ran already when we came across it."""
+        self.phase = "starting"
+        self.phases: list[tuple[str, float]] = []
+        """The phases it went through, each with the loop's time at which it began."""
+        self.upstream: Upstream | None = _upstream(handle) if handle else None
+        self.ready = False
+        self.stopping = False
+        self._runtime, self._engine, self._probe, self._room = runtime, engine, probe, room
+        self._sleeper, self._feed = sleeper, feed
+        self._poke = asyncio.Event()
+        self._over = asyncio.Event()
+        self._life: asyncio.Task[None] | None = None
+
+    async def live(self) -> None:
+        """Launch it if it was not found running, and see it to its end."""
+        self._life = asyncio.current_task()
+        self._enter("starting")
+        try:
+            if self.handle is None and not await self._launch():
+                return
+            assert self.handle is not None
+            async with asyncio.TaskGroup() as group:
+                loading = [group.create_task(self._until_ready()), group.create_task(self._follow())]
+                end = await self._runtime.wait(self.handle)
+                for task in loading:
+                    task.cancel()
+            self._ended(end)
+        except Exception as error:  # a bug, or a runtime that broke its contract: end the run, say so
+            log.error("run failed", model=self.model.name, run=self.number, exc_info=error)
+            if self.handle is not None:
+                await self._runtime.stop(self.handle, 0)
+            self._feed(
+                ev.RunExited(self.model.name, self.number, Reason(summary=f"hotseat failed: {error!r}"))
+            )
+        finally:
+            self._over.set()
+
+    async def _launch(self) -> bool:
+        name, number = self.model.name, self.number
+        missing = await self._room(self.model)
+        if missing is None:
+            try:
+                self.handle = await self._runtime.start(self.model, number)
+            except LaunchError as error:
+                missing = error.reason
+        if missing is not None:
+            self._feed(ev.StartFailed(name, number, self._engine.explain(missing)))
+            return False
+        assert self.handle is not None
+        self.upstream = _upstream(self.handle)
+        return True
+
+    async def _until_ready(self) -> None:
+        assert self.handle is not None
+        await self._probe(self.model, self.handle, self._poke)
+        self.ready = True
+        self._feed(ev.ProbePassed(self.model.name, self.number))
+
+    async def _follow(self) -> None:
+        """Read what it writes while it loads: phases for people, and a reason to probe at once."""
+        assert self.handle is not None
+        async for line in self._runtime.lines(self.handle):
+            if self.ready:
+                return
+            phase = self._engine.phase(line)
+            if phase is not None and phase != self.phase:
+                self._enter(phase)
+                log.info("loading", model=self.model.name, run=self.number, phase=phase)
+            self._poke.set()
+
+    async def sleep(self) -> None:
+        """Put it to sleep and report what it still takes."""
+        assert self.handle is not None
+        try:
+            leftover = await self._sleeper.sleep(self.model, self.handle)
+        except SleepError as error:
+            self._feed(ev.SleepFailed(self.model.name, self.number, error.reason))
+        else:
+            self._feed(ev.RunSlept(self.model.name, self.number, leftover))
+
+    async def wake(self) -> None:
+        """Wake it; it is ready when it answers."""
+        assert self.handle is not None
+        self._enter("waking")
+        try:
+            await self._sleeper.wake(self.model, self.handle)
+        except SleepError as error:
+            self._feed(ev.WakeFailed(self.model.name, self.number, error.reason))
+        else:
+            self._feed(ev.ProbePassed(self.model.name, self.number))
+
+    def durations(self, now: float) -> dict[str, float]:
+        """How long each phase took, in seconds, the last one until ``now``."""
+        ends = [at for _, at in self.phases[1:]] + [now]
+        return {phase: end - at for (phase, at), end in zip(self.phases, ends, strict=True)}
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+        self.phases.append((phase, asyncio.get_running_loop().time()))
+
+    def _ended(self, end: Exit) -> None:
+        reason = self._engine.explain(end.reason)
+        self._feed(ev.RunExited(self.model.name, self.number, reason, outside=end.outside))
+
+    async def stop(self) -> None:
+        """End it, trying again while the runtime cannot; report that it is gone."""
+        self.stopping = True
+        tries = 0
+        while self.handle is not None:
+            grace_s = self.model.stop_grace_s if self.ready else min(LOADING_GRACE_S, self.model.stop_grace_s)
+            try:
+                await self._runtime.stop(self.handle, grace_s)
+                break
+            except Exception as error:
+                pause_s = STOP_RETRY_S[min(tries, len(STOP_RETRY_S) - 1)]
+                log.warning(
+                    "stop failed", model=self.model.name, run=self.number, error=str(error), retry_s=pause_s
+                )
+                await asyncio.sleep(pause_s)
+                tries += 1
+        if self.handle is None and self._life is not None:
+            self._life.cancel()  # still being launched: the runtime leaves nothing of it behind
+        try:
+            async with asyncio.timeout(LIFE_ENDS_S):
+                await self._over.wait()
+        except TimeoutError:
+            if self._life is not None:
+                self._life.cancel()
+        self._feed(ev.RunExited(self.model.name, self.number, Reason(summary="stopped")))
+
+
+def as_found(handle: Handle, number: int) -> Handle:
+    """The handle of a run that we did not start, under the number that it has with us."""
+    return dataclasses.replace(handle, run=number)
+
+
+def _upstream(handle: Handle) -> Upstream:
+    return Upstream(
+        model=handle.model, run=handle.run, host=handle.host, port=handle.port, base_path=handle.base_path
+    )

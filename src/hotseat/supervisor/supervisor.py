@@ -1,0 +1,389 @@
+"""The scheduler's only owner: carries out its effects, each in its own task, and feeds it the results."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Protocol
+
+import structlog
+
+from hotseat.core import effects as do
+from hotseat.core import events as ev
+from hotseat.core.errors import Code, Reason, Refusal
+from hotseat.core.scheduler import Scheduler
+from hotseat.core.spec import ModelSpec, Settings
+from hotseat.core.states import LOADING, Cause, State
+from hotseat.core.views import Loading, SeatView
+from hotseat.runtimes.base import Found, Runtime
+from hotseat.supervisor.runs import Engine, Prober, RoomCheck, Run, Sleeper, as_found
+from hotseat.supervisor.ticket import Lease, Ticket
+from hotseat.tasks import Tasks
+
+log = structlog.get_logger("hotseat")
+
+USABLE_EVERY_S = 1.0
+"""How often the runtimes are asked whether they can work."""
+TOLD_SPIN_UPS = 20
+
+
+class Starts(Protocol):
+    """What earlier starts taught (``history``)."""
+
+    def record_start(
+        self, model: str, fingerprint: str, kind: str, seconds: float, phases: dict[str, float]
+    ) -> None:
+        """Remember a start that ended well."""
+
+    def eta_s(self, model: str, kind: str) -> float | None:
+        """How long such a start takes; ``None`` until there is data."""
+
+
+class Supervisor:
+    """Owns the scheduler. Everybody else asks for tickets, sends orders, and reads snapshots."""
+
+    refused: type[Exception]
+
+    def __init__(
+        self,
+        settings: Settings,
+        runtimes: Mapping[str, Runtime],
+        *,
+        refused: type[Exception],
+        engine_of: Callable[[ModelSpec], Engine],
+        probe: Prober,
+        room: RoomCheck,
+        sleeper: Sleeper,
+        starts: Starts,
+        luck: Callable[[], float],
+        on_move: Callable[[do.ReportMove], None] = lambda move: None,
+    ) -> None:
+        """``refused(refusal)`` is raised to those who get no lease; ``luck`` spreads back-offs."""
+        self.refused = refused
+        self._models = dict(settings.models)
+        self._core = Scheduler(settings.box, luck)
+        self._runtimes = runtimes
+        self._engine_of, self._probe, self._room, self._sleeper = engine_of, probe, room, sleeper
+        self._starts, self._on_move = starts, on_move
+        self._tasks = Tasks(self._task_failed)
+        self._runs: dict[str, Run] = {}
+        self._numbers: dict[str, int] = {}
+        self._tickets: dict[int, Ticket] = {}
+        self._ids = itertools.count(1)
+        self._granted: dict[str, int] = {}
+        self._spin_ups: dict[str, deque[float]] = {}
+        self._unusable: dict[str, str] = {}
+        self._events: deque[ev.Event] = deque()
+        self._feeding = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = float("inf")
+        self._moved = asyncio.Event()
+
+    # life
+
+    async def open(self) -> None:
+        """Open the runtimes, take back what was left running, and start what is to be warm."""
+        for name, runtime in self._runtimes.items():
+            await runtime.open()
+            ours = {n: m for n, m in self._models.items() if m.runtime == name}
+            for found in await runtime.recover(ours):
+                self._found(found)
+            self._tasks.start(f"watch {name}", self._watch(runtime))
+        self._look_at_runtimes()
+        self._tasks.start("runtimes usable", self._keep_looking())
+        for model in self._models:
+            seconds = self._starts.eta_s(model, "cold")
+            if seconds is not None:
+                self._feed(ev.StartRemembered(model, seconds))
+        self._feed(ev.TimePassed())
+
+    async def close(self, *, leave_running: bool = False) -> None:
+        """Refuse what waits, drain, stop every model (or leave them for adoption), and end all tasks."""
+        self._feed(ev.ShutdownRequested(leave_running))
+        while not self._core.at_rest:
+            await self._next_move()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        await self._tasks.close()
+        for runtime in self._runtimes.values():
+            await runtime.close()
+
+    async def _next_move(self) -> None:
+        await self._moved.wait()
+
+    # what the gateway asks (gateway.seats.Seats)
+
+    def ask(self, model: str, *, priority: int = 0, key: str = "") -> Ticket:
+        """Ask for a lease. Raises ``refused`` when the answer is no at once."""
+        ticket = Ticket(self, next(self._ids), model, self.now())
+        self._tickets[ticket.request] = ticket
+        self._feed(ev.RequestArrived(ticket.request, model, priority, key))
+        if ticket.refusal is not None:
+            ticket.closed = True
+            raise self.refused(ticket.refusal)
+        return ticket
+
+    def give_back(self, ticket: Ticket) -> None:
+        """The ticket is done with."""
+        if self._tickets.pop(ticket.request, None) is None:
+            return
+        if ticket.lease is None:
+            self._feed(ev.RequestWithdrawn(ticket.request))
+        else:
+            self._feed(ev.LeaseReturned(ticket.request))
+
+    def loading(self, ticket: Ticket) -> Loading:
+        """How far a ticket's model is."""
+        return Loading(
+            model=ticket.model,
+            state=self._core.state(ticket.model),
+            phase=self.phase(ticket.model) or "queued",
+            elapsed_s=self.now() - ticket.since,
+            eta_s=self.eta_s(ticket.model),
+        )
+
+    def state(self, model: str) -> str:
+        """The model's state; starts nothing. Raises ``KeyError``."""
+        return self._core.state(model)
+
+    # what the admin API asks (admin.control.Control)
+
+    def now(self) -> float:
+        """The time in which snapshots speak."""
+        return asyncio.get_running_loop().time()
+
+    def views(self) -> Mapping[str, SeatView]:
+        """A snapshot of every model."""
+        return self._core.views()
+
+    def phase(self, model: str) -> str | None:
+        """How far a loading model is; ``None`` when it does not load and nobody waits for it."""
+        view = self._core.view(model)
+        if view.state in LOADING and (run := self._runs.get(model)) is not None:
+            return run.phase
+        if view.waiting and view.state is State.STOPPED:
+            return "making room"
+        return None
+
+    def eta_s(self, model: str) -> float | None:
+        """How long until it is ready, learned from earlier starts; at least a second while it loads."""
+        view = self._core.view(model)
+        usual_s = self._starts.eta_s(model, _kind(view.state))
+        if usual_s is None or view.state not in (*LOADING, State.STOPPED, State.ASLEEP):
+            return None
+        return max(1.0, usual_s - (self.now() - view.since)) if view.state in LOADING else usual_s
+
+    def spin_ups(self, model: str) -> list[float]:
+        """How long its latest starts took, in seconds."""
+        return list(self._spin_ups.get(model, ()))
+
+    def requests(self, model: str) -> int:
+        """Leases granted since we run."""
+        return self._granted.get(model, 0)
+
+    def unusable(self) -> Mapping[str, str]:
+        """Runtimes that cannot work now, and why."""
+        return dict(self._unusable)
+
+    async def start(self, model: str, *, wait: bool) -> Refusal | None:
+        """Start it, backoff or not. With ``wait``: return when it is ready, or why it is not."""
+        self._feed(ev.StartRequested(model))
+        while wait:
+            view = self._core.view(model)
+            if view.state is State.READY:
+                return None
+            if not view.requested:
+                return _why_not(view)
+            await self._next_move()
+        return None
+
+    async def stop(self, model: str, *, wait: bool) -> Reason | None:
+        """Drain and stop it. With ``wait``: return when it is gone."""
+        run = self._core.view(model).run
+        self._feed(ev.StopRequested(model))
+        while wait and run is not None and self._core.view(model).run == run:
+            await self._next_move()
+        return None
+
+    async def tail(self, model: str, count: int) -> list[str]:
+        """The last lines that its current or latest run wrote."""
+        return await self._runtimes[self._models[model].runtime].tail(model, count)
+
+    # events in, effects out
+
+    def _feed(self, event: ev.Event) -> None:
+        """Tell the core a fact and carry out what it orders, one fact at a time and in order."""
+        self._events.append(event)
+        if self._feeding:
+            return  # called from an effect of the fact before: its turn comes when that is carried out
+        self._feeding = True
+        try:
+            while self._events:
+                fact = self._events.popleft()
+                for effect in self._core.handle(fact, self.now()):
+                    self._carry[type(effect)](self, effect)
+        finally:
+            self._feeding = False
+        wake_at = self._core.wake_at
+        if wake_at < self._alarm_at:
+            self._set_alarm(wake_at)
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = asyncio.get_running_loop().call_at(at, self._alarm_rang)
+
+    def _alarm_rang(self) -> None:
+        self._alarm, self._alarm_at = None, float("inf")
+        self._feed(ev.TimePassed())
+
+    def _grant(self, order: do.GrantLease) -> None:
+        upstream = self._runs[order.model].upstream
+        assert upstream is not None
+        self._granted[order.model] = self._granted.get(order.model, 0) + 1
+        self._tickets[order.request].granted(Lease(upstream))
+
+    def _refuse(self, order: do.RefuseRequest) -> None:
+        self._tickets.pop(order.request).refuse(order.refusal)
+
+    def _break(self, order: do.BreakLease) -> None:
+        lease = self._tickets.pop(order.request).lease
+        assert lease is not None
+        lease.break_(order.reason)
+
+    def _start(self, order: do.StartRun) -> None:
+        self._numbers[order.model] = order.run
+        self._begin(order.model, order.run, None)
+
+    def _begin(self, model: str, number: int, found: Found | None) -> None:
+        spec = self._models[model]
+        run = Run(
+            spec,
+            number,
+            self._runtimes[spec.runtime],
+            self._engine_of(spec),
+            self._probe,
+            self._room,
+            self._sleeper,
+            self._feed,
+            as_found(found.handle, number) if found else None,
+        )
+        self._runs[model] = run
+        self._tasks.start(f"run {model}#{number}", run.live())
+
+    def _stop(self, order: do.StopRun) -> None:
+        run = self._runs[order.model]
+        if not run.stopping:
+            run.stopping = True
+            self._tasks.start(f"stop {order.model}#{order.run}", run.stop())
+
+    def _sleep(self, order: do.SleepRun) -> None:
+        self._tasks.start(f"sleep {order.model}#{order.run}", self._runs[order.model].sleep())
+
+    def _wake(self, order: do.WakeRun) -> None:
+        self._tasks.start(f"wake {order.model}#{order.run}", self._runs[order.model].wake())
+
+    def _report(self, move: do.ReportMove) -> None:
+        run = self._runs.get(move.model)
+        if move.cause is Cause.PROBE_PASSED and run is not None and not run.found:
+            self._learn(move, run)
+        _log_move(move)
+        self._on_move(move)
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    def _learn(self, move: do.ReportMove, run: Run) -> None:
+        assert move.took_s is not None
+        self._spin_ups.setdefault(move.model, deque(maxlen=TOLD_SPIN_UPS)).append(move.took_s)
+        self._starts.record_start(
+            move.model, run.model.seat.fingerprint, _kind(move.old), move.took_s, run.durations(self.now())
+        )
+
+    _carry: ClassVar[dict[type, Callable[..., None]]] = {
+        do.GrantLease: _grant,
+        do.RefuseRequest: _refuse,
+        do.BreakLease: _break,
+        do.StartRun: _start,
+        do.StopRun: _stop,
+        do.SleepRun: _sleep,
+        do.WakeRun: _wake,
+        do.ReportMove: _report,
+    }
+
+    # what runs without our order, and runtimes that come and go
+
+    def _found(self, found: Found) -> None:
+        model = found.handle.model
+        if model not in self._models or self._core.view(model).run is not None:
+            return
+        number = max(found.handle.run, self._numbers.get(model, 0) + 1)
+        self._numbers[model] = number
+        log.info("found running", model=model, run=number, external=found.external)
+        self._begin(model, number, found)
+        self._feed(ev.RunFound(model, number, ready=False, fingerprint=found.fingerprint))
+
+    async def _watch(self, runtime: Runtime) -> None:
+        async for found in runtime.watch():
+            self._found(found)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(USABLE_EVERY_S)
+            self._look_at_runtimes()
+
+    def _look_at_runtimes(self) -> None:
+        for name, runtime in self._runtimes.items():
+            why = runtime.unusable()
+            if why == self._unusable.get(name):
+                continue
+            if why is None:
+                log.info("runtime usable", runtime=name)
+                del self._unusable[name]
+            else:
+                log.error("runtime unusable", runtime=name, why=why)
+                self._unusable[name] = why
+            models = tuple(n for n, m in self._models.items() if m.runtime == name)
+            self._feed(ev.RuntimeChanged(models, why))
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        log.error("task failed", task=name, exc_info=error)
+
+
+def _kind(state: State) -> str:
+    """The kind of start that leads from this state to READY."""
+    return "wake" if state in (State.ASLEEP, State.WAKING) else "cold"
+
+
+def _why_not(view: SeatView) -> Refusal:
+    reason = view.reason or Reason(summary="it was stopped")
+    return Refusal(
+        code=Code.MODEL_FAILED if reason.permanent else Code.MODEL_BACKOFF,
+        message=f"model {view.model} is {view.state}: {reason.for_clients()}",
+        model=view.model,
+        should_retry=not reason.permanent,
+    )
+
+
+_QUIET = (Cause.CALLED_OFF, Cause.COOLED_DOWN)
+
+
+def _log_move(move: do.ReportMove) -> None:
+    words: dict[str, object] = {
+        "model": move.model,
+        "run": move.run,
+        "was": str(move.old),
+        "cause": str(move.cause),
+    }
+    if move.needed_by is not None:
+        words["needed_by"] = move.needed_by
+    if move.new is State.READY and move.old in LOADING and move.took_s is not None:
+        words["spin_up_s"] = round(move.took_s, 3)
+    if move.reason is not None:
+        words["reason"] = move.reason.for_clients()
+        words["lines"] = list(move.reason.lines[-5:])
+    failed = move.new is State.BACKOFF or move.cause in (Cause.CRASHED, Cause.START_TIMEOUT, Cause.UNHEALTHY)
+    tell = log.warning if failed else log.debug if move.cause in _QUIET else log.info
+    tell(str(move.new), **words)
