@@ -50,7 +50,7 @@ class Admin:
 
     async def _healthz(self, request: Request) -> Response:
         broken = self._control.unusable()
-        body = {"status": "unavailable" if broken else "ok", "routes": self._route_table()}
+        body: dict[str, Any] = {"status": "unavailable" if broken else "ok", "routes": self._route_table()}
         if broken:
             body["runtimes"] = dict(broken)
         return JSONResponse(body, status_code=503 if broken else 200)
