@@ -14,6 +14,7 @@ from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Upstream
 from hotseat.runtimes.base import Exit, Handle, LaunchError, Runtime
+from hotseat.sleeping import SleepError
 
 log = structlog.get_logger("hotseat")
 
@@ -33,14 +34,6 @@ class Engine(Protocol):
 
     def explain(self, reason: Reason) -> Reason:
         """The reason, with what its last lines say made into a hint."""
-
-
-class SleepError(Exception):
-    """The run would not sleep, or not wake."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason.summary)
-        self.reason = reason
 
 
 class Sleeper(Protocol):

@@ -1,0 +1,128 @@
+"""The GPU reader: what NVML says of each device, and whether memory that should be free really is.
+
+Without the package ``nvidia-ml-py`` (the extra ``gpu``), a driver, or a GPU there is no reader, and the
+exits that runtimes confirm are all there is to go by. Source of the calls: NVML's API reference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hotseat.core.errors import Reason
+from hotseat.core.spec import PPM
+
+MIB = 1024 * 1024
+BACK_WITHIN_S = 30.0
+"""How long a start waits for memory that should be free by now."""
+LOOK_EVERY_S = 0.1
+SLACK_PPM = 10_000
+"""The driver's own share, which nobody can have: one per cent of a device may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One device at one moment."""
+
+    device: str
+    """Its index as NVML counts, ``"0"``."""
+    name: str
+    total_mib: int
+    free_mib: int
+    busy_percent: int | None
+    """Utilisation, where the driver tells."""
+
+    @property
+    def used_mib(self) -> int:
+        """What everybody takes together, strangers included."""
+        return self.total_mib - self.free_mib
+
+
+class Gpus(Protocol):
+    """Whoever can read the devices."""
+
+    def read(self) -> dict[str, Reading]:
+        """All devices by name, now; quick enough for the event loop. Empty when the driver fails."""
+
+
+class Nvml:
+    """The devices as NVML sees them."""
+
+    def __init__(self, nvml: Any) -> None:
+        """``nvml`` is the module ``pynvml``; raises its ``NVMLError`` when there is no driver."""
+        self._nvml = nvml
+        nvml.nvmlInit()
+
+    def read(self) -> dict[str, Reading]:
+        """All devices by name, now; empty when the driver does not answer."""
+        nvml = self._nvml
+        try:
+            count = nvml.nvmlDeviceGetCount()
+            return {str(index): self._one(index) for index in range(count)}
+        except nvml.NVMLError:
+            return {}
+
+    def _one(self, index: int) -> Reading:
+        nvml = self._nvml
+        device = nvml.nvmlDeviceGetHandleByIndex(index)
+        memory = nvml.nvmlDeviceGetMemoryInfo(device)
+        name = nvml.nvmlDeviceGetName(device)
+        try:
+            busy = int(nvml.nvmlDeviceGetUtilizationRates(device).gpu)
+        except nvml.NVMLError:  # not told on some devices and under WSL
+            busy = None
+        return Reading(
+            device=str(index),
+            name=name.decode() if isinstance(name, bytes) else str(name),
+            total_mib=memory.total // MIB,
+            free_mib=memory.free // MIB,
+            busy_percent=busy,
+        )
+
+
+def open_gpus() -> Gpus | None:
+    """The reader of this machine's devices; ``None`` where there is nothing to read."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        return Nvml(pynvml)
+    except pynvml.NVMLError:
+        return None
+
+
+async def room_for(
+    gpus: Gpus, footprint: Mapping[str, int], within_s: float = BACK_WITHIN_S
+) -> Reason | None:
+    """Wait until every device has the free memory that ``footprint`` (ppm) asks; the reason if it has not.
+
+    vLLM checks its share against the free memory when it starts, so a start that does not wait for the
+    last model's memory fails.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    while True:
+        gaps = _gaps(gpus.read(), footprint)
+        if not gaps:
+            return None
+        if loop.time() >= deadline:
+            return Reason(
+                summary="GPU memory did not come back",
+                hint=f"{'; '.join(gaps)} after {within_s:g} s; nvidia-smi shows who holds it",
+            )
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _gaps(readings: Mapping[str, Reading], footprint: Mapping[str, int]) -> list[str]:
+    gaps = []
+    for device, ppm in footprint.items():
+        reading = readings.get(device)
+        if reading is None:
+            continue  # a device that the driver does not show cannot be checked
+        need_mib = reading.total_mib * max(0, ppm - SLACK_PPM) // PPM
+        if reading.free_mib < need_mib:
+            gaps.append(f"GPU {device} has {reading.free_mib} MiB free, {need_mib} MiB are needed")
+    return gaps
