@@ -119,7 +119,7 @@ def tell(port: int, model: str, prompt: str, why: str) -> tuple[Answer, float | 
                 progress.end()
                 console.print(escape(event.text), end="", style="cyan")
             else:
-                progress.show(event.text if event else None)
+                progress.show(event.text if event else None, model_stats(port, model))
     assert answer is not None  # ask() yields one last, or raises
     console.print("\n")
     after = model_stats(port, model)
@@ -152,12 +152,11 @@ def heard(port: int, model: str, prompt: str) -> Iterator[Progress | Piece | Ans
 
 
 class ProgressLine:
-    """The line that says how far the start is: rewritten on a terminal, else one line a phase."""
+    """How far the start is: a line rewritten in place on a terminal, else hotseat's comments as they come."""
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._began = time.monotonic()
-        self._text = "asked"
         self._live = (
             Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
         )
@@ -170,14 +169,19 @@ class ProgressLine:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def show(self, text: str | None) -> None:
-        """Show hotseat's words, or with ``None`` just the time."""
-        if text and self._live is None and text != self._text:
-            console.print(f"  {escape(text)}")
-        self._text = text or self._text
-        if self._live:
-            spent = time.monotonic() - self._began
-            self._live.update(f"  [yellow]{escape(self._text)}[/] · {spent:.1f} s", refresh=True)
+    def show(self, comment: str | None, stats: dict[str, Any]) -> None:
+        """Show the state, the phase, the seconds and the expected rest."""
+        if self._live is None:
+            if comment:
+                console.print(f"  {escape(comment)}")
+            return
+        words = [f"{self._model} {stats['state']}"]
+        if stats["phase"] and stats["phase"] != stats["state"]:
+            words.append(stats["phase"])
+        words.append(f"{time.monotonic() - self._began:.1f} s")
+        if stats["eta_s"]:
+            words.append(f"about {stats['eta_s']:.0f} s left")
+        self._live.update(f"  [yellow]{escape(' · '.join(words))}[/]", refresh=True)
 
     def end(self) -> None:
         """Take the line away."""
