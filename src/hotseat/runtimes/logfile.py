@@ -1,0 +1,96 @@
+"""A server's output in a file: it outlives us, is bounded, and can be followed.
+
+The server writes to the file itself (append mode), so nothing is lost while hotseat is away. Each run
+begins a new file; the run before it is kept beside it as ``.1``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+LIMIT_BYTES = 16 * 1024 * 1024
+LINE_LIMIT_BYTES = 16 * 1024
+TAIL_BYTES = 256 * 1024
+POLL_S = 0.05
+
+
+class LogFile:
+    """The output of one model's runs."""
+
+    def __init__(self, folder: Path, model: str, limit_bytes: int = LIMIT_BYTES) -> None:
+        """``folder`` exists; the file takes at most about twice ``limit_bytes`` (it and the one before)."""
+        self.path = folder / f"{quote(model, safe='')}.log"
+        self.before = self.path.with_suffix(".log.1")
+        self._limit = limit_bytes
+
+    def begin(self) -> int:
+        """A descriptor to write a new run's output to; the file before is kept. Raises ``OSError``."""
+        with suppress(FileNotFoundError):
+            self.path.replace(self.before)
+        # Append mode: whoever shortens the file (bound) moves the writer's end with it.
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def bound(self) -> None:
+        """Shorten the file if it has grown beyond its limit; its newest part is kept beside it."""
+        with suppress(OSError):
+            if self.path.stat().st_size > self._limit:
+                newest = read_end(self.path, self._limit // 2)
+                self.before.write_bytes(newest)
+                self.before.chmod(0o600)
+                os.truncate(self.path, 0)
+
+    def tail(self, count: int) -> list[str]:
+        """The last ``count`` lines of the current or latest run; empty where there is none."""
+        if count <= 0:
+            return []
+        try:
+            return split(read_end(self.path, TAIL_BYTES))[-count:]
+        except OSError:
+            return []
+
+    async def follow(self, ended: Callable[[], bool]) -> AsyncIterator[str]:
+        """Each line as it comes, from the file's start, until ``ended()`` and nothing is left."""
+        try:
+            source = self.path.open("rb", buffering=0)
+        except OSError:
+            return
+        with source:
+            pending = b""
+            while True:
+                last = ended()  # asked before reading: what was written before the end is read
+                if os.fstat(source.fileno()).st_size < source.tell():
+                    source.seek(0)  # shortened
+                data = source.read(TAIL_BYTES)
+                pending += data
+                cut = max(pending.rfind(b"\n"), pending.rfind(b"\r")) + 1
+                if len(pending) - cut > LINE_LIMIT_BYTES or (last and not data):
+                    cut = len(pending)
+                complete, pending = pending[:cut], pending[cut:]
+                for line in split(complete):
+                    yield line
+                if not data:
+                    if last:
+                        return
+                    await asyncio.sleep(POLL_S)
+
+
+def read_end(path: Path, size: int) -> bytes:
+    """The last whole lines of a file, at most ``size`` bytes of them. Raises ``OSError``."""
+    with path.open("rb") as source:
+        length = source.seek(0, os.SEEK_END)
+        source.seek(max(0, length - size))
+        data = source.read(size)
+    if length > size:
+        data = data[data.find(b"\n") + 1 :]
+    return data
+
+
+def split(data: bytes) -> list[str]:
+    """Lines with something in them; a carriage return (a progress bar) ends one too."""
+    pieces = data.replace(b"\r", b"\n").split(b"\n")
+    return [piece[:LINE_LIMIT_BYTES].decode("utf-8", "replace") for piece in pieces if piece.strip()]

@@ -1,0 +1,95 @@
+"""What Linux says of processes (``/proc``, pidfds): facts, read at one instant and old at once.
+
+A pid alone is not an identity, since numbers are used again. A process is a pid and its start time
+(field 22 of ``/proc/PID/stat``, in clock ticks since boot), within one boot of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """One process."""
+
+    pid: int
+    state: str
+    """One letter of ``proc(5)``; ``Z``: a zombie."""
+    group: int
+    session: int
+    start: int
+    """Clock ticks since boot."""
+
+    @property
+    def ended(self) -> bool:
+        """It runs no more: what is left is an entry that its parent has not collected."""
+        return self.state in "ZX"
+
+
+def boot_id() -> str:
+    """The identity of this boot; ``""`` where the kernel does not tell."""
+    with suppress(OSError):
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def stat(pid: int) -> Stat | None:
+    """A process, or ``None`` where there is none of that number."""
+    try:
+        text = (PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    # The name, in parentheses, may hold anything, parentheses too.
+    fields = text[text.rindex(b")") + 2 :].split()
+    return Stat(pid, fields[0].decode(), int(fields[2]), int(fields[3]), int(fields[19]))
+
+
+def environ(pid: int) -> Mapping[str, str]:
+    """The environment that a process was started with; empty where it may not be read.
+
+    A process can write over it (``setproctitle`` does): what is missing here proves nothing.
+    """
+    try:
+        data = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (item.partition(b"=") for item in data.split(b"\0") if item)
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+
+
+def processes(wanted: Callable[[Stat], bool], since: int = 0) -> list[Stat]:
+    """Processes that run, started at ``since`` or later, that are ``wanted``."""
+    found = []
+    for name in os.listdir(PROC):
+        one = stat(int(name)) if name.isdigit() else None
+        if one is not None and not one.ended and one.start >= since and wanted(one):
+            found.append(one)
+    return found
+
+
+def kill(process: Stat, number: signal.Signals) -> None:
+    """Send a signal to this very process, never to a later one of the same number."""
+    with suppress(ProcessLookupError, PermissionError):
+        fd = os.pidfd_open(process.pid)
+        try:
+            now = stat(process.pid)
+            if now is not None and now.start == process.start:
+                signal.pidfd_send_signal(fd, number)
+        finally:
+            os.close(fd)
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
