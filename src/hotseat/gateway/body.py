@@ -1,0 +1,107 @@
+"""A request's body: what it asks for (``model``, ``stream``), and the model's name put right.
+
+The peek is a real JSON parse at depth one, never a scan: names are compared with their escapes
+decoded, and the last of duplicate keys wins, as in the servers' own parsers. Where nothing has to
+change, the bytes stay as they came.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from hotseat.gateway.errors import Problem, Refuse, bad_request
+from hotseat.gateway.head import RequestHead
+
+_JSON = frozenset(
+    {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
+)
+_TRUE = (True, 1, "true", "True", "TRUE", "1", "on", "yes", "t", "y")
+"""What servers that read numbers and words as booleans take for true (pydantic's lax mode)."""
+
+
+class _Asked(msgspec.Struct):
+    model: str | None = None
+    stream: Any = False
+
+
+_peek = msgspec.json.Decoder(_Asked).decode
+_split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class Body:
+    """A whole request body and what it asks for."""
+
+    __slots__ = ("content", "model", "stream")
+
+    def __init__(self, content: bytes, model: str | None = None, stream: bool = False) -> None:
+        self.content = content
+        self.model = model
+        self.stream = stream
+
+    def rename(self, name: str) -> None:
+        """Put another model's name in."""
+        fields = _split(self.content)
+        fields["model"] = msgspec.Raw(msgspec.json.encode(name))
+        self.content = msgspec.json.encode(fields)
+        self.model = name
+
+
+NOTHING = Body(b"")
+"""The body of a request that has none."""
+
+
+def read(content: bytes, head: RequestHead) -> Body:
+    """Look into a body. Raises ``Refuse``: 400 where it is not what it must be, 415 where it is encoded.
+
+    Whatever is not a form must be a JSON object, whatever its ``Content-Type`` says: some servers
+    parse by habit, and nothing may get past us unread.
+    """
+    encoding = head.picked.get(b"content-encoding")
+    if encoding is not None and encoding.lower() != b"identity":
+        raise _encoded(encoding)
+    if not content:
+        return NOTHING
+    kind = head.picked.get(b"content-type", b"")
+    if kind not in _JSON and kind[:20].lower().startswith(b"multipart/form-data"):
+        from hotseat.gateway.multipart import Form  # only for uploads: its parser costs a start-up import
+
+        return Form(content, kind)
+    try:
+        if not content.isascii():
+            content.decode()
+        asked = _peek(content)
+    except msgspec.ValidationError as error:
+        raise bad_request(f"the body is not what it must be: {error}", param=_param(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise bad_request(f"the body is not valid JSON: {_words(error)}", code="invalid_json") from None
+    except RecursionError:
+        raise bad_request("the body is not valid JSON: nested too deeply", code="invalid_json") from None
+    return Body(content, asked.model, _is_true(asked.stream))
+
+
+def _is_true(value: Any) -> bool:
+    return value is True or (value is not False and isinstance(value, int | str | float) and value in _TRUE)
+
+
+def _param(error: msgspec.ValidationError) -> str | None:
+    return "model" if str(error).endswith("`$.model`") else None
+
+
+def _words(error: msgspec.DecodeError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 (byte {error.start})"
+    return str(error).removeprefix("JSON is malformed: ")
+
+
+def _encoded(encoding: bytes) -> Refuse:
+    shown = encoding[:40].decode("latin-1")
+    return Refuse(
+        Problem(
+            status=415,
+            code="unsupported_encoding",
+            message=f"Content-Encoding {shown!r} is not taken: send the body uncompressed",
+            should_retry=False,
+        )
+    )

@@ -1,0 +1,377 @@
+"""A client's connection: uvicorn's httptools protocol with bounds on what a stranger may send.
+
+Added to uvicorn's: the size of the header and the time that a sender takes for header and body are
+bounded; an early answer (413, 404, …) is followed by a bounded drain, so that the client can read
+it; an ``Upgrade`` that nobody wants is passed over without losing the request's body; trailers are
+not taken for headers; bad bytes behind a good request do not spoil its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from hotseat.gateway import errors
+from hotseat.gateway.client import Client
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a sender may do."""
+
+    head_bytes: int = 32 * 1024
+    """Request line and header fields together; more is answered with 431."""
+    head_s: float = 20.0
+    """From a connection's or a request's first byte to the end of its header."""
+    body_interval_s: float = 20.0
+    """How often the arrival of a body is looked at."""
+    body_bytes_per_s: int = 1024
+    """A body that comes more slowly than this, over one interval, is cut."""
+    linger_bytes: int = 64 * 1024 * 1024
+    """How much of a refused body is read and thrown away before the connection is closed."""
+    linger_s: float = 10.0
+    """How long that may take."""
+    keep_alive_s: float = 75.0
+    """How long a connection may rest between two requests."""
+
+
+class State(ServerState):
+    """What the connections of one server share."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
+        self.limits = limits
+        self.closing = False
+        self.empty = asyncio.Event()
+        """Set whenever the last connection has gone."""
+
+
+class Connection(HttpToolsProtocol):
+    """One client's connection."""
+
+    cycle: Client
+    server_state: State
+    pipeline: deque[tuple[Client, Any]]  # type: ignore[assignment]
+
+    def __init__(self, config: Config, server_state: State, app_state: dict[str, Any]) -> None:
+        super().__init__(config=config, server_state=server_state, app_state=app_state)
+        self._limits = server_state.limits
+        self._active: Client | None = None  # the one being answered; self.cycle is the one being read
+        self._whole = True  # no request is half read
+        self._in_head = True
+        self._head_bytes = 0
+        self._field_bytes = 0
+        self._body_bytes = 0
+        self._upgrading = False
+        self._deaf = False  # what comes is thrown away
+        self._lingering = False
+        self._drained = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # Connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self._limits.head_s, self._head_too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_timer()
+        self._unset_keepalive_if_required()
+        for client in (self._active, *(queued for queued, _ in self.pipeline)):
+            if client is not None and not client.response_complete:
+                client.disconnected = True
+                client.message_event.set()
+                if client.task is not None:
+                    client.task.cancel()
+        self.pipeline.clear()
+        self._active = None
+        super().connection_lost(exc)
+        if not self.server_state.connections:
+            self.server_state.empty.set()
+
+    def shutdown(self) -> None:
+        """Finish what is being answered, and close."""
+        self.pipeline.clear()
+        if self._active is None or self._active.response_complete:
+            self.transport.close()
+        else:
+            self._active.keep_alive = False
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._active is not None and self._active.source is not None:
+            self._active.source.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._active is not None and self._active.source is not None:
+            self._active.source.resume_reading()
+
+    def linger(self) -> None:
+        """The answer is out and the request is not all in: throw the rest away, for a while, then close."""
+        self._lingering = self._deaf = True
+        self._cancel_timer()
+        if self.transport.is_closing():
+            return
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(self._limits.linger_s, self.transport.close)
+
+    # Bytes
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            self._drained += len(data)
+            if self._drained > self._limits.linger_bytes:
+                self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over_upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            too_large = self._in_head and self._head_bytes > self._limits.head_bytes
+            self._reject(_TOO_LARGE if too_large else _MALFORMED)
+            return
+        if self._in_head and self._head_bytes > self._limits.head_bytes:
+            self._reject(_TOO_LARGE)
+        elif not self._whole:
+            self._watch_sender()
+        elif self._timer is not None:
+            self._cancel_timer()
+        if self._whole and self.timeout_keep_alive_task is None and self._is_idle():
+            self._rest()
+
+    def _pass_over_upgrade(self, rest: bytes) -> None:
+        """Read the request again without its wish to upgrade.
+
+        The parser believes that no body follows an upgrade; but clients that offer HTTP/2 this way
+        (Java's, for one) send a body and expect an ordinary answer.
+        """
+        lines = [self.parser.get_method(), b" ", self.url, b" HTTP/1.1\r\n"]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = (token.strip() for token in value.split(b","))
+                value = b", ".join(token for token in tokens if token.lower() != b"upgrade")
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(b"\r\n")
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._in_head, self._head_bytes = True, 0
+        self.data_received(b"".join(lines) + rest)
+
+    # The parser's callbacks
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._whole = self._upgrading = False
+        self._in_head = True
+        self._field_bytes = self._body_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer: nothing that was judged by the header may change now
+        self._count(len(name) + len(value) + 4)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def _count(self, size: int) -> None:
+        # Counted here as well as in data_received, where many requests may come in one piece.
+        self._field_bytes += size
+        if self._field_bytes > self._limits.head_bytes:
+            self._head_bytes = self._field_bytes
+            raise ValueError("the header is too large")
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("CONNECT is not served here")
+            self._upgrading = True
+            return
+        self._in_head = False
+        version = self.parser.get_http_version()
+        client = Client(
+            scope={"http_version": version, "method": ""},  # type: ignore[typeddict-item]
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=[],
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and not self.server_state.closing and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        client.connection = self
+        client.method = self.parser.get_method()
+        client.path, client.query = _split_target(self.url)
+        client.headers = self.headers
+        self.cycle = client
+        if self._active is None:
+            self._start(client)
+        else:  # pipelined: its turn comes when the one before it has been answered
+            self.flow.pause_reading()
+            self.pipeline.appendleft((client, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        if self._upgrading:
+            return
+        client = self.cycle
+        self._body_bytes += len(body)
+        if client.response_complete:
+            return
+        client.body += body
+        if len(client.body) > client.body_room:
+            self.flow.pause_reading()
+        client.message_event.set()
+
+    def on_message_complete(self) -> None:
+        if self._upgrading:
+            return
+        self._whole = True
+        self._in_head = True
+        self._head_bytes = 0
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+
+    # Requests
+
+    def _start(self, client: Client) -> None:
+        self._active = client
+        client.scope["method"] = client.method.decode("ascii")
+        self._start_asgi_task(client, self.app)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        # uvicorn owns these tasks: the server state's set holds them to their end.
+        task = self.loop.create_task(cycle.run_asgi(app))
+        cycle.task = task
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def on_response_complete(self) -> None:
+        self._active = None
+        self.server_state.total_requests += 1
+        if self.transport.is_closing() or self._lingering:
+            return
+        if self.pipeline:
+            client, _ = self.pipeline.pop()
+            self._start(client)
+        elif self._deaf or self.server_state.closing:
+            self.transport.close()
+            return
+        elif self._whole:
+            self._rest()
+        if not self.pipeline:
+            self.flow.resume_reading()
+
+    def _is_idle(self) -> bool:
+        return self._active is None and not self.transport.is_closing()
+
+    def _rest(self) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self._limits.keep_alive_s, self.timeout_keep_alive_handler
+        )
+
+    # Senders that are too slow, too long-winded or wrong
+
+    def _watch_sender(self) -> None:
+        if self._timer is not None:
+            return
+        if self._in_head:
+            self._timer = self.loop.call_later(self._limits.head_s, self._head_too_slow)
+        else:
+            self._timer = self.loop.call_later(
+                self._limits.body_interval_s, self._look_at_body, self._body_bytes
+            )
+
+    def _head_too_slow(self) -> None:
+        self._timer = None
+        if self._whole:  # nothing was sent at all
+            if self._is_idle():
+                self.transport.close()
+        elif self._in_head:
+            self._reject(_TOO_SLOW)
+        else:
+            self._watch_sender()
+
+    def _look_at_body(self, before: int) -> None:
+        self._timer = None
+        if self._whole or self._deaf:
+            return
+        wanted = self._limits.body_bytes_per_s * self._limits.body_interval_s
+        if self.flow.read_paused or self._body_bytes - before >= wanted:
+            self._watch_sender()
+        else:
+            self._reject(_TOO_SLOW)
+
+    def _reject(self, problem: errors.Problem) -> None:
+        """Answer what cannot be taken for a request, and hear no more from this sender."""
+        self._deaf = True
+        self._cancel_timer()
+        active = self._active
+        if active is not None and not active.response_complete:
+            if active is not self.cycle or not active.more_body:
+                active.keep_alive = False  # it stands before the bad bytes: it gets its answer, then we close
+                self.pipeline.clear()
+                return
+            active.disconnected = True
+            active.message_event.set()
+            if active.task is not None:
+                active.task.cancel()
+            if active.response_started:
+                self.transport.abort()
+                return
+        content = errors.body(problem, anthropic=False)
+        self.transport.write(
+            b"%b%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (STATUS_LINE[problem.status], errors.header_block(problem), len(content), content)
+        )
+        self.linger()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _split_target(target: bytes) -> tuple[bytes, bytes]:
+    """The raw path and the query (with its question mark) of a request's target."""
+    if not target.startswith(b"/"):
+        parsed = httptools.parse_url(target)  # absolute form: http://host/path
+        return parsed.path or b"/", b"?" + parsed.query if parsed.query else b""
+    target = target.partition(b"#")[0]
+    path, mark, query = target.partition(b"?")
+    return path, mark + query
+
+
+_MALFORMED = errors.Problem(
+    status=400, code="malformed_request", message="this is not a well-formed HTTP request", should_retry=False
+)
+_TOO_LARGE = errors.Problem(
+    status=431, code="header_too_large", message="the request's header is too large", should_retry=False
+)
+_TOO_SLOW = errors.Problem(status=408, code="request_timeout", message="the request came too slowly")

@@ -1,0 +1,227 @@
+"""One request on its way through: the seat asked for, the wait, the relay, the end.
+
+Where the model is ready nothing here waits but for the model's server itself. The response is handed
+on inside the parser's callbacks; the client's back-pressure reaches the server by pausing the read.
+The client's end cancels the task, and with it whatever was going on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from hotseat.core.errors import Reason
+from hotseat.core.views import Loading
+from hotseat.gateway import errors, waiting
+from hotseat.gateway.client import Client
+from hotseat.gateway.routing import Route
+from hotseat.gateway.seats import Lease, Refused, Seats, Ticket
+from hotseat.gateway.upstream import Pool, UpstreamConnection, UpstreamFailure, Upstreams
+from hotseat.gateway.waiting import Patience
+
+LAST_WORDS_S = 0.2
+"""What a run wrote before it ended may still be on its way to us."""
+_ERROR_BODY_BYTES = 64 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class Asked:
+    """What a request asks of a model's server, ready to be sent."""
+
+    route: Route
+    method: bytes
+    target: bytes
+    """Path and query at the server."""
+    headers: bytes
+    """Header lines to pass on."""
+    content: bytes
+    stream: bool
+    anthropic: bool
+    """Whose shape errors have."""
+
+
+class Exchange:
+    """One request to a model and its response."""
+
+    __slots__ = (
+        "_asked",
+        "_broken",
+        "_client",
+        "_collected",
+        "_connection",
+        "_done",
+        "_early",
+        "_last",
+        "_loading",
+        "_sse",
+        "failure",
+        "refused",
+        "upstream_status",
+    )
+
+    def __init__(self, client: Client, asked: Asked) -> None:
+        self._client = client
+        self._asked = asked
+        self._early = False
+        """The headers went before the model's server had answered."""
+        self._sse = False
+        self._last = b"\n\n"
+        self._collected: bytearray | None = None
+        self._connection: UpstreamConnection | None = None
+        self._done: asyncio.Future[UpstreamFailure | None] | None = None
+        self._broken: Reason | None = None
+        self._loading: Loading | None = None
+        self.refused = False
+        self.failure: str | None = None
+        """Why the answer is missing or cut short, if it is."""
+        self.upstream_status = 0
+
+    @property
+    def model(self) -> str:
+        """The model that is asked."""
+        return self._asked.route.model
+
+    async def run(self, seats: Seats, upstreams: Upstreams, patience: Patience) -> None:
+        """Serve the request to its end. Cancelled when the client goes."""
+        client, asked = self._client, self._asked
+        try:
+            with seats.ask(asked.route.model) as ticket:
+                if ticket.lease is None:
+                    await self._wait(ticket, patience)
+                lease = ticket.lease
+                assert lease is not None
+                await self._relay(lease, upstreams)
+                if client.is_slow:
+                    await client.drained()
+        except Refused as refused:
+            self.refused = True
+            self._tell(errors.from_refusal(refused.refusal, self._loading))
+
+    async def _wait(self, ticket: Ticket, patience: Patience) -> None:
+        asked = self._asked
+        try:
+            await waiting.wait(
+                ticket, self._client, route=asked.route.name, stream=asked.stream, patience=patience
+            )
+        except Refused:
+            self._loading = ticket.loading()
+            raise
+        finally:
+            self._early = self._client.response_started
+
+    async def _relay(self, lease: Lease, upstreams: Upstreams) -> None:
+        pool = upstreams.pool(lease.upstream)
+        lease.on_break(self._on_break)
+        try:
+            failure = await self._attempt(pool)
+            while failure is not None and failure.stale and self._broken is None:
+                failure = await self._attempt(pool)
+        finally:
+            lease.on_break(None)
+            self._client.source = None
+            if self._connection is not None:
+                self._connection.abandon()
+        if failure is not None:
+            self._fail(failure, lease.upstream.model)
+
+    async def _attempt(self, pool: Pool) -> UpstreamFailure | None:
+        """Send the request and see the response through."""
+        connection = pool.take()
+        if connection is None:
+            try:
+                connection = await pool.connect()
+            except UpstreamFailure as failure:
+                return failure
+        client, asked = self._client, self._asked
+        self._done = asyncio.get_running_loop().create_future()
+        self._connection = client.source = connection
+        content = asked.content
+        connection.send(
+            (
+                asked.method,
+                b" ",
+                pool.base_path,
+                asked.target,
+                pool.lead,
+                asked.route.authorization,
+                asked.headers,
+                b"content-length: %d\r\n\r\n" % len(content)
+                if content or asked.method in _WITH_BODY
+                else b"\r\n",
+                content,
+            ),
+            self,
+            method_is_head=asked.method == b"HEAD",
+        )
+        if client.is_slow:
+            connection.pause_reading()
+        return await self._done
+
+    # The response (Sink)
+
+    def on_head(self, status: int, headers: bytes, length: bytes | None, content_type: bytes) -> None:
+        self.upstream_status = status
+        self._asked.content = b""  # it will not be sent again
+        self._sse = content_type.startswith(b"text/event-stream")
+        if not self._early:
+            self._client.start(status, headers, length)
+        elif status >= 400 or not self._sse:
+            self._collected = bytearray()
+
+    def on_data(self, data: bytes) -> None:
+        if self._collected is None:
+            self._last = data
+            self._client.write(data)
+        elif len(self._collected) < _ERROR_BODY_BYTES:
+            self._collected += data
+
+    def on_end(self) -> None:
+        if self._collected is not None:
+            self._tell(errors.from_upstream(self.upstream_status, bytes(self._collected)))
+        else:
+            self._client.finish()
+        self._ended(None)
+
+    def on_failure(self, failure: UpstreamFailure) -> None:
+        self._ended(failure)
+
+    def _ended(self, failure: UpstreamFailure | None) -> None:
+        self._connection = None
+        if self._done is not None and not self._done.done():
+            self._done.set_result(failure)
+
+    # Failures
+
+    def _on_break(self, reason: Reason) -> None:
+        self._broken = reason
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._connection is not None:
+            self._connection.fail("its server has ended")
+
+    def _fail(self, failure: UpstreamFailure, model: str) -> None:
+        """Tell the client, in the way that is still open, that there is no (whole) answer."""
+        words = failure.words
+        if self._broken is not None:
+            words = f"its server has ended: {self._broken.for_clients()}"
+        self.failure = words
+        client = self._client
+        if client.response_started and not self._early and not self._sse:
+            client.abort()  # only a cut connection tells such a client that something is missing
+        else:
+            status = 503 if failure.unreachable else 502
+            self._tell(errors.unreachable(model, words, status=status))
+
+    def _tell(self, problem: errors.Problem) -> None:
+        client, anthropic = self._client, self._asked.anthropic
+        if not client.response_started:
+            client.refuse(problem, anthropic=anthropic)
+            return
+        if not self._last.endswith(b"\n\n"):
+            client.write(b"\n" if self._last.endswith(b"\n") else b"\n\n")
+        client.write(errors.event(problem, anthropic=anthropic))
+        client.finish()
+
+
+_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})

@@ -1,0 +1,76 @@
+"""A request's header fields: read once, split into what we judge by and what the model's server is told."""
+
+from __future__ import annotations
+
+from hotseat.gateway.errors import bad_request
+
+Headers = list[tuple[bytes, bytes]]
+
+_PICK_AND_PASS = 1
+_PICK = 2
+_DROP = 3
+
+_FIELDS = {
+    b"content-type": _PICK_AND_PASS,
+    b"content-length": _PICK,
+    b"content-encoding": _PICK,
+    b"host": _PICK,
+    b"origin": _PICK,
+    b"connection": _PICK,
+    b"upgrade": _PICK,
+    # Credentials are the gateway's own business: never passed on.
+    b"authorization": _PICK,
+    b"x-api-key": _PICK,
+    b"x-api-secret": _PICK,
+    b"cookie": _DROP,
+    b"proxy-authorization": _DROP,
+    # Hop by hop (RFC 9110 §7.6.1).
+    b"keep-alive": _DROP,
+    b"proxy-connection": _DROP,
+    b"te": _DROP,
+    b"trailer": _DROP,
+    b"transfer-encoding": _DROP,
+    b"http2-settings": _DROP,
+    b"expect": _DROP,
+}
+"""What is done with a field; one that is not here is passed on as it is."""
+
+_USUAL_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close", b""})
+
+
+class RequestHead:
+    """The fields of one request."""
+
+    __slots__ = ("passed", "picked")
+
+    def __init__(self, headers: Headers) -> None:
+        """``headers``: names in lower case. Raises ``Refuse`` (400) for a field that must not repeat."""
+        picked: dict[bytes, bytes] = {}
+        passed: list[bytes] = []
+        fields = _FIELDS
+        for name, value in headers:
+            use = fields.get(name)
+            if use is None:
+                passed += (name, b": ", value, b"\r\n")
+            elif use != _DROP:
+                if name in picked:
+                    raise bad_request(f"the header {name.decode('latin-1')} must not be sent twice")
+                picked[name] = value
+                if use == _PICK_AND_PASS:
+                    passed += (name, b": ", value, b"\r\n")
+        connection = picked.get(b"connection", b"")
+        if connection not in _USUAL_CONNECTION:
+            passed = _without_nominated(passed, connection)
+        self.picked = picked
+        self.passed = b"".join(passed)
+        """Header lines for the model's server, each with its line end."""
+
+
+def _without_nominated(passed: list[bytes], connection: bytes) -> list[bytes]:
+    """Header lines less those that ``Connection`` names as hop by hop."""
+    nominated = {token.strip().lower() for token in connection.split(b",")} - {b"content-type"}
+    kept: list[bytes] = []
+    for at in range(0, len(passed), 4):
+        if passed[at] not in nominated:
+            kept += passed[at : at + 4]
+    return kept

@@ -1,0 +1,257 @@
+"""Where a path leads: tables made once from the configuration, and a lookup that reads no model twice.
+
+The raw path is judged, never a decoded one: what does not normalise to itself (escapes, dot segments,
+empty segments, parameters, backslashes) leads nowhere, so no spelling can reach what the allow-list
+does not name.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from urllib.parse import unquote_to_bytes
+
+from hotseat.core.spec import ModelSpec, RouteSpec, Settings
+from hotseat.gateway.errors import not_found
+
+CONTROL_SEGMENTS = frozenset(
+    {
+        b"healthz",
+        b"health",
+        b"routes",
+        b"stats",
+        b"admin",
+        b"metrics",
+        b"events",
+        b"logs",
+        b"openapi.json",
+    }
+)
+"""First segments of the paths that hotseat itself answers."""
+
+DATA_PATHS = frozenset(
+    {
+        b"/tokenize",
+        b"/detokenize",
+        b"/rerank",
+        b"/score",
+        b"/classify",
+        b"/pooling",
+        b"/infill",
+        b"/completion",
+    }
+)
+"""Paths beside ``/v1`` that a model's server is asked for."""
+
+ADMINISTRATION = frozenset(
+    {b"load_lora_adapter", b"unload_lora_adapter", b"lora", b"model", b"internal", b"admin"}
+)
+"""First segments below ``/v1`` that change a server (vLLM, and others that were read)."""
+
+_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,:@=/"
+_CACHED_PATHS = 4096
+_CACHED_LENGTH = 128
+
+
+class Kind(Enum):
+    """Who answers."""
+
+    DATA = auto()
+    MODELS = auto()
+    CONTROL = auto()
+
+
+class Route:
+    """A public name, ready for the hot path."""
+
+    __slots__ = ("allow_paths", "allow_trees", "authorization", "known_names", "model", "name", "server_name")
+
+    def __init__(self, spec: RouteSpec, model: ModelSpec) -> None:
+        self.name = spec.name
+        self.model = model.name
+        self.server_name = model.served_names[0] if model.served_names else None
+        """The name that the server knows itself by; ``None``: not known, names are left alone."""
+        self.known_names = frozenset((*model.served_names, *model.lora_names))
+        key = model.upstream_key
+        self.authorization = b"authorization: Bearer %b\r\n" % key.encode() if key else b""
+        self.allow_paths = frozenset(p.encode() for p in model.allow_paths if not p.endswith("/**"))
+        self.allow_trees = tuple(p[:-2].encode() for p in model.allow_paths if p.endswith("/**"))
+
+    def allows(self, path: bytes) -> bool:
+        """Whether the model's own ``allow_paths`` name this path."""
+        return path in self.allow_paths or path.startswith(self.allow_trees)
+
+    def rename(self, name: str | None) -> str | None:
+        """The name to put in place of the body's, or ``None`` to leave it."""
+        if name is None or self.server_name is None or name in self.known_names:
+            return None
+        return self.server_name
+
+
+class Target:
+    """Where one path leads."""
+
+    __slots__ = ("anthropic", "kind", "model_id", "path", "route", "special")
+
+    def __init__(
+        self,
+        kind: Kind,
+        path: bytes,
+        route: Route | None = None,
+        *,
+        special: bool = False,
+        model_id: str = "",
+    ) -> None:
+        self.kind = kind
+        self.path = path
+        """The path at the model's server, or the whole path for our own."""
+        self.route = route
+        """``None``: the body's model decides, or the default route."""
+        self.special = special
+        """Allowed by some model's ``allow_paths`` only."""
+        self.model_id = model_id
+        """Of ``/v1/models/{id}``, decoded."""
+        self.anthropic = is_anthropic(path)
+
+
+class Tables:
+    """Everything that routing needs, never changed after it was made."""
+
+    __slots__ = (
+        "_bare_paths",
+        "_bare_trees",
+        "_cache",
+        "_depth",
+        "_names",
+        "_prefixes",
+        "default",
+        "routes",
+        "strict",
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        self.routes = tuple(Route(spec, settings.models[spec.model]) for spec in settings.routes)
+        self.strict = settings.serve.strict_models
+        self._prefixes = {
+            spec.path.encode(): route for spec, route in zip(settings.routes, self.routes, strict=True)
+        }
+        self._depth = max((path.count(b"/") for path in self._prefixes), default=0)
+        self._names = _names(settings, self.routes)
+        self.default = self._names.get(settings.serve.default_route or "")
+        self._bare_paths = frozenset().union(*(route.allow_paths for route in self.routes))
+        self._bare_trees = tuple({tree for route in self.routes for tree in route.allow_trees})
+        self._cache: dict[bytes, Target] = {}
+
+    def resolve(self, path: bytes) -> Target:
+        """Where a raw path (no query) leads. Raises ``Refuse`` (404)."""
+        target = self._cache.get(path)
+        if target is None:
+            target = self._resolve(path)
+            if len(path) <= _CACHED_LENGTH:
+                if len(self._cache) >= _CACHED_PATHS:
+                    self._cache.clear()
+                self._cache[path] = target
+        return target
+
+    def named(self, name: str | None) -> Route:
+        """The route for a body's ``model`` on a path without a prefix. Raises ``Refuse`` (404)."""
+        if name is not None:
+            route = self._names.get(name)
+            if route is not None:
+                return route
+            if self.strict or self.default is None:
+                raise not_found(
+                    f"the model {name[:200]!r} does not exist here; GET /v1/models lists those that do",
+                    code="model_not_found",
+                    param="model",
+                )
+        if self.default is None:
+            raise not_found(
+                "the request names no model and there is no default model: "
+                'put "model" in the body, or a model\'s prefix before the path',
+                code="model_not_found",
+                param="model",
+            )
+        return self.default
+
+    def find(self, name: str) -> Route | None:
+        """The route of this name or alias, if there is one."""
+        return self._names.get(name)
+
+    def _resolve(self, path: bytes) -> Target:
+        if path in (b"/v1/models", b"/v1/models/"):
+            return Target(Kind.MODELS, b"/v1/models")
+        if path.startswith(b"/v1/models/"):
+            # Answered here and never passed on, so an escaped slash in a model's name is harmless.
+            wanted = unquote_to_bytes(path[len(b"/v1/models/") :]).decode("utf-8", "replace")
+            return Target(Kind.MODELS, b"/v1/models", model_id=wanted)
+        if not is_plain(path):
+            raise not_found("no such path (escapes, dot segments and empty segments are not taken here)")
+        if path.split(b"/", 2)[1] in CONTROL_SEGMENTS:
+            return Target(Kind.CONTROL, path)
+        if is_passed(path):
+            return Target(Kind.DATA, path)
+        route, rest = self._prefixed(path)
+        if route is not None:
+            if is_passed(rest) or route.allows(rest):
+                return Target(Kind.DATA, rest, route)
+        elif path in self._bare_paths or path.startswith(self._bare_trees):
+            return Target(Kind.DATA, path, special=True)
+        raise not_found("no such path: a model is asked at /v1/… or at its prefix followed by /v1/…")
+
+    def _prefixed(self, path: bytes) -> tuple[Route | None, bytes]:
+        """The route with the longest prefix of this path, and the rest of the path."""
+        end = len(path)
+        ends: list[int] = []
+        at = path.find(b"/", 1)
+        while at != -1 and len(ends) < self._depth:
+            ends.append(at)
+            at = path.find(b"/", at + 1)
+        for end in reversed(ends):
+            route = self._prefixes.get(path[:end])
+            if route is not None:
+                return route, path[end:]
+        return None, path
+
+
+def is_plain(path: bytes) -> bool:
+    """Whether a raw path has one spelling only: it normalises to itself."""
+    return (
+        path.startswith(b"/") and not path.translate(None, _PLAIN) and b"//" not in path and b"/." not in path
+    )
+
+
+def is_passed(path: bytes) -> bool:
+    """Whether every model's server may be asked for this path."""
+    if path.startswith(b"/v1/"):
+        return path.split(b"/", 3)[2].lower() not in ADMINISTRATION and path != b"/v1/"
+    return path in DATA_PATHS
+
+
+def is_anthropic(path: bytes) -> bool:
+    """Whether errors on this path (prefix removed) have Anthropic's shape."""
+    return path == b"/v1/messages" or path.startswith(b"/v1/messages/")
+
+
+def _names(settings: Settings, routes: tuple[Route, ...]) -> dict[str, Route]:
+    """Every name that a body may use, each leading to one route.
+
+    Written names (routes, aliases) come first; then what the servers know (adapters, served names),
+    where only one model knows it.
+    """
+    names = {route.name: route for route in routes}
+    for spec, route in zip(settings.routes, routes, strict=True):
+        for alias in spec.aliases:
+            names.setdefault(alias, route)
+    first: dict[str, Route] = {}
+    for route in routes:
+        if route.model not in first or route.name == route.model:
+            first[route.model] = route
+    for group in ("lora_names", "served_names"):
+        known: dict[str, Route | None] = {}
+        for model, route in first.items():
+            for name in getattr(settings.models[model], group):
+                known[name] = None if name in known else route
+        for name, found in known.items():
+            if found is not None:
+                names.setdefault(name, found)
+    return names

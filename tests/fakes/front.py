@@ -1,0 +1,104 @@
+"""A whole gateway on a real socket, in front of seats that do as the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fakes.seats import FakeSeats
+from fakes.wire import PATIENCE_S, Message, Wire
+from hotseat.core.spec import BoxSpec, ModelSpec, ProcessSpec, RouteSpec, SeatSpec, ServeSpec, Settings
+from hotseat.gateway.connection import Limits
+from hotseat.gateway.entry import Gateway
+from hotseat.gateway.server import Server, serve
+
+
+def model(name: str, **more: Any) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        seat=SeatSpec(name=name, footprint={"0": 500_000}),
+        launch=ProcessSpec(command=("true",)),
+        **more,
+    )
+
+
+def settings(*models: ModelSpec, routes: tuple[RouteSpec, ...] = (), **serve_terms: Any) -> Settings:
+    """Each model has a route of its own name, and those given beside."""
+    known = {spec.name: spec for spec in models or (model("chat"), model("coder"))}
+    own = tuple(RouteSpec(name=name, model=name, path=f"/{name}") for name in known)
+    written = {route.name for route in routes}
+    return Settings(
+        serve=ServeSpec(state_dir="unused", **serve_terms),
+        box=BoxSpec(budget={"0": 1_000_000}, seats={name: spec.seat for name, spec in known.items()}),
+        models=known,
+        routes=(*(route for route in own if route.name not in written), *routes),
+    )
+
+
+async def control_app(scope: Any, receive: Any, send: Any) -> None:
+    """Says which path came to it, and with what body."""
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    told = f"{scope['method']} {scope['path']}?{scope['query_string'].decode()} {body.decode()}".encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": told})
+
+
+class Front:
+    def __init__(self, seats: FakeSeats, gateway: Gateway, server: Server) -> None:
+        self.seats = seats
+        self.gateway = gateway
+        self.server = server
+        self.port = server.addresses[0][1]
+
+    async def open(self) -> Wire:
+        return await Wire.open(self.port)
+
+    async def ask(self, path: str, body: bytes | None = None, **more: Any) -> Message:
+        """One request on a connection of its own."""
+        async with await self.open() as wire:
+            await wire.ask(path, body, **more)
+            return await wire.answer(no_body=more.get("method") == "HEAD")
+
+    async def raw(self, data: bytes) -> bytes:
+        """Send these bytes and read until the gateway closes."""
+        async with await self.open() as wire:
+            await wire.send(data)
+            return await wire.at_end()
+
+    async def ticket_closed(self, at: int = 0) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await self.seats.tickets[at].closed.wait()
+
+
+@asynccontextmanager
+async def front(
+    config: Settings | None = None,
+    *,
+    ready: dict[str, int] | None = None,
+    local_only: bool = False,
+    limits: Limits | None = None,
+    comment_every_s: float | None = None,
+) -> AsyncIterator[Front]:
+    """A gateway that listens; ``ready``: models that serve, with their ports."""
+    seats = FakeSeats()
+    for name, port in (ready or {}).items():
+        seats.ready(name, port)
+    gateway = Gateway(config or settings(), seats, control_app, local_only=local_only)
+    if comment_every_s is not None:
+        configured = gateway._configured
+        patience = dataclasses.replace(configured.patience, comment_every_s=comment_every_s)
+        gateway._configured = dataclasses.replace(configured, patience=patience)
+    server = await serve(gateway, host="127.0.0.1", limits=limits)
+    try:
+        yield Front(seats, gateway, server)
+    finally:
+        await server.stop(0)
+        gateway.close()
