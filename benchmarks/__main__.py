@@ -1,0 +1,104 @@
+"""Measure hotseat against nginx on this machine.
+
+    python -m benchmarks [NAME …] [--quick] [--peer NAME=URL,PID] [--markdown] [--out FILE]
+
+Without a name all rows are measured, in under ten minutes. A peer is any other proxy, started by hand
+in front of the fake upstream's port (18090) before or while this runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks import launches, machine, report, rows
+from benchmarks.bench import Bench, load_process
+from benchmarks.proxies import Cores, Unavailable, start_all
+
+ROWS: dict[str, Callable[[Bench], None]] = {
+    "memory": rows.memory,
+    "requests_1": rows.requests_1,
+    "requests_32": rows.requests_32,
+    "first_token": rows.first_token,
+    "streams_64": rows.streams_64,
+    "streams_512": rows.streams_512,
+    "flood": rows.flood,
+    "streams_5000": rows.many_streams,
+    "readiness": launches.readiness,
+    "admission": launches.admission,
+    "startup": launches.startup,
+}
+"""In the order in which they are measured: memory first, while the proxies are fresh."""
+OF_HOTSEAT_ALONE = {"readiness", "admission", "startup"}
+
+
+def main() -> int:
+    """Measure, print, keep; the exit status is 1 when something could not be measured."""
+    args = _arguments()
+    _allow_many_files()
+    cores = Cores.pick()
+    if cores.proxy == cores.load:
+        print("only one core may be used: proxy and load share it, ratios still hold", file=sys.stderr)
+    about = machine.describe()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hotseat-bench-")))
+        try:
+            load = stack.enter_context(load_process(cores))
+            direct, targets, missing = start_all(
+                stack, cores, folder, args.upstream_port, args.peer, policies=not args.no_policies
+            )
+        except Unavailable as error:
+            print(error, file=sys.stderr)
+            return 1
+        for why in missing:
+            print(f"not measured: {why}\n", file=sys.stderr)
+        bench = Bench(cores, folder, load, direct, targets, policies=not args.no_policies, quick=args.quick)
+        if args.only:
+            bench.targets = [target for target in targets if target.name.partition("+")[0] in args.only]
+        began = time.monotonic()
+        for name in args.names or ROWS:
+            if name in OF_HOTSEAT_ALONE and not any(t.name == "hotseat" for t in targets):
+                continue
+            print(f"[{time.monotonic() - began:5.0f} s] {name}", file=sys.stderr)
+            ROWS[name](bench)
+    table = report.rows(bench.figures)
+    print(report.markdown(table) if args.markdown else report.terminal(table))
+    report.write_lines(args.out, about, bench.figures)
+    print(f"kept in {args.out}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def _arguments() -> argparse.Namespace:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"rows: {', '.join(ROWS)}")
+    parser.add_argument("--quick", action="store_true", help="a third of the rounds")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=URL,PID[,PID]")
+    parser.add_argument("--only", action="append", metavar="TARGET", help="leave the other targets out")
+    parser.add_argument("--no-policies", action="store_true", help="hotseat with nothing but its models")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--upstream-port", type=int, default=18090)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / f"{stamp}.jsonl")
+    args = parser.parse_args()
+    for name in args.names:
+        if name not in ROWS:
+            parser.error(f"no row is called {name!r}; there are {', '.join(ROWS)}")
+    return args
+
+
+def _allow_many_files() -> None:
+    """5,000 streams are 10,000 descriptors in the proxy, which inherits our limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
