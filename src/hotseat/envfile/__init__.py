@@ -1,0 +1,1 @@
+"""The ``.env`` file: read as Compose reads it, and rewritten without losing a line."""

@@ -1,0 +1,63 @@
+"""A ``.env`` file on disk: written whole or not at all, and for its owner's eyes alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from hotseat.envfile.syntax import parse
+
+VARIABLE = "HOTSEAT_ENV_FILE"
+"""Names a ``.env`` file that is read at the start and again at every reload."""
+
+
+def read(path: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a file sets; none where there is no file.
+
+    Raises ``EnvFileError`` and ``OSError`` (a file that may not be read is not an empty one).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    return parse(text, env)
+
+
+def environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment, with the file that ``HOTSEAT_ENV_FILE`` names below it.
+
+    A variable of the process wins over the file's, as with Compose. Raises what ``read`` raises.
+    """
+    named = env.get(VARIABLE)
+    return {**(read(Path(named), env) if named else {}), **env}
+
+
+def create_private(path: Path, text: str) -> None:
+    """Write a file that must not exist yet, mode 600. Raises ``FileExistsError``."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_private(path: Path, text: str) -> None:
+    """Replace a file in one step: a reader sees the old text or the new one; mode 600, same owner."""
+    target = path.resolve()  # a link stays a link
+    before = target.stat()
+    descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                with contextlib.suppress(PermissionError):  # not root: the file becomes ours
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,130 @@
+"""A Compose project read: by Compose where it is at hand, by us where it is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hotseat.envfile import disk
+from hotseat.envfile.interpolation import required
+from hotseat.envfile.syntax import EnvFileError
+from hotseat.stack import composefile
+from hotseat.stack.composefile import ComposeFileError, ComposeText
+from hotseat.stack.project import Project, from_data
+
+_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+_TIMEOUT_S = 60
+PLACEHOLDER = "placeholder"
+"""Stands for required variables that are not set, so that a check works without ``.env``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A project, its text as written, and who read it."""
+
+    project: Project
+    written: ComposeText
+    files: tuple[Path, ...]
+    read_by: str
+    """``Compose 2.40.3``, or ``hotseat`` where there is no Compose."""
+
+
+def compose_command(env: Mapping[str, str]) -> list[str] | None:
+    """The words that run Compose v2, where it is there: the client's plugin, or the binary alone."""
+    for words in (["docker", "compose"], ["docker-compose"]):
+        path = shutil.which(words[0], path=env.get("PATH"))
+        if path and compose_version([path, *words[1:]], env):
+            return [path, *words[1:]]
+    return None
+
+
+def compose_version(words: list[str], env: Mapping[str, str]) -> str | None:
+    """``2.40.3``, or ``None`` where this is no Compose v2 or newer."""
+    try:
+        done = subprocess.run(
+            [*words, "version", "--short"], capture_output=True, text=True, timeout=_TIMEOUT_S, env=dict(env)
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.match(r"v?(\d+)\.\S*", done.stdout.strip())
+    if done.returncode or not match or int(match[1]) < 2:
+        return None
+    return match[0].removeprefix("v")
+
+
+def stack_environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """What Compose interpolates from: the folder's ``.env`` below the environment, and ``PWD``.
+
+    Raises ``ComposeFileError``.
+    """
+    path = folder / ".env"
+    try:
+        return {**disk.read(path, env), **env, "PWD": str(folder.resolve())}
+    except EnvFileError as error:
+        raise ComposeFileError(error.args[0].partition(": ")[2], (str(path), error.line)) from None
+    except OSError as error:
+        raise ComposeFileError(f"{path}: {error.strerror}") from None
+
+
+def compose_files(folder: Path, env: Mapping[str, str]) -> list[Path]:
+    """The files that Compose would take in a folder: ``COMPOSE_FILE``, else the usual names.
+
+    Raises ``ComposeFileError`` where there is none.
+    """
+    if named := env.get("COMPOSE_FILE"):
+        return [folder / one for one in named.split(env.get("COMPOSE_PATH_SEPARATOR") or os.pathsep)]
+    for name in _NAMES:
+        if (found := folder / name).is_file():
+            override = found.with_name(f"{found.stem.removesuffix('.override')}.override{found.suffix}")
+            return [found, override] if override.is_file() else [found]
+    raise ComposeFileError(f"{folder}: no Compose file there ({', '.join(_NAMES)}); name one")
+
+
+def read_project(files: list[Path], env: Mapping[str, str]) -> Reading:
+    """Read files as Compose does in their folder, that of the first one; ``env`` is the process's.
+
+    Works without ``.env``: required variables that nobody sets get a placeholder. Raises
+    ``ComposeFileError``.
+    """
+    folder = files[0].resolve().parent
+    filled = stack_environment(folder, env)
+    written = composefile.read(files, filled)
+    missing = {name for file in files for name in required(file.read_text(encoding="utf-8"))}
+    placeholders = {name: PLACEHOLDER for name in missing if not filled.get(name)}
+    name = filled.get("COMPOSE_PROJECT_NAME") or folder.name
+    command = compose_command(env)
+    if command:
+        data = _ask(command, files, folder, {**env, **placeholders})
+        read_by = f"Compose {compose_version(command, env)}"
+    else:
+        data = written.filled({**filled, **placeholders}).data
+        read_by = "hotseat"
+    return Reading(project=from_data(data, name), written=written, files=tuple(files), read_by=read_by)
+
+
+def _ask(command: list[str], files: list[Path], folder: Path, env: Mapping[str, str]) -> dict[str, object]:
+    words = [word for file in files for word in ("-f", str(file.resolve()))]
+    try:
+        done = subprocess.run(
+            [*command, *words, "--profile", "*", "config", "--format", "json"],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            cwd=folder,
+            env={**env, "PWD": str(folder)},
+        )
+    except subprocess.TimeoutExpired:
+        raise ComposeFileError(f"Compose did not answer within {_TIMEOUT_S} s") from None
+    if done.returncode:
+        # Compose's words may hold values of variables, but not of those that we were given as secrets.
+        raise ComposeFileError(
+            f"Compose refuses it: {done.stderr.strip().splitlines()[-1:] or ['no reason']}"
+        )
+    data: dict[str, object] = json.loads(done.stdout)
+    return data

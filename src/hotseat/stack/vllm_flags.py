@@ -1,0 +1,81 @@
+"""Flags that vLLM had once: from which version on they are known to be gone.
+
+Read from vLLM's releases: the flags of 0.32.0 are what its argument parser knows; bitsandbytes left
+the core in 0.28.0 for the package vllm-bnb-plugin (0.27.1 is the last stock image that takes it).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hotseat.stack.project import Service
+
+Version = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A flag, or one value of it, that a version no longer takes."""
+
+    flag: str
+    value: str | None
+    """Only this value is gone; ``None``: the flag is."""
+    since: Version
+    """The first version known not to have it."""
+    instead: str
+
+
+_SEEN: Version = (0, 32, 0)
+GONE = (
+    Gone(
+        "--quantization",
+        "bitsandbytes",
+        (0, 28, 0),
+        "an image of at most v0.27.1, or one with vllm-bnb-plugin",
+    ),
+    Gone(
+        "--load-format",
+        "bitsandbytes",
+        (0, 28, 0),
+        "an image of at most v0.27.1, or one with vllm-bnb-plugin",
+    ),
+    Gone("--disable-log-requests", None, _SEEN, "leave it out: requests are not logged unless asked for"),
+    Gone("--enable-reasoning", None, _SEEN, "--reasoning-parser alone"),
+    Gone("--engine-use-ray", None, _SEEN, "--distributed-executor-backend ray"),
+    Gone("--guided-decoding-backend", None, _SEEN, "--structured-outputs-config"),
+    Gone("--max-context-len-to-capture", None, _SEEN, "--max-cudagraph-capture-size"),
+    Gone("--max-seq-len-to-capture", None, _SEEN, "--max-cudagraph-capture-size"),
+    Gone("--num-lookahead-slots", None, _SEEN, "--speculative-config"),
+    Gone("--num-scheduler-steps", None, _SEEN, "leave it out"),
+    Gone("--preemption-mode", None, _SEEN, "leave it out"),
+    Gone("--rope-scaling", None, _SEEN, "--hf-overrides"),
+    Gone("--rope-theta", None, _SEEN, "--hf-overrides"),
+    Gone("--scheduler-delay-factor", None, _SEEN, "leave it out"),
+    Gone("--speculative-model", None, _SEEN, "--speculative-config"),
+    Gone("--swap-space", None, _SEEN, "leave it out"),
+    Gone("--use-v2-block-manager", None, _SEEN, "leave it out"),
+    Gone("--worker-use-ray", None, _SEEN, "--distributed-executor-backend ray"),
+)
+
+
+def version_of(image: str) -> Version | None:
+    """The vLLM version that an image's tag names (``vllm/vllm-openai:v0.27.1``), if it does."""
+    name, _, tag = image.partition("@")[0].rpartition(":")
+    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", tag)
+    if "vllm" not in name.rsplit("/", 1)[-1] or not match:
+        return None
+    return int(match[1]), int(match[2]), int(match[3])
+
+
+def gone(service: Service) -> Iterator[tuple[Gone, Version]]:
+    """The flags of a service that its image's version no longer has."""
+    version = version_of(service.image)
+    if version is None:
+        return
+    for entry in GONE:
+        if version < entry.since or not service.has_flag(entry.flag):
+            continue
+        if entry.value is None or service.option(entry.flag) == entry.value:
+            yield entry, version
