@@ -1,0 +1,142 @@
+"""A supervisor over the fake runtime, for tests on virtual time (``fakes.clock``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fakes.runtime import FakeRuntime, Faults, World
+from hotseat.core import effects as do
+from hotseat.core.errors import Reason
+from hotseat.core.spec import BoxSpec, ModelSpec, ProcessSpec, SeatSpec, ServeSpec, Settings
+from hotseat.gateway.seats import Refused
+from hotseat.runtimes.base import Handle
+from hotseat.sleeping import SleepError
+from hotseat.supervisor.supervisor import Supervisor
+
+
+def model(name: str, share: float = 0.6, **terms: Any) -> ModelSpec:
+    """A model with this share of GPU 0; further terms go to its seat."""
+    seat = SeatSpec(name=name, footprint={"0": round(share * 1_000_000)}, fingerprint=name, **terms)
+    return ModelSpec(name=name, seat=seat, launch=ProcessSpec(command=(name,)), runtime="fake")
+
+
+def settings(*models: ModelSpec, budget: float = 0.9) -> Settings:
+    """A box with these models."""
+    return Settings(
+        serve=ServeSpec(state_dir="unused"),
+        box=BoxSpec(budget={"0": round(budget * 1_000_000)}, seats={m.name: m.seat for m in models}),
+        models={m.name: m for m in models},
+        routes=(),
+    )
+
+
+class NoEngine:
+    """Knows nothing of its server but the word ``phase:``."""
+
+    def phase(self, line: str) -> str | None:
+        return line.removeprefix("phase: ") if line.startswith("phase: ") else None
+
+    def explain(self, reason: Reason) -> Reason:
+        return reason
+
+
+class Memory:
+    """Earlier starts, in memory."""
+
+    def __init__(self, **usual_s: float) -> None:
+        self.usual_s = usual_s
+        self.recorded: list[tuple[str, str, float]] = []
+
+    def record_start(
+        self, model: str, fingerprint: str, kind: str, seconds: float, phases: Mapping[str, float]
+    ) -> None:
+        self.recorded.append((model, kind, seconds))
+
+    def eta_s(self, model: str, kind: str) -> float | None:
+        return self.usual_s.get(model)
+
+
+class FakeSleeper:
+    """Sleeps and wakes in the given times, or fails."""
+
+    def __init__(self, wake_s: float = 0.2, *, wake_fails: bool = False, sleep_fails: bool = False) -> None:
+        self.wake_s, self.wake_fails, self.sleep_fails = wake_s, wake_fails, sleep_fails
+
+    async def sleep(self, model: ModelSpec, handle: Handle) -> Mapping[str, int] | None:
+        await asyncio.sleep(0.1)
+        if self.sleep_fails:
+            raise SleepError(Reason(summary="it would not sleep"))
+        return {"0": 20_000}
+
+    async def wake(self, model: ModelSpec, handle: Handle) -> None:
+        await asyncio.sleep(self.wake_s)
+        if self.wake_fails:
+            raise SleepError(Reason(summary="it would not wake"))
+
+
+class House:
+    """What a test may look at."""
+
+    def __init__(self, settings: Settings, world: World, memory: Memory, sleeper: FakeSleeper) -> None:
+        world.budget = settings.box.budget
+        self.runtime = FakeRuntime(world=world)
+        self.world = self.runtime.world
+        self.memory = memory
+        self.moves: list[do.ReportMove] = []
+        self.supervisor = Supervisor(
+            settings,
+            {"fake": self.runtime},
+            refused=Refused,
+            engine_of=lambda model: NoEngine(),
+            probe=lambda model, handle, poke: self.runtime.until_ready(handle.host, handle.port),
+            room=_always_room,
+            sleeper=sleeper,
+            starts=memory,
+            luck=lambda: 0.0,
+            on_move=self.moves.append,
+        )
+
+    def causes(self, model: str) -> list[str]:
+        """The model's moves so far: ``"ready (probe_passed)"``, …"""
+        return [f"{move.new} ({move.cause})" for move in self.moves if move.model == model]
+
+    async def answer(self, model: str, service_s: float = 0.0, **ask: Any) -> float:
+        """Ask, use the lease for so long, give it back; returns how long it waited."""
+        since = self.supervisor.now()
+        with self.supervisor.ask(model, **ask) as ticket:
+            assert await ticket.wait()
+            waited_s = self.supervisor.now() - since
+            assert ticket.lease is not None
+            await asyncio.sleep(service_s)
+        return waited_s
+
+
+async def _always_room(model: ModelSpec) -> None:
+    return None
+
+
+@asynccontextmanager
+async def house(
+    *models: ModelSpec,
+    budget: float = 0.9,
+    faults: Mapping[str, Faults] | None = None,
+    world: World | None = None,
+    memory: Memory | None = None,
+    sleeper: FakeSleeper | None = None,
+) -> AsyncIterator[House]:
+    """A supervisor that is open; closed at the end, when nothing may be left of it."""
+    made = House(
+        settings(*models, budget=budget), world or World(), memory or Memory(), sleeper or FakeSleeper()
+    )
+    made.world.faults.update(faults or {})
+    await made.supervisor.open()
+    try:
+        yield made
+    finally:
+        await made.supervisor.close()
+    assert not made.world.live()
+    assert not made.world.overlaps
+    assert not made.world.doubles

@@ -1,0 +1,287 @@
+"""The supervisor on virtual time: every wait below takes no time at all."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fakes.clock import run_virtual
+from fakes.house import FakeSleeper, House, Memory, house, model
+from fakes.runtime import Faults
+from hotseat.core.errors import Code, Reason
+from hotseat.core.spec import SleepSpec
+from hotseat.core.states import State
+from hotseat.gateway.seats import Refused
+
+
+async def many(home: House, name: str, count: int, service_s: float = 0.0) -> list[float]:
+    return list(await asyncio.gather(*(home.answer(name, service_s) for _ in range(count))))
+
+
+def test_many_first_requests_make_one_start_and_all_are_answered() -> None:
+    async def story() -> None:
+        async with house(model("chat")) as home:
+            waits = await many(home, "chat", 50)
+            assert home.world.starts("chat") == 1
+            assert max(waits) == pytest.approx(1.0)
+            assert home.supervisor.requests("chat") == 50
+
+    run_virtual(story())
+
+
+def test_a_ready_model_grants_without_a_task_switch() -> None:
+    async def story() -> None:
+        async with house(model("chat")) as home:
+            await home.answer("chat")
+            with home.supervisor.ask("chat") as ticket:
+                assert ticket.lease is not None
+                assert ticket.lease.upstream.port == home.world.runs[0].handle.port
+
+    run_virtual(story())
+
+
+def test_exclusive_models_swap_and_never_overlap() -> None:
+    async def story() -> None:
+        async with house(model("chat"), model("coder")) as home:
+            await asyncio.gather(many(home, "chat", 3, 0.5), many(home, "coder", 3, 0.5))
+            assert home.world.starts("chat") == home.world.starts("coder") == 1
+            assert home.causes("chat")[-2:] == ["stopping (evicted)", "stopped (exited)"]
+
+    run_virtual(story())  # house() checks the overlaps
+
+
+def test_models_that_fit_together_run_together() -> None:
+    async def story() -> None:
+        async with house(model("site", 0.18), model("coder", 0.7)) as home:
+            await asyncio.gather(home.answer("site"), home.answer("coder"))
+            assert len(home.world.live()) == 2
+
+    run_virtual(story())
+
+
+def test_a_quiet_model_is_stopped_after_its_idle_time_and_not_before() -> None:
+    async def story() -> None:
+        async with house(model("chat", idle_s=60)) as home:
+            await home.answer("chat", service_s=500)  # a stream keeps it, however long it is
+            await asyncio.sleep(59)
+            assert home.supervisor.state("chat") == State.READY
+            await asyncio.sleep(2)
+            assert home.supervisor.state("chat") == State.STOPPED
+            assert home.supervisor.views()["chat"].idle_stops == 1
+
+    run_virtual(story())
+
+
+def test_a_failed_start_refuses_all_who_wait_once_and_backs_off() -> None:
+    async def story() -> None:
+        async with house(model("chat"), faults={"chat": Faults(start_fails=True)}) as home:
+            answers = await asyncio.gather(*(home.answer("chat") for _ in range(5)), return_exceptions=True)
+            refusals = [a.refusal for a in answers if isinstance(a, Refused)]
+            assert len(refusals) == 5
+            assert {r.code for r in refusals} == {Code.MODEL_BACKOFF}
+            assert "exited with code 1" in refusals[0].message
+            assert home.world.starts("chat") == 1
+            with pytest.raises(Refused) as refused:
+                await home.answer("chat")
+            assert refused.value.refusal.retry_after_s == pytest.approx(1.0)
+            await asyncio.sleep(1.1)
+            home.world.faults.clear()
+            await home.answer("chat")
+
+    run_virtual(story())
+
+
+def test_a_start_that_hangs_ends_at_its_timeout_and_is_killed() -> None:
+    async def story() -> None:
+        slow = Faults(never_ready=True, ignores_stop=True)
+        async with house(model("chat", start_timeout_s=30), faults={"chat": slow}) as home:
+            with pytest.raises(Refused) as refused:
+                await home.answer("chat")
+            assert refused.value.refusal.code is Code.START_TIMEOUT
+            assert home.supervisor.now() == pytest.approx(30)
+            await asyncio.sleep(5)
+            assert not home.world.live()
+            assert home.supervisor.state("chat") in (State.BACKOFF, State.STOPPED)
+
+    run_virtual(story())
+
+
+def test_a_crash_breaks_its_leases_and_the_next_request_mends_it() -> None:
+    async def story() -> None:
+        async with house(model("chat")) as home:
+            told: list[Reason] = []
+            with home.supervisor.ask("chat") as ticket:
+                await ticket.wait()
+                assert ticket.lease is not None
+                ticket.lease.on_break(told.append)
+                home.world.crash("chat")
+                await asyncio.sleep(0.1)
+                assert [reason.summary for reason in told] == ["killed by SIGKILL"]
+            assert await home.answer("chat") == pytest.approx(1.0)
+            assert home.world.starts("chat") == 2
+
+    run_virtual(story())
+
+
+def test_a_client_that_leaves_does_not_abort_the_start() -> None:
+    async def story() -> None:
+        async with house(model("chat"), faults={"chat": Faults(start_s=10)}) as home:
+            with home.supervisor.ask("chat") as ticket:
+                assert not await ticket.wait(1)
+                assert ticket.loading().phase == "starting"
+            await asyncio.sleep(9.5)
+            assert home.supervisor.state("chat") == State.READY
+            assert home.world.starts("chat") == 1
+
+    run_virtual(story())
+
+
+def test_an_abandoned_start_gives_way_to_who_needs_the_room() -> None:
+    async def story() -> None:
+        async with house(model("chat"), model("coder"), faults={"chat": Faults(start_s=100)}) as home:
+            with home.supervisor.ask("chat") as ticket:
+                await ticket.wait(1)
+            waited_s = await home.answer("coder")
+            assert waited_s < 5
+            assert "stopping (abandoned)" in home.causes("chat")
+
+    run_virtual(story())
+
+
+def test_an_eviction_whose_cause_has_gone_is_called_off() -> None:
+    async def story() -> None:
+        async with house(model("chat"), model("coder")) as home:
+            stream = asyncio.gather(home.answer("chat", service_s=50))
+            await asyncio.sleep(40)
+            with home.supervisor.ask("coder") as ticket:
+                assert not await ticket.wait(1)
+                assert home.supervisor.state("chat") == State.DRAINING
+            assert home.supervisor.state("chat") == State.READY
+            await stream
+            assert home.world.starts("coder") == 0
+
+    run_virtual(story())
+
+
+def test_what_an_earlier_hotseat_left_running_is_adopted_without_a_new_start() -> None:
+    async def story() -> None:
+        chat = model("chat")
+        async with house(chat) as first:
+            await first.answer("chat")
+            world = first.world
+            await first.supervisor.close(leave_running=True)
+            assert world.live("chat")
+            async with house(chat, world=world) as second:
+                assert await second.answer("chat") == 0.0
+                assert world.starts("chat") == 1
+
+    run_virtual(story())
+
+
+def test_a_model_started_by_somebody_else_counts_and_one_stopped_by_somebody_else_is_believed() -> None:
+    async def story() -> None:
+        chat, coder = model("chat"), model("coder")
+        async with house(chat, coder) as home:
+            home.runtime.appear(coder)
+            await asyncio.sleep(2)
+            assert home.supervisor.state("coder") == State.READY
+            await home.answer("chat")
+            assert home.causes("coder")[-1] == "stopped (exited)"
+            home.world.stop_outside("chat")
+            await asyncio.sleep(0.1)
+            assert home.causes("chat")[-1] == "stopped (stopped_outside)"
+
+    run_virtual(story())
+
+
+def test_an_unusable_runtime_refuses_and_recovers_by_itself() -> None:
+    async def story() -> None:
+        async with house(model("chat")) as home:
+            home.runtime.why = "the engine does not answer"
+            await asyncio.sleep(1.5)
+            assert home.supervisor.unusable() == {"fake": "the engine does not answer"}
+            with pytest.raises(Refused) as refused:
+                home.supervisor.ask("chat")
+            assert refused.value.refusal.code is Code.RUNTIME_UNAVAILABLE
+            home.runtime.why = None
+            await asyncio.sleep(1.5)
+            await home.answer("chat")
+
+    run_virtual(story())
+
+
+def test_an_operator_starts_and_stops_and_is_told_the_end() -> None:
+    async def story() -> None:
+        async with house(model("chat"), model("bad"), faults={"bad": Faults(start_fails=True)}) as home:
+            assert await home.supervisor.start("chat", wait=True) is None
+            assert home.supervisor.state("chat") == State.READY
+            assert home.supervisor.requests("chat") == 0
+            await home.supervisor.stop("chat", wait=True)
+            assert home.supervisor.state("chat") == State.STOPPED
+            refusal = await home.supervisor.start("bad", wait=True)
+            assert refusal is not None
+            assert "exited with code 1" in refusal.message
+
+    run_virtual(story())
+
+
+def test_spin_ups_are_measured_and_remembered() -> None:
+    async def story() -> None:
+        memory = Memory(chat=7.0)
+        async with house(model("chat"), faults={"chat": Faults(start_s=3)}, memory=memory) as home:
+            with home.supervisor.ask("chat") as ticket:
+                await ticket.wait(1)
+                assert ticket.loading().eta_s == pytest.approx(6.0)
+                await ticket.wait()
+            assert home.supervisor.spin_ups("chat") == [pytest.approx(3.0)]
+            assert memory.recorded == [("chat", "cold", pytest.approx(3.0))]
+
+    run_virtual(story())
+
+
+def test_a_model_sleeps_and_wakes_with_the_door_held() -> None:
+    async def story() -> None:
+        nap = SleepSpec(level=1, idle_s=100)
+        async with house(model("chat", idle_s=10, sleep=nap), faults={"chat": Faults(start_s=30)}) as home:
+            await home.answer("chat")
+            await asyncio.sleep(11)
+            assert home.supervisor.state("chat") == State.ASLEEP
+            assert home.supervisor.views()["chat"].footprint == {"0": 20_000}
+            assert await home.answer("chat") == pytest.approx(0.2)
+            await asyncio.sleep(120)
+            assert home.supervisor.state("chat") == State.STOPPED
+
+    run_virtual(story())
+
+
+def test_a_model_that_does_not_wake_is_stopped_and_started_afresh_and_not_put_to_sleep_again() -> None:
+    async def story() -> None:
+        chat = model("chat", idle_s=10, sleep=SleepSpec(level=1))
+        async with house(chat, sleeper=FakeSleeper(wake_fails=True)) as home:
+            await home.answer("chat")
+            await asyncio.sleep(11)
+            assert home.supervisor.state("chat") == State.ASLEEP
+            await home.answer("chat")
+            assert home.world.starts("chat") == 2
+            await asyncio.sleep(11)
+            assert home.supervisor.state("chat") == State.STOPPED
+
+    run_virtual(story())
+
+
+def test_shutdown_lets_streams_end_and_refuses_the_rest() -> None:
+    async def story() -> None:
+        async with house(model("chat", drain_timeout_s=60)) as home:
+            await home.answer("chat")
+            stream = asyncio.gather(home.answer("chat", service_s=20))
+            await asyncio.sleep(1)
+            closing = asyncio.gather(home.supervisor.close())
+            await asyncio.sleep(0.1)
+            with pytest.raises(Refused) as refused:
+                home.supervisor.ask("chat")
+            assert refused.value.refusal.code is Code.SHUTTING_DOWN
+            await asyncio.gather(stream, closing)
+            assert home.supervisor.now() == pytest.approx(21.0)
+
+    run_virtual(story())
