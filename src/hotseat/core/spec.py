@@ -149,6 +149,8 @@ class ServeSpec:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    open: bool = True
+    """No key is configured: whoever reaches the port may ask (loopback only)."""
     state_dir: str
     default_route: str | None = None
     strict_models: bool = False

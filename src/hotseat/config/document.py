@@ -1,0 +1,243 @@
+"""YAML read into plain data with the place of every key, so that an error can say where.
+
+Stricter and simpler than YAML 1.1: duplicate keys are refused, keys are always text, numbers keep
+the digits that were written (``Decimal``), and there are no dates, octals or base-60 numbers.
+``${VAR}`` and ``${VAR:-default}`` in values are replaced from the environment, ``$${`` stays ``${``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import yaml
+
+from hotseat.config.problems import Problem
+from hotseat.config.values import BOOLS
+
+Path = tuple[str | int, ...]
+
+_INT = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_FLOAT = re.compile(r"-?[0-9]{1,18}\.[0-9]{1,18}")
+_REFERENCE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)([^{}]*))?\}|(\$\{)")
+_MAX_NODES = 100_000
+_MAX_DEPTH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value was written."""
+
+    file: str
+    line: int | None
+    key: str | None = None
+    """The name there, where it is not the dotted key (a variable of the environment)."""
+
+
+@dataclass(slots=True)
+class Document:
+    """Plain data (``dict``, ``list``, ``str``, ``int``, ``Decimal``, ``bool``, ``None``) and its places."""
+
+    file: str
+    data: Any = None
+    places: dict[Path, Place] = field(default_factory=dict)
+    interpolated: set[Path] = field(default_factory=set)
+    """Values that came from the environment: never shown."""
+    problems: list[Problem] = field(default_factory=list)
+    bad: set[Path] = field(default_factory=set)
+    """Values with a problem already: one is enough."""
+
+    def place(self, path: Path) -> Place:
+        """Where the value of this path, or the nearest thing around it, was written."""
+        for length in range(len(path), -1, -1):
+            if (place := self.places.get(path[:length])) is not None:
+                return place
+        return Place(self.file, None)
+
+    def problem(self, path: Path, message: str, fix: str = "") -> None:
+        """Note a problem with the value of this path."""
+        place = self.place(path)
+        self.bad.add(path)
+        self.problems.append(Problem(place.file, place.line, place.key or dotted(path), message, fix))
+
+
+def dotted(path: Path) -> str:
+    """``models.chat.command[2]``"""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def read(text: str, file: str, env: Mapping[str, str]) -> Document:
+    """Read a YAML text. Never raises: what is wrong lies in ``problems``, and the rest is there."""
+    document = Document(file)
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        words = " ".join(part for part in (error.context, error.problem) if part)
+        document.problems.append(
+            Problem(file, mark.line + 1 if mark else None, "", f"not YAML: {words}", _yaml_hint(words))
+        )
+    except yaml.YAMLError as error:
+        document.problems.append(Problem(file, None, "", f"not YAML: {' '.join(str(error).split())}"))
+    except RecursionError:
+        document.problems.append(Problem(file, None, "", "not YAML that can be read: nested too deeply"))
+    else:
+        if root is not None:
+            _Reader(document, env).read(root)
+    return document
+
+
+def _yaml_hint(words: str) -> str:
+    if "'\\t'" in words:
+        return "indent with spaces, not tabs"
+    if "mapping values are not allowed" in words:
+        return "check the indentation, and put text with a colon in quotes"
+    return "check the indentation and the quotes near this line"
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Reader:
+    """Turns nodes into data, once."""
+
+    def __init__(self, document: Document, env: Mapping[str, str]) -> None:
+        self._document = document
+        self._env = env
+        self._left = _MAX_NODES  # aliases of aliases grow without bound ("billion laughs")
+
+    def read(self, root: yaml.Node) -> None:
+        self._document.places[()] = Place(self._document.file, root.start_mark.line + 1)
+        try:
+            self._document.data = self._value(root, (), ())
+        except _TooLarge as error:
+            self._document.problem((), str(error))
+
+    def _value(self, node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise _TooLarge("too large: more than 100 000 values (aliases repeat what they name)")
+        if any(node is one for one in above):
+            self._document.problem(path, "an alias that contains itself")
+            return None
+        if len(above) > _MAX_DEPTH:
+            raise _TooLarge("nested too deeply")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, (*above, node))
+        if isinstance(node, yaml.SequenceNode):
+            return self._sequence(node, path, (*above, node))
+        return self._scalar(node, path)
+
+    def _sequence(self, node: yaml.SequenceNode, path: Path, above: tuple[yaml.Node, ...]) -> list[Any]:
+        items = []
+        for index, item in enumerate(node.value):
+            inner = (*path, index)
+            self._document.places[inner] = self._here(item)
+            items.append(self._value(item, inner, above))
+        return items
+
+    def _mapping(self, node: yaml.MappingNode, path: Path, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        merged: list[yaml.Node] = []
+        for key_node, value_node in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                merged += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._complain(key_node, path, "a key must be text")
+                continue
+            key = str(key_node.value)
+            inner = (*path, key)
+            if key in result:
+                first = self._document.places[inner].line
+                self._complain(
+                    key_node, inner, f"is there twice (first on line {first})", "keep one of the two"
+                )
+                continue
+            self._document.places[inner] = self._here(key_node)
+            result[key] = self._value(value_node, inner, above)
+        for source in merged:
+            if not isinstance(source, yaml.MappingNode):
+                self._complain(source, path, "<<: takes a mapping, or a list of mappings")
+            elif any(source is one for one in above):
+                self._document.problem(path, "an alias that contains itself")
+            else:
+                self._merge(source, path, above, result)
+        return result
+
+    def _merge(
+        self, source: yaml.MappingNode, path: Path, above: tuple[yaml.Node, ...], result: dict[str, Any]
+    ) -> None:
+        """Take from a merged mapping what is not there yet."""
+        before = dict(self._document.places)
+        taken = self._mapping(source, path, (*above, source))
+        for key, value in taken.items():
+            if key not in result:
+                result[key] = value
+        self._document.places.update(before)
+
+    def _scalar(self, node: yaml.Node, path: Path) -> Any:
+        text: str = node.value
+        plain = isinstance(node, yaml.ScalarNode) and node.style is None
+        if node.tag.startswith("!"):
+            self._complain(node, path, "tags are not understood here", "write the plain value")
+            return None
+        replaced = self._interpolate(text, path)
+        if replaced != text:
+            self._document.interpolated.add(path)
+            return replaced  # text, whatever it looks like: a key of digits alone is a key
+        return _resolve(text) if plain else text
+
+    def _interpolate(self, text: str, path: Path) -> str:
+        def replace(match: re.Match[str]) -> str:
+            escaped, name, operator, default, broken = match.groups()
+            if escaped:
+                return "${"
+            if broken:
+                self._document.problem(
+                    path,
+                    "${ without a name and a }",
+                    "write ${NAME}, ${NAME:-default}, or $${ for a ${ of its own",
+                )
+                return ""
+            value = self._env.get(name)
+            if value is None or (operator == ":-" and not value):
+                if operator:
+                    return str(default)
+                self._document.problem(
+                    path,
+                    f"the environment has no {name}",
+                    f"set it, or give a default: ${{{name}:-value}}",
+                )
+                return ""
+            return value
+
+        return _REFERENCE.sub(replace, text) if "${" in text else text
+
+    def _here(self, node: yaml.Node) -> Place:
+        return Place(self._document.file, node.start_mark.line + 1)
+
+    def _complain(self, node: yaml.Node, path: Path, message: str, fix: str = "") -> None:
+        line = node.start_mark.line + 1
+        self._document.bad.add(path)
+        self._document.problems.append(Problem(self._document.file, line, dotted(path), message, fix))
+
+
+def _resolve(text: str) -> Any:
+    """What a plain (unquoted) scalar means."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text.lower() in BOOLS:
+        return BOOLS[text.lower()]
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text) and str(number := Decimal(text)) == text:
+        return number
+    return text  # numbers in other spellings too: nothing of what was written is lost

@@ -1,0 +1,94 @@
+"""Reads the configuration: the file, then the environment's overrides, all checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from hotseat.config.check import shaped
+from hotseat.config.document import Document, Place, read
+from hotseat.config.places import config_files
+from hotseat.config.problems import ConfigError, Problem
+from hotseat.config.resolve import Resolver
+from hotseat.core.spec import Settings
+
+OVERRIDES: Mapping[str, str] = {
+    "LISTEN": "listen",
+    "START_TIMEOUT_SECONDS": "start_timeout",
+    "IDLE_SECONDS": "idle",
+}
+"""Variables that override the file's global values (never a model's own), and the keys they stand for."""
+
+_MAX_BYTES = 4 * 1024 * 1024
+
+
+def load(path: str | os.PathLike[str] | None = None, env: Mapping[str, str] | None = None) -> Settings:
+    """Read a configuration file.
+
+    ``path`` ``None``: ``HOTSEAT_CONFIG``, else the first of ``places.config_files``. ``env`` ``None``:
+    this process' environment. Raises ``ConfigError`` with everything that is wrong, and nothing else.
+    """
+    env = os.environ if env is None else env
+    file = os.fspath(path) if path is not None else find(env)
+    return loads(_text(file), file, env)
+
+
+def loads(text: str, file: str, env: Mapping[str, str]) -> Settings:
+    """Read a configuration from its text; ``file`` is for messages and for relative paths."""
+    document = read(text, file, env)
+    _override(document, env)
+    settings = Resolver(document, shaped(document), env).settings()
+    if document.problems:
+        raise ConfigError(document.problems)
+    return settings
+
+
+def find(env: Mapping[str, str]) -> str:
+    """The configuration file that is meant when none is named. Raises ``ConfigError``."""
+    if named := env.get("HOTSEAT_CONFIG"):
+        return named
+    candidates = config_files(env)
+    for candidate in candidates:
+        if candidate.is_file():
+            return str(candidate)
+    tried = ", ".join(str(one) for one in candidates)
+    raise ConfigError(
+        [
+            Problem(
+                "hotseat.yaml",
+                None,
+                "",
+                f"no configuration found (looked for {tried})",
+                "name one with -c FILE",
+            )
+        ]
+    )
+
+
+def _text(file: str) -> str:
+    try:
+        with FilePath(file).open("rb") as source:
+            raw = source.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        words = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        raise ConfigError([Problem(file, None, "", f"cannot be read: {words}")]) from None
+    if len(raw) > _MAX_BYTES:
+        raise ConfigError([Problem(file, None, "", "larger than 4 MiB: this is no configuration of hotseat")])
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError([Problem(file, line, "", "not UTF-8 text", "save it as UTF-8")]) from None
+
+
+def _override(document: Document, env: Mapping[str, str]) -> None:
+    data: Any = document.data
+    if not isinstance(data, dict):
+        return
+    for variable, key in OVERRIDES.items():
+        if value := env.get(variable):
+            data[key] = value
+            document.places[(key,)] = Place("environment", None, variable)
+            document.bad.discard((key,))

@@ -1,0 +1,328 @@
+"""From what was written to what is meant: defaults filled in, one value checked against another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from urllib.parse import urlsplit
+
+from hotseat.config import routing, values
+from hotseat.config.command import served_names, utilization
+from hotseat.config.document import Document, Path
+from hotseat.config.fingerprint import fingerprint
+from hotseat.config.places import state_dir
+from hotseat.config.shape import Compose, Model, Root, Sleep
+from hotseat.core.spec import (
+    BoxSpec,
+    ComposeSpec,
+    DockerSpec,
+    LaunchSpec,
+    ModelSpec,
+    ProcessSpec,
+    SeatSpec,
+    ServeSpec,
+    Settings,
+    SleepSpec,
+)
+
+KEY_VARIABLE = "VLLM_API_KEY"
+"""The clients' default key: with it set, hotseat is not open to everybody."""
+UPSTREAM_KEY_VARIABLE = "UPSTREAM_API_KEY"
+"""The key of the servers, where it is not the clients' key."""
+
+_PROCESS_ONLY = ("command", "env", "cwd")
+_DOCKER_ONLY = ("container", "compose", "url", "port")
+
+
+class Resolver:
+    """Makes ``Settings`` of a shape; problems go into the document."""
+
+    def __init__(self, document: Document, root: Root, env: Mapping[str, str]) -> None:
+        self._document = document
+        self._root = root
+        self._env = env
+        self._folder = FilePath(document.file).absolute().parent
+        self._budget = self._budgets()
+
+    def settings(self) -> Settings:
+        """Everything together. Only to be used when the document has no problems afterwards."""
+        root, document = self._root, self._document
+        if not root.models and not self._tainted(("models",)):
+            document.problem(
+                (),
+                "there is no model",
+                'the least is: models: {chat: {command: [my-server, --port, "{port}"]}}',
+            )
+        models = {name: self._model(name, model) for name, model in root.models.items()}
+        self._check_room(models)
+        routes = routing.routes(document, root)
+        default = routing.default_route(document, root, routes)
+        if root.return_to_default and default is None and not self._tainted(("default_model",)):
+            document.problem(
+                ("return_to_default",), "there is no default model to return to", "set default_model"
+            )
+        sleep = root.sleep or Sleep()
+        return Settings(
+            serve=self._serve(default.name if default else None),
+            box=BoxSpec(
+                budget=self._budget,
+                seats={name: model.seat for name, model in models.items()},
+                host_sleep_mib=None if sleep.host_memory is None else sleep.host_memory >> 20,
+                return_to=default.model if default and root.return_to_default else None,
+            ),
+            models=models,
+            routes=tuple(routes),
+            source=document.file,
+        )
+
+    def _tainted(self, path: Path) -> bool:
+        """Whether something at or under ``path`` is wrong already: then nothing follows from it."""
+        return any(bad[: len(path)] == path for bad in self._document.bad) or () in self._document.bad
+
+    # the whole
+
+    def _serve(self, default_route: str | None) -> ServeSpec:
+        root = self._root
+        host, port = root.listen
+        open_to_all = not self._env.get(KEY_VARIABLE)
+        if open_to_all and not values.is_loopback(host):
+            self._document.problem(
+                ("listen",),
+                "without a key hotseat answers on this machine only (127.0.0.1, ::1 or localhost)",
+                f"set {KEY_VARIABLE} in the environment, or listen on 127.0.0.1",
+            )
+        where = root.state_dir
+        return ServeSpec(
+            host=host,
+            port=port,
+            open=open_to_all,
+            state_dir=self._file(where) if where else state_dir(self._env, root=os.geteuid() == 0),
+            default_route=default_route,
+            strict_models=root.strict_models,
+            hold_headers_s=root.hold_headers_s,
+            body_limit_bytes=root.body_limit,
+            leave_running=root.on_exit == "leave",
+            drain_timeout_s=root.drain_timeout,
+        )
+
+    def _budgets(self) -> dict[str, int]:
+        gpu = self._root.gpu
+        if isinstance(gpu.devices, dict):
+            return dict(gpu.devices)
+        return dict.fromkeys(gpu.devices or ("0",), gpu.budget)
+
+    def _check_room(self, models: Mapping[str, ModelSpec]) -> None:
+        """Everything fits the budget alone, and with all that is never evicted."""
+        if self._tainted(("gpu",)):
+            return
+        sound = {name: model.seat for name, model in models.items() if not self._tainted(("models", name))}
+        pinned = {name: seat for name, seat in sound.items() if seat.pinned}
+        for device, budget in self._budget.items():
+            taken = sum(seat.footprint.get(device, 0) for seat in pinned.values())
+            if len(pinned) > 1 and taken > budget:
+                for name in pinned:
+                    self._document.problem(
+                        ("models", name, "pinned"),
+                        f"the pinned models ({', '.join(sorted(pinned))}) take {_percent(taken)} of device "
+                        f"{device} together, and the budget is {_percent(budget)}",
+                        "pin fewer, or lower a footprint",
+                    )
+            for name, seat in sound.items():
+                own = seat.footprint.get(device, 0)
+                if own > budget:
+                    self._document.problem(
+                        ("models", name, "footprint"),
+                        f"takes {_percent(own)} of device {device}, and the budget is {_percent(budget)}",
+                        "lower the footprint, or raise gpu.budget",
+                    )
+                elif not seat.pinned and own and taken <= budget < own + taken:
+                    self._document.problem(
+                        ("models", name, "footprint"),
+                        f"takes {_percent(own)} of device {device}: beside the pinned models "
+                        f"({', '.join(sorted(pinned))}: {_percent(taken)}) it can never fit the budget of "
+                        f"{_percent(budget)}",
+                        "pin fewer, or lower a footprint",
+                    )
+
+    # one model
+
+    def _model(self, name: str, model: Model) -> ModelSpec:
+        at: Path = ("models", name)
+        runtime = model.runtime or ("docker" if model.container is not None else "process")
+        launch = self._docker(at, model) if runtime == "docker" else self._process(at, model)
+        command = model.command or ()
+        for key in _PROCESS_ONLY if runtime == "docker" else _DOCKER_ONLY:
+            if key in model.model_fields_set:
+                other = "process" if runtime == "docker" else "docker"
+                self._document.problem(
+                    (*at, key),
+                    f"is for models with runtime {other}; this one runs as {runtime}",
+                    "take it out",
+                )
+        for path in (model.health, *model.allow_paths):
+            if not path.startswith("/"):
+                key = "health" if path == model.health else "allow_paths"
+                self._document.problem((*at, key), "a path begins with /", f"write /{path}")
+        given = model.served_name if model.served_name is not None else served_names(command)
+        print_ = fingerprint(runtime, launch)
+        return ModelSpec(
+            name=name,
+            seat=self._seat(at, name, model, command, print_),
+            launch=launch,
+            runtime=runtime,
+            health_path=model.health,
+            served_names=given,
+            lora_names=model.lora,
+            upstream_key=self._upstream_key(model),
+            stop_grace_s=self._root.stop_grace if model.stop_grace is None else model.stop_grace,
+            engine=model.engine or _engine(command, runtime),
+            allow_paths=model.allow_paths,
+        )
+
+    def _process(self, at: Path, model: Model) -> LaunchSpec:
+        command = model.command
+        if command is None:
+            if not self._tainted((*at, "command")) and at not in self._document.bad:
+                fix = "write command: [program, arguments…] or container: NAME"
+                if model.runtime == "process":
+                    fix = "write command: [program, arguments…]"
+                self._document.problem(at, "says nothing to start", fix)
+            command = ("",)
+        elif not any("{port}" in word for word in (*command, *model.env.values())):
+            self._document.problem(
+                (*at, "command"),
+                "does not say on which port to listen: hotseat chooses the port",
+                "write {port} where the program takes it, such as: --port {port}",
+            )
+        return ProcessSpec(command=command, env=model.env, cwd=self._file(model.cwd) if model.cwd else None)
+
+    def _docker(self, at: Path, model: Model) -> LaunchSpec:
+        if not model.container and not self._tainted((*at, "container")):
+            self._document.problem(at, "runs as docker, and no container is named", "write container: NAME")
+        if model.port is not None and not 1 <= model.port <= 65535:
+            self._document.problem((*at, "port"), "a port lies between 1 and 65535")
+        if model.url is not None:
+            self._check_url((*at, "url"), model.url)
+        compose = model.compose or self._root.compose
+        return DockerSpec(
+            container=model.container or "",
+            compose=self._compose(at, model, compose) if compose else None,
+            url=model.url,
+            port=model.port,
+        )
+
+    def _compose(self, at: Path, model: Model, compose: Compose) -> ComposeSpec | None:
+        path = (*at, "compose") if model.compose else ("compose",)
+        base = self._root.compose or Compose()
+        file = compose.file or base.file
+        if not file:
+            if not self._tainted(path):
+                self._document.problem(
+                    path, "does not name the Compose file", "write file: docker-compose.yml"
+                )
+            return None
+        return ComposeSpec(
+            file=self._file(file),
+            project=compose.project or base.project,
+            profiles=compose.profiles or base.profiles,
+            service=compose.service,
+        )
+
+    def _check_url(self, path: Path, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            sound = parts.scheme == "http" and bool(parts.hostname) and (parts.port or 80) > 0
+        except ValueError:
+            sound = False
+        else:
+            sound = sound and not (parts.query or parts.fragment or parts.username or parts.password)
+        if not sound:
+            self._document.problem(path, "expected an address such as http://10.0.0.5:8000")
+
+    def _seat(
+        self, at: Path, name: str, model: Model, command: tuple[str, ...], fingerprint_: str
+    ) -> SeatSpec:
+        root = self._root
+        idle = root.idle if model.idle is None else model.idle
+        residency = root.residency if model.residency is None else model.residency
+        max_wait = root.max_wait if model.max_wait is None else model.max_wait
+        return SeatSpec(
+            name=name,
+            footprint=self._footprint(at, model, command),
+            idle_s=idle or None,
+            start_timeout_s=root.start_timeout if model.start_timeout is None else model.start_timeout,
+            drain_timeout_s=root.drain_timeout if model.drain_timeout is None else model.drain_timeout,
+            residency_s=None if residency == "auto" else residency,
+            max_wait_s=None if max_wait == "auto" else max_wait,
+            pinned=model.pinned,
+            warm=model.preload,
+            priority=model.priority,
+            max_in_flight=model.max_in_flight,
+            max_queue=root.max_queue if model.max_queue is None else model.max_queue,
+            wait_limit_s=root.wait_limit if model.wait_limit is None else model.wait_limit,
+            sleep=self._sleep(at, model),
+            fingerprint=fingerprint_,
+        )
+
+    def _footprint(self, at: Path, model: Model, command: tuple[str, ...]) -> dict[str, int]:
+        devices = model.devices or tuple(self._budget)
+        self._check_devices((*at, "devices"), devices)
+        if isinstance(model.footprint, dict):
+            self._check_devices((*at, "footprint"), tuple(model.footprint))
+            if model.devices and set(model.devices) != set(model.footprint):
+                self._document.problem((*at, "devices"), "does not agree with the devices of footprint")
+            return model.footprint
+        share = model.footprint if model.footprint is not None else utilization(command)
+        if share is not None:
+            return dict.fromkeys(devices, share)
+        return {device: self._budget.get(device, 0) for device in devices}
+
+    def _check_devices(self, path: Path, devices: tuple[str, ...]) -> None:
+        unknown = sorted(set(devices) - set(self._budget))
+        if unknown and not self._tainted(("gpu",)):
+            self._document.problem(
+                path,
+                f"device {', '.join(unknown)} has no budget (devices here: {', '.join(self._budget)})",
+                "add it to gpu.devices",
+            )
+
+    def _sleep(self, at: Path, model: Model) -> SleepSpec | None:
+        default = self._root.sleep or Sleep()
+        own = model.sleep or Sleep()
+        # a mapping on the model means sleep, whatever it says
+        level = own.level if own.level is not None else default.level or (1 if model.sleep else 0)
+        path = (*at, "sleep") if own.level is not None else ("sleep",)
+        if level not in (0, 1, 2):
+            self._document.problem(
+                path, "the level is 1 (weights stay in host memory) or 2 (they are dropped)"
+            )
+        if not level:
+            return None
+        idle = own.idle if own.idle is not None else default.idle
+        leftover = own.leftover if own.leftover is not None else default.leftover
+        devices = model.devices or tuple(self._budget)
+        if not isinstance(leftover, dict):
+            leftover = dict.fromkeys(devices, leftover) if leftover else {}
+        else:
+            self._check_devices(path, tuple(leftover))
+        host = own.host_memory or 0
+        return SleepSpec(level=level, leftover=leftover, host_mib=-(-host >> 20), idle_s=idle or None)
+
+    def _upstream_key(self, model: Model) -> str | None:
+        if model.upstream_key is not None:
+            return model.upstream_key or None
+        return self._env.get(UPSTREAM_KEY_VARIABLE) or self._env.get(KEY_VARIABLE) or None
+
+    def _file(self, text: str) -> str:
+        """A path as it is meant: ``~`` is the home folder, the rest is relative to the file's folder."""
+        return os.path.normpath(self._folder / FilePath(text).expanduser())
+
+
+def _engine(command: tuple[str, ...], runtime: str) -> str:
+    words = " ".join(command)
+    return "vllm" if runtime == "docker" or "vllm" in words else "openai"
+
+
+def _percent(parts: int) -> str:
+    return f"{parts / 10_000:g} %"

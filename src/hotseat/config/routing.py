@@ -1,0 +1,130 @@
+"""Who is asked under which name and path."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from hotseat.config.document import Document, Path
+from hotseat.config.shape import Root
+from hotseat.core.spec import RouteSpec
+
+RESERVED = frozenset(
+    {
+        "v1",
+        "admin",
+        "healthz",
+        "health",
+        "routes",
+        "stats",
+        "metrics",
+        "events",
+        "logs",
+        "openapi.json",
+    }
+)
+"""First parts of the paths that hotseat answers itself."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+
+
+def routes(document: Document, root: Root) -> list[RouteSpec]:
+    """The routes as written, and one for each model that none of them names."""
+    found: list[tuple[RouteSpec, Path]] = []
+    routed: set[str] = set()
+    for name, route in root.routes.items():
+        at: Path = ("routes", name)
+        model = route.model if route.model is not None else name
+        if model not in root.models:
+            if ("models", model) not in document.bad:
+                _unknown_model(document, (*at, "model") if route.model is not None else at, model, root)
+            continue
+        lora = () if model in routed else root.models[model].lora
+        routed.add(model)
+        spec = RouteSpec(
+            name=name, model=model, path=route.path or f"/{name}", aliases=_joined(route.aliases, lora)
+        )
+        found.append((spec, at))
+    for name, model_ in root.models.items():
+        at = ("models", name)
+        if name not in routed:
+            spec = RouteSpec(
+                name=name,
+                model=name,
+                path=model_.path or f"/{name}",
+                aliases=_joined(model_.aliases, model_.lora),
+            )
+            found.append((spec, at))
+            continue
+        for key in ("path", "aliases"):
+            if key in model_.model_fields_set:
+                document.problem(
+                    (*at, key), "routes lead to this model, so this is not used", "write it there"
+                )
+    _check_names(document, root)
+    _check_unique(document, found)
+    return [spec for spec, _ in found]
+
+
+def default_route(document: Document, root: Root, found: Sequence[RouteSpec]) -> RouteSpec | None:
+    """The route of requests that name no model: the route of that name, else the first of that model."""
+    wanted = root.default_model
+    if wanted is None:
+        return None
+    for route in [*found, *(RouteSpec(name=one.model, model=one.model, path=one.path) for one in found)]:
+        if route.name == wanted:
+            return next(one for one in found if one is route or one.model == wanted)
+    if not {("models",), ("models", wanted), ("routes", wanted)} & document.bad:
+        _unknown_model(document, ("default_model",), wanted, root)
+    return None
+
+
+def _joined(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*first, *second)))
+
+
+def _unknown_model(document: Document, path: Path, name: str, root: Root) -> None:
+    near = difflib.get_close_matches(name, [*root.models, *root.routes], n=1)
+    fix = f"did you mean {near[0]}?" if near else f"models here: {', '.join(root.models) or 'none'}"
+    document.problem(path, f"there is no model {name}", fix)
+
+
+def _check_names(document: Document, root: Root) -> None:
+    for kind, named in (("models", root.models), ("routes", root.routes)):
+        for name, one in named.items():
+            at: Path = (kind, name)
+            if not _NAME.fullmatch(name):
+                document.problem(
+                    at,
+                    "a name is made of letters, digits, dots, dashes and underscores (64 at most)",
+                    "put other spellings into aliases",
+                )
+            elif one.path is None and name.lower() in RESERVED:
+                document.problem(
+                    at, f"/{name} is a path of hotseat's own", "choose another name, or set path"
+                )
+            if one.path is not None:
+                _check_path(document, (*at, "path"), one.path)
+
+
+def _check_path(document: Document, at: Path, path: str) -> None:
+    if not _PATH.fullmatch(path):
+        fix = "no slash at its end, no %, no empty parts and none that begins with a dot"
+        document.problem(at, "expected a path prefix such as /chat", fix)
+    elif path.split("/")[1].lower() in RESERVED:
+        document.problem(at, f"/{path.split('/')[1]} is a path of hotseat's own", "choose another")
+
+
+def _check_unique(document: Document, found: Sequence[tuple[RouteSpec, Path]]) -> None:
+    paths: dict[str, Path] = {}
+    names: dict[str, Path] = {spec.name: at for spec, at in found}
+    for spec, at in found:
+        if (first := paths.setdefault(spec.path, at)) != at:
+            document.problem((*at, "path"), f"{spec.path} leads to {'.'.join(map(str, first))} already")
+        for alias in spec.aliases:
+            if (first := names.setdefault(alias, at)) != at:
+                document.problem(
+                    (*at, "aliases"), f"{alias} is a name of {'.'.join(map(str, first))} already"
+                )

@@ -1,0 +1,236 @@
+"""The small languages inside values: durations, sizes, shares of a GPU, addresses, commands.
+
+Each function takes what YAML gave (text, ``int``, ``Decimal``, ``bool``, ``list``, ``dict``) and
+raises ``ValueError`` with words for a person. The message never repeats the value: it may have come
+from the environment, and so be a secret.
+"""
+
+# ruff: noqa: TRY004 - a value of the wrong kind is bad input here, not a bug: always ValueError
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Literal
+
+from hotseat.core.spec import PPM
+
+BOOLS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+YEAR_S = 365 * 86400
+DURATION = "a duration such as 30m, 90s, 1h30m or a number of seconds"
+SIZE = "a size such as 32MiB, 64GiB or a number of bytes"
+SHARE = "a share of the whole GPU such as 0.90"
+ADDRESS = "an address such as 127.0.0.1:8000 or :8000 (all interfaces)"
+
+_UNITS_S = {
+    "ms": Decimal("0.001"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+    "d": Decimal(86400),
+}
+_PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)\s*", re.ASCII)
+_NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?|\.\d{1,15}", re.ASCII)
+_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([kmgt]?i?b?)", re.ASCII | re.IGNORECASE)
+_PREFIXES = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def _number(value: object) -> Decimal | None:
+    """The value as a number, where it is one (text of digits counts: it may come from the environment)."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | Decimal):
+        return Decimal(value)
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        return Decimal(value.strip())
+    return None
+
+
+def duration(value: object) -> float:
+    """Seconds, 0 to one year."""
+    seconds = _number(value)
+    if seconds is None and isinstance(value, str):
+        text = value.strip().lower()
+        parts = _PART.findall(text)
+        if parts and _PART.sub("", text) == "":
+            seconds = sum((Decimal(count) * _UNITS_S[unit] for count, unit in parts), Decimal(0))
+    if seconds is None:
+        raise ValueError(f"expected {DURATION}")
+    if seconds < 0:
+        raise ValueError("a duration cannot be negative")
+    if seconds > YEAR_S:
+        raise ValueError("longer than a year")
+    return float(seconds)
+
+
+def positive_duration(value: object) -> float:
+    """Seconds, more than 0."""
+    seconds = duration(value)
+    if not seconds:
+        raise ValueError("must be more than 0")
+    return seconds
+
+
+def auto_duration(value: object) -> float | Literal["auto"]:
+    """Seconds, or ``auto``."""
+    if value == "auto":
+        return "auto"
+    try:
+        return duration(value)
+    except ValueError as error:
+        if str(error).startswith("expected"):
+            raise ValueError(f"expected auto, or {DURATION}") from None
+        raise
+
+
+def size(value: object) -> int:
+    """Bytes, at least 1. ``k``, ``m``, ``g`` alone and ``KiB`` count in 1024, ``kB`` in 1000."""
+    count = _number(value)
+    if count is None and isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        number, unit = match[1], match[2].lower()
+        base = 1000 if unit.endswith("b") and "i" not in unit and len(unit) == 2 else 1024
+        count = Decimal(number) * base ** _PREFIXES[unit.rstrip("b").rstrip("i")]
+    if count is None:
+        raise ValueError(f"expected {SIZE}")
+    if not 1 <= count <= 2**60:
+        raise ValueError("a size is at least one byte, and less than an exbibyte")
+    return int(count)
+
+
+def share(value: object) -> int:
+    """A share of one GPU's memory in parts per million, 0 to 1 000 000; exact, ties to even."""
+    number = _number(value)
+    if number is None:
+        raise ValueError(f"expected {SHARE}")
+    if number < 0 or number > 1:
+        raise ValueError("a share lies between 0 and 1: 0.90 means 90 % of the GPU's memory")
+    return int((number * PPM).quantize(Decimal(1), ROUND_HALF_EVEN))
+
+
+def positive_share(value: object) -> int:
+    """A share of more than nothing, in parts per million."""
+    parts = share(value)
+    if not parts:
+        raise ValueError("must be more than 0")
+    return parts
+
+
+def address(value: object) -> tuple[str, int]:
+    """Host and port to listen on."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = f"127.0.0.1:{value}"
+    if not isinstance(value, str):
+        raise ValueError(f"expected {ADDRESS}")
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        text = f"127.0.0.1:{text}"
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError(f"expected {ADDRESS}; a port lies between 0 and 65535")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise ValueError("between the brackets is no IPv6 address") from None
+    elif ":" in host:
+        raise ValueError("write an IPv6 address in brackets: [::1]:8000")
+    elif host == "*":
+        host = ""
+    elif not re.fullmatch(r"[A-Za-z0-9._-]*", host):
+        raise ValueError(f"expected {ADDRESS}")
+    return host or "0.0.0.0", int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def flag(value: object) -> bool:
+    """True or false (as text too: it may come from the environment)."""
+    if isinstance(value, str):
+        value = BOOLS.get(value.strip().lower())
+    if not isinstance(value, bool):
+        raise ValueError("expected true or false")
+    return value
+
+
+def whole(value: object) -> int:
+    """A whole number of at most 18 digits."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("expected a whole number")
+    return value
+
+
+def count(value: object) -> int:
+    """A whole number of at least 1."""
+    number = whole(value)
+    if number < 1:
+        raise ValueError("must be at least 1")
+    return number
+
+
+def text_of(value: object) -> str:
+    """A word of a command or the value of a variable: text, or a number as it is written."""
+    if isinstance(value, bool):
+        raise ValueError('put it in quotes ("true"), so that it is clear which text is meant')
+    if isinstance(value, str | int | Decimal):
+        text = str(value)
+        if "\0" in text:
+            raise ValueError("text with a NUL byte cannot be given to a program")
+        return text
+    raise ValueError("expected text")
+
+
+def command(value: object) -> tuple[str, ...]:
+    """A command: a list of words, or one text that is split as a shell splits words."""
+    if isinstance(value, str):
+        try:
+            words = shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"cannot be split into words: {str(error).lower()}") from None
+    elif isinstance(value, list):
+        words = [text_of(word) for word in value]
+    else:
+        raise ValueError("expected a command: a list of words, or one line as in a shell")
+    if not words or not words[0]:
+        raise ValueError("a command needs at least the program to run")
+    if any("\0" in word for word in words):
+        raise ValueError("text with a NUL byte cannot be given to a program")
+    return tuple(words)
+
+
+def environment(value: object) -> dict[str, str]:
+    """Variables by name."""
+    if not isinstance(value, dict):
+        raise ValueError("expected variables as NAME: value lines")
+    variables = {}
+    for name, text in value.items():
+        if not name or "=" in name or "\0" in name:
+            raise ValueError("the name of a variable is not empty and has no = in it")
+        try:
+            variables[name] = text_of("" if text is None else text)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return variables
+
+
+def names(value: object) -> tuple[str, ...]:
+    """One name or a list of names, none empty, none twice."""
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise ValueError("expected a name or a list of names (a number as a name goes in quotes)")
+    if not all(name.strip() and name.isprintable() for name in listed):
+        raise ValueError("a name is not empty and has no control characters")
+    if len(set(listed)) != len(listed):
+        raise ValueError("a name is there twice")
+    return tuple(listed)
