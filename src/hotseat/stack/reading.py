@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hotseat.envfile import disk
 from hotseat.envfile.interpolation import required
@@ -101,6 +102,8 @@ def read_project(files: list[Path], env: Mapping[str, str]) -> Reading:
     command = compose_command(env)
     if command:
         data = _ask(command, files, folder, {**env, **placeholders})
+        order = list(written.data["services"])
+        data["services"] = dict(sorted(data["services"].items(), key=lambda item: order.index(item[0])))
         read_by = f"Compose {compose_version(command, env)}"
     else:
         data = written.filled({**filled, **placeholders}).data
@@ -108,7 +111,7 @@ def read_project(files: list[Path], env: Mapping[str, str]) -> Reading:
     return Reading(project=from_data(data, name), written=written, files=tuple(files), read_by=read_by)
 
 
-def _ask(command: list[str], files: list[Path], folder: Path, env: Mapping[str, str]) -> dict[str, object]:
+def _ask(command: list[str], files: list[Path], folder: Path, env: Mapping[str, str]) -> dict[str, Any]:
     words = [word for file in files for word in ("-f", str(file.resolve()))]
     try:
         done = subprocess.run(
@@ -126,5 +129,5 @@ def _ask(command: list[str], files: list[Path], folder: Path, env: Mapping[str, 
         raise ComposeFileError(
             f"Compose refuses it: {done.stderr.strip().splitlines()[-1:] or ['no reason']}"
         )
-    data: dict[str, object] = json.loads(done.stdout)
+    data: dict[str, Any] = json.loads(done.stdout)
     return data
