@@ -1,0 +1,222 @@
+"""A guard against slower code that no busy machine can disturb: instructions are counted, not time.
+
+    python -m benchmarks.instructions            compare with the recorded figure (±10 %)
+    python -m benchmarks.instructions --record   make this the recorded figure
+
+``hotseat serve`` runs under callgrind; a client in lock-step (the next chunk leaves the server when the
+last one has arrived) has 1,000 requests answered and 10,000 chunks relayed, each counted from the first
+to the last. A figure belongs to a Python version and to the versions of the packages on the hot path:
+``instructions.json`` keeps one for each such set.
+
+Exit status: 0 within the bounds (or recorded), 1 outside, 2 it cannot be counted here, 3 nothing is
+recorded for this set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.load import Order
+from benchmarks.proxies import (
+    KEY,
+    Cores,
+    Unavailable,
+    free_port,
+    hotseat_config,
+    running,
+    serve_command,
+    wait_until_listening,
+)
+
+RECORDED = Path(__file__).with_name("instructions.json")
+TOLERANCE = 0.10
+HOT_PACKAGES = ("uvicorn", "uvloop", "httptools", "msgspec")
+REQUESTS = 1_000
+CHUNKS = 10_000
+WARM_UP = 300
+
+
+def count(folder: Path, *, policies: bool = True) -> dict[str, float]:
+    """Instructions a request and a chunk; raises ``Unavailable`` where callgrind does not work."""
+    if shutil.which("valgrind") is None:
+        raise Unavailable("callgrind counts the instructions: apt-get install valgrind")
+    port = free_port()
+    upstream = folder / "upstream-port"
+    config = folder / "hotseat.yaml"
+    settings = json.loads(hotseat_config(Cores.pick(), folder, port, policies=policies))
+    settings["models"]["fake"]["command"] += ["--port-file", str(upstream)]
+    config.write_text(json.dumps(settings))
+    command = [
+        "valgrind",
+        "--tool=callgrind",
+        f"--callgrind-out-file={folder}/out.%p",
+        *serve_command(config),
+    ]
+    log = folder / "hotseat.log"
+    env = {"VLLM_API_KEY": KEY, "PYTHONHASHSEED": "0"}
+    with running([*callgrind, *serve_command(config)], Cores.pick().proxy, log, env) as process:
+        wait_until_listening(port, process, log, within_s=120)
+        with closing(_connect(port)) as client:
+            return _drive(client, upstream, folder, process.pid)
+
+
+def _drive(client: socket.socket, upstream: Path, folder: Path, pid: int) -> dict[str, float]:
+    order = Order("127.0.0.1", 1, "/fake/v1/chat/completions", [], {"authorization": f"Bearer {KEY}"})
+    request = order.request()
+    for _ in range(WARM_UP):
+        _exchange(client, request)
+    _control("--zero", pid)
+    for _ in range(REQUESTS):
+        _exchange(client, request)
+    requests = _dump(pid, folder)
+    with closing(_connect(int(upstream.read_text()))) as control:
+        client.sendall(_step_request(request))
+        _read_until(client, b"\r\n\r\n")
+        for _ in range(WARM_UP):
+            _step(control, client)
+        _control("--zero", pid)
+        for _ in range(CHUNKS):
+            _step(control, client)
+        chunks = _dump(pid, folder)
+    return {"per_request": round(requests / REQUESTS), "per_chunk": round(chunks / CHUNKS)}
+
+
+def _step_request(request: bytes) -> bytes:
+    """The same request as a stream that moves when it is told to, of the same length."""
+    head, _, payload = request.partition(b"\r\n\r\n")
+    body = json.loads(payload) | {"stream": True, "bench": {"step": "one"}}
+    extra = len(json.dumps(body, separators=(",", ":"))) - len(payload)
+    body["messages"][0]["content"] = body["messages"][0]["content"][extra:]
+    return head + b"\r\n\r\n" + json.dumps(body, separators=(",", ":")).encode()
+
+
+def _connect(port: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port), timeout=60)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _exchange(client: socket.socket, request: bytes) -> None:
+    """One request and the whole of its answer."""
+    client.sendall(request)
+    answer = _read_until(client, b"\r\n\r\n")
+    if not answer.startswith(b"HTTP/1.1 200 "):
+        raise Unavailable(f"hotseat answered {answer[:300]!r}")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    found = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+    if found is None:
+        raise Unavailable(f"an answer without a length: {head!r}")
+    missing = int(found[1]) - len(body)
+    while missing > 0:
+        missing -= len(client.recv(65536))
+
+
+def _step(control: socket.socket, client: socket.socket) -> None:
+    """One chunk, from the server to the client."""
+    control.sendall(b"GET /step?one HTTP/1.1\r\nhost: x\r\n\r\n")
+    control.recv(4096)
+    _read_until(client, b"\n\n\r\n")
+
+
+def _read_until(sock: socket.socket, end: bytes) -> bytes:
+    data = b""
+    while end not in data:
+        more = sock.recv(65536)
+        if not more:
+            raise Unavailable(f"the connection ended after {data[-300:]!r}")
+        data += more
+    return data
+
+
+def _control(what: str, pid: int) -> None:
+    done = subprocess.run(
+        ["callgrind_control", what, str(pid)], capture_output=True, text=True, timeout=60, check=False
+    )
+    if done.returncode or "OK" not in done.stdout:
+        raise Unavailable(f"callgrind_control {what}: {done.stdout}{done.stderr}")
+
+
+def _dump(pid: int, folder: Path) -> int:
+    """All instructions since the last zero, from a dump written for us."""
+    before = set(folder.glob("out.*"))
+    _control("--dump", pid)
+    (made,) = set(folder.glob("out.*")) - before
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if found := re.search(r"^totals: (\d+)", made.read_text(), re.MULTILINE):
+            return int(found[1])
+        time.sleep(0.05)
+    raise Unavailable(f"callgrind's dump {made.name} has no totals")
+
+
+def this_set() -> dict[str, object]:
+    """What a figure belongs to."""
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "packages": {name: metadata.version(name) for name in HOT_PACKAGES},
+    }
+
+
+def compare(counted: dict[str, float], recorded: dict[str, float]) -> list[str]:
+    """What is outside the tolerance, in words."""
+    faults = []
+    for what, now in counted.items():
+        before = recorded[what]
+        change = now / before - 1
+        print(f"{what}: {now:,.0f} instructions, recorded {before:,.0f} ({change:+.1%})")
+        if abs(change) > TOLERANCE:
+            word = "slower: find out why" if change > 0 else "faster: record it with --record"
+            faults.append(f"{what} moved by {change:+.1%}: {word}")
+    return faults
+
+
+def main() -> int:
+    """Count, then compare or record."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.instructions", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--no-policies", action="store_true", help="count without key check and limits")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave callgrind's files there")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="hotseat-count-") as name:
+        folder = Path(name)
+        try:
+            counted = count(folder, policies=not args.no_policies)
+        except Unavailable as error:
+            print(error, file=sys.stderr)
+            return 2
+        if args.keep:
+            shutil.copytree(folder, args.keep, dirs_exist_ok=True)
+    known = json.loads(RECORDED.read_text()) if RECORDED.exists() else []
+    key = this_set()
+    if args.record:
+        known = [entry for entry in known if entry["set"] != key] + [{"set": key, "counted": counted}]
+        RECORDED.write_text(json.dumps(known, indent=2) + os.linesep)
+        print(f"recorded for {key}: {counted}")
+        return 0
+    for entry in known:
+        if entry["set"] == key:
+            faults = compare(counted, entry["counted"])
+            print("\n".join(faults))
+            return 1 if faults else 0
+    print(f"nothing is recorded for {key}; counted {counted}; record it with --record", file=sys.stderr)
+    return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
