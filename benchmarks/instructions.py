@@ -59,12 +59,7 @@ def count(folder: Path, *, policies: bool = True) -> dict[str, float]:
     settings = json.loads(hotseat_config(Cores.pick(), folder, port, policies=policies))
     settings["models"]["fake"]["command"] += ["--port-file", str(upstream)]
     config.write_text(json.dumps(settings))
-    command = [
-        "valgrind",
-        "--tool=callgrind",
-        f"--callgrind-out-file={folder}/out.%p",
-        *serve_command(config),
-    ]
+    callgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out.%p"]
     log = folder / "hotseat.log"
     env = {"VLLM_API_KEY": KEY, "PYTHONHASHSEED": "0"}
     with running([*callgrind, *serve_command(config)], Cores.pick().proxy, log, env) as process:
