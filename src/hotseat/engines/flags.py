@@ -1,0 +1,65 @@
+"""Flags in a command: ``--a-flag value``, ``--a-flag=value``, ``--a_flag value``; the last one counts."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+
+SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh"})
+
+
+def words(command: Sequence[str]) -> list[str]:
+    """The words of a command; those of the script where it is ``sh -c SCRIPT``."""
+    listed = list(command)
+    if listed and os.path.basename(listed[0]) in SHELLS:
+        for index, word in enumerate(listed[1:-1], start=1):
+            if word.startswith("-") and not word.startswith("--") and word.endswith("c"):
+                try:
+                    return shlex.split(listed[index + 1])
+                except ValueError:
+                    return []
+    return listed
+
+
+def name_of(word: str) -> str | None:
+    """``--a-flag`` for ``--a_flag=1``; ``None`` for a word that is no flag."""
+    if not word.startswith("-") or word in ("-", "--") or _is_number(word):
+        return None
+    return word.partition("=")[0].replace("_", "-")
+
+
+def values(arguments: Sequence[str], *flags: str) -> list[str]:
+    """All values of the last of these flags, up to the next flag; empty where it is not there."""
+    found: list[str] = []
+    taking = False
+    for word in arguments:
+        if (name := name_of(word)) is None:
+            if taking:
+                found.append(word)
+            continue
+        taking = name in flags
+        if taking:
+            _, equals, value = word.partition("=")
+            found = [value] if equals else []
+            taking = not equals
+    return found
+
+
+def value(arguments: Sequence[str], *flags: str) -> str | None:
+    """The one value of the last of these flags."""
+    return next(iter(values(arguments, *flags)), None)
+
+
+def number(arguments: Sequence[str], *flags: str) -> float | None:
+    """The value of a flag as a number; ``None`` where it is none."""
+    text = value(arguments, *flags)
+    return float(text) if text is not None and _is_number(text) else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

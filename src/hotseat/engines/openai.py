@@ -1,0 +1,56 @@
+"""Any other OpenAI-compatible server: little is known, of llama.cpp's a little more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from hotseat.engines import flags
+from hotseat.engines.base import PYTHON_FAILURES, SYSTEM_FAILURES, Hint, failure, first_match
+
+FAILURES = (
+    *PYTHON_FAILURES,
+    failure(r"error: invalid argument: (-\S+)", "unknown flag {0}", permanent=True),
+    failure(r"(?:CUDA|cudaMalloc|GPU).*out of memory", "out of GPU memory", oom=True),
+    failure(r"failed to load model|error loading model", "the model could not be loaded"),
+    *SYSTEM_FAILURES,
+)
+
+
+class OpenAI:
+    """A server of which only the protocol is known."""
+
+    name = "openai"
+
+    def footprint_share(self, command: Sequence[str]) -> float | None:
+        """Not known."""
+        return None
+
+    def served_names(self, command: Sequence[str]) -> tuple[str, ...]:
+        """``--alias`` or ``-a`` (one, or several with commas) of llama.cpp's server; else not known."""
+        arguments = flags.words(command)
+        if not any(os.path.basename(word) == "llama-server" for word in arguments):
+            return ()
+        alias = flags.value(arguments, "--alias", "-a")
+        return tuple(name.strip() for name in alias.split(",") if name.strip()) if alias else ()
+
+    def lora_names(self, command: Sequence[str]) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def max_num_seqs(self, command: Sequence[str]) -> int | None:
+        """Not known."""
+        return None
+
+    def phase(self, line: str) -> str | None:
+        """What uvicorn and llama.cpp write."""
+        text = line.lower()
+        if "application startup complete" in text or "uvicorn running on" in text:
+            return "ready"
+        if "server is listening on" in text:
+            return "starting server"
+        return "loading weights" if "loading model" in text or "load_model" in text else None
+
+    def hint(self, lines: Iterable[str]) -> Hint | None:
+        """What programs commonly say before they die."""
+        return first_match(FAILURES, lines)

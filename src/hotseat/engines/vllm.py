@@ -1,0 +1,169 @@
+"""vLLM: its flags, and the lines that it writes (read from 0.33.0; older wordings are kept)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+from hotseat.engines import flags
+from hotseat.engines.base import PYTHON_FAILURES, SYSTEM_FAILURES, Hint, failure, first_match
+
+PHASES = tuple(
+    (re.compile(pattern, re.IGNORECASE), phase)
+    for pattern, phase in (
+        # A line that says that something is done begins the next phase.
+        (r"Application startup complete|Uvicorn running on", "ready"),
+        (r"Starting vLLM (?:API )?server|Started server process", "starting server"),
+        (r"Waiting for application startup|init engine .* took", "starting server"),
+        (r"Graph capturing finished", "warming up"),
+        (r"Capturing (?:the model for )?CUDA graph", "capturing graphs"),
+        (r"torch\.compile took|torch\.compile takes", "capturing graphs"),
+        (r"Loading weights took|Model loading took|Finished loading model", "compiling"),
+        (r"Starting to load model|Loading (?:safetensors|pt) checkpoint shards", "loading weights"),
+        (r"Loading model weights|Loading weights", "loading weights"),
+    )
+)
+
+FAILURES = (
+    *PYTHON_FAILURES,
+    failure(
+        r"gated repo|GatedRepoError|Access to model \S+ is restricted|401 Client Error",
+        "the model is gated",
+        "accept its terms on Hugging Face and set HF_TOKEN",
+        permanent=True,
+    ),
+    failure(
+        r"RepositoryNotFoundError|Repository Not Found|is not a valid model identifier"
+        r"|Invalid repository ID or local directory",
+        "no such model",
+        "check the model's name or path, and HF_TOKEN for a private one",
+        permanent=True,
+    ),
+    failure(
+        r"Unknown quantization method|quantization method .* not (?:found|supported)",
+        "unknown quantization method",
+        "this vLLM does not have it (bitsandbytes needs a plugin from 0.28 on)",
+        permanent=True,
+    ),
+    failure(
+        r"Model architectures .* (?:are not supported|failed to be inspected)",
+        "this vLLM does not know the model's architecture",
+        "use a newer image",
+        permanent=True,
+    ),
+    failure(
+        r"pass the argument `trust_remote_code=True`|contains custom code which must be executed",
+        "the model brings code of its own",
+        "add --trust-remote-code if you trust it",
+        permanent=True,
+    ),
+    failure(
+        r"Free memory on device .* less than desired GPU memory utilization",
+        "not enough free GPU memory",
+        "lower --gpu-memory-utilization, or free what other programs hold",
+        oom=True,
+    ),
+    failure(
+        r"No available memory for the cache blocks",
+        "no GPU memory left for the KV cache",
+        "raise --gpu-memory-utilization or lower --max-model-len",
+        oom=True,
+    ),
+    failure(
+        r"To serve at least one request with the model'?s max seq len",
+        "the KV cache does not hold one request of full length",
+        "lower --max-model-len or raise --gpu-memory-utilization",
+        oom=True,
+    ),
+    failure(
+        r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory",
+        "out of GPU memory",
+        "lower --gpu-memory-utilization, --max-model-len or --max-num-seqs",
+        oom=True,
+    ),
+    failure(
+        r"No CUDA GPUs are available|Failed to infer device type|libcuda\.so\.1: cannot open",
+        "no GPU in sight",
+        "check the driver and the container toolkit",
+    ),
+    failure(
+        r"LocalEntryNotFoundError|offline mode is enabled",
+        "the model is not in the cache",
+        "download it first",
+    ),
+    *SYSTEM_FAILURES,
+    failure(r"EngineDeadError", "its engine died"),
+)
+
+
+class Vllm:
+    """vLLM's OpenAI-compatible server, as a command or as its image is given it (``MODEL --flags``)."""
+
+    name = "vllm"
+
+    def footprint_share(self, command: Sequence[str]) -> float | None:
+        """``--gpu-memory-utilization``; not known when ``--kv-cache-memory-bytes`` overrides it."""
+        arguments = _arguments(command)
+        if flags.value(arguments, "--kv-cache-memory-bytes") is not None:
+            return None
+        share = flags.number(arguments, "--gpu-memory-utilization")
+        return share if share is not None and 0 < share <= 1 else None
+
+    def served_names(self, command: Sequence[str]) -> tuple[str, ...]:
+        """``--served-model-name``, else the model argument."""
+        arguments = _arguments(command)
+        if names := flags.values(arguments, "--served-model-name"):
+            return tuple(names)
+        if model := flags.value(arguments, "--model"):
+            return (model,)
+        if arguments and flags.name_of(arguments[0]) is None:
+            return (arguments[0],)
+        return ()
+
+    def lora_names(self, command: Sequence[str]) -> tuple[str, ...]:
+        """``--lora-modules``, as ``name=path`` or as JSON."""
+        found = (_lora_name(word) for word in flags.values(_arguments(command), "--lora-modules"))
+        return tuple(name for name in found if name)
+
+    def max_num_seqs(self, command: Sequence[str]) -> int | None:
+        """``--max-num-seqs``."""
+        count = flags.number(_arguments(command), "--max-num-seqs")
+        return int(count) if count is not None and count >= 1 else None
+
+    def phase(self, line: str) -> str | None:
+        """See ``PHASES``."""
+        return next((phase for pattern, phase in PHASES if pattern.search(line)), None)
+
+    def hint(self, lines: Iterable[str]) -> Hint | None:
+        """See ``FAILURES``."""
+        return first_match(FAILURES, lines)
+
+
+def starts_vllm(command: Sequence[str]) -> bool:
+    """Whether this command runs vLLM."""
+    listed = flags.words(command)
+    return len(_arguments(listed)) < len(listed) and listed[0] != "serve"
+
+
+def _arguments(command: Sequence[str]) -> list[str]:
+    """What follows ``vllm serve`` or the module's name; all of it for an image's command."""
+    listed = flags.words(command)
+    for index, word in enumerate(listed):
+        if word.startswith("vllm.entrypoints"):
+            return listed[index + 1 :]
+        if os.path.basename(word) == "vllm" and listed[index + 1 : index + 2] == ["serve"]:
+            return listed[index + 2 :]
+    return listed[1:] if listed[:1] == ["serve"] else listed
+
+
+def _lora_name(word: str) -> str | None:
+    if word.startswith("{"):
+        try:
+            name = json.loads(word).get("name")
+        except ValueError:
+            return None
+        return name if isinstance(name, str) else None
+    name, equals, _ = word.partition("=")
+    return name if equals else None
