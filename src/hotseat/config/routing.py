@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Sequence
 
-from hotseat.config.document import Document, Path
+from hotseat.config.document import Document, Path, dotted
 from hotseat.config.shape import Root
 from hotseat.core.spec import RouteSpec
 
@@ -41,21 +41,13 @@ def routes(document: Document, root: Root) -> list[RouteSpec]:
             if ("models", model) not in document.bad:
                 _unknown_model(document, (*at, "model") if route.model is not None else at, model, root)
             continue
-        lora = () if model in routed else root.models[model].lora
         routed.add(model)
-        spec = RouteSpec(
-            name=name, model=model, path=route.path or f"/{name}", aliases=_joined(route.aliases, lora)
-        )
+        spec = RouteSpec(name=name, model=model, path=route.path or f"/{name}", aliases=route.aliases)
         found.append((spec, at))
     for name, model_ in root.models.items():
         at = ("models", name)
         if name not in routed:
-            spec = RouteSpec(
-                name=name,
-                model=name,
-                path=model_.path or f"/{name}",
-                aliases=_joined(model_.aliases, model_.lora),
-            )
+            spec = RouteSpec(name=name, model=name, path=model_.path or f"/{name}", aliases=model_.aliases)
             found.append((spec, at))
             continue
         for key in ("path", "aliases"):
@@ -64,7 +56,7 @@ def routes(document: Document, root: Root) -> list[RouteSpec]:
                     (*at, key), "routes lead to this model, so this is not used", "write it there"
                 )
     _check_names(document, root)
-    _check_unique(document, found)
+    _check_unique(document, root, found)
     return [spec for spec, _ in found]
 
 
@@ -79,10 +71,6 @@ def default_route(document: Document, root: Root, found: Sequence[RouteSpec]) ->
     if not {("models",), ("models", wanted), ("routes", wanted)} & document.bad:
         _unknown_model(document, ("default_model",), wanted, root)
     return None
-
-
-def _joined(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*first, *second)))
 
 
 def _unknown_model(document: Document, path: Path, name: str, root: Root) -> None:
@@ -113,18 +101,21 @@ def _check_path(document: Document, at: Path, path: str) -> None:
     if not _PATH.fullmatch(path):
         fix = "no slash at its end, no %, no empty parts and none that begins with a dot"
         document.problem(at, "expected a path prefix such as /chat", fix)
-    elif path.split("/")[1].lower() in RESERVED:
-        document.problem(at, f"/{path.split('/')[1]} is a path of hotseat's own", "choose another")
+    elif path.split("/")[1].lower() in RESERVED or "v1" in path.split("/"):
+        document.problem(at, f"{path} is a path of hotseat's own", "choose another")
 
 
-def _check_unique(document: Document, found: Sequence[tuple[RouteSpec, Path]]) -> None:
+def _check_unique(document: Document, root: Root, found: Sequence[tuple[RouteSpec, Path]]) -> None:
     paths: dict[str, Path] = {}
     names: dict[str, Path] = {spec.name: at for spec, at in found}
     for spec, at in found:
         if (first := paths.setdefault(spec.path, at)) != at:
-            document.problem((*at, "path"), f"{spec.path} leads to {'.'.join(map(str, first))} already")
-        for alias in spec.aliases:
-            if (first := names.setdefault(alias, at)) != at:
-                document.problem(
-                    (*at, "aliases"), f"{alias} is a name of {'.'.join(map(str, first))} already"
-                )
+            document.problem((*at, "path"), f"{spec.path} leads to {dotted(first)} already")
+    named: list[tuple[str, Path, Path]] = [
+        (alias, at, (*at, "aliases")) for spec, at in found for alias in spec.aliases
+    ]
+    for name, model in root.models.items():
+        named += [(lora, ("models", name), ("models", name, "lora")) for lora in model.lora]
+    for alias, owner, key in named:
+        if (first := names.setdefault(alias, owner)) != owner:
+            document.problem(key, f"{alias} is a name of {dotted(first)} already")

@@ -1,0 +1,205 @@
+"""The log: for people on a terminal, JSON lines otherwise, and never a secret in it.
+
+Fields whose name says that they hold a secret become ``***`` before a line is made; registered
+secrets and credentials in the finished line become ``***`` whatever field, object or traceback they
+came in. The standard library's ``logging`` (uvicorn and others) takes the same way.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TextIO
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+Form = Literal["auto", "human", "json"]
+Level = Literal["debug", "info", "warning", "error"]
+
+HIDDEN = "***"
+_SECRET_NAMES = frozenset(
+    {
+        "authorization",
+        "proxy_authorization",
+        "cookie",
+        "set_cookie",
+        "key",
+        "apikey",
+        "token",
+        "secret",
+        "password",
+        "passwd",
+    }
+)
+_SECRET_ENDINGS = ("_key", "_token", "_secret", "_password")
+_BEARER = re.compile(r"\b([Bb]earer\s+|BEARER\s+|[Bb]asic\s+|BASIC\s+)[A-Za-z0-9._~+/=-]{6,}")
+_QUERY = re.compile(
+    r"([?&](?:[a-z_-]{0,24}(?:key|token|secret|password)|signature|sig)=)[^&\s\"'\\]+", re.IGNORECASE
+)
+_SHORTEST = 4
+
+
+class _Secrets:
+    """The registered secrets, as one expression."""
+
+    def __init__(self) -> None:
+        self._values: set[str] = set()
+        self._expression: re.Pattern[str] | None = None
+
+    def add(self, values: Iterable[str]) -> None:
+        for value in values:
+            if len(value) >= _SHORTEST:
+                # as it is, and as it looks inside JSON text and inside a quoted Python text
+                escaped = (json.dumps(value, ensure_ascii=plain)[1:-1] for plain in (True, False))
+                self._values |= {value, *escaped, repr(value)[1:-1]}
+        if self._values:
+            longest_first = sorted(self._values, key=len, reverse=True)
+            self._expression = re.compile("|".join(map(re.escape, longest_first)))
+
+    def clear(self) -> None:
+        self._values.clear()
+        self._expression = None
+
+    def redact(self, text: str) -> str:
+        if self._expression is not None:
+            text = self._expression.sub(HIDDEN, text)
+        if _BEARER.search(text):
+            text = _BEARER.sub(rf"\1{HIDDEN}", text)
+        if "=" in text:
+            text = _QUERY.sub(rf"\1{HIDDEN}", text)
+        return text
+
+
+_secrets = _Secrets()
+
+
+def hide(*values: str) -> None:
+    """From now on these texts never appear in a line (texts of less than four characters excepted)."""
+    _secrets.add(values)
+
+
+def forget() -> None:
+    """Forget the registered secrets (before they are read anew)."""
+    _secrets.clear()
+
+
+def redact(text: str) -> str:
+    """A text without registered secrets and credentials."""
+    return _secrets.redact(text)
+
+
+@functools.lru_cache(1024)
+def is_secret_name(name: str) -> bool:
+    """Whether a field or variable of this name holds a secret."""
+    plain = name.lower().replace("-", "_")
+    return plain in _SECRET_NAMES or plain.endswith(_SECRET_ENDINGS)
+
+
+def get(**fields: Any) -> Any:
+    """A logger; ``fields`` are on every line. Where lines are frequent, ``get().bind()`` once is quicker."""
+    return structlog.get_logger(**fields)
+
+
+def setup(*, form: Form = "auto", level: Level = "info", stream: TextIO | None = None) -> None:
+    """Send the log to ``stream`` (standard error): for people where that is a terminal, else as JSON lines.
+
+    May be called again; the latest call counts.
+    """
+    out = _Stream(sys.stderr if stream is None else stream)
+    human = form == "human" or (form == "auto" and out.isatty())
+    number = getattr(logging, level.upper())
+    shared: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(
+            fmt="%H:%M:%S" if human else "iso", utc=not human, key="timestamp" if human else "time"
+        ),
+        structlog.processors.format_exc_info,
+        _hide_fields,
+    ]
+    render: list[Processor] = [_human(out) if human else _json, _redact_line]
+    structlog.configure(
+        processors=[*shared, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=out),  # type: ignore[arg-type]
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    logging.basicConfig(level=number, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+
+
+class _Stream:
+    """A stream whose end (a closed terminal, a full disk) never becomes an error of the one who logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):
+            return 0
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
+def _human(out: _Stream) -> Processor:
+    colors = out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return structlog.dev.ConsoleRenderer(
+        colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+    )
+
+
+def _hide_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    for name, value in event.items():
+        if is_secret_name(name) and value is not None:
+            event[name] = HIDDEN
+        elif isinstance(value, Mapping):
+            event[name] = _hidden(value)
+    return event
+
+
+def _hidden(fields: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A mapping with its secret fields hidden (headers, bodies), at any depth."""
+    return {
+        name: HIDDEN
+        if is_secret_name(str(name)) and value is not None
+        else _hidden(value)
+        if isinstance(value, Mapping)
+        else value
+        for name, value in fields.items()
+    }
+
+
+def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
+    line = {
+        "time": event.pop("time", None),
+        "level": event.pop("level", None),
+        "event": event.pop("event", ""),
+    }
+    line.update(event)
+    return msgspec.json.encode(line, enc_hook=repr).decode()
+
+
+def _redact_line(_: WrappedLogger, __: str, line: Any) -> Any:
+    return _secrets.redact(line)
