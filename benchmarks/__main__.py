@@ -1,6 +1,7 @@
 """Measure hotseat against nginx on this machine.
 
     python -m benchmarks [NAME …] [--quick] [--peer NAME=URL,PID] [--markdown] [--out FILE]
+    python -m benchmarks --show FILE [--markdown]
 
 Without a name all rows are measured, in under ten minutes. A peer is any other proxy, started by hand
 in front of the fake upstream's port (18090) before or while this runs.
@@ -41,6 +42,9 @@ OF_HOTSEAT_ALONE = {"readiness", "admission", "startup"}
 def main() -> int:
     """Measure, print, keep; the exit status is 1 when something could not be measured."""
     args = _arguments()
+    if args.show:
+        _print(report.read_lines(args.show)[1], markdown=args.markdown)
+        return 0
     _allow_many_files()
     cores = Cores.pick()
     if cores.proxy == cores.load:
@@ -67,11 +71,15 @@ def main() -> int:
                 continue
             print(f"[{time.monotonic() - began:5.0f} s] {name}", file=sys.stderr)
             ROWS[name](bench)
-    table = report.rows(bench.figures)
-    print(report.markdown(table) if args.markdown else report.terminal(table))
+    _print(bench.figures, markdown=args.markdown)
     report.write_lines(args.out, about, bench.figures)
     print(f"kept in {args.out}", file=sys.stderr)
     return 1 if missing else 0
+
+
+def _print(figures: report.Figures, *, markdown: bool) -> None:
+    table = report.rows(figures)
+    print(report.markdown(table) if markdown else report.terminal(table))
 
 
 def _arguments() -> argparse.Namespace:
@@ -85,6 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", metavar="TARGET", help="leave the other targets out")
     parser.add_argument("--no-policies", action="store_true", help="hotseat with nothing but its models")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="print kept results, measure nothing")
     parser.add_argument("--upstream-port", type=int, default=18090)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / f"{stamp}.jsonl")
     args = parser.parse_args()
