@@ -11,7 +11,9 @@ from fakes.runtime import FakeRuntime, Faults, World
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
 from hotseat.core.spec import BoxSpec, ModelSpec, ProcessSpec, SeatSpec, ServeSpec, Settings
+from hotseat.engines.pick import engine_named
 from hotseat.gateway.seats import Refused
+from hotseat.history import Kind, Start
 from hotseat.runtimes.base import Handle
 from hotseat.sleeping import SleepError
 from hotseat.supervisor.supervisor import Supervisor
@@ -33,16 +35,6 @@ def settings(*models: ModelSpec, budget: float = 0.9) -> Settings:
     )
 
 
-class NoEngine:
-    """Knows nothing of its server but the word ``phase:``."""
-
-    def phase(self, line: str) -> str | None:
-        return line.removeprefix("phase: ") if line.startswith("phase: ") else None
-
-    def explain(self, reason: Reason) -> Reason:
-        return reason
-
-
 class Memory:
     """Earlier starts, in memory."""
 
@@ -50,12 +42,10 @@ class Memory:
         self.usual_s = usual_s
         self.recorded: list[tuple[str, str, float]] = []
 
-    def record_start(
-        self, model: str, fingerprint: str, kind: str, seconds: float, phases: Mapping[str, float]
-    ) -> None:
-        self.recorded.append((model, kind, seconds))
+    def record_start(self, start: Start) -> None:
+        self.recorded.append((start.model, start.kind, start.seconds))
 
-    def eta_s(self, model: str, kind: str) -> float | None:
+    def eta_s(self, model: str, kind: Kind = Kind.COLD) -> float | None:
         return self.usual_s.get(model)
 
 
@@ -90,12 +80,13 @@ class House:
             settings,
             {"fake": self.runtime},
             refused=Refused,
-            engine_of=lambda model: NoEngine(),
+            engine_of=lambda model: engine_named("openai"),
             probe=lambda model, handle, poke: self.runtime.until_ready(handle.host, handle.port),
             room=_always_room,
             sleeper=sleeper,
             starts=memory,
             luck=lambda: 0.0,
+            wall=lambda: 0.0,
             on_move=self.moves.append,
         )
 

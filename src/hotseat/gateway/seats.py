@@ -30,9 +30,13 @@ class Refused(Exception):
 class Lease(Protocol):
     """The right to use one run, held to the end of the response stream."""
 
-    upstream: Upstream
-    broken: Reason | None
-    """Set when the run has gone under it."""
+    @property
+    def upstream(self) -> Upstream:
+        """The run."""
+
+    @property
+    def broken(self) -> Reason | None:
+        """Why the run has gone under it, if it has."""
 
     def on_break(self, call: Callable[[Reason], None] | None) -> None:
         """Have ``call`` called once when the run goes (at once if it has gone); ``None``: no more."""
@@ -41,8 +45,9 @@ class Lease(Protocol):
 class Ticket(Protocol):
     """One request's place: in the queue, then on a run. Leaving the ``with`` block gives it back."""
 
-    lease: Lease | None
-    """Set at once when the model is ready and has room: no task switch."""
+    @property
+    def lease(self) -> Lease | None:
+        """There at once when the model is ready and has room: no task switch."""
 
     async def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the lease; ``False`` when the time ran out first. Raises ``Refused``."""

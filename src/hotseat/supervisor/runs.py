@@ -13,6 +13,7 @@ from hotseat.core import events as ev
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Upstream
+from hotseat.engines.base import Engine, explained
 from hotseat.runtimes.base import Exit, Handle, LaunchError, Runtime
 from hotseat.sleeping import SleepError
 
@@ -24,16 +25,6 @@ STOP_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses between tries when the runtime cannot stop a run (the engine is down, say)."""
 LIFE_ENDS_S = 5.0
 """A run that the runtime has ended, but whose end it does not report, is taken for ended after so long."""
-
-
-class Engine(Protocol):
-    """What is known of the kind of server (``engines/``)."""
-
-    def phase(self, line: str) -> str | None:
-        """The phase of loading that this line of output tells of."""
-
-    def explain(self, reason: Reason) -> Reason:
-        """The reason, with what its last lines say made into a hint."""
 
 
 class Sleeper(Protocol):
@@ -119,7 +110,7 @@ class Run:
             except LaunchError as error:
                 missing = error.reason
         if missing is not None:
-            self._feed(ev.StartFailed(name, number, self._engine.explain(missing)))
+            self._feed(ev.StartFailed(name, number, explained(missing, self._engine)))
             return False
         assert self.handle is not None
         self.upstream = _upstream(self.handle)
@@ -174,7 +165,7 @@ class Run:
         self.phases.append((phase, asyncio.get_running_loop().time()))
 
     def _ended(self, end: Exit) -> None:
-        reason = self._engine.explain(end.reason)
+        reason = explained(end.reason, self._engine)
         self._feed(ev.RunExited(self.model.name, self.number, reason, outside=end.outside))
 
     async def stop(self) -> None:

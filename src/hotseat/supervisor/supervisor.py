@@ -17,8 +17,10 @@ from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import ModelSpec, Settings
 from hotseat.core.states import LOADING, Cause, State
 from hotseat.core.views import Loading, SeatView
+from hotseat.engines.base import Engine
+from hotseat.history import Kind, Start
 from hotseat.runtimes.base import Found, Runtime
-from hotseat.supervisor.runs import Engine, Prober, RoomCheck, Run, Sleeper, as_found
+from hotseat.supervisor.runs import Prober, RoomCheck, Run, Sleeper, as_found
 from hotseat.supervisor.ticket import Lease, Ticket
 from hotseat.tasks import Tasks
 
@@ -32,12 +34,10 @@ TOLD_SPIN_UPS = 20
 class Starts(Protocol):
     """What earlier starts taught (``history``)."""
 
-    def record_start(
-        self, model: str, fingerprint: str, kind: str, seconds: float, phases: dict[str, float]
-    ) -> None:
+    def record_start(self, start: Start) -> None:
         """Remember a start that ended well."""
 
-    def eta_s(self, model: str, kind: str) -> float | None:
+    def eta_s(self, model: str, kind: Kind = Kind.COLD) -> float | None:
         """How long such a start takes; ``None`` until there is data."""
 
 
@@ -58,15 +58,18 @@ class Supervisor:
         sleeper: Sleeper,
         starts: Starts,
         luck: Callable[[], float],
+        wall: Callable[[], float],
         on_move: Callable[[do.ReportMove], None] = lambda move: None,
     ) -> None:
-        """``refused(refusal)`` is raised to those who get no lease; ``luck`` spreads back-offs."""
+        """``refused(refusal)`` is raised to those who get no lease; ``luck`` (0…1) spreads back-offs;
+        ``wall`` tells the time of day, for the history.
+        """
         self.refused = refused
         self._models = dict(settings.models)
         self._core = Scheduler(settings.box, luck)
         self._runtimes = runtimes
         self._engine_of, self._probe, self._room, self._sleeper = engine_of, probe, room, sleeper
-        self._starts, self._on_move = starts, on_move
+        self._starts, self._wall, self._on_move = starts, wall, on_move
         self._tasks = Tasks(self._task_failed)
         self._runs: dict[str, Run] = {}
         self._numbers: dict[str, int] = {}
@@ -94,7 +97,7 @@ class Supervisor:
         self._look_at_runtimes()
         self._tasks.start("runtimes usable", self._keep_looking())
         for model in self._models:
-            seconds = self._starts.eta_s(model, "cold")
+            seconds = self._starts.eta_s(model, Kind.COLD)
             if seconds is not None:
                 self._feed(ev.StartRemembered(model, seconds))
         self._feed(ev.TimePassed())
@@ -299,7 +302,14 @@ class Supervisor:
         assert move.took_s is not None
         self._spin_ups.setdefault(move.model, deque(maxlen=TOLD_SPIN_UPS)).append(move.took_s)
         self._starts.record_start(
-            move.model, run.model.seat.fingerprint, _kind(move.old), move.took_s, run.durations(self.now())
+            Start(
+                model=move.model,
+                fingerprint=run.model.seat.fingerprint,
+                kind=_kind(move.old),
+                seconds=move.took_s,
+                at=self._wall(),
+                phases=run.durations(self.now()),
+            )
         )
 
     _carry: ClassVar[dict[type, Callable[..., None]]] = {
@@ -352,9 +362,9 @@ class Supervisor:
         log.error("task failed", task=name, exc_info=error)
 
 
-def _kind(state: State) -> str:
+def _kind(state: State) -> Kind:
     """The kind of start that leads from this state to READY."""
-    return "wake" if state in (State.ASLEEP, State.WAKING) else "cold"
+    return Kind.WAKE if state in (State.ASLEEP, State.WAKING) else Kind.COLD
 
 
 def _why_not(view: SeatView) -> Refusal:
