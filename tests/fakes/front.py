@@ -73,6 +73,11 @@ class Front:
             await wire.send(data)
             return await wire.at_end()
 
+    async def deserted(self) -> None:
+        """Wait until no client is connected."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self.server.emptied()
+
     async def ticket_closed(self, at: int = 0) -> None:
         async with asyncio.timeout(PATIENCE_S):
             await self.seats.tickets[at].closed.wait()

@@ -108,6 +108,7 @@ class Client(RequestResponseCycle):
         framing = b""
         if length is not None:
             self.chunked_encoding = False
+            self.expected_content_length = int(length)
             framing = b"content-length: %b\r\n" % length
         elif status in (204, 304) or self.method == b"HEAD":
             self.chunked_encoding = False
@@ -148,7 +149,12 @@ class Client(RequestResponseCycle):
 
     def abort(self) -> None:
         """Cut the connection, so that the client sees that the response is not whole."""
-        if not self.disconnected:
+        if self.disconnected:
+            return
+        self.disconnected = True
+        if self.chunked_encoding or self.expected_content_length:
+            self.transport.close()  # what was sent still arrives, and is seen to be short
+        else:
             self.transport.abort()
 
     def respond(self, status: int, headers: bytes, body: bytes) -> None:

@@ -133,7 +133,9 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             self._drained += len(data)
-            if self._drained > self._limits.linger_bytes:
+            if not self._lingering:
+                self.flow.pause_reading()  # answers to earlier requests are still on their way
+            elif self._drained > self._limits.linger_bytes:
                 self.transport.close()
             return
         self._unset_keepalive_if_required()
@@ -212,6 +214,7 @@ class Connection(HttpToolsProtocol):
             self._upgrading = True
             return
         self._in_head = False
+        self._cancel_timer()
         version = self.parser.get_http_version()
         client = Client(
             scope={"http_version": version, "method": ""},  # type: ignore[typeddict-item]
@@ -335,8 +338,11 @@ class Connection(HttpToolsProtocol):
         active = self._active
         if active is not None and not active.response_complete:
             if active is not self.cycle or not active.more_body:
-                active.keep_alive = False  # it stands before the bad bytes: it gets its answer, then we close
-                self.pipeline.clear()
+                # What stands whole before the bad bytes gets its answer; then we close.
+                if self.cycle.more_body:
+                    self.pipeline.popleft()
+                last = self.pipeline[0][0] if self.pipeline else active
+                last.keep_alive = False
                 return
             active.disconnected = True
             active.message_event.set()

@@ -112,8 +112,9 @@ def header_block(problem: Problem) -> bytes:
 
 def from_refusal(refusal: Refusal, loading: Loading | None) -> Problem:
     """A refusal of the core, for the client; ``loading`` tells how far the model is, where it loads."""
+    may_retry = refusal.should_retry and refusal.status != 404
     retry_after = refusal.retry_after_s
-    if refusal.should_retry and retry_after is None and refusal.status != 404:
+    if may_retry and retry_after is None:
         retry_after = _RETRY_DEFAULT_S
     described: dict[str, Any] | None = None
     if refusal.code in _LOADING_CODES:
@@ -124,8 +125,8 @@ def from_refusal(refusal: Refusal, loading: Loading | None) -> Problem:
         type="invalid_request_error" if refusal.code is Code.MODEL_NOT_FOUND else refusal.code.value,
         message=refusal.message,
         param="model",
-        retry_after_s=retry_after if refusal.should_retry else None,
-        should_retry=refusal.should_retry and refusal.status != 404,
+        retry_after_s=retry_after if may_retry else None,
+        should_retry=may_retry,
         loading=described,
     )
 

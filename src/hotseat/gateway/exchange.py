@@ -132,11 +132,20 @@ class Exchange:
                 connection = await pool.connect()
             except UpstreamFailure as failure:
                 return failure
-        client, asked = self._client, self._asked
+        client = self._client
         self._done = asyncio.get_running_loop().create_future()
         self._connection = client.source = connection
+        connection.send(self._request(pool), self, method_is_head=self._asked.method == b"HEAD")
+        if client.is_slow:
+            connection.pause_reading()
+        return await self._done
+
+    def _request(self, pool: Pool) -> bytes:
+        """The request as it goes to the model's server. (Nothing keeps it while the answer runs.)"""
+        asked = self._asked
         content = asked.content
-        connection.send(
+        sized = content or asked.method in _WITH_BODY
+        return b"".join(
             (
                 asked.method,
                 b" ",
@@ -145,17 +154,10 @@ class Exchange:
                 pool.lead,
                 asked.route.authorization,
                 asked.headers,
-                b"content-length: %d\r\n\r\n" % len(content)
-                if content or asked.method in _WITH_BODY
-                else b"\r\n",
+                b"content-length: %d\r\n\r\n" % len(content) if sized else b"\r\n",
                 content,
-            ),
-            self,
-            method_is_head=asked.method == b"HEAD",
+            )
         )
-        if client.is_slow:
-            connection.pause_reading()
-        return await self._done
 
     # The response (Sink)
 

@@ -77,17 +77,18 @@ class Server:
             connection.shutdown()
         try:
             async with asyncio.timeout(grace_s):
-                await self._emptied()
+                await self.emptied()
         except TimeoutError:
             for connection in list(state.connections):
                 connection.transport.abort()
-            await self._emptied()
+            await self.emptied()
         tasks = list(state.tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _emptied(self) -> None:
+    async def emptied(self) -> None:
+        """Wait until no connection is open."""
         while self._state.connections:
             self._state.empty.clear()
             await self._state.empty.wait()

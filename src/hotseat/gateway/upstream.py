@@ -102,7 +102,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self.idle_since = 0.0
 
-    def send(self, request: tuple[bytes, ...], sink: Sink, *, method_is_head: bool) -> None:
+    def send(self, request: bytes, sink: Sink, *, method_is_head: bool) -> None:
         """Send one request; the response goes to ``sink``, which hears exactly one end or failure."""
         assert self._transport is not None
         self._sink = sink
@@ -110,7 +110,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._heard = False
         self._in_head = True
         self._head_bytes = 0
-        self._transport.write(b"".join(request))
+        self._transport.write(request)
 
     @property
     def usable(self) -> bool:

@@ -1,0 +1,293 @@
+"""What a stranger may send: bounds, smuggling shapes, slow senders, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import tracemalloc
+
+import pytest
+
+from fakes.front import front, settings
+from fakes.wire import LAST_CHUNK, PATIENCE_S, SSE_HEAD, Served, always, chunk, ok, read_message
+from hotseat.gateway.connection import Limits
+
+pytestmark = pytest.mark.anyio
+
+PLAIN = b'{"model":"chat"}'
+
+
+def status_of(told: bytes) -> int:
+    return int(told.split(b" ", 2)[1])
+
+
+def error_code(told: bytes) -> str:
+    code = json.loads(told.partition(b"\r\n\r\n")[2])["error"]["code"]
+    assert isinstance(code, str)
+    return code
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 6_000 + b"\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000,
+        b"GET /" + b"a" * 40_000,
+    ],
+    ids=["path", "value", "many", "endless-value", "endless-path"],
+)
+async def test_a_header_that_is_too_large(head: bytes) -> None:
+    async with front() as gate:
+        told = await gate.raw(head)
+        last = told[told.rindex(b"HTTP/1.1 ") :]
+        assert (status_of(last), error_code(last)) == (431, "header_too_large")
+
+
+async def test_a_large_header_within_the_bound_is_taken() -> None:
+    async with Served(always(ok(b"{}"))) as server, front(ready={"chat": server.port}) as gate:
+        answer = await gate.ask("/chat/v1/x", headers=(("X-Large", "y" * 30_000),))
+        assert answer.status == 200
+        assert server.requests[0].get("x-large") == "y" * 30_000
+
+
+SMUGGLING = {
+    "two-lengths": b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}x",
+    "length-and-chunked": b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked-and-length": b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n",
+    "chunked-not-last": b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "odd-encoding": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "space-before-colon": b"Content-Length : 2\r\n\r\n{}",
+    "signed-length": b"Content-Length: +2\r\n\r\n{}",
+    "negative-length": b"Content-Length: -2\r\n\r\n{}",
+    "list-length": b"Content-Length: 2, 2\r\n\r\n{}",
+    "huge-length": b"Content-Length: 99999999999999999999999\r\n\r\n{}",
+    "hex-length": b"Content-Length: 0x2\r\n\r\n{}",
+    "folded": b"X-A: b\r\n folded: c\r\nContent-Length: 2\r\n\r\n{}",
+    "nul": b"X-A: b\x00c\r\nContent-Length: 2\r\n\r\n{}",
+    "bare-cr": b"X-A: b\rContent-Length: 2\r\n\r\n{}",
+    "bad-chunk-size": b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+    "huge-chunk-size": b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n{}\r\n0\r\n\r\n",
+    "chunk-too-long": b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}GET /v1/models\r\n0\r\n\r\n",
+    "no-name": b": b\r\nContent-Length: 2\r\n\r\n{}",
+}
+
+
+@pytest.mark.parametrize("shape", SMUGGLING.values(), ids=SMUGGLING.keys())
+async def test_shapes_that_two_parsers_might_read_differently(shape: bytes) -> None:
+    async with Served(always(ok(b"{}"))) as server, front(ready={"chat": server.port}) as gate:
+        told = await gate.raw(b"POST /chat/v1/completions HTTP/1.1\r\nHost: x\r\n" + shape)
+        assert (status_of(told), error_code(told)) == (400, "malformed_request")
+        assert told.count(b"HTTP/1.1 ") == 1
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET /v1/models HTTP/3.0\r\n\r\n",
+        b"FETCH /v1/models HTTP/1.1\r\n\r\n",
+        b"GET /v1/mo\x00dels HTTP/1.1\r\n\r\n",
+        b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+async def test_what_is_no_request_for_us(request_bytes: bytes) -> None:
+    async with front() as gate:
+        told = await gate.raw(request_bytes)
+        assert (status_of(told), error_code(told)) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize("name", ["content-type", "content-encoding", "host", "authorization", "origin"])
+async def test_fields_that_must_not_repeat(name: str) -> None:
+    async with front() as gate:
+        answer = await gate.ask("/chat/v1/x", PLAIN, headers=((name, "a"), (name.upper(), "b")))
+        assert answer.status == 400
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"\x00\x01 nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000 + b"\r\n\r\n",
+        b"POST /chat/v1/x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+    ids=["nonsense", "too-large", "bad-body"],
+)
+async def test_bad_bytes_behind_good_requests_do_not_spoil_their_answers(bad: bytes) -> None:
+    async with Served(always(ok(b'{"good":1}'))) as server, front(ready={"chat": server.port}) as gate:
+        good = b"POST /chat/v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+        told = await gate.raw(good * 3 + bad)
+        assert told.endswith(b'{"good":1}')
+        assert told.count(b"HTTP/1.1 200 OK") == told.count(b"HTTP/1.1") == 3
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["length", "chunked"])
+async def test_a_body_that_is_too_large_is_refused_and_the_answer_can_be_read(declared: bool) -> None:
+    size = 3_000_000
+    head = b"POST /chat/v1/completions HTTP/1.1\r\nHost: x\r\n"
+    async with front(settings(body_limit_bytes=100_000)) as gate, await gate.open() as wire:
+        if declared:
+            await wire.send(head + b"Content-Length: %d\r\n\r\n" % size)
+            for _ in range(size // 10_000):
+                await wire.send(b"x" * 10_000)
+        else:
+            await wire.send(head + b"Transfer-Encoding: chunked\r\n\r\n")
+            for _ in range(size // 10_000):
+                await wire.send(chunk(b"x" * 10_000))
+            await wire.send(LAST_CHUNK)
+        answer = await wire.answer()
+        assert (answer.status, answer.get("connection")) == (413, "close")
+        assert json.loads(answer.body)["error"]["code"] == "body_too_large"
+        assert await wire.at_end() == b""
+        assert gate.seats.tickets == []
+
+
+async def test_what_is_thrown_away_of_a_refused_body_is_bounded() -> None:
+    limits = Limits(linger_bytes=1_000_000)
+    async with front(settings(body_limit_bytes=1000), limits=limits) as gate, await gate.open() as wire:
+        await wire.send(b"POST /chat/v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(PATIENCE_S):
+                while True:  # ends because the gateway closes
+                    await wire.send(b"x" * 65536)
+        await gate.deserted()
+
+
+async def test_a_body_of_exactly_the_limit_is_taken() -> None:
+    body = b'{"a":"' + b"x" * (200_000 - 8) + b'"}'
+    async with Served(always(ok(b"{}"))) as server:
+        config = settings(body_limit_bytes=200_000)
+        async with front(config, ready={"chat": server.port}) as gate:
+            assert (await gate.ask("/chat/v1/x", body)).status == 200
+            assert server.requests[0].body == body
+            assert (await gate.ask("/chat/v1/x", body + b" ")).status == 413
+
+
+async def test_no_body_is_kept_while_its_answer_runs() -> None:
+    async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        writer.write(SSE_HEAD + chunk(b"data: 1\n\n"))
+        await served.release.wait()
+
+    async with (
+        Served(script) as server,
+        front(ready={"chat": server.port}) as gate,
+        await gate.open() as wire,
+    ):
+        tracemalloc.start()
+        try:
+            await wire.ask("/chat/v1/x", b'{"stream":true,"a":"' + b"x" * 5_000_000 + b'"}')
+            await wire.until(b"data: 1\n\n")
+            assert tracemalloc.get_traced_memory()[0] < 1_000_000
+        finally:
+            tracemalloc.stop()
+            server.release.set()
+
+
+# Slow senders
+
+
+async def test_a_header_that_comes_too_slowly() -> None:
+    async with front(limits=Limits(head_s=0.05)) as gate:
+        told = await gate.raw(b"GET /v1/models HTTP/1.1\r\nHo")
+        assert (status_of(told), error_code(told)) == (408, "request_timeout")
+
+
+async def test_a_second_header_that_comes_too_slowly() -> None:
+    async with front(limits=Limits(head_s=0.05)) as gate, await gate.open() as wire:
+        await wire.ask("/v1/models")
+        assert (await wire.answer()).status == 200
+        await wire.send(b"GET")
+        assert (await wire.answer()).status == 408
+
+
+async def test_a_connection_that_says_nothing_is_closed() -> None:
+    async with front(limits=Limits(head_s=0.05)) as gate:
+        assert await gate.raw(b"") == b""
+
+
+async def test_a_connection_that_rests_too_long_is_closed() -> None:
+    async with front(limits=Limits(keep_alive_s=0.05)) as gate, await gate.open() as wire:
+        await wire.ask("/v1/models")
+        assert (await wire.answer()).status == 200
+        assert await wire.at_end() == b""
+
+
+async def test_a_body_that_comes_too_slowly() -> None:
+    async with front(limits=Limits(body_interval_s=0.05)) as gate:
+        told = await gate.raw(b"POST /chat/v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n{")
+        assert (status_of(told), error_code(told)) == (408, "request_timeout")
+        assert gate.seats.tickets == []
+
+
+async def test_a_long_answer_is_not_cut_by_the_senders_clock() -> None:
+    async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await served.take(reader)
+        await asyncio.sleep(0.3)  # several of the intervals below
+        writer.write(ok(b"{}"))
+        await writer.drain()
+
+    limits = Limits(head_s=0.05, body_interval_s=0.05, keep_alive_s=0.05)
+    async with Served(script) as server, front(ready={"chat": server.port}, limits=limits) as gate:
+        assert (await gate.ask("/chat/v1/x", PLAIN)).status == 200
+
+
+# The end
+
+
+async def test_the_end_waits_for_what_runs_and_closes_what_rests() -> None:
+    async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await served.take(reader)
+        writer.write(SSE_HEAD + chunk(b"data: 1\n\n"))
+        await served.release.wait()
+        writer.write(LAST_CHUNK)
+        await writer.drain()
+
+    async with (
+        Served(script) as server,
+        front(ready={"chat": server.port}) as gate,
+        await gate.open() as resting,
+        await gate.open() as running,
+        asyncio.TaskGroup() as group,
+    ):
+        await resting.ask("/v1/models")
+        await resting.answer()
+        await running.ask("/chat/v1/x", b'{"stream":true}')
+        await running.until(b"data: 1\n\n")
+        ending = group.create_task(gate.server.stop(PATIENCE_S))
+        assert await resting.at_end() == b""
+        with pytest.raises(OSError):
+            await gate.open()
+        assert not ending.done()
+        server.release.set()
+        assert (await running.at_end()).endswith(LAST_CHUNK)
+
+
+async def test_the_end_cuts_what_does_not_end() -> None:
+    async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await served.take(reader)
+        writer.write(SSE_HEAD + chunk(b"data: 1\n\n"))
+        assert await reader.read() == b""
+
+    async with (
+        Served(script) as server,
+        front(ready={"chat": server.port}) as gate,
+        await gate.open() as wire,
+    ):
+        await wire.ask("/chat/v1/x", b'{"stream":true}')
+        await wire.until(b"data: 1\n\n")
+        await gate.server.stop(0.01)
+        assert LAST_CHUNK not in await wire.at_end()
+        await gate.ticket_closed()
+        await server.until(lambda s: s.closed == 1)
+
+
+async def test_a_bug_of_ours_is_an_answer_too() -> None:
+    async with front(ready={"chat": 1}) as gate:
+        gate.seats.ask = None  # type: ignore[assignment, method-assign]
+        answer = await gate.ask("/chat/v1/x", PLAIN)
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (500, "internal_error")
