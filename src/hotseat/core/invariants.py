@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hotseat.core import policy
-from hotseat.core.seat import NEVER, Seat
+from hotseat.core.alarms import NEVER, Alarms
+from hotseat.core.seat import Seat
 from hotseat.core.spec import BoxSpec
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, Cause, State
 
@@ -15,7 +16,7 @@ def check(
     requests: Mapping[int, Seat],
     residents: Mapping[str, Seat],
     box: BoxSpec,
-    wake_at: float,
+    alarms: Alarms,
 ) -> None:
     """Raise ``AssertionError`` naming what is broken."""
     held: policy.Free = {}
@@ -32,13 +33,13 @@ def check(
             assert seat.leases, ("nothing to drain", story)
         if seat.spec.pinned:
             assert seat.leaving is not Cause.EVICTED, ("a pinned model is evicted", story)
-        if seat.deadline(NEVER) < NEVER:
-            assert seat.alarm_at <= seat.deadline(NEVER), ("a deadline that nobody looks at", story)
-            assert wake_at <= seat.alarm_at, ("an alarm that is not set", story)
+        assert alarms.at(seat.name) <= seat.deadline(), ("a deadline that nobody looks at", story)
+        assert alarms.next_at <= alarms.at(seat.name), ("an alarm that does not ring", story)
+        assert not seat.queue or alarms.at(seat.name) < NEVER, ("somebody waits without end", story)
         policy.add(held, seat.holds())
         for request in [*seat.leases, *seat.queue.requests()]:
             assert request not in known, ("a request in two places", request, story)
             known[request] = seat
     assert {r: s.name for r, s in known.items()} == {r: s.name for r, s in requests.items()}, "requests lost"
     over = {d: ppm for d, ppm in held.items() if ppm > box.budget.get(d, 0)}
-    assert not over or any(s.adopted for s in residents.values()), ("over the budget", over)
+    assert not over or any(s.unplanned for s in residents.values()), ("over the budget", over)

@@ -6,13 +6,14 @@ but the states that it led to. Reads seats, changes none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from hotseat.core import policy
+from hotseat.core.alarms import NEVER
 from hotseat.core.policy import Candidate, Free
-from hotseat.core.seat import NEVER, Seat
-from hotseat.core.spec import Footprint
+from hotseat.core.seat import Seat
+from hotseat.core.spec import PPM, Footprint
 from hotseat.core.states import LOADING, Cause, State
 
 HEAD_START = 2.0
@@ -24,7 +25,7 @@ class Eviction:
     """This model has to leave."""
 
     victim: Seat
-    needed_by: Seat | None
+    needed_by: Seat
     to_sleep: bool
 
 
@@ -37,54 +38,93 @@ class Plan:
     call_off: list[Seat] = field(default_factory=list)
     hopeless: list[Seat] = field(default_factory=list)
     """They can never fit beside what is pinned."""
-    waiting: int = 0
-    """Models in line that could not be launched."""
+    tense: bool = False
+    """Somebody waits for room, or too much is taken: a lease that comes back may change the plan."""
     again_at: float = NEVER
 
 
-def make_plan(line: Iterable[Seat], residents: Iterable[Seat], budget: Footprint, now: float) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A model's place in the line for room."""
+
+    seat: Seat
+    since: float | None
+    """Since when somebody has wanted it; ``None`` when only the configuration does."""
+    patience_s: float
+    """After so much waiting it goes first and may cut turns short."""
+
+    def order(self, now: float) -> tuple[int, float]:
+        """Who comes first: those out of patience, then by age and priority, then what is only kept warm."""
+        if self.since is None:
+            return 2, -rank(self.seat)
+        if now >= self.since + self.patience_s:
+            return 0, self.since + self.patience_s
+        head_start_s = HEAD_START * policy.swap_cost_s(self.seat.start_cost_s) * rank(self.seat)
+        return 1, self.since - head_start_s
+
+
+def make_plan(line: Collection[Seat], residents: Collection[Seat], budget: Footprint, now: float) -> Plan:
     """Serve the line in the order of its turn; a place further back never takes room from one before."""
     plan = Plan()
     now_free: Free = dict(budget)
     soon_free: Free = dict(budget)
     pool: list[Seat] = []
     for seat in residents:
-        held = seat.holds()
-        policy.add(now_free, held, -1)
+        policy.add(now_free, seat.holds(), -1)
         policy.add(soon_free, _stays(seat), -1)
         if _may_ever_leave(seat):
             pool.append(seat)
-    _relieve(plan, pool, soon_free, now)
-    ordered = sorted(line, key=lambda seat: _place(seat, now))
-    asked = sum(len(seat.queue) for seat in ordered)
-    contenders = sum(1 for seat in ordered if seat.queue)
-    for seat in ordered:
-        need = _need(seat)
+    _relieve(plan, residents, pool, soon_free, now)
+    waiting = [seat for seat in line if seat.queue]
+    asked = sum(len(seat.queue) for seat in waiting)
+    places = sorted((_place(seat, len(waiting)) for seat in line), key=lambda place: place.order(now))
+    for place in places:
+        seat, need = place.seat, _need(place.seat)
+        if any(eviction.victim is seat for eviction in plan.evict):  # asleep, and in the way of one before
+            policy.add(soon_free, seat.spec.footprint, -1)
+            continue
+        if seat in pool:  # asleep: those behind it cannot send it away
+            pool.remove(seat)
+        if _hopeless(seat, residents, budget):
+            plan.hopeless.append(seat)
+            continue
         if policy.fits(need, now_free) and policy.fits(need, soon_free):
             plan.launch.append(seat)
             policy.add(now_free, need, -1)
             policy.add(soon_free, need, -1)
-            if seat in pool:
-                pool.remove(seat)
             continue
-        plan.waiting += 1
-        if _hopeless(seat, residents, budget):
-            plan.hopeless.append(seat)
-            continue
-        gap = policy.missing(need, soon_free)
-        if gap:
-            terms = {r.name: _leaves_at(r, seat, asked, contenders, now) for r in pool if r is not seat}
-            willing = [r for r in pool if terms.get(r.name, NEVER) <= now]
-            for eviction in _choose(gap, willing, seat, now):
+        plan.tense = True
+        if gap := policy.missing(need, soon_free):
+            terms = [(resident, _leaves_at(resident, place, asked, now)) for resident in pool]
+            for eviction in _choose(gap, [resident for resident, at in terms if at <= now], seat, now):
                 plan.evict.append(eviction)
                 pool.remove(eviction.victim)
                 policy.add(soon_free, _frees(eviction.victim, eviction.to_sleep))
             if policy.missing(need, soon_free):
-                later = [at for at in terms.values() if at > now]
-                plan.again_at = min([plan.again_at, *later])
+                plan.again_at = min([plan.again_at, *(at for _, at in terms if at > now)])
         policy.add(soon_free, need, -1)
-    plan.call_off = [seat for seat in pool if seat.state is State.DRAINING]
+    leaving = {eviction.victim.name for eviction in plan.evict}
+    plan.call_off = [s for s in residents if _may_be_called_off(s) and s.name not in leaving]
     return plan
+
+
+def make_beds(newcomer: Seat, residents: Collection[Seat], limit_mib: int | None) -> list[Seat] | None:
+    """The sleepers to stop, oldest first, so that one more fits into host memory; ``None``: it never will."""
+    if limit_mib is None:
+        return []
+    beds = [s for s in residents if s.state in (State.ASLEEP, State.SUSPENDING)]
+    over = sum(_host_mib(seat) for seat in beds) + _host_mib(newcomer) - limit_mib
+    leaving: list[Seat] = []
+    for sleeper in sorted((s for s in beds if s.state is State.ASLEEP), key=lambda s: (s.since, s.name)):
+        if over > 0 and _host_mib(sleeper) and not (sleeper.queue or sleeper.requested):
+            leaving.append(sleeper)
+            over -= _host_mib(sleeper)
+    return leaving if over <= 0 else None
+
+
+def _host_mib(seat: Seat) -> int:
+    sleep = seat.spec.sleep
+    return sleep.host_mib if sleep is not None and sleep.level == 1 else 0
 
 
 def asked_since(seat: Seat) -> float | None:
@@ -94,15 +134,22 @@ def asked_since(seat: Seat) -> float | None:
     return seat.requested_at if seat.requested else None
 
 
-def _place(seat: Seat, now: float) -> tuple[bool, float, str]:
-    since = asked_since(seat)
-    head_start = HEAD_START * policy.swap_cost_s(seat.start_cost_s) * seat.queue.top_priority()
-    return since is None, (now if since is None else since) - head_start, seat.name
+def rank(seat: Seat) -> int:
+    """The priority of those who wait for it."""
+    return seat.spec.priority + seat.queue.top_priority()
+
+
+def _place(seat: Seat, contenders: int) -> Place:
+    patience_s = seat.spec.max_wait_s
+    if patience_s is None:
+        patience_s = policy.max_wait_s(policy.swap_cost_s(seat.start_cost_s), contenders)
+    return Place(seat, asked_since(seat), patience_s)
 
 
 def _need(seat: Seat) -> Footprint:
-    held = seat.holds()
-    return {device: share - held.get(device, 0) for device, share in seat.spec.footprint.items()}
+    if seat.state is not State.ASLEEP:
+        return seat.spec.footprint
+    return {device: share - seat.leftover.get(device, 0) for device, share in seat.run_footprint.items()}
 
 
 def _stays(seat: Seat) -> Footprint:
@@ -112,12 +159,14 @@ def _stays(seat: Seat) -> Footprint:
     return seat.leftover if seat.state is State.SUSPENDING else seat.holds()
 
 
+def _may_be_called_off(seat: Seat) -> bool:
+    return seat.state is State.DRAINING and seat.leaving is Cause.EVICTED
+
+
 def _may_ever_leave(seat: Seat) -> bool:
     if seat.spec.pinned:
         return False
-    if seat.state is State.DRAINING:
-        return seat.leaving is Cause.EVICTED
-    return seat.state in LOADING or seat.state in (State.READY, State.ASLEEP)
+    return seat.state in LOADING or seat.state in (State.READY, State.ASLEEP) or _may_be_called_off(seat)
 
 
 def _frees(seat: Seat, to_sleep: bool) -> Footprint:
@@ -131,34 +180,34 @@ def _can_sleep(seat: Seat) -> bool:
     return seat.sleeps and seat.state in (State.READY, State.DRAINING)
 
 
-def _leaves_at(seat: Seat, needed_by: Seat, asked: int, contenders: int, now: float) -> float:
-    """From when this resident may be sent away for ``needed_by``; ``NEVER`` until something happens."""
-    since = asked_since(needed_by)
+def _leaves_at(seat: Seat, place: Place, asked: int, now: float) -> float:
+    """From when this resident may be sent away for that place; ``NEVER`` until something happens."""
+    since = place.since
     if seat.state is State.DRAINING:
         return now
-    if seat.state is State.ASLEEP:
-        return NEVER if seat.queue or (seat.warm and since is None) else now
+    if since is None and seat.warm:  # what is to be warm does not chase out what is warm
+        return NEVER
+    if seat.state is State.ASLEEP:  # in line itself, it stands further back
+        return now if since is not None or not (seat.queue or seat.requested) else NEVER
     if seat.state in LOADING:
-        wanted = seat.queue or seat.requested or (seat.warm and since is None)
-        return NEVER if wanted else now
-    swap_s = policy.swap_cost_s(seat.start_cost_s, needed_by.start_cost_s)
+        return NEVER if seat.queue or seat.requested else now
+    swap_s = policy.swap_cost_s(seat.start_cost_s, place.seat.start_cost_s)
     fixed_s = seat.spec.residency_s
     turn_s = policy.turn_s(swap_s, max(seat.peak, seat.demand), asked) if fixed_s is None else fixed_s
     if since is None:  # only to keep it warm: nobody must notice
-        return max(seat.idle_since, seat.ready_since) + turn_s if seat.quiet and not seat.warm else NEVER
-    favour_s = HEAD_START * swap_s * (needed_by.queue.top_priority() - seat.spec.priority)
-    at = seat.ready_since + turn_s - (favour_s if fixed_s is None else 0.0)
-    if fixed_s is None and seat.quiet:
-        at = min(at, seat.idle_since + policy.linger_s(swap_s, seat.pause_s))
-    wait_s = needed_by.spec.max_wait_s
-    if wait_s is None:
-        wait_s = max(policy.max_wait_s(swap_s, contenders), 1.5 * (fixed_s or 0.0))
-    return min(at, since + wait_s)
+        return max(seat.idle_since, seat.ready_since) + turn_s if seat.quiet else NEVER
+    at = seat.ready_since + turn_s
+    if fixed_s is None:
+        at -= HEAD_START * swap_s * (rank(place.seat) - seat.spec.priority)
+        if seat.quiet:
+            at = min(at, seat.idle_since + policy.linger_s(swap_s, seat.pause_s))
+    patience_s = place.patience_s
+    if place.seat.spec.max_wait_s is None:
+        patience_s = max(patience_s, 1.5 * (fixed_s or 0.0))
+    return min(at, since + patience_s)
 
 
-def _choose(
-    gap: Mapping[str, int], willing: list[Seat], needed_by: Seat | None, now: float
-) -> list[Eviction]:
+def _choose(gap: Mapping[str, int], willing: list[Seat], needed_by: Seat, now: float) -> list[Eviction]:
     """The cheapest sufficient victims: asleep if that frees enough, stopped if not."""
     by_name = {seat.name: seat for seat in willing}
     for asleep in (True, False):
@@ -173,25 +222,27 @@ def _value(seat: Seat, now: float) -> float:
     if seat.state is State.DRAINING:
         return 0.0
     restart_s = policy.swap_cost_s(seat.start_cost_s)
-    return policy.worth(restart_s, now - seat.idle_since if seat.quiet else 0.0, seat.demand)
+    worth = policy.worth(restart_s, now - seat.idle_since if seat.quiet else 0.0, seat.demand)
+    return worth * (1 + sum(seat.holds().values()) / PPM)  # of two alike, the smaller one
 
 
-def _hopeless(seat: Seat, residents: Iterable[Seat], budget: Footprint) -> bool:
+def _hopeless(seat: Seat, residents: Collection[Seat], budget: Footprint) -> bool:
     free: Free = dict(budget)
     for other in residents:
         if other.spec.pinned and other is not seat:
-            policy.add(free, other.holds(), -1)
+            policy.add(free, _stays(other), -1)
     return not policy.fits(seat.spec.footprint, free)
 
 
-def _relieve(plan: Plan, pool: list[Seat], soon_free: Free, now: float) -> None:
-    """More is taken than the budget allows (somebody else started a model): quiet ones make room."""
+def _relieve(plan: Plan, residents: Collection[Seat], pool: list[Seat], soon_free: Free, now: float) -> None:
+    """More is taken than the budget allows (somebody else started a model): quiet ones make room for it."""
     gap = {device: -free for device, free in soon_free.items() if free < 0}
     if not gap:
         return
-    newest = max((seat.ready_since for seat in pool), default=now)
-    quiet = [s for s in pool if s.state in (State.READY, State.ASLEEP) and s.quiet and s.ready_since < newest]
-    for eviction in _choose(gap, quiet, None, now):
+    newest = max(residents, key=lambda seat: (seat.launched_at, seat.name))
+    quiet = [s for s in pool if s.state in (State.READY, State.ASLEEP) and s.quiet and s is not newest]
+    for eviction in _choose(gap, quiet, newest, now):
         plan.evict.append(eviction)
         pool.remove(eviction.victim)
         policy.add(soon_free, _frees(eviction.victim, eviction.to_sleep))
+    plan.tense = any(free < 0 for free in soon_free.values())

@@ -62,7 +62,7 @@ def start_timeout(seat: Seat) -> Refusal:
     """It was given its time and did not become ready."""
     return Refusal(
         code=Code.START_TIMEOUT,
-        message=f"model {seat.name} was not ready within {seat.spec.start_timeout_s:g} s; it is being stopped",
+        message=f"model {seat.name} was not ready within {seat.spec.start_timeout_s:g} s and is stopped",
         model=seat.name,
         retry_after_s=10.0,
     )
@@ -82,7 +82,7 @@ def waited_too_long(seat: Seat, waited_s: float) -> Refusal:
     """It waited as long as anybody may."""
     return Refusal(
         code=Code.WAIT_LIMIT,
-        message=f"model {seat.name} did not get to this request within {waited_s:.0f} s; it is {seat.state} now",
+        message=f"model {seat.name} is {seat.state} and did not get to this within {waited_s:.0f} s",
         model=seat.name,
         retry_after_s=10.0,
     )
@@ -104,7 +104,7 @@ def no_room(seat: Seat, budget: Footprint) -> Refusal:
     have = ", ".join(f"{share / PPM:g} of GPU {device}" for device, share in budget.items())
     return Refusal(
         code=Code.NO_ROOM,
-        message=f"model {seat.name} needs {need}; the budget is {have}, and pinned models hold too much of it",
+        message=f"model {seat.name} needs {need}; pinned models leave too little of the budget, {have}",
         model=seat.name,
         should_retry=False,
     )

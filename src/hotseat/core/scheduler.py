@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Mapping
 
 from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core import invariants, policy, refusals
+from hotseat.core.alarms import NEVER, Alarms
 from hotseat.core.errors import Reason, Refusal
-from hotseat.core.planner import Plan, make_plan
+from hotseat.core.planner import Plan, make_beds, make_plan
 from hotseat.core.queue import Waiting
-from hotseat.core.seat import NEVER, STABLE_S, Seat, learned
+from hotseat.core.seat import Seat, learned
 from hotseat.core.spec import BoxSpec, SeatSpec
-from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
+from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
 from hotseat.core.views import SeatView
 
 
@@ -32,13 +32,16 @@ class Scheduler:
         self._requests: dict[int, Seat] = {}
         self._residents: dict[str, Seat] = {}
         self._wanting: dict[str, Seat] = {}
-        self._alarms: list[tuple[float, str]] = []
+        self._numbers: dict[str, int] = {}
+        """The latest run of each model ever known, so that no number is given twice."""
+        self._alarms = Alarms()
         self._plan_at = NEVER
-        self._contended = False
+        self._tense = False
+        """A lease that comes back may change the plan."""
         self._closing: ev.ShutdownRequested | None = None
         self._out: list[do.Effect] = []
         self._dirty = True
-        self._last = NEVER
+        self._last = -NEVER
         self._handlers: dict[type, Callable[..., None]] = {
             ev.RequestArrived: self._request_arrived,
             ev.RequestWithdrawn: self._request_withdrawn,
@@ -67,7 +70,7 @@ class Scheduler:
     @property
     def wake_at(self) -> float:
         """When to send ``TimePassed`` at the latest; infinity for never."""
-        return min(self._plan_at, self._alarms[0][0] if self._alarms else NEVER)
+        return min(self._plan_at, self._alarms.next_at)
 
     @property
     def at_rest(self) -> bool:
@@ -90,7 +93,9 @@ class Scheduler:
 
     def handle(self, event: ev.Event, now: float) -> list[do.Effect]:
         """Take note of a fact and say what to do. ``now`` never goes back (earlier times are lifted)."""
-        now = self._last = now if self._last == NEVER else max(now, self._last)
+        if now < self._last:
+            now = self._last
+        self._last = now
         self._handlers[type(event)](event, now)
         if self._dirty:
             self._dirty = False
@@ -124,7 +129,7 @@ class Scheduler:
     def _refusal_at_arrival(self, seat: Seat, now: float) -> Refusal | None:
         if self._closing:
             return refusals.shutting_down(seat)
-        if seat.unusable is not None and seat.state not in HOLDS_RUN:
+        if seat.unusable is not None and seat.state not in _MAY_SERVE:
             return refusals.unusable(seat)
         if seat.state is State.BACKOFF:
             return refusals.backing_off(seat, now)
@@ -143,8 +148,6 @@ class Scheduler:
             return
         seat.queue.remove(event.request)
         del self._requests[event.request]
-        if seat.state is State.READY and seat.quiet:
-            seat.idle_since = now
         self._dirty = True
         self._arm(seat)
 
@@ -159,7 +162,7 @@ class Scheduler:
         elif not seat.leases:
             if seat.state is State.DRAINING:
                 self._let_go(seat, Cause.DRAINED, now)
-            elif self._contended or seat.stale:
+            elif self._tense:
                 self._dirty = True
             self._arm(seat)
 
@@ -232,12 +235,14 @@ class Scheduler:
             self._stopped(seat, now)
             return
         self._break_leases(seat, event.reason, now)
+        if seat.state in (State.SUSPENDING, State.WAKING):
+            seat.distrusts_sleep = True
         if event.outside:
             seat.reason = event.reason
             self._refuse_queue(seat, refusals.stopped(seat))
             self._move(seat, State.STOPPED, Cause.STOPPED_OUTSIDE, now, event.reason)
         elif seat.state is State.WAKING:
-            seat.distrusts_sleep, seat.reason = True, event.reason
+            seat.reason = event.reason
             self._move(seat, State.STOPPED, Cause.WAKE_FAILED, now, event.reason)
         elif seat.state is State.STARTING:
             self._died(seat, Cause.START_FAILED, event.reason, now)
@@ -249,11 +254,11 @@ class Scheduler:
         if seat.failed is not None:
             self._died(seat, Cause.EXITED, seat.failed, now)
         else:
+            seat.forgive(now)
             self._move(seat, State.STOPPED, Cause.EXITED, now)
 
     def _died(self, seat: Seat, cause: Cause, reason: Reason, now: float) -> None:
-        if seat.served and now - seat.ready_since >= STABLE_S:
-            seat.failures = seat.backoffs = 0
+        seat.forgive(now)
         seat.failures += 1
         seat.reason = reason
         if seat.served and seat.failures == 1 and not reason.permanent:
@@ -279,6 +284,9 @@ class Scheduler:
             return
         if event.leftover is not None:
             seat.leftover = dict(event.leftover)
+        if not policy.fits(seat.leftover, seat.run_footprint):
+            self._distrust(seat, Cause.SLEEP_FAILED, Reason(summary="takes more asleep than awake"), now)
+            return
         self._move(seat, State.ASLEEP, Cause.SLEPT, now)
 
     def _sleep_failed(self, event: ev.SleepFailed, now: float) -> None:
@@ -297,13 +305,14 @@ class Scheduler:
 
     def _run_found(self, event: ev.RunFound, now: float) -> None:
         seat = self._seats.get(event.model)
-        if seat is None or seat.run is not None:
+        known = self._numbers.get(event.model, 0)
+        if seat is None or seat.run is not None or event.run <= known or self._closing:
             return
-        seat.run = event.run
-        seat.last_run = max(seat.last_run, event.run)
+        seat.run = self._numbers[event.model] = event.run
+        seat.launched_at = now
         seat.run_footprint = seat.spec.footprint
         seat.run_fingerprint = event.fingerprint or seat.spec.fingerprint
-        seat.served, seat.adopted = event.ready, True
+        seat.served, seat.adopted, seat.unplanned = event.ready, True, True
         if event.ready:
             self._ready(seat, Cause.ADOPTED, now)
         else:
@@ -345,10 +354,8 @@ class Scheduler:
         self._arm(seat)
 
     def _runtime_changed(self, event: ev.RuntimeChanged, now: float) -> None:
-        for seat in (self._seats[name] for name in event.models if name in self._seats):
+        for seat in [self._seats[name] for name in event.models if name in self._seats]:
             seat.unusable = event.why
-            if event.why is not None and seat.state not in HOLDS_RUN:
-                self._refuse_queue(seat, refusals.unusable(seat))
             self._want(seat)
 
     def _box_configured(self, event: ev.BoxConfigured, now: float) -> None:
@@ -360,7 +367,12 @@ class Scheduler:
             self._forget(seat)
 
     def _configure(self, box: BoxSpec) -> None:
+        if box.budget != self._box.budget:
+            for resident in self._residents.values():
+                resident.unplanned = True
         self._box = box
+        self._longest_drain_s = max((s.drain_timeout_s for s in box.seats.values()), default=0.0)
+        self._dirty = True
         for name, spec in box.seats.items():
             seat = self._seats.get(name)
             if seat is None:
@@ -372,14 +384,21 @@ class Scheduler:
         if seat.retired and seat.run is None:
             self._seats.pop(seat.name, None)
             self._wanting.pop(seat.name, None)
+            self._alarms.forget(seat.name)
 
     def _shutdown_requested(self, event: ev.ShutdownRequested, now: float) -> None:
         self._closing = event
         for seat in self._seats.values():
             seat.requested = False
             self._refuse_queue(seat, refusals.shutting_down(seat))
-            if not event.leave_running or seat.state in LOADING:
+            if not event.leave_running or self._cannot_be_left(seat):
                 self._send_away(seat, Cause.SHUTDOWN, now)
+
+    def _cannot_be_left(self, seat: Seat) -> bool:
+        """What must still be told something before we go: it streams through us, or is not whole."""
+        if seat.state is State.DRAINING:
+            return seat.leaving is Cause.EVICTED
+        return bool(seat.leases) or seat.state in (*LOADING, State.ASLEEP, State.SUSPENDING)
 
     # moves
 
@@ -404,9 +423,10 @@ class Scheduler:
             self._move(seat, State.WAKING, cause, now)
             self._out.append(do.WakeRun(seat.name, seat.run))
             return
-        seat.last_run += 1
+        seat.run = self._numbers[seat.name] = self._numbers.get(seat.name, 0) + 1
         seat.starts += 1
-        seat.run, seat.served, seat.adopted = seat.last_run, False, False
+        seat.launched_at = now
+        seat.served = seat.adopted = seat.unplanned = False
         seat.run_footprint, seat.run_fingerprint = seat.spec.footprint, seat.spec.fingerprint
         self._move(seat, State.STARTING, cause, now)
         self._out.append(do.StartRun(seat.name, seat.run))
@@ -428,72 +448,66 @@ class Scheduler:
         elif seat.state is State.DRAINING:  # a further reason to go; none but an eviction may be called off
             seat.leaving = seat.leaving if cause is Cause.EVICTED else cause
             seat.to_sleep = to_sleep and cause is Cause.EVICTED
-        elif seat.state in LOADING or seat.state in (State.ASLEEP, State.SUSPENDING):
+        elif seat.state in LOADING:
             self._stop(seat, Cause.ABANDONED if cause is Cause.EVICTED else cause, now)
+        elif seat.state in (State.ASLEEP, State.SUSPENDING):
+            self._stop(seat, cause, now)
 
     def _let_go(self, seat: Seat, cause: Cause, now: float) -> None:
         """Nobody uses it any more: tell it to stop, or to sleep."""
-        if not seat.to_sleep or not self._bed_for(seat, now):
+        if seat.leaving is Cause.SHUTDOWN and self._closing and self._closing.leave_running:
+            seat.leaving = None
+            self._move(seat, State.READY, cause, now)
+        elif seat.to_sleep and self._find_bed(seat, now):
+            assert seat.run is not None
+            seat.ordered_at = now
+            self._move(seat, State.SUSPENDING, cause, now)
+            self._out.append(do.SleepRun(seat.name, seat.run))
+        else:
             self._stop(seat, cause, now)
-            return
-        assert seat.run is not None
-        seat.ordered_at = now
-        self._move(seat, State.SUSPENDING, cause, now)
-        self._out.append(do.SleepRun(seat.name, seat.run))
 
-    def _bed_for(self, seat: Seat, now: float) -> bool:
-        """Make room in host memory for one more sleeper, stopping the oldest; false if it cannot be."""
-        limit, need = self._box.host_sleep_mib, _host_mib(seat)
-        if limit is None:
-            return True
-        beds = [s for s in self._residents.values() if s.state in (State.ASLEEP, State.SUSPENDING)]
-        taken = sum(_host_mib(s) for s in beds)
-        for sleeper in sorted((s for s in beds if s.state is State.ASLEEP), key=lambda s: s.since):
-            if taken + need <= limit:
-                break
-            if not sleeper.queue:
-                taken -= _host_mib(sleeper)
-                self._stop(sleeper, Cause.EVICTED, now)
-        return taken + need <= limit
+    def _find_bed(self, seat: Seat, now: float) -> bool:
+        """Make room in host memory for one more sleeper; false if it cannot be."""
+        leaving = make_beds(seat, self._residents.values(), self._box.host_sleep_mib)
+        for sleeper in leaving or ():
+            self._stop(sleeper, Cause.EVICTED, now)
+        return leaving is not None
 
     # time
 
     def _arm(self, seat: Seat) -> None:
-        at = seat.deadline(self._wait_limit_s(seat) if seat.queue else NEVER)
-        if at < seat.alarm_at:
-            seat.alarm_at = at
-            heapq.heappush(self._alarms, (at, seat.name))
+        self._alarms.set(seat.name, min(seat.deadline(), self._wait_deadline(seat)))
 
-    def _wait_limit_s(self, seat: Seat) -> float:
-        if seat.spec.wait_limit_s is not None:
-            return seat.spec.wait_limit_s
-        wait_s = seat.spec.max_wait_s
-        if wait_s is None:
-            wait_s = policy.max_wait_s(policy.swap_cost_s(seat.start_cost_s), len(self._wanting))
-        return wait_s + seat.spec.start_timeout_s + max(s.spec.drain_timeout_s for s in self._seats.values())
+    def _wait_deadline(self, seat: Seat) -> float:
+        """When the oldest of its queue has waited as long as it may."""
+        if not seat.queue:
+            return NEVER
+        limit_s = seat.spec.wait_limit_s
+        if limit_s is None:
+            if seat.state in LOADING:  # bounded by the start's own deadline
+                return NEVER
+            wait_s = seat.spec.max_wait_s
+            if wait_s is None:
+                wait_s = policy.max_wait_s(policy.swap_cost_s(seat.start_cost_s), len(self._wanting))
+            limit_s = wait_s + self._longest_drain_s + seat.spec.start_timeout_s
+        return seat.queue.oldest().since + limit_s
 
     def _time_passed(self, event: ev.TimePassed, now: float) -> None:
-        while self._alarms and self._alarms[0][0] <= now:
-            at, name = heapq.heappop(self._alarms)
-            seat = self._seats.get(name)
-            if seat is None or seat.alarm_at != at:
-                continue
-            seat.alarm_at = NEVER
-            self._overdue(seat, now)
-            self._arm(seat)
+        for name in self._alarms.due(now):
+            if (seat := self._seats.get(name)) is not None:
+                self._overdue(seat, now)
+                self._arm(seat)
         if self._plan_at <= now:
             self._dirty = True
 
     def _overdue(self, seat: Seat, now: float) -> None:
         """Look at a seat whose deadline may have come."""
-        if seat.state not in LOADING:
-            limit_s = self._wait_limit_s(seat)
-            while seat.queue and now >= seat.queue.oldest().since + limit_s:
-                waiting = seat.queue.oldest()
-                seat.queue.remove(waiting.request)
-                self._refuse(waiting.request, refusals.waited_too_long(seat, now - waiting.since))
-                self._dirty = True
-        if now < seat.deadline(NEVER):
+        while now >= self._wait_deadline(seat):
+            waiting = seat.queue.oldest()
+            seat.queue.remove(waiting.request)
+            self._refuse(waiting.request, refusals.waited_too_long(seat, now - waiting.since))
+            self._dirty = True
+        if now < seat.deadline():
             return
         match seat.state:
             case State.STARTING:
@@ -528,6 +542,8 @@ class Scheduler:
 
     def _want(self, seat: Seat) -> None:
         """Put it in line if somebody wants it and it has no run that could serve."""
+        if seat.unusable is not None and seat.state in (State.STOPPED, State.ASLEEP):
+            self._refuse_queue(seat, refusals.unusable(seat))
         if seat.state in (State.STOPPED, State.ASLEEP) and (seat.queue or seat.requested or seat.warm):
             self._wanting[seat.name] = seat
             self._dirty = True
@@ -537,16 +553,18 @@ class Scheduler:
         return wanted and seat.state in (State.STOPPED, State.ASLEEP) and seat.unusable is None
 
     def _replan(self, now: float) -> None:
-        self._plan_at, self._contended = NEVER, False
-        for seat in list(self._residents.values()):
-            if seat.stale and (seat.state is State.ASLEEP or (seat.state is State.READY and seat.quiet)):
+        self._tense = False
+        for seat in [s for s in self._residents.values() if s.stale]:
+            if seat.state is State.ASLEEP or (seat.state is State.READY and seat.quiet):
                 self._send_away(seat, Cause.CONFIGURED, now)
+            else:
+                self._tense = True
         if self._closing:
             self._wanting.clear()
         self._wanting = {name: seat for name, seat in self._wanting.items() if self._in_line(seat)}
         plan = make_plan(self._wanting.values(), self._residents.values(), self._box.budget, now)
         self._carry_out(plan, now)
-        self._plan_at, self._contended = plan.again_at, plan.waiting > 0
+        self._plan_at, self._tense = plan.again_at, self._tense or plan.tense
         self._dirty = False
 
     def _carry_out(self, plan: Plan, now: float) -> None:
@@ -554,32 +572,28 @@ class Scheduler:
             refusal = refusals.no_room(seat, self._box.budget)
             seat.requested, seat.reason = False, Reason(summary=refusal.message, permanent=True)
             self._refuse_queue(seat, refusal)
-        for eviction in plan.evict:
-            victim = eviction.victim
-            if victim.state is not State.DRAINING:
-                victim.evictions += 1
-            victim.needed_by = eviction.needed_by.name if eviction.needed_by else None
-            self._send_away(victim, Cause.EVICTED, now, eviction.to_sleep)
         for seat in plan.call_off:
             seat.leaving = seat.needed_by = None
             self._move(seat, State.READY, Cause.CALLED_OFF, now)
             self._serve(seat, now)
-        for seat in plan.launch:
+        for seat in plan.launch:  # before evictions: one that is put to sleep may cost a sleeper its bed
             del self._wanting[seat.name]
             self._launch(seat, now)
+        for eviction in plan.evict:
+            victim = eviction.victim
+            if victim.state is not State.DRAINING:
+                victim.evictions += 1
+            victim.needed_by = eviction.needed_by.name
+            self._send_away(victim, Cause.EVICTED, now, eviction.to_sleep)
 
     def check(self) -> None:
         """Raise ``AssertionError`` where an invariant does not hold (for tests and the simulator)."""
-        invariants.check(self._seats, self._requests, self._residents, self._box, self.wake_at)
+        invariants.check(self._seats, self._requests, self._residents, self._box, self._alarms)
 
 
 _GOING = (State.DRAINING, State.STOPPING, State.SUSPENDING)
+_MAY_SERVE = HOLDS_LEASES | LOADING
 
 
 def _leftover(spec: SeatSpec) -> Mapping[str, int]:
     return spec.sleep.leftover if spec.sleep else {}
-
-
-def _host_mib(seat: Seat) -> int:
-    sleep = seat.spec.sleep
-    return sleep.host_mib if sleep is not None and sleep.level == 1 else 0

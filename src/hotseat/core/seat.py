@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from hotseat.core.alarms import NEVER
 from hotseat.core.errors import Reason
 from hotseat.core.queue import FairQueue
 from hotseat.core.spec import Footprint, SeatSpec
-from hotseat.core.states import HOLDS_RUN, LOADING, TRANSITIONS, Cause, IllegalTransition, State
+from hotseat.core.states import HOLDS_RUN, TRANSITIONS, Cause, IllegalTransition, State
 from hotseat.core.views import SeatView
 
 STABLE_S = 60.0
 """A run that has served so long wipes out the failures before it."""
 STOP_AGAIN_S = 60.0
 """A stop whose end was never reported is ordered again after so long."""
-NEVER = float("inf")
 LEARN = 0.3
 """Weight of the newest measurement in moving averages."""
 
@@ -41,10 +41,11 @@ class Seat:
     state: State = State.STOPPED
     since: float = 0.0
     run: int | None = None
-    last_run: int = 0
     run_footprint: Footprint = field(default_factory=dict)
     """What the run takes while awake: that of the configuration it was started with."""
     run_fingerprint: str = ""
+    asleep: bool = False
+    """The run sleeps, or slept when it was told to stop."""
     leftover: Footprint = field(default_factory=dict)
     """What the run takes while asleep."""
 
@@ -79,8 +80,12 @@ class Seat:
     idle_since: float = 0.0
     ordered_at: float = 0.0
     """When the run was last told to start, stop, sleep or wake."""
+    launched_at: float = 0.0
+    """When the run was started, or found."""
     adopted: bool = False
-    """The run was found, not ordered."""
+    """The run was found, not started by us."""
+    unplanned: bool = False
+    """The run was not started within the present budget: it was found, or the budget has changed since."""
     served: bool = False
     """The run has been ready."""
     start_cost_s: float | None = None
@@ -99,9 +104,6 @@ class Seat:
     last_used: float | None = None
     idle_stops: int = 0
     evictions: int = 0
-
-    alarm_at: float = NEVER
-    """The earliest wake-up that is set for this seat."""
     story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     @property
@@ -135,7 +137,7 @@ class Seat:
         """GPU memory counted for it in its present state."""
         if self.state not in HOLDS_RUN:
             return {}
-        return self.leftover if self.state is State.ASLEEP else self.run_footprint
+        return self.leftover if self.asleep else self.run_footprint
 
     def slots(self) -> bool:
         """Whether one more lease may be held."""
@@ -148,6 +150,8 @@ class Seat:
             raise IllegalTransition(self.name, self.state, new, cause, list(self.story))
         self.story.append(f"{now:.3f} {self.state} → {new} ({cause}) run {self.run}")
         self.state, self.since = new, now
+        if new is not State.STOPPING:  # a sleeper that is stopped takes no more than it did
+            self.asleep = new is State.ASLEEP
         if new not in HOLDS_RUN:
             self.run = None
             self.leaving = self.needed_by = self.failed = None
@@ -173,26 +177,26 @@ class Seat:
         if not self.leases:
             self.idle_since = now
 
-    def deadline(self, wait_limit_s: float) -> float:
-        """When something must be looked at again if nothing happens before."""
-        at = self._state_deadline()
-        if self.queue and self.state not in LOADING:
-            at = min(at, self.queue.oldest().since + wait_limit_s)
-        return at
+    def forgive(self, now: float) -> None:
+        """Forget the failures before a run that has served long enough; asked when it ends."""
+        if self.served and now - self.ready_since >= STABLE_S:
+            self.failures = self.backoffs = 0
 
-    def _state_deadline(self) -> float:
+    def deadline(self) -> float:
+        """When its state must change, or be looked at again, if nothing happens before."""
         match self.state:
-            case State.STARTING | State.WAKING:
-                return self.since + self.spec.start_timeout_s
             case State.READY:
                 return self.idle_deadline()
+            case State.STARTING | State.WAKING:
+                return self.since + self.spec.start_timeout_s
             case State.DRAINING | State.SUSPENDING:
                 return self.since + self.spec.drain_timeout_s
             case State.STOPPING:
                 return self.ordered_at + STOP_AGAIN_S
             case State.ASLEEP:
                 idle_s = self.spec.sleep.idle_s if self.spec.sleep else 0.0
-                return NEVER if idle_s is None or self.warm else self.since + idle_s
+                wanted = self.queue or self.requested or self.warm
+                return NEVER if idle_s is None or wanted else self.since + idle_s
             case State.BACKOFF:
                 return self.backoff_until
             case State.STOPPED:
