@@ -1,1 +1,33 @@
-"""One file for each command of the command line."""
+"""The commands, one module each (``check-config`` is ``check_config``), with a ``command`` in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+COMMANDS: Mapping[str, str] = {
+    "serve": "Run the launcher.",
+    "check-config": "Say whether a configuration is right, or all that is wrong with it.",
+    "status": "Show the models of the running launcher.",
+    "start": "Start a model now.",
+    "stop": "Stop a model now.",
+    "logs": "Print the last lines that a model's server wrote.",
+    "switch": "Give the seat to one model of the Compose stack.",
+    "lint": "Check the Compose files of a stack.",
+    "doctor": "Say what is wrong on this machine, and what to type.",
+    "init": "Write the stack's .env with fresh keys.",
+    "rotate-key": "Replace the clients' key; the old one stays valid for a while.",
+    "install-service": "Install the systemd unit of the stack.",
+}
+"""Every command and its one-line help, known without importing it."""
+
+
+class Exit(IntEnum):
+    """Exit statuses of all commands."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    """Wrong usage, or a configuration that is not right."""
+    UNREACHABLE = 3
+    """No launcher answers at that address."""

@@ -3,7 +3,9 @@
 ``load(path, env)`` gives ``core.spec.Settings`` or raises ``ConfigError`` with everything that is wrong.
 """
 
+from hotseat.config.listen import listen_address
 from hotseat.config.load import find, load, loads
 from hotseat.config.problems import ConfigError, Problem
+from hotseat.config.secrets import secret_values
 
-__all__ = ["ConfigError", "Problem", "find", "load", "loads"]
+__all__ = ["ConfigError", "Problem", "find", "listen_address", "load", "loads", "secret_values"]

@@ -1,49 +1,38 @@
-"""What a server's command says of itself."""
+"""What a model's command says of its server, asked of ``engines``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 
 from hotseat.config import values
+from hotseat.engines import flags
+from hotseat.engines.pick import engine_named, engine_of
 
 
-def utilization(command: Sequence[str]) -> int | None:
-    """``--gpu-memory-utilization`` in parts per million; ``None`` where it is not there or not readable."""
-    found = flag_values(command, "--gpu-memory-utilization")
-    try:
-        return values.positive_share(found[0]) if found else None
-    except ValueError:
-        return None
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was found; empty or ``None`` where the command does not say."""
+
+    engine: str
+    share: int | None
+    """GPU memory in parts per million."""
+    served_names: tuple[str, ...]
+    lora_names: tuple[str, ...]
+    max_in_flight: int | None
 
 
-def served_names(command: Sequence[str]) -> tuple[str, ...]:
-    """``--served-model-name``, else the model argument of ``vllm serve MODEL`` or ``--model``."""
-    if found := flag_values(command, "--served-model-name"):
-        return tuple(dict.fromkeys(found))
-    if found := flag_values(command, "--model"):
-        return found[:1]
-    for index, word in enumerate(command[:-2]):
-        is_vllm = word.rsplit("/", 1)[-1] == "vllm"
-        if is_vllm and command[index + 1] == "serve" and not command[index + 2].startswith("-"):
-            return (command[index + 2],)
-    return ()
-
-
-def flag_values(command: Sequence[str], flag: str) -> tuple[str, ...]:
-    """The words after the last ``flag`` (``--flag a b`` or ``--flag=a``), up to the next flag."""
-    found: tuple[str, ...] = ()
-    spellings = {flag, flag.replace("-", "_").replace("__", "--", 1)}
-    for index, word in enumerate(command):
-        name, equals, value = word.partition("=")
-        if name not in spellings:
-            continue
-        if equals:
-            found = (value,)
-            continue
-        words = []
-        for after in command[index + 1 :]:
-            if after.startswith("-"):
-                break
-            words.append(after)
-        found = tuple(words)
-    return found
+def told(command: Sequence[str], engine: str | None) -> Told:
+    """``engine`` as configured; ``None``: told from the command, ``vllm`` where there is none (container)."""
+    kind = engine_named(engine or "vllm") if engine or not command else engine_of(command)
+    # vLLM's flags are unmistakable: a wrapper script that passes them on takes as much memory.
+    share = engine_named("vllm").footprint_share(command)
+    names = kind.served_names(command) or tuple(flags.values(flags.words(command), "--served-model-name"))
+    return Told(
+        engine=kind.name,
+        share=None if share is None else values.share(Decimal(repr(share))),
+        served_names=tuple(dict.fromkeys(names)),
+        lora_names=tuple(dict.fromkeys(kind.lora_names(command))),
+        max_in_flight=kind.max_num_seqs(command),
+    )

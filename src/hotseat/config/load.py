@@ -32,7 +32,7 @@ def load(path: str | os.PathLike[str] | None = None, env: Mapping[str, str] | No
     """
     env = os.environ if env is None else env
     file = os.fspath(path) if path is not None else find(env)
-    return loads(_text(file), file, env)
+    return loads(text_of_file(file), file, env)
 
 
 def loads(text: str, file: str, env: Mapping[str, str]) -> Settings:
@@ -67,7 +67,8 @@ def find(env: Mapping[str, str]) -> str:
     )
 
 
-def _text(file: str) -> str:
+def text_of_file(file: str) -> str:
+    """The text of a configuration file. Raises ``ConfigError``."""
     try:
         with FilePath(file).open("rb") as source:
             raw = source.read(_MAX_BYTES + 1)

@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from urllib.parse import urlsplit
 
 from hotseat.config import routing, values
-from hotseat.config.command import served_names, utilization
+from hotseat.config.command import Told, told
 from hotseat.config.document import Document, Path
 from hotseat.config.fingerprint import fingerprint
 from hotseat.config.places import state_dir
@@ -164,19 +164,22 @@ class Resolver:
             if not path.startswith("/"):
                 key = "health" if path == model.health else "allow_paths"
                 self._document.problem((*at, key), "a path begins with /", f"write /{path}")
-        given = model.served_name if model.served_name is not None else served_names(command)
-        print_ = fingerprint(runtime, launch)
+        known = told(command, model.engine)
+        if model.sleep and model.sleep.level != 0 and known.engine != "vllm":
+            self._document.problem(
+                (*at, "sleep"), "only vLLM can sleep", "take it out, or set engine: vllm if this is one"
+            )
         return ModelSpec(
             name=name,
-            seat=self._seat(at, name, model, command, print_),
+            seat=self._seat(at, name, model, known, fingerprint(runtime, launch)),
             launch=launch,
             runtime=runtime,
             health_path=model.health,
-            served_names=given,
-            lora_names=model.lora,
+            served_names=known.served_names if model.served_name is None else model.served_name,
+            lora_names=model.lora or known.lora_names,
             upstream_key=self._upstream_key(model),
             stop_grace_s=self._root.stop_grace if model.stop_grace is None else model.stop_grace,
-            engine=model.engine or _engine(command, runtime),
+            engine=known.engine,
             allow_paths=model.allow_paths,
         )
 
@@ -240,16 +243,14 @@ class Resolver:
         if not sound:
             self._document.problem(path, "expected an address such as http://10.0.0.5:8000")
 
-    def _seat(
-        self, at: Path, name: str, model: Model, command: tuple[str, ...], fingerprint_: str
-    ) -> SeatSpec:
+    def _seat(self, at: Path, name: str, model: Model, known: Told, print_: str) -> SeatSpec:
         root = self._root
         idle = root.idle if model.idle is None else model.idle
         residency = root.residency if model.residency is None else model.residency
         max_wait = root.max_wait if model.max_wait is None else model.max_wait
         return SeatSpec(
             name=name,
-            footprint=self._footprint(at, model, command),
+            footprint=self._footprint(at, model, known),
             idle_s=idle or None,
             start_timeout_s=root.start_timeout if model.start_timeout is None else model.start_timeout,
             drain_timeout_s=root.drain_timeout if model.drain_timeout is None else model.drain_timeout,
@@ -258,14 +259,14 @@ class Resolver:
             pinned=model.pinned,
             warm=model.preload,
             priority=model.priority,
-            max_in_flight=model.max_in_flight,
+            max_in_flight=known.max_in_flight if model.max_in_flight is None else model.max_in_flight,
             max_queue=root.max_queue if model.max_queue is None else model.max_queue,
             wait_limit_s=root.wait_limit if model.wait_limit is None else model.wait_limit,
             sleep=self._sleep(at, model),
-            fingerprint=fingerprint_,
+            fingerprint=print_,
         )
 
-    def _footprint(self, at: Path, model: Model, command: tuple[str, ...]) -> dict[str, int]:
+    def _footprint(self, at: Path, model: Model, known: Told) -> dict[str, int]:
         devices = model.devices or tuple(self._budget)
         self._check_devices((*at, "devices"), devices)
         if isinstance(model.footprint, dict):
@@ -273,7 +274,7 @@ class Resolver:
             if model.devices and set(model.devices) != set(model.footprint):
                 self._document.problem((*at, "devices"), "does not agree with the devices of footprint")
             return model.footprint
-        share = model.footprint if model.footprint is not None else utilization(command)
+        share = model.footprint if model.footprint is not None else known.share
         if share is not None:
             return dict.fromkeys(devices, share)
         return {device: self._budget.get(device, 0) for device in devices}
@@ -317,11 +318,6 @@ class Resolver:
     def _file(self, text: str) -> str:
         """A path as it is meant: ``~`` is the home folder, the rest is relative to the file's folder."""
         return os.path.normpath(self._folder / FilePath(text).expanduser())
-
-
-def _engine(command: tuple[str, ...], runtime: str) -> str:
-    words = " ".join(command)
-    return "vllm" if runtime == "docker" or "vllm" in words else "openai"
 
 
 def _percent(parts: int) -> str:

@@ -180,10 +180,7 @@ def _sleep_sugar(value: Any) -> Any:
 
 
 SleepOrLevel = Annotated[
-    Sleep,
-    BeforeValidator(
-        _sleep_sugar, json_schema_input_type=Annotated[Any, Field(title="level, false, or a mapping")]
-    ),
+    Sleep, BeforeValidator(_sleep_sugar, json_schema_input_type=Literal[1, 2] | bool | Sleep)
 ]
 
 
@@ -203,10 +200,7 @@ def _compose_sugar(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
-ComposeOrFile = Annotated[
-    Compose,
-    BeforeValidator(_compose_sugar, json_schema_input_type=Annotated[Any, Field(title="file, or a mapping")]),
-]
+ComposeOrFile = Annotated[Compose, BeforeValidator(_compose_sugar, json_schema_input_type=str | Compose)]
 
 IDLE = "From the last byte of the last response to the stop; `0`: never."
 START_TIMEOUT = "A start that takes longer has failed."
@@ -265,7 +259,9 @@ class Model(Shape):
     )
     aliases: Names = Field(default=(), description="Further values of a request's `model` that lead here.")
     lora: Names = Field(
-        default=(), description="LoRA adapters that the server knows: clients name them as `model`."
+        default=(),
+        description="LoRA adapters that the server knows: clients name them as `model`. By default "
+        "`--lora-modules` in the command.",
     )
     served_name: Names | None = Field(
         default=None,
@@ -299,7 +295,7 @@ class Model(Shape):
     max_in_flight: Count | None = Field(
         default=None,
         description="Requests that the server gets at once; the rest waits in hotseat's queue. By default "
-        "there is no limit.",
+        "`--max-num-seqs` in the command, else there is no limit.",
     )
     max_queue: Count | None = Field(default=None, description=MAX_QUEUE)
     priority: Int = Field(default=0, description="Its requests go before those of a lower priority.")
@@ -342,7 +338,11 @@ class Root(Shape):
     strict_models: Bool = Field(
         default=False, description="Answer 404 to an unknown `model`, in place of the default model's answer."
     )
-    gpu: Gpu = Field(default=Gpu(), description="The GPU memory that all models may take together.")
+    gpu: Gpu = Field(
+        default=Gpu(),
+        description="The devices and their budget: what all models may take of them together.",
+        json_schema_extra={"default": {"budget": 0.9}},
+    )
     idle: Duration = Field(default=1800.0, description=IDLE, json_schema_extra={"default": "30m"})
     start_timeout: PositiveDuration = Field(
         default=300.0, description=START_TIMEOUT, json_schema_extra={"default": "5m"}

@@ -1,0 +1,143 @@
+"""The running launcher, as the commands ask it: over HTTP, with nothing but the standard library."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import click
+
+from hotseat.commands.failing import BadConfig, Failed, Unreachable
+from hotseat.config.listen import listen_address
+from hotseat.config.problems import ConfigError
+
+KEY_VARIABLES = ("HOTSEAT_ADMIN_KEY", "ADMIN_API_KEY", "VLLM_API_KEY")
+"""The first of these that is set is sent as the key."""
+
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 30.0
+_MAX_ANSWER = 64 * 1024 * 1024
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class Launcher:
+    """One launcher, at a URL."""
+
+    def __init__(self, url: str, env: Mapping[str, str]) -> None:
+        """Raises ``click.BadParameter`` for a text that is no URL."""
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if not host or parts.scheme not in ("http", "https") or parts.username or parts.query:
+            raise click.BadParameter("expected a URL such as http://127.0.0.1:8000", param_hint="--url")
+        self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        self._https, self._host, self._port = parts.scheme == "https", host, port
+        self._base = parts.path.rstrip("/")
+        self._key = next((env[name] for name in KEY_VARIABLES if env.get(name)), None)
+
+    def get(self, path: str) -> dict[str, Any]:
+        """A JSON object. Raises ``Unreachable`` or ``Failed``."""
+        return self._ask("GET", path, None, ANSWER_TIMEOUT_S)
+
+    def post(self, path: str, body: Mapping[str, Any], timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
+        """A JSON object for a JSON object. Raises ``Unreachable`` or ``Failed``."""
+        return self._ask("POST", path, json.dumps(body), timeout_s)
+
+    def _ask(self, method: str, path: str, body: str | None, timeout_s: float) -> dict[str, Any]:
+        connection = self._connect()
+        headers = {"Accept": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            assert connection.sock is not None
+            connection.sock.settimeout(timeout_s)
+            connection.request(method, self._base + path, body, headers)
+            response = connection.getresponse()
+            return self._read(response.status, response.read(_MAX_ANSWER))
+        except TimeoutError:
+            raise Failed(f"{self.url} did not answer within {timeout_s:g} seconds") from None
+        except UnicodeError:
+            raise Failed("the key has characters that a header cannot carry") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(f"{self.url} broke off: {_words(error)}") from None
+        finally:
+            connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self._https else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
+        try:
+            connection.connect()
+        except ssl.SSLError as error:
+            raise Failed(f"{self.url}: {_words(error)}") from None
+        except OSError as error:
+            raise Unreachable(
+                f"no launcher answers at {self.url} ({_words(error)}).\n"
+                "Start one with: hotseat serve -c FILE. If it runs elsewhere: --url or HOTSEAT_URL."
+            ) from None
+        return connection
+
+    def _read(self, status: int, raw: bytes) -> dict[str, Any]:
+        try:
+            answer = json.loads(raw)
+        except ValueError:
+            answer = None
+        if status in (401, 403):
+            raise Failed(f"{self.url} wants an admin key: set {KEY_VARIABLES[0]} in the environment")
+        if not isinstance(answer, dict):
+            raise Failed(f"what answers at {self.url} is no hotseat (status {status})")
+        if status >= 400:
+            error = answer.get("error")
+            message = error.get("message") if isinstance(error, dict) else None
+            raise Failed(str(message or f"{self.url} answered with status {status}"))
+        return answer
+
+
+def segment(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")
+
+
+def options(command: _Command) -> _Command:
+    """The options that say which launcher is meant."""
+    url = click.option(
+        "--url",
+        envvar="HOTSEAT_URL",
+        metavar="URL",
+        help="The launcher; by default where the configuration says that it listens. [env: HOTSEAT_URL]",
+    )
+    config = click.option(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="The launcher's configuration, to read its address from. [env: HOTSEAT_CONFIG]",
+    )
+    return url(config(command))
+
+
+def connect(url: str | None, config: str | None) -> Launcher:
+    """The launcher that the options name."""
+    if url is None:
+        try:
+            host, port = listen_address(config, os.environ)
+        except ConfigError as error:
+            raise BadConfig(error) from None
+        host = _WILDCARDS.get(host, host)
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return Launcher(url, os.environ)
+
+
+def _words(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text or type(error).__name__).lower()

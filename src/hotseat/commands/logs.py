@@ -1,0 +1,44 @@
+"""``hotseat logs``: the last lines of a model's server."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from hotseat.commands import launcher
+from hotseat.commands.table import one_line
+
+
+@click.command(
+    "logs",
+    epilog="""\b
+Examples:
+  hotseat logs chat
+  hotseat logs chat -n 1000 | grep -i error
+
+Exit status: 0 shown, 1 the launcher refused, 2 wrong usage, 3 no launcher answers.""",
+)
+@click.argument("name")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="How many lines at most.",
+)
+@launcher.options
+@click.option("--json", "as_json", is_flag=True, help="Print the lines as JSON.")
+def command(name: str, lines: int, url: str | None, config: str | None, as_json: bool) -> None:
+    """Print the last lines that a model's server wrote.
+
+    NAME is a model or a route. The lines are those of its current run, or of its latest one.
+    """
+    running = launcher.connect(url, config)
+    answer = running.get(f"/logs/{launcher.segment(name)}?lines={lines}")
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    for line in answer.get("lines", []):
+        click.echo(one_line(str(line).expandtabs()))  # a server's output does not steer this terminal

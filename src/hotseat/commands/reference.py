@@ -1,0 +1,56 @@
+"""The reference pages, made from the program: ``python -m hotseat.commands.reference docs/reference``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from hotseat.commands import COMMANDS
+from hotseat.config import reference as config_reference
+
+INTRODUCTION = """\
+# Commands
+
+`hotseat COMMAND --help` prints the same.
+
+Exit status of all commands: 0 done, 1 failed, 2 wrong usage or a configuration that is not right,
+3 no launcher answers.
+"""
+
+
+def commands_page() -> str:
+    """``commands.md``."""
+    parts = [INTRODUCTION]
+    for name, short in COMMANDS.items():
+        command: click.Command = importlib.import_module(f"hotseat.commands.{name.replace('-', '_')}").command
+        context = click.Context(
+            command, info_name=f"hotseat {name}", terminal_width=100, max_content_width=100, color=False
+        )
+        context.help_option_names = ["-h", "--help"]
+        parts.append(f"## hotseat {name}\n\n{short}\n\n```text\n{command.get_help(context).rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+def pages() -> Mapping[str, str]:
+    """Every generated page of ``docs/reference``, by file name."""
+    return {
+        "commands.md": commands_page(),
+        "config.md": config_reference.markdown(),
+        "config.schema.json": config_reference.schema_text(),
+    }
+
+
+def main() -> None:
+    """Write the pages into the folder that is named."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/reference")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

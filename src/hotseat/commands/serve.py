@@ -1,0 +1,61 @@
+"""``hotseat serve``: run the launcher."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from hotseat import logs
+from hotseat.commands.failing import BadConfig, Failed
+from hotseat.config import ConfigError, load, secret_values
+
+
+@click.command(
+    "serve",
+    epilog="""\b
+Examples:
+  hotseat serve -c hotseat.yaml
+  LISTEN=127.0.0.1:9000 hotseat serve -c hotseat.yaml --log-format json
+
+Ends with status 0 on SIGTERM or Ctrl-C: requests that run are finished first.""",
+)
+@click.option(
+    "-c",
+    "--config",
+    metavar="FILE",
+    help="The configuration; by default the first of ./hotseat.yaml, ~/.config/hotseat/hotseat.yaml and "
+    "/etc/hotseat/hotseat.yaml. [env: HOTSEAT_CONFIG]",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "human", "json"]),
+    default="auto",
+    show_default=True,
+    help="For people, or JSON lines; auto: for people on a terminal.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least that is logged.",
+)
+def command(config: str | None, log_format: logs.Form, log_level: logs.Level) -> None:
+    """Run the launcher.
+
+    It listens at once; models start when the first request asks for them.
+    """
+    try:
+        settings = load(config, os.environ)
+    except ConfigError as error:
+        raise BadConfig(error) from None
+    logs.setup(form=log_format, level=log_level)
+    logs.hide(*secret_values(settings, os.environ))
+
+    from hotseat.app import CannotServe, run  # the server's parts take a while to import
+
+    try:
+        run(settings)
+    except CannotServe as error:
+        raise Failed(str(error)) from None

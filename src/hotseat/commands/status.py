@@ -1,0 +1,106 @@
+"""``hotseat status``: what runs."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from hotseat.commands import launcher
+from hotseat.commands.table import one_line, table
+
+
+@click.command(
+    "status",
+    epilog="""\b
+Examples:
+  hotseat status
+  hotseat status --url http://gpu-box:8000
+  hotseat status --json | jq -r '.models | to_entries[] | select(.value.state == "ready") | .key'
+
+Exit status: 0 shown, 1 the launcher refused, 2 wrong usage, 3 no launcher answers.""",
+)
+@launcher.options
+@click.option("--json", "as_json", is_flag=True, help="Print routes and models as JSON.")
+def command(url: str | None, config: str | None, as_json: bool) -> None:
+    """Show the models of the running launcher.
+
+    An admin key is taken from HOTSEAT_ADMIN_KEY, ADMIN_API_KEY or VLLM_API_KEY.
+    """
+    running = launcher.connect(url, config)
+    routes = running.get("/routes").get("routes", {})
+    models = running.get("/stats").get("models", {})
+    if as_json:
+        click.echo(json.dumps({"url": running.url, "routes": routes, "models": models}, indent=2))
+        return
+    click.echo(render(running.url, routes, models, datetime.datetime.now(datetime.UTC)))
+
+
+def render(url: str, routes: Mapping[str, Any], models: Mapping[str, Any], now: datetime.datetime) -> str:
+    """The table, and under it what went wrong."""
+    paths: dict[str, list[str]] = {}
+    for route in routes.values():
+        path = str(route.get("path", ""))
+        paths.setdefault(str(route.get("model")), []).append(
+            path + (" (default)" if route.get("default") else "")
+        )
+    rows = []
+    failures = []
+    for name, model in models.items():
+        starts = model.get("spin_up_s") or []
+        rows.append(
+            [
+                name,
+                describe(model),
+                str(model.get("in_flight", 0)),
+                str(model.get("waiting", 0)),
+                str(model.get("requests", 0)),
+                str(model.get("starts", 0)),
+                f"{starts[-1]:.1f} s" if starts else "",
+                _ago(model.get("last_hit"), now),
+                ", ".join(paths.get(name, [])),
+            ]
+        )
+        if failed := _failure(model):
+            failures.append(f"{name}: {failed}")
+    head = ["MODEL", "STATE", "RUNNING", "WAITING", "REQUESTS", "STARTS", "LAST START", "LAST HIT", "PATH"]
+    return "\n".join([url, "", table(head, rows), *([""] if failures else []), *failures])
+
+
+def describe(model: Mapping[str, Any]) -> str:
+    """A model's state in words: ``starting (compiling, about 35 s left)``."""
+    state = str(model.get("state", "?"))
+    more = []
+    if model.get("phase") not in (None, state):
+        more.append(str(model["phase"]))
+    if model.get("eta_s") is not None:
+        more.append(f"about {model['eta_s']:.0f} s left")
+    if model.get("retry_in_s") is not None:
+        more.append(f"tried again after {model['retry_in_s']:.0f} s")
+    return f"{state} ({', '.join(more)})" if more else state
+
+
+def _failure(model: Mapping[str, Any]) -> str | None:
+    error = model.get("last_error")
+    if not isinstance(error, Mapping):
+        return None
+    said = [str(error.get("summary") or "failed")]
+    if error.get("hint"):
+        said.append(str(error["hint"]))
+    return one_line(": ".join(said))
+
+
+def _ago(iso: Any, now: datetime.datetime) -> str:
+    if not isinstance(iso, str):
+        return ""
+    try:
+        seconds = int((now - datetime.datetime.fromisoformat(iso)).total_seconds())
+    except (ValueError, TypeError):
+        return ""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit} ago"
+    return f"{max(0, seconds)} s ago"

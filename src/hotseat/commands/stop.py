@@ -1,0 +1,31 @@
+"""``hotseat stop``: stop a model now."""
+
+from __future__ import annotations
+
+import click
+
+from hotseat.commands import launcher, ordering
+
+
+@click.command(
+    "stop",
+    epilog="""\b
+Examples:
+  hotseat stop chat
+  hotseat stop chat --wait --timeout 120
+
+Exit status: 0 done, 1 it did not work, 2 wrong usage, 3 no launcher answers.""",
+)
+@click.argument("name")
+@ordering.options("Return when it is gone.")
+@launcher.options
+def command(
+    name: str, wait: bool, timeout_s: float, as_json: bool, url: str | None, config: str | None
+) -> None:
+    """Stop a model now.
+
+    NAME is a route or a model. Requests that run are finished first, up to its drain timeout.
+    The next request starts it again.
+    """
+    running = launcher.connect(url, config)
+    ordering.order(running, "stop", name, wait=wait, timeout_s=timeout_s, as_json=as_json)

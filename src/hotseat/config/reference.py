@@ -1,0 +1,146 @@
+"""The JSON schema and the reference page, made from the shape of the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from hotseat.config.load import OVERRIDES
+from hotseat.config.resolve import KEY_VARIABLE, UPSTREAM_KEY_VARIABLE
+from hotseat.config.routing import RESERVED
+from hotseat.config.shape import Compose, Gpu, Model, Root, Route, Sleep
+
+SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
+    ("The top of the file", "", Root),
+    ("`gpu`", "The GPU memory that all models may take together.", Gpu),
+    (
+        "`models.NAME`",
+        "A model. A name is made of letters, digits, dots, dashes and underscores. What it leaves out of the "
+        "keys that stand at the top of the file too (`idle`, `start_timeout`, …) is taken from there.",
+        Model,
+    ),
+    ("`routes.NAME`", "A public name and path prefix that leads to a model.", Route),
+    ("`sleep` and `models.NAME.sleep`", "Sleep instead of stop (vLLM's sleep mode).", Sleep),
+    (
+        "`compose` and `models.NAME.compose`",
+        "Where containers come from. What a model leaves out is taken from the top of the file.",
+        Compose,
+    ),
+)
+
+INTRODUCTION = """\
+# Configuration
+
+One YAML file: `hotseat serve -c FILE`, else `HOTSEAT_CONFIG`, else the first that exists of
+`./hotseat.yaml`, `$XDG_CONFIG_HOME/hotseat/hotseat.yaml` (`~/.config/hotseat/hotseat.yaml`) and
+`/etc/hotseat/hotseat.yaml`. The least that works:
+
+```yaml
+models:
+  chat: {command: [my-server, --port, "{port}"]}
+```
+
+`hotseat check-config` tells everything that is wrong, each problem with file, line and key.
+`hotseat check-config --schema` prints the JSON schema ([config.schema.json](config.schema.json)) for editors.
+[examples/hotseat.yaml](../../examples/hotseat.yaml) shows every key at work.
+
+- **Durations**: `30m`, `90s`, `1h30m`, `500ms`, `2d`, or a number of seconds.
+- **Sizes**: `32MiB`, `64GiB` (1024), `10MB` (1000), or a number of bytes.
+- **Shares** of a GPU's memory: `0.18` is 18 % of the whole card.
+- **Paths of files** are relative to the file's folder; `~` is the home folder.
+- **Variables**: `${NAME}` in a value is replaced from the environment, and is an error when it is not set;
+  `${NAME:-default}` has a default (also for an empty one), `${NAME-default}` only where it is not set at
+  all; `$${` stands for `${`.
+- Keys that begin with `x-` at the top are yours: notes, and anchors for `<<: *name`.
+- A duplicate key is an error, and so is an unknown one. Numbers are decimal, dates are text.
+"""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (2020-12) of the file."""
+    made = Root.model_json_schema()
+    made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    made["title"] = "hotseat configuration"
+    made["patternProperties"] = {"^x-": {}}
+    return made
+
+
+def schema_text() -> str:
+    """The schema as the text that is published."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def markdown() -> str:
+    """The reference page."""
+    whole = schema()
+    parts = [INTRODUCTION]
+    for title, text, shape in SECTIONS:
+        properties = whole["properties"] if shape is Root else whole["$defs"][shape.__name__]["properties"]
+        parts.append(f"## {title}\n\n" + (f"{text}\n\n" if text else "") + _table(properties))
+    parts.append(_environment())
+    parts.append(
+        "## Reserved paths\n\nA route's path may not begin with one of these: "
+        + ", ".join(f"`/{name}`" for name in sorted(RESERVED))
+        + ".\n"
+    )
+    return "\n".join(parts)
+
+
+def _table(properties: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = ["| key | value | default | |", "|---|---|---|---|"]
+    for key, prop in properties.items():
+        description = str(prop.get("description", "")).replace("|", "\\|")
+        rows.append(f"| `{key}` | {_kind(prop)} | {_default(prop)} | {description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _kind(prop: Mapping[str, Any]) -> str:
+    if "enum" in prop:
+        return ", ".join(f"`{choice}`" for choice in prop["enum"])
+    if "const" in prop:
+        return f"`{prop['const']}`"
+    if "$ref" in prop:
+        return "mapping"
+    options = [one for one in prop.get("anyOf", ()) if one.get("type") != "null"]
+    if "anyOf" in prop and "title" not in _own(prop):
+        return " or ".join(dict.fromkeys(_kind(one) for one in options))
+    if title := _own(prop).get("title"):
+        return str(title)
+    kinds = {"string": "text", "object": "mapping", "array": "list", "integer": "number"}
+    kinds["boolean"] = "true or false"
+    return kinds.get(str(prop.get("type")), str(prop.get("type", "mapping")))
+
+
+def _own(prop: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without the title that pydantic makes of the key's name (those begin with a capital)."""
+    title = str(prop.get("title", ""))
+    return {key: value for key, value in prop.items() if key != "title" or title[:1].islower()}
+
+
+def _default(prop: Mapping[str, Any]) -> str:
+    default = prop.get("default")
+    if default is None or default in ("", {}, []):
+        return ""
+    if isinstance(default, Mapping):
+        return ""
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+def _environment() -> str:
+    rows = ["| variable | |", "|---|---|", "| `HOTSEAT_CONFIG` | The file to read when none is named. |"]
+    rows += [
+        f"| `{variable}` | Overrides `{key}` at the top of the file, never a model's own. |"
+        for variable, key in OVERRIDES.items()
+    ]
+    rows.append(
+        f"| `{KEY_VARIABLE}` | The clients' key. Without it, only this machine is answered (loopback). |"
+    )
+    rows.append(
+        f"| `{UPSTREAM_KEY_VARIABLE}` | The key that the models' servers want, if it is not the clients'. |"
+    )
+    return "## Environment\n\nAn empty variable counts as one that is not set.\n\n" + "\n".join(rows) + "\n"
