@@ -36,17 +36,25 @@ class Reading:
     """``Compose 2.40.3``, or ``hotseat`` where there is no Compose."""
 
 
-def compose_command(env: Mapping[str, str]) -> list[str] | None:
-    """The words that run Compose v2, where it is there: the client's plugin, or the binary alone."""
-    for words in (["docker", "compose"], ["docker-compose"]):
-        path = shutil.which(words[0], path=env.get("PATH"))
-        if path and compose_version([path, *words[1:]], env):
-            return [path, *words[1:]]
+@dataclass(frozen=True, slots=True)
+class Compose:
+    """Compose v2 on this machine."""
+
+    words: tuple[str, ...]
+    """What runs it."""
+    version: str
+
+
+def find_compose(env: Mapping[str, str]) -> Compose | None:
+    """Compose v2 or newer, where it is there: the client's plugin, or the program alone."""
+    for name, *more in (("docker", "compose"), ("docker-compose",)):
+        path = shutil.which(name, path=env.get("PATH"))
+        if path and (version := _version([path, *more], env)):
+            return Compose((path, *more), version)
     return None
 
 
-def compose_version(words: list[str], env: Mapping[str, str]) -> str | None:
-    """``2.40.3``, or ``None`` where this is no Compose v2 or newer."""
+def _version(words: list[str], env: Mapping[str, str]) -> str | None:
     try:
         done = subprocess.run(
             [*words, "version", "--short"], capture_output=True, text=True, timeout=_TIMEOUT_S, env=dict(env)
@@ -54,9 +62,7 @@ def compose_version(words: list[str], env: Mapping[str, str]) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     match = re.match(r"v?(\d+)\.\S*", done.stdout.strip())
-    if done.returncode or not match or int(match[1]) < 2:
-        return None
-    return match[0].removeprefix("v")
+    return match[0].removeprefix("v") if match and int(match[1]) >= 2 and not done.returncode else None
 
 
 def stack_environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
@@ -99,23 +105,23 @@ def read_project(files: list[Path], env: Mapping[str, str]) -> Reading:
     missing = {name for file in files for name in required(file.read_text(encoding="utf-8"))}
     placeholders = {name: PLACEHOLDER for name in missing if not filled.get(name)}
     name = filled.get("COMPOSE_PROJECT_NAME") or folder.name
-    command = compose_command(env)
-    if command:
-        data = _ask(command, files, folder, {**env, **placeholders})
+    compose = find_compose(env)
+    if compose:
+        data = _ask(compose, files, folder, {**env, **placeholders})
         order = list(written.data["services"])
         data["services"] = dict(sorted(data["services"].items(), key=lambda item: order.index(item[0])))
-        read_by = f"Compose {compose_version(command, env)}"
+        read_by = f"Compose {compose.version}"
     else:
         data = written.filled({**filled, **placeholders}).data
         read_by = "hotseat"
     return Reading(project=from_data(data, name), written=written, files=tuple(files), read_by=read_by)
 
 
-def _ask(command: list[str], files: list[Path], folder: Path, env: Mapping[str, str]) -> dict[str, Any]:
+def _ask(compose: Compose, files: list[Path], folder: Path, env: Mapping[str, str]) -> dict[str, Any]:
     words = [word for file in files for word in ("-f", str(file.resolve()))]
     try:
         done = subprocess.run(
-            [*command, *words, "--profile", "*", "config", "--format", "json"],
+            [*compose.words, *words, "--profile", "*", "config", "--format", "json"],
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,

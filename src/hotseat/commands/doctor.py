@@ -1,0 +1,112 @@
+"""``hotseat doctor``: what is wrong on this machine, and what to type."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from hotseat import config
+from hotseat.commands.stack_options import CannotRead, stack_option
+from hotseat.config import values
+from hotseat.core.spec import Settings
+from hotseat.envfile import disk
+from hotseat.envfile.syntax import EnvFileError
+from hotseat.stack.composefile import ComposeFileError
+from hotseat.stack.doctor import examine
+from hotseat.stack.health import Check, error, ok
+from hotseat.stack.patient import Patient
+from hotseat.stack.project import Project
+from hotseat.stack.reading import compose_files, find_compose, read_project, stack_environment
+
+_MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  ", "unknown": "?      "}
+
+
+@click.command(
+    "doctor",
+    epilog="""\b
+Examples:
+  hotseat doctor --stack /srv/llm/compose
+  hotseat doctor --card 24GiB --json
+
+Exit status: 0 nothing is wrong, 1 something is.""",
+)
+@stack_option
+@click.option(
+    "-c",
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="hotseat's configuration.  [default: hotseat.yaml in the folder]",
+)
+@click.option(
+    "--card", metavar="SIZE", help="Reckon with a GPU of this size (24GiB) instead of the one here."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def command(folder: Path, config_file: Path | None, card: str | None, as_json: bool) -> None:
+    """Look at the stack on this machine: a line for each thing, and what to type where it is wrong.
+
+    Configuration, keys and their age, Compose, Docker, the GPU and its container toolkit, images and
+    containers, cache and disk, the port, and whether each model fits its share of the GPU.
+    """
+    try:
+        size = values.size(card) if card else None
+    except ValueError as problem:
+        raise CannotRead(f"--card: {problem}") from None
+    checks = list(_checks(folder, config_file or folder / "hotseat.yaml", size))
+    if as_json:
+        click.echo(json.dumps({"checks": [one.as_json() for one in checks]}, indent=2))
+    else:
+        for one in checks:
+            click.echo(f"{_MARKS[one.state]} {one.name}: {one.message}")
+            if one.fix:
+                click.echo(f"        → {one.fix}")
+    sys.exit(1 if any(one.state == "error" for one in checks) else 0)
+
+
+def _checks(folder: Path, config_file: Path, card: int | None) -> Iterator[Check]:
+    settings, project = None, None
+    for read in (_settings(config_file, folder), _project(folder)):
+        if isinstance(read, Settings):
+            settings = read
+            yield ok("config", f"{config_file}: {', '.join(settings.models)}")
+        elif isinstance(read, Project):
+            project = read
+            yield ok("compose files", f"{len(project.services)} services")
+        else:
+            yield read
+    try:
+        given = disk.read(folder / ".env", os.environ)
+    except (OSError, EnvFileError):
+        given = {}  # the check of the file itself says why
+    yield from examine(
+        Patient(
+            folder=folder.resolve(),
+            env=os.environ,
+            values=given,
+            settings=settings,
+            project=project,
+            compose=find_compose(os.environ),
+            now=datetime.now(UTC),
+            card=card,
+        )
+    )
+
+
+def _settings(file: Path, folder: Path) -> Settings | Check:
+    try:
+        return config.load(file, stack_environment(folder, os.environ))
+    except (config.ConfigError, ComposeFileError) as problem:
+        return error("config", str(problem), f"hotseat check-config -c {file}")
+
+
+def _project(folder: Path) -> Project | Check:
+    try:
+        return read_project(compose_files(folder, stack_environment(folder, os.environ)), os.environ).project
+    except ComposeFileError as problem:
+        return error("compose files", str(problem), f"hotseat lint {folder}")

@@ -1,0 +1,59 @@
+"""``hotseat rotate-key``: replace the clients' key."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from hotseat.commands.failing import Failed
+from hotseat.commands.stack_options import CannotRead, stack_option
+from hotseat.config import values
+from hotseat.envfile import disk
+from hotseat.envfile.syntax import EnvFileError
+from hotseat.stack.keys import KeyFileError, rotate
+
+
+@click.command(
+    "rotate-key",
+    epilog="""\b
+Examples:
+  hotseat rotate-key --stack /srv/llm/compose
+  hotseat rotate-key --grace 7d
+
+Exit status: 0 replaced, 1 not replaced, 2 wrong usage.""",
+)
+@stack_option
+@click.option(
+    "--grace", default="24h", show_default=True, help="How long the old key stays valid (0: not at all)."
+)
+def command(folder: Path, grace: str) -> None:
+    """Replace the clients' key (VLLM_API_KEY) in the stack's .env; the old one stays valid for a while.
+
+    The containers keep the key that they were started with. The launcher takes the new key over when it
+    reads its configuration again (`hotseat reload`), without a restart. An older key that was still in
+    its time of grace ends at once.
+    """
+    path = folder / ".env"
+    try:
+        wait = timedelta(seconds=values.duration(grace))
+    except ValueError as error:
+        raise CannotRead(f"--grace: {error}") from None
+    try:
+        rotation = rotate(path.read_text(encoding="utf-8"), datetime.now(UTC), wait)
+        disk.replace_private(path, rotation.text)
+    except FileNotFoundError:
+        raise Failed(f"there is no {path}: run hotseat init") from None
+    except (KeyFileError, EnvFileError) as error:
+        raise Failed(f"{path}: {error}") from None
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}") from None
+    click.echo(f"{path}: VLLM_API_KEY is new (it is not shown; look there).")
+    if rotation.old_until:
+        click.echo(f"The old one stays valid until {rotation.old_until:%Y-%m-%d %H:%M} UTC.")
+    else:
+        click.echo("The old one ends as soon as the launcher has read this.")
+    if rotation.kept_upstream:
+        click.echo("UPSTREAM_API_KEY was added: the containers keep the key that they were started with.")
+    click.echo("Next: hotseat reload, then give clients the new key.")

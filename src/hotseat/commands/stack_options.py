@@ -1,0 +1,59 @@
+"""Options and errors that the commands about the stack share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from hotseat.commands import Exit
+from hotseat.commands.failing import BadConfig
+from hotseat.config import ConfigError, load
+from hotseat.core.spec import Settings
+from hotseat.stack.composefile import ComposeFileError
+from hotseat.stack.reading import Reading, compose_files, read_project, stack_environment
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class CannotRead(click.ClickException):
+    """A file of the stack, or a name in it, that makes no sense."""
+
+    exit_code = int(Exit.USAGE)
+
+
+def stack_option(function: _F) -> _F:
+    """``--stack DIR``: where docker-compose.yml, hotseat.yaml and .env lie."""
+    return click.option(
+        "--stack",
+        "folder",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        default=Path(),
+        show_default="this folder",
+        help="The folder with docker-compose.yml, hotseat.yaml and .env.",
+    )(function)
+
+
+def read_stack(folder: Path, files: tuple[Path, ...] = ()) -> Reading:
+    """The Compose project of a folder, or of files. Raises ``CannotRead``."""
+    try:
+        chosen = list(files) or compose_files(folder, stack_environment(folder, os.environ))
+        return read_project(chosen, os.environ)
+    except ComposeFileError as error:
+        raise CannotRead(str(error)) from None
+
+
+def read_settings(file: Path, folder: Path) -> Settings:
+    """The configuration, with the folder's ``.env`` below the environment.
+
+    Raises ``BadConfig`` and ``CannotRead``.
+    """
+    try:
+        return load(file, stack_environment(folder, os.environ))
+    except ConfigError as error:
+        raise BadConfig(error) from None
+    except ComposeFileError as error:
+        raise CannotRead(str(error)) from None

@@ -1,0 +1,18 @@
+"""All of the doctor's checks, in the order in which a person would mend things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hotseat.stack.examine_engine import examine_engine
+from hotseat.stack.examine_host import examine_host
+from hotseat.stack.examine_setup import examine_setup
+from hotseat.stack.health import Check
+from hotseat.stack.patient import Patient
+
+
+def examine(patient: Patient) -> Iterator[Check]:
+    """Look at everything; a broken part never hides another."""
+    yield from examine_setup(patient)
+    yield from examine_engine(patient)
+    yield from examine_host(patient)

@@ -1,0 +1,93 @@
+"""The Docker Engine asked a few questions, synchronously, for checks; the runtime has a client of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+DEFAULT = "unix:///var/run/docker.sock"
+_TIMEOUT_S = 10.0
+
+
+class EngineError(Exception):
+    """The Engine does not answer: why, in words, and what to do."""
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(problem)
+        self.fix = fix
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Engine:
+    """The Engine at ``DOCKER_HOST`` (``unix://`` or ``tcp://``)."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.url = env.get("DOCKER_HOST") or DEFAULT
+
+    def get(self, path: str) -> Any:
+        """The answer to ``GET path``; ``None`` for 404. Raises ``EngineError``."""
+        connection = self._connection()
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read()
+        except FileNotFoundError:
+            raise EngineError(
+                f"there is no {self.url}", "start Docker: sudo systemctl start docker"
+            ) from None
+        except PermissionError:
+            raise EngineError(
+                f"{self.url} may not be opened by this user",
+                "join its group (sudo usermod -aG docker $USER) and log in again",
+            ) from None
+        except (OSError, http.client.HTTPException) as problem:
+            raise EngineError(
+                f"{self.url} does not answer: {problem}", "start Docker: sudo systemctl start docker"
+            ) from None
+        finally:
+            connection.close()
+        if response.status == 404:
+            return None
+        if response.status == 403:
+            raise EngineError(
+                f"{self.url} forbids {path.partition('?')[0]}", "ask the socket itself, not its proxy"
+            )
+        if response.status >= 400:
+            raise EngineError(f"{self.url} answers {response.status}", "look at Docker's own log")
+        try:
+            return json.loads(body)
+        except ValueError:
+            raise EngineError(f"{self.url} is no Docker Engine", "set DOCKER_HOST to one") from None
+
+    def container(self, name: str) -> Any:
+        """What is known of a container; ``None``: it does not exist."""
+        return self.get(f"/containers/{quote(name, safe='')}/json")
+
+    def image(self, name: str) -> Any:
+        """What is known of an image; ``None``: it is not here."""
+        return self.get(f"/images/{quote(name, safe='/:@')}/json")
+
+    def _connection(self) -> http.client.HTTPConnection:
+        parts = urlsplit(self.url)
+        if parts.scheme == "unix":
+            return _UnixConnection(parts.path)
+        if parts.scheme in ("tcp", "http") and parts.hostname:
+            return http.client.HTTPConnection(parts.hostname, parts.port or 2375, timeout=_TIMEOUT_S)
+        raise EngineError(
+            f"DOCKER_HOST is {parts.scheme or 'nothing'}://, which is not understood here",
+            "use unix:// or tcp://",
+        )

@@ -1,0 +1,97 @@
+"""Facts of this machine: its file systems, ports and GPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_SMI = "--query-gpu=name,driver_version,memory.total,memory.used"
+_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One device, as ``nvidia-smi`` sees it."""
+
+    name: str
+    driver: str
+    total: int
+    """Bytes."""
+    used: int
+
+
+def gpus(env: Mapping[str, str]) -> list[Gpu] | None:
+    """The devices; ``None`` where ``nvidia-smi`` is missing or fails."""
+    program = shutil.which("nvidia-smi", path=env.get("PATH")) or _first("/usr/lib/wsl/lib/nvidia-smi")
+    if not program:
+        return None
+    try:
+        done = subprocess.run(
+            [program, _SMI, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            env=dict(env),
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode:
+        return None
+    found = []
+    for line in done.stdout.splitlines():
+        with contextlib.suppress(ValueError):
+            name, driver, total, used = (part.strip() for part in line.split(","))
+            found.append(Gpu(name, driver, int(total) * 1024**2, int(used) * 1024**2))
+    return found
+
+
+def _first(path: str) -> str | None:
+    return path if Path(path).exists() else None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """Where a path lies."""
+
+    kind: str
+    """``ext4``, ``9p``, …"""
+    mounted_at: str
+    free: int
+    """Bytes that this user may still write."""
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
+def file_system(path: Path, mountinfo: str | None = None) -> FileSystem:
+    """The file system of a path that may not exist yet (proc(5): /proc/self/mountinfo)."""
+    real = existing(path.absolute()).resolve()
+    text = mountinfo if mountinfo is not None else Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    best = ("", "unknown")
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), left.split()[4])
+        inside = point == "/" or real == Path(point) or Path(point) in real.parents
+        if inside and len(point) >= len(best[0]):
+            best = (point, right.split()[0])
+    return FileSystem(best[1], best[0], shutil.disk_usage(real).free)
+
+
+def port_problem(host: str, port: int) -> str | None:
+    """Why an address cannot be listened on; ``None``: it is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((host, port))
+        except OSError as problem:
+            return problem.strerror or str(problem)
+    return None
