@@ -201,7 +201,7 @@ def _free_network() -> ipaddress.IPv4Network:
 
 
 def _processes_with(text: str) -> list[int]:
-    """Processes that have ``text`` in their command line: shims and the containerd of an engine that was killed."""
+    """Processes with ``text`` in their command line: what an engine that was killed has left."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

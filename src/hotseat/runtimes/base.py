@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
@@ -45,6 +45,15 @@ class Exit:
     reason: Reason
     outside: bool = False
     """Stopped deliberately by somebody else: no crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Something that says whether a run can answer now, before any probe finds out."""
+
+    handle: Handle
+    trouble: Reason | None
+    """Why it cannot (paused, its own health check failed); ``None``: it can again, look at it now."""
 
 
 class LaunchError(Exception):
@@ -99,3 +108,11 @@ class Runtime(Protocol):
 
     def watch(self) -> AsyncIterator[Found]:
         """Runs that somebody else starts while we work (none, for plain processes)."""
+
+
+@runtime_checkable
+class SeesSigns(Protocol):
+    """A runtime that hears of a run's troubles by itself."""
+
+    def signs(self) -> AsyncIterator[Sign]:
+        """What it hears, as it comes."""

@@ -1,0 +1,156 @@
+"""Docker Compose: how a container that does not exist yet is made, and the command that it will have.
+
+Only its command line knows how to make a container that a later ``docker compose up`` takes for its
+own. It runs in an environment of its own: what hotseat was started with (its keys above all) must not
+replace what the project's ``.env`` says, or the next ``up`` on the host would make the container anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hotseat.core.errors import Reason
+from hotseat.core.spec import ComposeSpec
+from hotseat.runtimes.base import LaunchError
+
+_KEPT = re.compile(
+    r"PATH|HOME|USER|LANG|LC_\w+|TMPDIR|XDG_\w+|DOCKER_\w+|SSH_AUTH_SOCK|COMPOSE_PROJECT_NAME"
+    r"|(?i:https?_proxy|no_proxy)"
+)
+_COMMANDS = (("docker", "compose"), ("docker-compose",))
+_LINES = 12
+
+
+class Compose:
+    """The Compose command line, pointed at one Docker Engine."""
+
+    def __init__(self, engine_url: str) -> None:
+        self._engine_url = engine_url
+        self._program: tuple[str, ...] | None = None
+
+    async def create(self, spec: ComposeSpec, container: str) -> None:
+        """Make this one container, and nothing else but its networks and volumes.
+
+        Raises ``LaunchError``, which names the command to run by hand where Compose is not at hand.
+        """
+        service = spec.service or await self._service_of(spec, container)
+        # "create" would make (and "up" might make anew) the services that it depends on too.
+        await self._run(spec, "up", "--no-start", "--no-deps", "--no-recreate", service)
+
+    async def service(self, spec: ComposeSpec, container: str) -> Mapping[str, Any]:
+        """The service of this container, as Compose resolves it. Raises ``LaunchError``."""
+        services = await self._services(spec)
+        name = spec.service or _named(services, container, spec)
+        if name not in services:
+            raise LaunchError(
+                Reason(summary=f"no service {name} in {spec.file}", hint=_has(services), permanent=True)
+            )
+        found: Mapping[str, Any] = services[name]
+        return found
+
+    async def _service_of(self, spec: ComposeSpec, container: str) -> str:
+        return _named(await self._services(spec), container, spec)
+
+    async def _services(self, spec: ComposeSpec) -> Mapping[str, Any]:
+        text = await self._run(spec, "config", "--format", "json", profiles=spec.profiles or ("*",))
+        services: Mapping[str, Any] = json.loads(text).get("services") or {}
+        return services
+
+    async def _run(self, spec: ComposeSpec, *words: str, profiles: tuple[str, ...] | None = None) -> str:
+        """Standard output of ``docker compose …``. When cancelled, the command has ended."""
+        options = _options(spec, spec.profiles if profiles is None else profiles)
+        program = self._program or await self._find(spec, words)
+        self._program = program
+        code, out, err = await self._execute([*program, *options, *words], _folder(spec))
+        if code:
+            lines = tuple(err.splitlines()[-_LINES:])
+            said = lines[-1] if lines else f"exit code {code}"
+            raise LaunchError(
+                Reason(
+                    summary=f"docker compose failed: {said}",
+                    hint=f"by hand: {by_hand(spec, words)}",
+                    exit_code=code,
+                    lines=lines,
+                )
+            )
+        return out
+
+    async def _find(self, spec: ComposeSpec, words: tuple[str, ...]) -> tuple[str, ...]:
+        for program in _COMMANDS:
+            code, out, _ = await self._execute([*program, "version", "--short"], None)
+            if code == 0 and not out.removeprefix("v").startswith("1."):
+                return program
+        raise LaunchError(
+            Reason(
+                summary="the container does not exist, and Docker Compose (v2) is not here to make it",
+                hint=f"run: {by_hand(spec, words)}",
+                permanent=True,
+            )
+        )
+
+    async def _execute(self, command: list[str], folder: str | None) -> tuple[int, str, str]:
+        env = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                env={**env, "DOCKER_HOST": self._engine_url},
+                cwd=folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return 127, "", str(error)
+        try:
+            out, err = await process.communicate()
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        return process.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+
+
+def by_hand(spec: ComposeSpec, words: tuple[str, ...]) -> str:
+    """The command line for a person."""
+    return shlex.join(["docker", "compose", *_options(spec, spec.profiles), *words])
+
+
+def _options(spec: ComposeSpec, profiles: tuple[str, ...]) -> list[str]:
+    # Several files are written as in COMPOSE_FILE.
+    options = [word for file in spec.file.split(os.pathsep) for word in ("--file", file)]
+    if spec.project:
+        options += ["--project-name", spec.project]
+    return options + [word for profile in profiles for word in ("--profile", profile)]
+
+
+def _folder(spec: ComposeSpec) -> str | None:
+    folder = Path(spec.file.split(os.pathsep)[0]).parent
+    return str(folder) if folder.is_absolute() else None
+
+
+def _named(services: Mapping[str, Any], container: str, spec: ComposeSpec) -> str:
+    for name, service in services.items():
+        if service.get("container_name") == container:
+            return str(name)
+    raise LaunchError(
+        Reason(
+            summary=f"no service of {spec.file} has container_name: {container}",
+            hint=f"give it one, or name the service under compose; {_has(services)}",
+            permanent=True,
+        )
+    )
+
+
+def _has(services: Mapping[str, Any]) -> str:
+    return f"it has {', '.join(sorted(services)) or 'no services'}"

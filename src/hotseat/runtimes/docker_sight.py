@@ -1,0 +1,312 @@
+"""What is the case with the containers of our models, kept up to date by the engine's events.
+
+Events say that something happened; what is the case is always looked up (``docker inspect``), so that
+repeated, lost or late events do no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from hotseat.core.errors import Reason
+from hotseat.core.spec import DockerSpec, ModelSpec
+from hotseat.runtimes import docker_address, docker_facts
+from hotseat.runtimes.base import Exit, Found, Handle, LaunchError, Sign
+from hotseat.runtimes.docker_facts import EngineDown, EngineError, Evidence
+from hotseat.tasks import Tasks
+
+if TYPE_CHECKING:
+    from hotseat.runtimes.docker_engine import Engine
+
+log = structlog.get_logger("hotseat")
+
+_RECONNECT_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+_LOOK_AGAIN_S = 0.5
+_REPLAY_S = 10.0
+"""Events are asked for from so long before we connect: nothing falls into the gap."""
+_EXIT_LINES = 40
+_LINES_WITHIN_S = 2.0
+_TROUBLE = {
+    "pause": Reason(summary="its container is paused", hint="docker unpause it, or stop it"),
+    "health_status: unhealthy": Reason(summary="its container's health check failed"),
+}
+_MENDED = {"unpause", "health_status: healthy"}
+
+
+class Run:
+    """One start of a container that is a model's, by us or by somebody else."""
+
+    def __init__(self, handle: Handle, log_since: str) -> None:
+        self.handle = handle
+        self.container = handle.ident.partition("@")[0]
+        self.log_since = log_since
+        self.evidence = Evidence()
+        self.ordered = False
+        """We told it to stop."""
+        self.over = asyncio.Event()
+        self.exit: Exit | None = None
+
+    def shows(self, found: Mapping[str, Any] | None) -> bool:
+        """This container, as inspected, is this run, and it runs."""
+        return (
+            found is not None
+            and docker_facts.ident(found) == self.handle.ident
+            and docker_facts.is_running(found)
+        )
+
+
+class Sight:
+    """The models' containers, as they are."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.why: str | None = f"the Docker Engine at {engine.url} was not asked yet"
+        """Why the engine cannot be used now."""
+        self.models: dict[str, ModelSpec] = {}
+        self.runs: dict[str, Run] = {}
+        """The run of each model; an ended one stays until the next."""
+        self.found: asyncio.Queue[Found] = asyncio.Queue()
+        self.signs: asyncio.Queue[Sign] = asyncio.Queue()
+        self._tasks = Tasks(self._task_failed)
+        self._tried = asyncio.Event()
+        self._attention: dict[str, asyncio.Event] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._launching: set[str] = set()
+        self._seen: set[str] = set()
+        """Models that have been looked at: what runs later was started by somebody else."""
+        self._heard_ns = 0
+
+    async def open(self) -> None:
+        """Connect; returns after the first try, whatever came of it."""
+        self._tasks.start("docker events", self._stay_connected())
+        await self._tried.wait()
+
+    async def close(self) -> None:
+        """Stop looking, and let go of the engine."""
+        await self._tasks.close()
+        await self.engine.close()
+
+    def usable(self) -> Engine:
+        """The engine. Raises ``EngineDown`` where it cannot be used."""
+        if self.why is not None:
+            raise EngineDown(self.why)
+        return self.engine
+
+    def keep(self, model: ModelSpec) -> None:
+        """Look after this model's container from now on."""
+        self.models[model.name] = model
+        self._attend_to(model.name)
+
+    def _attend_to(self, model: str) -> None:
+        if model not in self._attention:
+            self._attention[model] = asyncio.Event()
+            self._tasks.start(f"docker {model}", self._keep_looking(model))
+
+    def look_soon(self, model: str) -> None:
+        """Look at the model's container again, in the background."""
+        if (wanted := self._attention.get(model)) is not None:
+            wanted.set()
+
+    @asynccontextmanager
+    async def launching(self, model: ModelSpec) -> AsyncGenerator[None, None]:
+        """While the model is started here, its container is not taken for somebody else's start."""
+        self.keep(model)
+        self._launching.add(model.name)
+        try:
+            async with self._lock(model.name):
+                yield
+        finally:
+            self._launching.discard(model.name)
+            self.look_soon(model.name)
+
+    def register(self, handle: Handle, found: Mapping[str, Any]) -> Run:
+        """This is the model's run from now on."""
+        run = Run(handle, docker_facts.log_since(found) or "0")
+        self.runs[handle.model] = run
+        return run
+
+    def run_of(self, handle: Handle) -> Run:
+        """The run of this handle; one that nobody has told us of is looked at soon."""
+        run = self.runs.get(handle.model)
+        if run is not None and run.handle.ident == handle.ident:
+            return run
+        unknown = Run(handle, f"{docker_facts.started_s(handle.ident):.9f}")
+        if run is None or run.over.is_set():
+            self.runs[handle.model] = unknown
+            self._attend_to(handle.model)
+            self.look_soon(handle.model)
+        else:  # another start has followed
+            unknown.exit = docker_facts.why(handle.ident, None, Evidence(), ordered=False, lines=())
+            unknown.over.set()
+        return unknown
+
+    async def look(self, model: str) -> Found | None:
+        """See what is the case: end a run that has ended; return one that was not known.
+
+        Raises ``EngineDown`` and ``EngineError``.
+        """
+        if model in self._launching:
+            return None  # asked for again when that is done
+        async with self._lock(model):
+            engine = self.usable()
+            run = self.runs.get(model)
+            if run is not None and not run.over.is_set():
+                found = await engine.inspect(run.container)
+                if run.shows(found):
+                    run.evidence.unseen = False
+                    return None
+                await self._end(run, found)
+            return await self._look_for_new(model)
+
+    async def _look_for_new(self, name: str) -> Found | None:
+        model = self.models.get(name)
+        found = await self.engine.inspect(launch_spec(model).container) if model else None
+        external = name in self._seen
+        self._seen.add(name)
+        if model is None or found is None or not docker_facts.is_running(found):
+            return None
+        try:
+            handle = await self.handle(model, 0, found)
+        except LaunchError as error:
+            # It takes memory all the same, so it must be told of.
+            log.warning("a container runs that cannot be reached", model=name, why=error.reason.summary)
+            handle = Handle(name, 0, docker_facts.ident(found), launch_spec(model).container, 0)
+        self.register(handle, found)
+        return Found(handle, fingerprint="", external=external)
+
+    async def _end(self, run: Run, found: Mapping[str, Any] | None) -> None:
+        lines: list[str] = []
+        with suppress(EngineDown, TimeoutError):
+            async with asyncio.timeout(_LINES_WITHIN_S):
+                lines = await self.engine.last_lines(
+                    run.container, _EXIT_LINES, run.log_since, run.evidence.died_at
+                )
+        run.exit = docker_facts.why(
+            run.handle.ident, found, run.evidence, ordered=run.ordered, lines=tuple(lines)
+        )
+        run.over.set()
+
+    async def handle(self, model: ModelSpec, number: int, found: Mapping[str, Any]) -> Handle:
+        """The handle of a running container. Raises ``LaunchError`` where it cannot be reached."""
+        spec = launch_spec(model)
+        try:
+            address = docker_address.find(found, spec, await self._vantage())
+        except ValueError as error:
+            raise LaunchError(Reason(summary=f"model {model.name}: {error}", permanent=True)) from error
+        if address is None:
+            raise LaunchError(
+                Reason(
+                    summary=f"there is no way from here to container {spec.container}",
+                    hint="put both on one network, publish its port, or set url",
+                    permanent=True,
+                )
+            )
+        ident = docker_facts.ident(found)
+        return Handle(model.name, number, ident, address.host, address.port, address.base_path)
+
+    async def _vantage(self) -> docker_address.Vantage:
+        own = docker_address.own_container()
+        found = await self.engine.inspect(own) if own else None
+        networks = docker_address.networks_of(found) if found is not None else None
+        return docker_address.Vantage(networks, self.engine.remote_host)
+
+    def _lock(self, model: str) -> asyncio.Lock:
+        return self._locks.setdefault(model, asyncio.Lock())
+
+    async def _keep_looking(self, model: str) -> None:
+        wanted = self._attention[model]
+        while True:
+            await wanted.wait()
+            wanted.clear()
+            try:
+                if (found := await self.look(model)) is not None:
+                    self.found.put_nowait(found)
+            except (EngineDown, EngineError):
+                await asyncio.sleep(_LOOK_AGAIN_S)
+                wanted.set()
+
+    # the connection
+
+    async def _stay_connected(self) -> None:
+        """Hear events, and look at everything whenever the connection is new."""
+        tries = 0
+        while True:
+            since = time.time() - _REPLAY_S
+            try:
+                await self.engine.negotiate()
+                self._connected()
+                async with aclosing(self.engine.events(since)) as events:
+                    async for event in events:
+                        tries = 0
+                        self._hear(event)
+            except EngineDown as error:
+                self._lost(str(error))
+            except EngineError as error:
+                self._lost(
+                    f"the Docker Engine at {self.engine.url} refuses: {error}; a socket proxy must allow "
+                    "versions, events, and containers to be inspected, started and stopped"
+                )
+            for run in self.runs.values():
+                run.evidence.unseen = True
+            await asyncio.sleep(_RECONNECT_S[min(tries, len(_RECONNECT_S) - 1)])
+            tries += 1
+
+    def _connected(self) -> None:
+        if self.why is not None:
+            log.info("Docker Engine connected", url=self.engine.url, api=self.engine.api_version)
+        self.why = None
+        self._tried.set()
+        for wanted in self._attention.values():
+            wanted.set()
+
+    def _lost(self, why: str) -> None:
+        if self.why != why:
+            log.warning("Docker Engine unusable", why=why)
+        self.why = why
+        self._tried.set()
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
+        at_ns = int(event["timeNano"])
+        if at_ns <= self._heard_ns:
+            return  # told again after a reconnect
+        self._heard_ns = at_ns
+        action, container = str(event["Action"]), str(event["Actor"]["ID"])
+        told = event["Actor"].get("Attributes") or {}
+        names = {told.get("name"), str(told.get("oldName", "")).removeprefix("/")}
+        for name, run in self.runs.items():
+            if run.container == container and not run.over.is_set():
+                self._note(run, action, at_ns / 1e9, told)
+                self.look_soon(name)
+        for name, model in self.models.items():
+            if launch_spec(model).container in names:
+                self.look_soon(name)
+
+    def _note(self, run: Run, action: str, at: float, told: Mapping[str, Any]) -> None:
+        evidence = run.evidence
+        if at < docker_facts.started_s(run.handle.ident):
+            return  # of an earlier start of this container
+        if action == "kill":
+            evidence.signal, evidence.signalled_at = int(told.get("signal") or 0), at
+        elif action == "oom":
+            evidence.oom_at = at
+        elif action == "die" and evidence.died_at is None:
+            evidence.exit_code, evidence.died_at = int(told["exitCode"]), at
+        elif action in _TROUBLE:
+            self.signs.put_nowait(Sign(run.handle, _TROUBLE[action]))
+        elif action in _MENDED:
+            self.signs.put_nowait(Sign(run.handle, None))
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        log.error("task failed", task=name, exc_info=error)
+
+
+def launch_spec(model: ModelSpec) -> DockerSpec:
+    """How this model is launched, for a model of this runtime."""
+    assert isinstance(model.launch, DockerSpec)
+    return model.launch
