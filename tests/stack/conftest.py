@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from fakes.compose_binary import folder_with_compose
 
 ROOT = Path(__file__).resolve().parents[2]

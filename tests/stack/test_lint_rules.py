@@ -225,4 +225,4 @@ def test_a_stack_without_a_configuration_is_checked_for_itself(
 
 def test_the_reference_is_current() -> None:
     page = (ROOT / "docs" / "reference" / "lint.md").read_text(encoding="utf-8")
-    assert reference() in page, "run: hotseat lint --rules"
+    assert page == reference(), "run: python -m hotseat.commands.reference"

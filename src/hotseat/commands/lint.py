@@ -10,7 +10,7 @@ import click
 
 from hotseat.commands.stack_options import CannotRead, read_settings, read_stack
 from hotseat.stack.findings import Finding, Stack
-from hotseat.stack.rules import lint, reference
+from hotseat.stack.rules import lint, table
 
 
 @click.command(
@@ -42,7 +42,7 @@ def command(
     files that Compose would take there. Works without a .env and without Compose.
     """
     if rules:
-        click.echo(reference(), nl=False)
+        click.echo(table(), nl=False)
         return
     folders = [file for file in files if file.is_dir()]
     if folders and len(files) > 1:

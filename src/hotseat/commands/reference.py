@@ -11,6 +11,7 @@ import click
 
 from hotseat.commands import COMMANDS
 from hotseat.config import reference as config_reference
+from hotseat.stack import rules as lint_rules
 
 INTRODUCTION = """\
 # Commands
@@ -41,6 +42,7 @@ def pages() -> Mapping[str, str]:
         "commands.md": commands_page(),
         "config.md": config_reference.markdown(),
         "config.schema.json": config_reference.schema_text(),
+        "lint.md": lint_rules.reference(),
     }
 
 

@@ -8,7 +8,7 @@ import click
 
 from hotseat import logs
 from hotseat.commands.failing import BadConfig, Failed
-from hotseat.config import ConfigError, load, secret_values
+from hotseat.config import ConfigError, environment, load, secret_values
 
 
 @click.command(
@@ -47,11 +47,12 @@ def command(config: str | None, log_format: logs.Form, log_level: logs.Level) ->
     It listens at once; models start when the first request asks for them.
     """
     try:
-        settings = load(config, os.environ)
+        env = environment(os.environ)
+        settings = load(config, env)
     except ConfigError as error:
         raise BadConfig(error) from None
     logs.setup(form=log_format, level=log_level)
-    logs.hide(*secret_values(settings, os.environ))
+    logs.hide(*secret_values(settings, env))
 
     from hotseat.app import CannotServe, run  # the server's parts take a while to import
 

@@ -4,8 +4,17 @@
 """
 
 from hotseat.config.listen import listen_address
-from hotseat.config.load import find, load, loads
+from hotseat.config.load import environment, find, load, loads
 from hotseat.config.problems import ConfigError, Problem
 from hotseat.config.secrets import secret_values
 
-__all__ = ["ConfigError", "Problem", "find", "listen_address", "load", "loads", "secret_values"]
+__all__ = [
+    "ConfigError",
+    "Problem",
+    "environment",
+    "find",
+    "listen_address",
+    "load",
+    "loads",
+    "secret_values",
+]

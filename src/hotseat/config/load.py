@@ -13,6 +13,8 @@ from hotseat.config.places import config_files
 from hotseat.config.problems import ConfigError, Problem
 from hotseat.config.resolve import Resolver
 from hotseat.core.spec import Settings
+from hotseat.envfile import disk
+from hotseat.envfile.syntax import EnvFileError
 
 OVERRIDES: Mapping[str, str] = {
     "LISTEN": "listen",
@@ -30,9 +32,24 @@ def load(path: str | os.PathLike[str] | None = None, env: Mapping[str, str] | No
     ``path`` ``None``: ``HOTSEAT_CONFIG``, else the first of ``places.config_files``. ``env`` ``None``:
     this process' environment. Raises ``ConfigError`` with everything that is wrong, and nothing else.
     """
-    env = os.environ if env is None else env
+    env = environment(os.environ if env is None else env)
     file = os.fspath(path) if path is not None else find(env)
     return loads(text_of_file(file), file, env)
+
+
+def environment(env: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment, with the ``.env`` file that ``HOTSEAT_ENV_FILE`` names below it, read anew.
+
+    So a rotated key needs no new process. Raises ``ConfigError``.
+    """
+    try:
+        return disk.environment(env)
+    except EnvFileError as error:
+        words = str(error).partition(": ")[2]
+        raise ConfigError([Problem(env[disk.VARIABLE], error.line, "", words)]) from None
+    except (OSError, ValueError) as error:
+        words = (error.strerror or str(error)) if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError([Problem(env[disk.VARIABLE], None, "", f"cannot be read: {words}")]) from None
 
 
 def loads(text: str, file: str, env: Mapping[str, str]) -> Settings:

@@ -12,6 +12,7 @@ from hotseat.config.load import OVERRIDES
 from hotseat.config.resolve import KEY_VARIABLE, UPSTREAM_KEY_VARIABLE
 from hotseat.config.routing import RESERVED
 from hotseat.config.shape import Compose, Gpu, Model, Root, Route, Sleep
+from hotseat.envfile.disk import VARIABLE as ENV_FILE_VARIABLE
 
 SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("The top of the file", "", Root),
@@ -142,5 +143,9 @@ def _environment() -> str:
     )
     rows.append(
         f"| `{UPSTREAM_KEY_VARIABLE}` | The key that the models' servers want, if it is not the clients'. |"
+    )
+    rows.append(
+        f"| `{ENV_FILE_VARIABLE}` | A `.env` file whose variables count where the environment has none; read "
+        "anew with the configuration. |"
     )
     return "## Environment\n\nAn empty variable counts as one that is not set.\n\n" + "\n".join(rows) + "\n"

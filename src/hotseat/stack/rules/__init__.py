@@ -3,6 +3,16 @@
 from hotseat.stack.findings import Finding, Rule, Stack
 from hotseat.stack.rules import exposure, naming, running
 
+_INTRODUCTION = """\
+# The rules of `hotseat lint`
+
+`hotseat lint [FILE…]` checks the files of a stack; it exits with 1 when it finds an error, and with
+`--strict` for a warning too. It asks Compose what the files mean where Compose v2 is at hand
+(`docker compose`, or `docker-compose`), and reads them itself where it is not: several files on top
+of each other, `extends`, anchors, `.env` and variables are understood then, `include` is refused, and
+`env_file` of services is not looked into. It works without a `.env`.
+"""
+
 RULES: tuple[Rule, ...] = (*naming.RULES, *exposure.RULES, *running.RULES)
 
 
@@ -12,7 +22,12 @@ def lint(stack: Stack, file: str) -> list[Finding]:
     return sorted(found, key=lambda one: (one.file, one.line or 0, one.rule))
 
 
-def reference() -> str:
-    """The table of rules, as ``docs/reference/lint.md`` shows it."""
+def table() -> str:
+    """The table of rules, as ``hotseat lint --rules`` prints it."""
     rows = [f"| `{one.name}` | {one.severity} | {one.about} | {one.fix} |" for one in RULES]
     return "\n".join(["| rule | severity | finds | what to do |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def reference() -> str:
+    """The page ``docs/reference/lint.md``."""
+    return _INTRODUCTION + "\n" + table()
