@@ -174,12 +174,26 @@ def plant(folder: Path, fault: Fault) -> None:
     path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
 
 
+ONE_OF_EACH = {fault.rule: fault for fault in [*FAULTS, DEV_MODE]}
+
+
 @pytest.mark.parametrize("fault", [*FAULTS, DEV_MODE], ids=lambda fault: fault.rule)
 def test_a_planted_fault_is_found_where_it_is(
-    fault: Fault, stack_folder: Path, reader_env: dict[str, str]
+    fault: Fault, stack_folder: Path, without_compose: dict[str, str]
 ) -> None:
-    plant(stack_folder, fault)
-    found = [one for one in findings(stack_folder, reader_env) if one.rule == fault.rule]
+    check(fault, stack_folder, without_compose)
+
+
+@pytest.mark.parametrize("fault", ONE_OF_EACH.values(), ids=ONE_OF_EACH)
+def test_the_same_is_found_where_compose_reads_the_files(
+    fault: Fault, stack_folder: Path, with_compose: dict[str, str]
+) -> None:
+    check(fault, stack_folder, with_compose)
+
+
+def check(fault: Fault, folder: Path, env: dict[str, str]) -> None:
+    plant(folder, fault)
+    found = [one for one in findings(folder, env) if one.rule == fault.rule]
     assert len(found) == fault.count, found
     mine = next(one for one in found if one.service == fault.service)
     assert mine.line is not None
@@ -190,7 +204,7 @@ def test_a_planted_fault_is_found_where_it_is(
 
 
 def test_every_rule_has_a_planted_fault() -> None:
-    assert {fault.rule for fault in [*FAULTS, DEV_MODE]} == {rule.name for rule in RULES}
+    assert set(ONE_OF_EACH) == {rule.name for rule in RULES}
 
 
 def test_the_hosts_network_is_a_published_port(stack_folder: Path, without_compose: dict[str, str]) -> None:
