@@ -171,12 +171,15 @@ class Supervisor:
         return None
 
     def eta_s(self, model: str) -> float | None:
-        """How long until it is ready, learned from earlier starts; at least a second while it loads."""
+        """How long until it is ready, learned from earlier starts; ``None`` too once it takes longer."""
         view = self._core.view(model)
         usual_s = self._starts.eta_s(model, _kind(view.state))
         if usual_s is None or view.state not in (*LOADING, State.STOPPED, State.ASLEEP):
             return None
-        return max(1.0, usual_s - (self.now() - view.since)) if view.state in LOADING else usual_s
+        if view.state not in LOADING:
+            return usual_s
+        left_s = usual_s - (self.now() - view.since)
+        return left_s if left_s > 0 else None
 
     def spin_ups(self, model: str) -> list[float]:
         """How long its latest starts took, in seconds."""
