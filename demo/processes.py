@@ -13,7 +13,7 @@ from pathlib import Path
 
 from asking import NoAnswer, get
 
-MARK = "HOTSEAT_DEMO_RUN"
+MARK = "DEMO_RUN_MARK"
 """An environment variable that hotseat and, through it, its servers inherit."""
 
 START_LIMIT_S = 30

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 240
-MARK = "HOTSEAT_TEST_RUN"
+MARK = "TEST_RUN_MARK"
 
 pytestmark = pytest.mark.system("make")
 

@@ -23,19 +23,19 @@ gpu: {{budget: 0.90}}
 hold_headers_s: 0
 models:
   chat:
-    command: [{python}, {engine}, --port, "{{port}}", --alias, chat]
+    command: [{python}, {engine}, --port, "{{port}}", --alias, chat, --threads, "1"]
     served_name: chat
     footprint: 0.6
     aliases: [gpt-4o-mini]
   coder:
-    command: [{python}, {engine}, --port, "{{port}}", --alias, coder]
+    command: [{python}, {engine}, --port, "{{port}}", --alias, coder, --threads, "1"]
     served_name: coder
     footprint: 0.6
   missing:
     command: [no-such-command-anywhere, "{{port}}"]
     footprint: 0.1
   dying:
-    command: [sh, -c, "sleep 0.5; echo giving up; exit 3"]
+    command: [sh, -c, "sleep 0.5; echo giving up on {{port}}; exit 3"]
     footprint: 0.1
 """
 

@@ -24,7 +24,7 @@ def test_all_models_are_listed_whatever_their_state(client: openai.OpenAI) -> No
 
 
 def test_a_chat_answer(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(model="chat", messages=ASK, max_tokens=8)
+    answer = client.chat.completions.create(model="chat", messages=ASK, max_tokens=8, temperature=0)
     assert answer.choices[0].message.content
     assert answer.usage is not None
     assert 1 <= answer.usage.completion_tokens <= 8
@@ -38,7 +38,12 @@ def test_an_alias_leads_to_its_model(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize("model", ["coder", "chat"])  # each takes the seat from the other
 def test_a_streamed_chat_answer_over_a_cold_start(client: openai.OpenAI, model: str) -> None:
     stream = client.chat.completions.create(
-        model=model, messages=ASK, max_tokens=8, stream=True, stream_options={"include_usage": True}
+        model=model,
+        messages=ASK,
+        max_tokens=8,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
     )
     chunks = list(stream)
     assert {chunk.model for chunk in chunks} == {model}
@@ -47,7 +52,7 @@ def test_a_streamed_chat_answer_over_a_cold_start(client: openai.OpenAI, model: 
 
 
 def test_a_response(client: openai.OpenAI) -> None:
-    answer = client.responses.create(model="chat", input="Say hello.", max_output_tokens=8)
+    answer = client.responses.create(model="chat", input="Say hello.", max_output_tokens=8, temperature=0)
     assert answer.output_text
 
 
