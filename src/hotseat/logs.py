@@ -55,10 +55,14 @@ class _Secrets:
 
     def add(self, values: Iterable[str]) -> None:
         for value in values:
-            if len(value) >= _SHORTEST:
-                # as it is, and as it looks inside JSON text and inside a quoted Python text
-                escaped = (json.dumps(value, ensure_ascii=plain)[1:-1] for plain in (True, False))
-                self._values |= {value, *escaped, repr(value)[1:-1]}
+            if len(value) < _SHORTEST:
+                continue
+            # As it is, inside a quoted Python text, and either of them inside JSON text.
+            for text in (value, repr(value)[1:-1]):
+                self._values |= {
+                    text,
+                    *(json.dumps(text, ensure_ascii=plain)[1:-1] for plain in (True, False)),
+                }
         if self._values:
             longest_first = sorted(self._values, key=len, reverse=True)
             self._expression = re.compile("|".join(map(re.escape, longest_first)))
@@ -198,7 +202,11 @@ def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
         "event": event.pop("event", ""),
     }
     line.update(event)
-    return msgspec.json.encode(line, enc_hook=repr).decode()
+    try:
+        return msgspec.json.encode(line, enc_hook=repr).decode()
+    except (UnicodeError, TypeError, ValueError):  # half a surrogate pair, a key that is no text
+        plain = {name: value if isinstance(value, str | int) else repr(value) for name, value in line.items()}
+        return json.dumps(plain)
 
 
 def _redact_line(_: WrappedLogger, __: str, line: Any) -> Any:

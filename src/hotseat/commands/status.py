@@ -12,6 +12,9 @@ import click
 from hotseat.commands import launcher
 from hotseat.commands.table import one_line, table
 
+LOADING = ("starting", "waking")
+"""The states that end in ``ready``: what is left of them can be said."""
+
 
 @click.command(
     "status",
@@ -33,10 +36,14 @@ def command(url: str | None, config: str | None, as_json: bool) -> None:
     running = launcher.connect(url, config)
     routes = running.get("/routes").get("routes", {})
     models = running.get("/stats").get("models", {})
+    unusable = running.get("/healthz", also=503).get("runtimes", {})
     if as_json:
-        click.echo(json.dumps({"url": running.url, "routes": routes, "models": models}, indent=2))
+        everything = {"url": running.url, "routes": routes, "models": models, "unusable_runtimes": unusable}
+        click.echo(json.dumps(everything, indent=2))
         return
     click.echo(render(running.url, routes, models, datetime.datetime.now(datetime.UTC)))
+    for name, why in unusable.items():
+        click.echo(f"\nThe runtime {name} cannot work now: {one_line(str(why))}")
 
 
 def render(url: str, routes: Mapping[str, Any], models: Mapping[str, Any], now: datetime.datetime) -> str:
@@ -74,9 +81,9 @@ def describe(model: Mapping[str, Any]) -> str:
     """A model's state in words: ``starting (compiling, about 35 s left)``."""
     state = str(model.get("state", "?"))
     more = []
-    if model.get("phase") not in (None, state):
+    if model.get("phase") is not None and model["phase"] != state:
         more.append(str(model["phase"]))
-    if model.get("eta_s") is not None:
+    if model.get("eta_s") is not None and state in LOADING:
         more.append(f"about {model['eta_s']:.0f} s left")
     if model.get("retry_in_s") is not None:
         more.append(f"tried again after {model['retry_in_s']:.0f} s")

@@ -26,7 +26,7 @@ def shaped(document: Document) -> Root:
     """The data as its shape, less what is wrong with it, which goes into the document's problems."""
     data = document.data
     if not isinstance(data, dict):
-        if not document.problems:
+        if () not in document.bad:
             document.problem(
                 (),
                 "the file is empty" if data is None else "expected keys with values (key: value lines)",
@@ -85,17 +85,11 @@ def _tell(document: Document, path: Path, detail: ErrorDetails) -> None:
 def _unknown(path: Path) -> tuple[str, str]:
     known = keys_at(path[:-1])
     key = str(path[-1])
+    for place in ("", "models.NAME", "routes.NAME", "gpu", "sleep", "compose"):
+        if key in keys_at(tuple(place.split(".")) if place else ()):
+            return "unknown key here", f"it belongs to {place or 'the top of the file'}"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if near:
-        return "unknown key", f"did you mean {near[0]}?"
-    elsewhere = [
-        place
-        for place in ("", "models.NAME", "routes.NAME", "gpu", "sleep", "compose")
-        if key in keys_at(tuple(place.split(".")) if place else ())
-    ]
-    if elsewhere:
-        return "unknown key here", f"it belongs to {elsewhere[0] or 'the top of the file'}"
-    return "unknown key", f"known here: {', '.join(known)}"
+    return "unknown key", f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
 
 
 def keys_at(path: Path) -> list[str]:

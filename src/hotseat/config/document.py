@@ -23,7 +23,7 @@ Path = tuple[str | int, ...]
 _INT = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _FLOAT = re.compile(r"-?[0-9]{1,18}\.[0-9]{1,18}")
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)([^{}]*))?\}|(\$\{)")
-_MAX_NODES = 100_000
+_MAX_NODES = 20_000
 _MAX_DEPTH = 60
 
 
@@ -63,6 +63,12 @@ class Document:
         self.bad.add(path)
         self.problems.append(Problem(place.file, place.line, place.key or dotted(path), message, fix))
 
+    def shown(self, path: Path, text: str) -> str:
+        """A value for a message; one that came from the environment is not repeated."""
+        if any(one[: len(path)] == path for one in self.interpolated):
+            return "what ${…} stands for"
+        return text
+
 
 def dotted(path: Path) -> str:
     """``models.chat.command[2]``"""
@@ -79,14 +85,13 @@ def read(text: str, file: str, env: Mapping[str, str]) -> Document:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        document.places[()] = Place(file, mark.line + 1 if mark else None)
         words = " ".join(part for part in (error.context, error.problem) if part)
-        document.problems.append(
-            Problem(file, mark.line + 1 if mark else None, "", f"not YAML: {words}", _yaml_hint(words))
-        )
+        document.problem((), f"not YAML: {words}", _yaml_hint(words))
     except yaml.YAMLError as error:
-        document.problems.append(Problem(file, None, "", f"not YAML: {' '.join(str(error).split())}"))
+        document.problem((), f"not YAML: {' '.join(str(error).split())}")
     except RecursionError:
-        document.problems.append(Problem(file, None, "", "not YAML that can be read: nested too deeply"))
+        document.problem((), "not YAML that can be read: nested too deeply")
     else:
         if root is not None:
             _Reader(document, env).read(root)
@@ -98,6 +103,8 @@ def _yaml_hint(words: str) -> str:
         return "indent with spaces, not tabs"
     if "mapping values are not allowed" in words:
         return "check the indentation, and put text with a colon in quotes"
+    if "got '{'" in words:
+        return 'put text with braces in quotes: "{port}"'
     return "check the indentation and the quotes near this line"
 
 
@@ -123,7 +130,7 @@ class _Reader:
     def _value(self, node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> Any:
         self._left -= 1
         if self._left < 0:
-            raise _TooLarge("too large: more than 100 000 values (aliases repeat what they name)")
+            raise _TooLarge("too large: more than 20 000 values (aliases repeat what they name)")
         if any(node is one for one in above):
             self._document.problem(path, "an alias that contains itself")
             return None

@@ -109,4 +109,3 @@ def _override(document: Document, env: Mapping[str, str]) -> None:
         if value := env.get(variable):
             data[key] = value
             document.places[(key,)] = Place("environment", None, variable)
-            document.bad.discard((key,))

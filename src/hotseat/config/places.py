@@ -11,7 +11,7 @@ FILE_NAME = "hotseat.yaml"
 
 def config_files(env: Mapping[str, str]) -> list[Path]:
     """Where a configuration is looked for, in this order; the first that exists is read."""
-    base = env.get("XDG_CONFIG_HOME") or os.path.join(_home(env), ".config")
+    base = env.get("XDG_CONFIG_HOME") or os.path.join(home_folder(env), ".config")
     return [Path(FILE_NAME), Path(base, "hotseat", FILE_NAME), Path("/etc/hotseat", FILE_NAME)]
 
 
@@ -19,8 +19,9 @@ def state_dir(env: Mapping[str, str], *, root: bool) -> str:
     """A service that runs as root keeps its state in ``/var/lib``, a person's in ``XDG_STATE_HOME``."""
     if base := env.get("XDG_STATE_HOME"):
         return os.path.join(base, "hotseat")
-    return "/var/lib/hotseat" if root else os.path.join(_home(env), ".local", "state", "hotseat")
+    return "/var/lib/hotseat" if root else os.path.join(home_folder(env), ".local", "state", "hotseat")
 
 
-def _home(env: Mapping[str, str]) -> str:
+def home_folder(env: Mapping[str, str]) -> str:
+    """Where ``~`` leads."""
     return env.get("HOME") or os.path.expanduser("~")

@@ -11,7 +11,7 @@ from hotseat.config import routing, values
 from hotseat.config.command import Told, told
 from hotseat.config.document import Document, Path
 from hotseat.config.fingerprint import fingerprint
-from hotseat.config.places import state_dir
+from hotseat.config.places import home_folder, state_dir
 from hotseat.config.shape import Compose, Model, Root, Sleep
 from hotseat.core.spec import (
     BoxSpec,
@@ -160,10 +160,9 @@ class Resolver:
                     f"is for models with runtime {other}; this one runs as {runtime}",
                     "take it out",
                 )
-        for path in (model.health, *model.allow_paths):
-            if not path.startswith("/"):
-                key = "health" if path == model.health else "allow_paths"
-                self._document.problem((*at, key), "a path begins with /", f"write /{path}")
+        for key, paths in (("health", (model.health,)), ("allow_paths", model.allow_paths)):
+            if not all(path.startswith("/") for path in paths):
+                self._document.problem((*at, key), "a path begins with /")
         known = told(command, model.engine)
         if model.sleep and model.sleep.level != 0 and known.engine != "vllm":
             self._document.problem(
@@ -282,9 +281,10 @@ class Resolver:
     def _check_devices(self, path: Path, devices: tuple[str, ...]) -> None:
         unknown = sorted(set(devices) - set(self._budget))
         if unknown and not self._tainted(("gpu",)):
+            listed = self._document.shown(path, ", ".join(unknown))
             self._document.problem(
                 path,
-                f"device {', '.join(unknown)} has no budget (devices here: {', '.join(self._budget)})",
+                f"device {listed} has no budget (devices here: {', '.join(self._budget)})",
                 "add it to gpu.devices",
             )
 
@@ -317,7 +317,9 @@ class Resolver:
 
     def _file(self, text: str) -> str:
         """A path as it is meant: ``~`` is the home folder, the rest is relative to the file's folder."""
-        return os.path.normpath(self._folder / FilePath(text).expanduser())
+        if text == "~" or text.startswith("~/"):
+            text = home_folder(self._env) + text[1:]
+        return os.path.normpath(self._folder / text)
 
 
 def _percent(parts: int) -> str:

@@ -76,7 +76,7 @@ def default_route(document: Document, root: Root, found: Sequence[RouteSpec]) ->
 def _unknown_model(document: Document, path: Path, name: str, root: Root) -> None:
     near = difflib.get_close_matches(name, [*root.models, *root.routes], n=1)
     fix = f"did you mean {near[0]}?" if near else f"models here: {', '.join(root.models) or 'none'}"
-    document.problem(path, f"there is no model {name}", fix)
+    document.problem(path, f"there is no model {document.shown(path, name)}", fix)
 
 
 def _check_names(document: Document, root: Root) -> None:
@@ -102,7 +102,7 @@ def _check_path(document: Document, at: Path, path: str) -> None:
         fix = "no slash at its end, no %, no empty parts and none that begins with a dot"
         document.problem(at, "expected a path prefix such as /chat", fix)
     elif path.split("/")[1].lower() in RESERVED or "v1" in path.split("/"):
-        document.problem(at, f"{path} is a path of hotseat's own", "choose another")
+        document.problem(at, f"{document.shown(at, path)} is a path of hotseat's own", "choose another")
 
 
 def _check_unique(document: Document, root: Root, found: Sequence[tuple[RouteSpec, Path]]) -> None:
@@ -110,7 +110,8 @@ def _check_unique(document: Document, root: Root, found: Sequence[tuple[RouteSpe
     names: dict[str, Path] = {spec.name: at for spec, at in found}
     for spec, at in found:
         if (first := paths.setdefault(spec.path, at)) != at:
-            document.problem((*at, "path"), f"{spec.path} leads to {dotted(first)} already")
+            path = document.shown((*at, "path"), spec.path)
+            document.problem((*at, "path"), f"{path} leads to {dotted(first)} already")
     named: list[tuple[str, Path, Path]] = [
         (alias, at, (*at, "aliases")) for spec, at in found for alias in spec.aliases
     ]
@@ -118,4 +119,4 @@ def _check_unique(document: Document, root: Root, found: Sequence[tuple[RouteSpe
         named += [(lora, ("models", name), ("models", name, "lora")) for lora in model.lora]
     for alias, owner, key in named:
         if (first := names.setdefault(alias, owner)) != owner:
-            document.problem(key, f"{alias} is a name of {dotted(first)} already")
+            document.problem(key, f"{document.shown(key, alias)} is a name of {dotted(first)} already")

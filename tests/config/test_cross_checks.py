@@ -1,0 +1,196 @@
+"""One value against another, and every problem told at once, at its place, with what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from hotseat.config import ConfigError, loads
+
+
+def problems(text: str, **env: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        loads(text, "f", {"HOME": "/h", **env})
+    return [str(problem).removeprefix("f:") for problem in caught.value.problems]
+
+
+def only(text: str, **env: str) -> str:
+    (problem,) = problems(text, **env)
+    return problem
+
+
+RUN = "command: 'run --port {port}'"
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    text = """\
+listen: :8000
+gpu: {budgt: 0.9}
+idle: 30x
+default_model: chta
+modles: {}
+models:
+  chat:
+    command: vllm serve Qwen/Q
+    idel: 5m
+    residency: soon
+    pinned: maybe
+  chat:
+    command: [a]
+  coder: {command: "run {port}", aliases: [chat], env: {A: true}}
+  stats: {container: x, url: "ftp://x", port: 99999, command: x}
+  big:
+"""
+    assert problems(text) == [
+        "1: listen: without a key hotseat answers on this machine only (127.0.0.1, ::1 or localhost) "
+        "(set VLLM_API_KEY in the environment, or listen on 127.0.0.1)",
+        "2: gpu.budgt: unknown key (did you mean budget?)",
+        "3: idle: expected a duration such as 30m, 90s, 1h30m or a number of seconds",
+        "4: default_model: there is no model chta (did you mean chat?)",
+        "5: modles: unknown key (did you mean models?)",
+        "8: models.chat.command: does not say on which port to listen: hotseat chooses the port "
+        "(write {port} where the program takes it, such as: --port {port})",
+        "9: models.chat.idel: unknown key (did you mean idle?)",
+        "10: models.chat.residency: "
+        "expected auto, or a duration such as 30m, 90s, 1h30m or a number of seconds",
+        "11: models.chat.pinned: expected true or false",
+        "12: models.chat: is there twice (first on line 7) (keep one of the two)",
+        "14: models.coder.aliases: chat is a name of models.chat already",
+        '14: models.coder.env: A: put it in quotes ("true"), so that it is clear which text is meant',
+        "15: models.stats: /stats is a path of hotseat's own (choose another name, or set path)",
+        "15: models.stats.command: is for models with runtime process; this one runs as docker (take it out)",
+        "15: models.stats.port: a port lies between 1 and 65535",
+        "15: models.stats.url: expected an address such as http://10.0.0.5:8000",
+        "16: models.big: has no value (give it one, or take the line out for the default)",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["v1", "admin", "healthz", "health", "routes", "stats", "metrics", "events", "logs"]
+)
+def test_reserved_names(name: str) -> None:
+    assert f"/{name} is a path of hotseat's own" in only(f"models: {{{name}: {{{RUN}}}}}")
+    assert f"/{name} is a path of hotseat's own" in only(f"models: {{m: {{{RUN}, path: /{name}}}}}")
+    assert f"/{name}/x is a path of hotseat's own" in only(f"models: {{m: {{{RUN}, path: /{name}/x}}}}")
+    loads(f"models: {{{name}: {{{RUN}, path: /other}}}}", "f", {})
+
+
+@pytest.mark.parametrize(
+    "path", ["chat", "/", "/chat/", "//chat", "/a/../b", "/.a", "/a%20b", "/a b", "/ä", "/a?b", ""]
+)
+def test_paths_have_one_spelling(path: str) -> None:
+    assert "models.m.path: expected a path prefix such as /chat" in only(
+        f"models: {{m: {{{RUN}, path: '{path}'}}}}"
+    )
+
+
+@pytest.mark.parametrize("name", ["a b", "ä", ".a", "a/b", "x" * 65])
+def test_names_fit_into_a_path(name: str) -> None:
+    assert "a name is made of letters" in only(f"models: {{'{name}': {{{RUN}}}}}")
+
+
+def test_paths_and_names_lead_to_one_place() -> None:
+    two = f"models: {{a: {{{RUN}%s}}, b: {{{RUN}%s}}}}"
+    assert only(two % ("", ", path: /a")) == "1: models.b.path: /a leads to models.a already"
+    assert (
+        only(two % (", aliases: x", ", aliases: [x]"))
+        == "1: models.b.aliases: x is a name of models.a already"
+    )
+    assert only(two % (", lora: b", "")) == "1: models.a.lora: b is a name of models.b already"
+    assert "a name is there twice" in only(two % (", aliases: [x, x]", ""))
+
+
+def test_routes() -> None:
+    models = f"models: {{m: {{{RUN}%s}}}}\n"
+    assert only(models % "" + "routes: {r: {model: n}}").startswith("2: routes.r.model: there is no model n")
+    assert only(models % "" + "routes: {r: {}}").startswith("2: routes.r: there is no model r")
+    assert "routes lead to this model" in only(models % ", path: /x" + "routes: {r: {model: m}}")
+    assert "/r leads to routes.r already" in only(
+        models % "" + "routes: {r: {model: m}, s: {model: m, path: /r}}"
+    )
+
+
+def test_what_never_fits_is_refused() -> None:
+    top = "gpu: {budget: 0.9}\nmodels:\n"
+    assert only(f"{top}  a: {{{RUN}, footprint: 0.95}}") == (
+        "3: models.a.footprint: takes 95 % of device 0, and the budget is 90 % "
+        "(lower the footprint, or raise gpu.budget)"
+    )
+    pinned = f"  a: {{{RUN}, footprint: 0.5, pinned: true}}\n  b: {{{RUN}, footprint: 0.5%s}}"
+    together = problems(top + pinned % ", pinned: true")
+    assert [one.split(" (pin")[0] for one in together] == [
+        f"{line}: models.{name}.pinned: the pinned models (a, b) take 100 % of device 0 together, "
+        "and the budget is 90 %"
+        for line, name in ((3, "a"), (4, "b"))
+    ]
+    assert "beside the pinned models (a: 50 %) it can never fit" in only(top + pinned % "")
+    loads(top + (pinned % "").replace("0.5", "0.45"), "f", {})
+
+
+def test_devices_must_have_a_budget() -> None:
+    text = f"gpu: {{devices: [0, 1]}}\nmodels: {{a: {{{RUN}, %s}}}}"
+    assert "device 2 has no budget (devices here: 0, 1)" in only(text % "devices: [0, 2]")
+    assert "device 7 has no budget" in only(text % "footprint: {7: 0.1}")
+    assert "does not agree" in only(text % "footprint: {0: 0.1}, devices: [0, 1]")
+    assert "expected a device" in only(text % "devices: []")
+    assert "expected a list of devices" in only(f"gpu: {{devices: 2}}\nmodels: {{a: {{{RUN}}}}}")
+
+
+def test_keys_of_another_runtime_are_refused() -> None:
+    assert "container: is for models with runtime docker" in only(
+        f"models: {{a: {{{RUN}, container: x, runtime: process}}}}"
+    )
+    assert only("models: {a: {runtime: docker}}") == (
+        "1: models.a: runs as docker, and no container is named (write container: NAME)"
+    )
+    assert "says nothing to start" in only("models: {a: {}}")
+    assert "expected 'process' or 'docker'" in only(f"models: {{a: {{{RUN}, runtime: podman}}}}")
+
+
+def test_compose_needs_a_file() -> None:
+    assert "models.a.compose: does not name the Compose file" in only(
+        "models: {a: {container: x, compose: {profiles: [p]}}}"
+    )
+    loads("compose: dc.yml\nmodels: {a: {container: x, compose: {profiles: [p]}}}", "f", {})
+
+
+def test_sleep_is_checked() -> None:
+    assert "only vLLM can sleep" in only(f"models: {{a: {{{RUN}, sleep: 1}}}}")
+    assert "the level is 1" in only("models: {a: {command: 'vllm serve q --port {port}', sleep: 3}}")
+    assert "the level is 1" in only(f"sleep: {{level: 9}}\nmodels: {{a: {{{RUN}}}}}")
+
+
+def test_a_default_to_return_to_is_needed() -> None:
+    assert "there is no default model to return to" in only(
+        f"return_to_default: yes\nmodels: {{a: {{{RUN}}}}}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "fix"),
+    [
+        ("footprnt", "did you mean footprint?"),
+        ("budget", "it belongs to gpu"),
+        ("listen", "it belongs to the top of the file"),
+        ("qqq", "known here: command, env"),
+    ],
+)
+def test_unknown_keys_lead_on(key: str, fix: str) -> None:
+    assert fix in only(f"models: {{a: {{{RUN}, {key}: 1}}}}")
+
+
+def test_no_models_at_all() -> None:
+    assert "there is no model" in only("listen: 8000")
+    assert "models: expected keys with values" in only("models: [a]")
+
+
+def test_notes_at_the_top_are_the_operators_own() -> None:
+    loads(f"x-note: [1, {{}}]\nmodels: {{a: {{{RUN}}}}}", "f", {})
+    assert "unknown key" in only(f"models: {{a: {{{RUN}, x-note: 1}}}}")
+
+
+def test_a_broken_model_does_not_hide_the_others_nor_blame_them() -> None:
+    text = f"models:\n  a: {{footprint: lots, pinned: true, {RUN}}}\n  b: {{{RUN}, footprint: 0.95}}\n"
+    assert [one.split(":")[1] for one in problems(text)] == [" models.a.footprint", " models.b.footprint"]
+    assert problems(f"default_model: a\nroutes: {{r: {{model: a}}}}\nmodels: {{a: [], b: {{{RUN}}}}}") == [
+        "3: models.a: expected keys with values (key: value lines)"
+    ]
