@@ -114,6 +114,7 @@ def test_a_run_is_found_whenever_hotseat_was_killed(state: Path, moment: str) ->
             assert len(living(state)) == 1
             await until_ready(found.handle.host, found.handle.port)
             assert await runtime.recover({"chat": model()}) == []  # it is ours now
+            assert len(living(state)) == 1
             await runtime.stop(found.handle, 0.1)
             assert living(state) == []
             assert list((state / "runs").iterdir()) == []
@@ -207,6 +208,8 @@ def test_a_number_that_was_used_again_is_no_identity(state: Path, wrong: dict[st
         )  # fmt: skip
         assert true.leader() is not None
         assert [one.pid for one in true.members()] == [now.pid]
+        assert replace(true, **wrong).leader() is None
+        assert replace(true, **wrong).members() == []
         (state / "runs").mkdir(parents=True)
         Records(state / "runs").write(replace(true, **wrong))
 
@@ -270,7 +273,7 @@ def test_a_child_in_another_session_is_killed_too(state: Path, leader: signal.Si
             child = int(await first(runtime.lines(handle), "child "))
             await until_ready(handle.host, handle.port)
             if leader is None:
-                await runtime.stop(handle, 20)
+                await runtime.stop(handle, 10_000)  # what was not asked has no grace to use up
             else:
                 os.kill(int(handle.ident.partition(":")[0]), leader)
                 assert (await runtime.wait(handle)).reason.summary == "killed by SIGKILL"
