@@ -252,7 +252,7 @@ async def serve(args: argparse.Namespace) -> None:
     house.listening_ns = time.monotonic_ns()
     server = await loop.create_server(lambda: Connection(house), sock=sock, backlog=4096)
     if args.port_file:
-        args.port_file.write_text(str(sock.getsockname()[1]))
+        args.port_file.write_text(f"{sock.getsockname()[1]} {os.getpid()}")
     await stop.wait()
     server.close()
 
@@ -261,7 +261,7 @@ def main() -> None:
     """Read the arguments and serve."""
     parser = argparse.ArgumentParser(prog="benchmarks.fake_upstream", description=__doc__)
     parser.add_argument("--port", type=int, default=18090, help="0: any free one")
-    parser.add_argument("--port-file", type=Path, help="where to write the port once it listens")
+    parser.add_argument("--port-file", type=Path, help="where to write 'PORT PID' once it listens")
     parser.add_argument("--core", type=int, help="pin itself to this core")
     parser.add_argument("--listen-after", type=float, default=0.0, help="refuse connections so long (s)")
     parser.add_argument("--first-byte-file", help="append the lag from listening to the first POST here")

@@ -20,6 +20,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -37,7 +38,6 @@ from benchmarks.proxies import (
     free_port,
     hotseat_config,
     running,
-    serve_command,
     wait_until_listening,
 )
 
@@ -54,18 +54,23 @@ def count(folder: Path, *, policies: bool = True) -> dict[str, float]:
     if shutil.which("valgrind") is None:
         raise Unavailable("callgrind counts the instructions: apt-get install valgrind")
     port = free_port()
-    upstream = folder / "upstream-port"
+    upstream = folder / "upstream"
     config = folder / "hotseat.yaml"
     settings = json.loads(hotseat_config(Cores.pick(), folder, port, policies=policies))
     settings["models"]["fake"]["command"] += ["--port-file", str(upstream)]
     config.write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "benchmarks.without_pidfd", "serve", "-c", str(config)]
     callgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out.%p"]
     log = folder / "hotseat.log"
     env = {"VLLM_API_KEY": KEY, "PYTHONHASHSEED": "0"}
-    with running([*callgrind, *serve_command(config)], Cores.pick().proxy, log, env) as process:
-        wait_until_listening(port, process, log, within_s=120)
-        with closing(_connect(port)) as client:
-            return _drive(client, upstream, folder, process.pid)
+    with running([*callgrind, *command], Cores.pick().proxy, log, env, grace_s=0) as process:
+        wait_until_listening(port, process, log, within_s=300)
+        try:
+            with closing(_connect(port)) as client:
+                return _drive(client, upstream, folder, process.pid)
+        finally:
+            if upstream.exists():
+                os.kill(int(upstream.read_text().split()[1]), signal.SIGKILL)
 
 
 def _drive(client: socket.socket, upstream: Path, folder: Path, pid: int) -> dict[str, float]:
@@ -77,7 +82,7 @@ def _drive(client: socket.socket, upstream: Path, folder: Path, pid: int) -> dic
     for _ in range(REQUESTS):
         _exchange(client, request)
     requests = _dump(pid, folder)
-    with closing(_connect(int(upstream.read_text()))) as control:
+    with closing(_connect(int(upstream.read_text().split()[0]))) as control:
         client.sendall(_step_request(request))
         _read_until(client, b"\r\n\r\n")
         for _ in range(WARM_UP):
@@ -108,8 +113,10 @@ def _exchange(client: socket.socket, request: bytes) -> None:
     """One request and the whole of its answer."""
     client.sendall(request)
     answer = _read_until(client, b"\r\n\r\n")
+    if not answer.startswith(b"HTTP/1.1 200 ") and not answer.partition(b"\r\n\r\n")[2]:
+        answer += client.recv(65536)
     if not answer.startswith(b"HTTP/1.1 200 "):
-        raise Unavailable(f"hotseat answered {answer[:300]!r}")
+        raise Unavailable(f"hotseat answered {answer[:600]!r}")
     head, _, body = answer.partition(b"\r\n\r\n")
     found = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
     if found is None:

@@ -96,9 +96,9 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: list[str], core: int, log: Path, env: dict[str, str] | None = None
+    command: list[str], core: int, log: Path, env: dict[str, str] | None = None, *, grace_s: float = 20.0
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The command as a process on this core, its output in ``log``; ended with SIGTERM, then by force."""
+    """The command as a process on this core, its output in ``log``; ended by SIGTERM, then by force."""
     ours = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})  # a child inherits it, from its first instruction on
     try:
@@ -111,7 +111,7 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(grace_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -127,8 +127,11 @@ def wait_until_listening(
             if sock.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.005)
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise Unavailable(f"{' '.join(map(str, process.args))} does not listen on port {port}:\n{tail}")  # type: ignore[arg-type]
+    raise Unavailable(f"nobody listens on port {port}; {log.name} ends with\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
 
 
 @contextmanager
@@ -195,7 +198,10 @@ def hotseat_config(cores: Cores, folder: Path, port: int, *, models: int = 1, po
         "state_dir": str(folder / "state"),
         "gpu": {"budget": 0.9},
         "models": {"fake": fake}
-        | {f"other-{n}": {"command": ["sleep", "60"], "footprint": 0.1} for n in range(1, models)},
+        | {
+            f"other-{n}": {"command": upstream_command("{port}", cores), "footprint": 0.1}
+            for n in range(1, models)
+        },
     }
     if policies:
         limits = {
@@ -255,8 +261,7 @@ def _first_answer(target: Target, log: Path) -> None:
         with urllib.request.urlopen(asked, timeout=30) as answer:
             answer.read()
     except OSError as error:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise Unavailable(f"{url}: {error}\n{tail}") from error
+        raise Unavailable(f"{url}: {error}; {log.name} ends with\n{_tail(log)}") from error
 
 
 def peer(text: str, cores: Cores) -> Target:
