@@ -32,12 +32,13 @@ def error_code(told: bytes) -> str:
     "head",
     [
         b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40_000 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 6_000 + b"\r\n",
         b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000,
         b"GET /" + b"a" * 40_000,
     ],
-    ids=["path", "value", "many", "endless-value", "endless-path"],
+    ids=["path", "path-alone", "value", "many", "endless-value", "endless-path"],
 )
 async def test_a_header_that_is_too_large(head: bytes) -> None:
     async with front() as gate:

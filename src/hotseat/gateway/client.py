@@ -26,7 +26,6 @@ _log = logging.getLogger(__name__)
 
 ROOM_BEFORE_READ = 65536
 """Bytes of a body kept before anybody reads it; the sender waits beyond."""
-_JOINED = 16384
 
 
 class BodyTooLarge(Exception):
@@ -54,17 +53,23 @@ class Client(RequestResponseCycle):
     All writes are harmless once the client has gone.
     """
 
-    connection: Connection
-    method: bytes
-    path: bytes
-    """As it was sent, never decoded, without the query."""
-    query: bytes
-    """With its question mark, or empty."""
-    headers: list[tuple[bytes, bytes]]
-    """Names in lower case."""
+    # What uvicorn's class keeps for each instance, as shared first values: most of it never changes.
+    scope: Any = None  # made when a page of ours asks for it
+    disconnected = False
+    more_body = True
+    response_started = False
+    response_complete = False
+    chunked_encoding: bool | None = None
+    expected_content_length = 0
+    logger = _log
+    access_logger = _log
+    access_log = False
+    default_headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012  # never changed
 
     task: asyncio.Task[None] | None = None
-    """The task that answers; cancelled when the client goes."""
+    """The task that answers."""
+    cancel_on_disconnect = True
+    """Whether the task is cancelled when the client goes; ASGI applications get a message instead."""
     source: Source | None = None
     """Paused while the client reads more slowly than the response comes."""
     body_room = ROOM_BEFORE_READ
@@ -72,7 +77,44 @@ class Client(RequestResponseCycle):
     """Of the response's body."""
     status = 0
 
+    def __init__(
+        self,
+        connection: Connection,
+        method: bytes,
+        target: tuple[bytes, bytes],
+        headers: list[tuple[bytes, bytes]],
+        *,
+        http_1_0: bool,
+        keep_alive: bool,
+        expect_100_continue: bool,
+    ) -> None:
+        self.connection = connection
+        self.transport = connection.transport
+        self.flow = connection.flow
+        self.message_event = connection.message_event
+        self.on_response = connection.on_response_complete
+        self.method = method
+        self.path, self.query = target
+        """As they were sent, never decoded; the query with its question mark, or empty."""
+        self.headers = headers
+        """Names in lower case."""
+        self.http_1_0 = http_1_0
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = expect_100_continue
+        self.body = bytearray()
+        self._held: list[bytes] = []
+
     # The request
+
+    def take(self, limit: int) -> bytes | None:
+        """The body, where all of it is here. Raises ``BodyTooLarge``."""
+        if self.more_body:
+            return None
+        if len(self.body) > limit:
+            raise BodyTooLarge
+        whole = bytes(self.body)
+        self.body = bytearray()
+        return whole
 
     async def read(self, limit: int) -> bytes:
         """The whole body, at most ``limit`` bytes. Raises ``BodyTooLarge``."""
@@ -94,7 +136,7 @@ class Client(RequestResponseCycle):
     # The response
 
     def start(self, status: int, headers: bytes, length: bytes | None) -> None:
-        """Send the status line and headers.
+        """Begin the response. It goes out with ``flush``, ``finish`` or ``abort``.
 
         ``headers``: whole lines, without framing. ``length``: the body's, where it is known.
         """
@@ -112,34 +154,39 @@ class Client(RequestResponseCycle):
             framing = b"content-length: %b\r\n" % length
         elif status in (204, 304) or self.method == b"HEAD":
             self.chunked_encoding = False
-        elif self.scope["http_version"] == "1.0":
+        elif self.http_1_0:
             self.chunked_encoding = False
             self.keep_alive = False
         else:
             self.chunked_encoding = True
             framing = b"transfer-encoding: chunked\r\n"
         closing = b"" if self.keep_alive else b"connection: close\r\n"
-        self.transport.write(b"".join((STATUS_LINE[status], headers, framing, closing, b"\r\n")))
+        self._held += (STATUS_LINE[status], headers, framing, closing, b"\r\n")
 
     def write(self, data: bytes) -> None:
-        """Send a piece of the body (not empty)."""
-        if self.disconnected:
-            return
+        """Add a piece of the body (not empty). It goes out with ``flush``, ``finish`` or ``abort``."""
         size = len(data)
         self.bytes_sent += size
-        if not self.chunked_encoding:
-            self.transport.write(data)
-        elif size <= _JOINED:
-            self.transport.write(b"%x\r\n%b\r\n" % (size, data))
+        if self.chunked_encoding:
+            self._held += (b"%x\r\n" % size, data, b"\r\n")
         else:
-            self.transport.writelines((b"%x\r\n" % size, data, b"\r\n"))
+            self._held.append(data)
+
+    def flush(self) -> None:
+        """Send what is held: what came together goes out together."""
+        held = self._held
+        if held:
+            self._held = []
+            if not self.disconnected:
+                self.transport.write(b"".join(held))
 
     def finish(self) -> None:
         """The body is complete."""
         if self.disconnected or self.response_complete:
             return
         if self.chunked_encoding:
-            self.transport.write(b"0\r\n\r\n")
+            self._held.append(b"0\r\n\r\n")
+        self.flush()
         self.response_complete = True
         if self.more_body:
             self.connection.linger()
@@ -151,6 +198,7 @@ class Client(RequestResponseCycle):
         """Cut the connection, so that the client sees that the response is not whole."""
         if self.disconnected:
             return
+        self.flush()
         self.disconnected = True
         if self.chunked_encoding or self.expected_content_length:
             self.transport.close()  # what was sent still arrives, and is seen to be short
@@ -167,6 +215,11 @@ class Client(RequestResponseCycle):
     def refuse(self, problem: errors.Problem, *, anthropic: bool = False) -> None:
         """Send an error object."""
         self.respond(problem.status, errors.header_block(problem), errors.body(problem, anthropic=anthropic))
+
+    def cancel(self) -> None:
+        """The client has gone: nobody wants the answer any more."""
+        if self.task is not None and self.cancel_on_disconnect:
+            self.task.cancel()
 
     @property
     def is_slow(self) -> bool:
@@ -195,29 +248,29 @@ class Client(RequestResponseCycle):
             else:
                 self.refuse(_OURS)
         finally:
+            self.connection.tasks.discard(self.task)
             self.task = None
             self.source = None
             self.on_response = _nothing
 
     async def run_control(self, app: ASGIApp) -> None:
         """Have an ASGI application answer. It learns of the client's end as ASGI says: by a message."""
-        self.task = None
-        self.scope.update(
-            {
-                "type": "http",
-                "asgi": {"version": "3.0", "spec_version": "2.3"},
-                "method": self.method.decode("ascii"),
-                "path": self.path.decode("latin-1"),
-                "raw_path": self.path,
-                "query_string": self.query[1:],
-                "root_path": "",
-                "headers": self.headers,
-                "scheme": self.connection.scheme or "http",
-                "server": self.connection.server,
-                "client": self.connection.client,
-                "state": {},
-            }
-        )
+        self.cancel_on_disconnect = False
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.0" if self.http_1_0 else "1.1",
+            "method": self.method.decode("ascii"),
+            "path": self.path.decode("latin-1"),
+            "raw_path": self.path,
+            "query_string": self.query[1:],
+            "root_path": "",
+            "headers": self.headers,
+            "scheme": self.connection.scheme or "http",
+            "server": self.connection.server,
+            "client": self.connection.client,
+            "state": {},
+        }
         await app(self.scope, self.receive, self.send)
 
 

@@ -66,6 +66,8 @@ class Connection(HttpToolsProtocol):
     def __init__(self, config: Config, server_state: State, app_state: dict[str, Any]) -> None:
         super().__init__(config=config, server_state=server_state, app_state=app_state)
         self._limits = server_state.limits
+        self.message_event = asyncio.Event()
+        """Something came for the request that is being read, or the client has gone."""
         self._active: Client | None = None  # the one being answered; self.cycle is the one being read
         self._whole = True  # no request is half read
         self._in_head = True
@@ -77,6 +79,7 @@ class Connection(HttpToolsProtocol):
         self._lingering = False
         self._drained = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._resting_since = 0.0
 
     # Connection
 
@@ -91,8 +94,7 @@ class Connection(HttpToolsProtocol):
             if client is not None and not client.response_complete:
                 client.disconnected = True
                 client.message_event.set()
-                if client.task is not None:
-                    client.task.cancel()
+                client.cancel()
         self.pipeline.clear()
         self._active = None
         super().connection_lost(exc)
@@ -138,7 +140,6 @@ class Connection(HttpToolsProtocol):
             elif self._drained > self._limits.linger_bytes:
                 self.transport.close()
             return
-        self._unset_keepalive_if_required()
         if self._in_head:
             self._head_bytes += len(data)
         try:
@@ -156,8 +157,6 @@ class Connection(HttpToolsProtocol):
             self._watch_sender()
         elif self._timer is not None:
             self._cancel_timer()
-        if self._whole and self.timeout_keep_alive_task is None and self._is_idle():
-            self._rest()
 
     def _pass_over_upgrade(self, rest: bytes) -> None:
         """Read the request again without its wish to upgrade.
@@ -189,25 +188,22 @@ class Connection(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         self.url += url
-        self._count(len(url))
+        self._field_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             return  # a trailer: nothing that was judged by the header may change now
-        self._count(len(name) + len(value) + 4)
+        self._field_bytes += len(name) + len(value) + 4
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
 
-    def _count(self, size: int) -> None:
-        # Counted here as well as in data_received, where many requests may come in one piece.
-        self._field_bytes += size
+    def on_headers_complete(self) -> None:
         if self._field_bytes > self._limits.head_bytes:
+            # Looked at here as well as in data_received: much may come in one piece.
             self._head_bytes = self._field_bytes
             raise ValueError("the header is too large")
-
-    def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise ValueError("CONNECT is not served here")
@@ -215,25 +211,16 @@ class Connection(HttpToolsProtocol):
             return
         self._in_head = False
         self._cancel_timer()
-        version = self.parser.get_http_version()
-        client = Client(
-            scope={"http_version": version, "method": ""},  # type: ignore[typeddict-item]
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=[],
-            message_event=asyncio.Event(),
+        http_1_0 = self.parser.get_http_version() == "1.0"
+        client = self.cycle = Client(
+            self,
+            self.parser.get_method(),
+            _split_target(self.url),
+            self.headers,
+            http_1_0=http_1_0,
+            keep_alive=not http_1_0 and not self.server_state.closing and self.parser.should_keep_alive(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and not self.server_state.closing and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
         )
-        client.connection = self
-        client.method = self.parser.get_method()
-        client.path, client.query = _split_target(self.url)
-        client.headers = self.headers
-        self.cycle = client
         if self._active is None:
             self._start(client)
         else:  # pipelined: its turn comes when the one before it has been answered
@@ -265,15 +252,9 @@ class Connection(HttpToolsProtocol):
 
     def _start(self, client: Client) -> None:
         self._active = client
-        client.scope["method"] = client.method.decode("ascii")
-        self._start_asgi_task(client, self.app)
-
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        # uvicorn owns these tasks: the server state's set holds them to their end.
-        task = self.loop.create_task(cycle.run_asgi(app))
-        cycle.task = task
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+        # The server state's set holds the task to its end, where it leaves the set by itself.
+        client.task = self.loop.create_task(client.run_asgi(self.app))
+        self.tasks.add(client.task)
 
     def on_response_complete(self) -> None:
         self._active = None
@@ -295,9 +276,20 @@ class Connection(HttpToolsProtocol):
         return self._active is None and not self.transport.is_closing()
 
     def _rest(self) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self._limits.keep_alive_s, self.timeout_keep_alive_handler
-        )
+        # The timer is not touched for each request: when it fires, it looks how long it has been.
+        self._resting_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self._limits.keep_alive_s, self._look_at_rest)
+
+    def _look_at_rest(self) -> None:
+        self.timeout_keep_alive_task = None
+        if not self._whole or not self._is_idle():
+            return  # it rests again when the answer is complete
+        left = self._resting_since + self._limits.keep_alive_s - self.loop.time()
+        if left <= 0:
+            self.transport.close()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self._look_at_rest)
 
     # Senders that are too slow, too long-winded or wrong
 
@@ -346,8 +338,7 @@ class Connection(HttpToolsProtocol):
                 return
             active.disconnected = True
             active.message_event.set()
-            if active.task is not None:
-                active.task.cancel()
+            active.cancel()
             if active.response_started:
                 self.transport.abort()
                 return

@@ -161,7 +161,8 @@ async def _read_body(client: Client, head: RequestHead, limit: int) -> bytes:
     try:
         if length is not None and int(length) > limit:
             raise BodyTooLarge
-        return await client.read(limit)
+        content = client.take(limit)
+        return await client.read(limit) if content is None else content
     except BodyTooLarge:
         raise Refuse(
             Problem(

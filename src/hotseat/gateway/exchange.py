@@ -177,6 +177,9 @@ class Exchange:
         elif len(self._collected) < _ERROR_BODY_BYTES:
             self._collected += data
 
+    def on_read(self) -> None:
+        self._client.flush()
+
     def on_end(self) -> None:
         if self._collected is not None:
             self._tell(errors.from_upstream(self.upstream_status, bytes(self._collected)))

@@ -47,12 +47,10 @@ class RequestHead:
         """``headers``: names in lower case. Raises ``Refuse`` (400) for a field that must not repeat."""
         picked: dict[bytes, bytes] = {}
         passed: list[bytes] = []
-        fields = _FIELDS
         for name, value in headers:
-            use = fields.get(name)
-            if use is None:
+            if name not in _FIELDS:
                 passed += (name, b": ", value, b"\r\n")
-            elif use != _DROP:
+            elif (use := _FIELDS[name]) != _DROP:
                 if name in picked:
                     raise bad_request(f"the header {name.decode('latin-1')} must not be sent twice")
                 picked[name] = value

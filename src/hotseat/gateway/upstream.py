@@ -75,6 +75,9 @@ class Sink(Protocol):
 
     def on_data(self, data: bytes) -> None: ...
 
+    def on_read(self) -> None:
+        """All that came in one piece has been handed on; more will come."""
+
     def on_end(self) -> None: ...
 
     def on_failure(self, failure: UpstreamFailure) -> None: ...
@@ -157,7 +160,9 @@ class UpstreamConnection(asyncio.Protocol):
                 _log.warning("a response could not be taken", exc_info=error)
             self._fail(UpstreamFailure("its server sent a malformed response"))
         else:
-            if self._in_head and self._head_bytes > HEAD_LIMIT_BYTES:
+            if self._sink is not None and not self._in_head:
+                self._sink.on_read()
+            elif self._in_head and self._head_bytes > HEAD_LIMIT_BYTES:
                 self._fail(UpstreamFailure("its server sent a header that is too large"))
 
     def connection_lost(self, exc: Exception | None) -> None:

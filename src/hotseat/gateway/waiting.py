@@ -41,9 +41,11 @@ async def wait(ticket: Ticket, client: Client, *, route: str, stream: bool, pati
         return
     client.start(200, STREAM_HEADERS, None)
     client.write(comment(route, ticket.loading()))
+    client.flush()
     while not await ticket.wait(patience.comment_every_s):
         if not client.is_slow:
             client.write(comment(route, ticket.loading()))
+            client.flush()
 
 
 def comment(route: str, loading: Loading) -> bytes:
