@@ -63,6 +63,8 @@ def serve(args: argparse.Namespace) -> None:
         params.n_ctx = args.ctx * args.parallel
         params.cpuparams.n_threads = args.threads
         params.cpuparams_batch.n_threads = args.threads
+        params.cpuparams.poll = 0  # waiting threads sleep: a busy machine would starve them otherwise
+        params.cpuparams_batch.poll = 0
         params.endpoint_metrics = True
         params.verbosity = 1  # errors; its default is several lines a request
         say(f"loading {Path(params.model.path).name} as {args.alias}")

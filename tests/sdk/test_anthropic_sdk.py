@@ -18,7 +18,7 @@ def client(hotseat: str) -> Iterator[anthropic.Anthropic]:
 
 
 def test_a_message(client: anthropic.Anthropic) -> None:
-    answer = client.messages.create(model="chat", messages=ASK, max_tokens=8, temperature=0)
+    answer = client.messages.create(model="chat", messages=ASK, max_tokens=8, extra_body={"temperature": 0})
     assert answer.content[0].type == "text"
     assert answer.content[0].text
     assert 1 <= answer.usage.output_tokens <= 8
@@ -26,7 +26,9 @@ def test_a_message(client: anthropic.Anthropic) -> None:
 
 @pytest.mark.parametrize("model", ["coder", "chat"])  # each takes the seat from the other
 def test_a_streamed_message_over_a_cold_start(client: anthropic.Anthropic, model: str) -> None:
-    with client.messages.stream(model=model, messages=ASK, max_tokens=8, temperature=0) as stream:
+    with client.messages.stream(
+        model=model, messages=ASK, max_tokens=8, extra_body={"temperature": 0}
+    ) as stream:
         text = "".join(stream.text_stream)
         final = stream.get_final_message()
     assert text
