@@ -31,7 +31,7 @@ class Launcher:
     """One launcher, at a URL."""
 
     def __init__(self, url: str, env: Mapping[str, str]) -> None:
-        """Raises ``click.BadParameter`` for a text that is no URL."""
+        """Raises ``click.BadParameter`` for a text that is no URL, ``Failed`` for a key that is none."""
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             host, port = parts.hostname, parts.port
@@ -43,6 +43,9 @@ class Launcher:
         self._https, self._host, self._port = parts.scheme == "https", host, port
         self._base = parts.path.rstrip("/")
         self._key = next((env[name] for name in KEY_VARIABLES if env.get(name)), None)
+        if self._key and not (self._key.isascii() and self._key.isprintable()):
+            # http.client would say so too, with the key in its words
+            raise Failed("the key has characters that a header cannot carry")
 
     def get(self, path: str, *, also: int | None = None) -> dict[str, Any]:
         """A JSON object; ``also`` is a status that is an answer too. Raises ``Unreachable`` or ``Failed``."""
@@ -67,11 +70,12 @@ class Launcher:
             connection.request(method, self._base + path, body, headers)
             response = connection.getresponse()
             status = 200 if response.status == also else response.status
-            return self._read(status, response.read(_MAX_ANSWER))
+            raw = response.read(_MAX_ANSWER)
+            if response.length:
+                raise http.client.IncompleteRead(raw, response.length)
+            return self._read(status, raw)
         except TimeoutError:
             raise Failed(f"{self.url} did not answer within {timeout_s:g} seconds") from None
-        except UnicodeError:
-            raise Failed("the key has characters that a header cannot carry") from None
         except (OSError, http.client.HTTPException) as error:
             raise Failed(f"{self.url} broke off: {_words(error)}") from None
         finally:
