@@ -16,6 +16,7 @@ class FakeEngineApi:
 
     def __init__(self, path: Path, answers: dict[str, Any]) -> None:
         self.url = f"unix://{path}"
+        self._path = path
         self.asked: list[tuple[str, str]] = []
         fake = self
 
@@ -56,3 +57,4 @@ class FakeEngineApi:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        self._path.unlink()

@@ -71,18 +71,28 @@ def existing(path: Path) -> Path:
     return next(one for one in (path, *path.parents) if one.exists())
 
 
-def file_system(path: Path, mountinfo: str | None = None) -> FileSystem:
-    """The file system of a path that may not exist yet (proc(5): /proc/self/mountinfo)."""
+def file_system(path: Path) -> FileSystem:
+    """The file system of a path that may not exist yet."""
     real = existing(path.absolute()).resolve()
-    text = mountinfo if mountinfo is not None else Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    point, kind = mount_of(real, Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
+    return FileSystem(kind, point, free_bytes(real))
+
+
+def mount_of(path: Path, mountinfo: str) -> tuple[str, str]:
+    """Where the file system of a path is mounted, and its kind (proc(5): /proc/self/mountinfo)."""
     best = ("", "unknown")
-    for line in text.splitlines():
+    for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), left.split()[4])
-        inside = point == "/" or real == Path(point) or Path(point) in real.parents
+        inside = path == Path(point) or Path(point) in path.parents
         if inside and len(point) >= len(best[0]):
             best = (point, right.split()[0])
-    return FileSystem(best[1], best[0], shutil.disk_usage(real).free)
+    return best
+
+
+def free_bytes(path: Path) -> int:
+    """What this user may still write there."""
+    return shutil.disk_usage(path).free
 
 
 def port_problem(host: str, port: int) -> str | None:
