@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.measure import median
-from benchmarks.proxies import Cores, Target, Unavailable
+from benchmarks.proxies import ROOT, Cores, Target, Unavailable
 
 Result = dict[str, float]
 
@@ -39,7 +39,8 @@ class Load:
 def load_process(cores: Cores) -> Iterator[Load]:
     """A load generator on its core."""
     command = ["taskset", "-c", str(cores.load), sys.executable, "-m", "benchmarks.load"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:
         try:
             yield Load(process)
         finally:

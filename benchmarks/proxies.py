@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 
 from benchmarks.measure import children, pin
 
+ROOT = Path(__file__).resolve().parents[1]
+"""From where ``python -m benchmarks.…`` is found."""
 KEY = "bench-key"
 MANY_PER_MINUTE = 100_000_000
 """A rate limit that is counted for each request and never reached."""
@@ -103,7 +105,9 @@ def running(
     os.sched_setaffinity(0, {core})  # a child inherits it, from its first instruction on
     try:
         with log.open("ab") as out:
-            process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(env or {})})
+            process = subprocess.Popen(
+                command, stdout=out, stderr=out, cwd=ROOT, env={**os.environ, **(env or {})}
+            )
     finally:
         os.sched_setaffinity(0, ours)
     try:
