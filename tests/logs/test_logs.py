@@ -108,7 +108,9 @@ def test_fields_with_a_secrets_name_are_hidden(out: io.StringIO, form: logs.Form
 
 
 @pytest.mark.parametrize("form", ["json", "human"])
-@pytest.mark.parametrize("secret", ["s3cret-value", 'q"uo\\te', "ümläut-key", "new\nline-key", "a.*b(c"])
+@pytest.mark.parametrize(
+    "secret", ["s3cret-value", 'q"uo\\te', "ümläut-key", 'bö"th-key', "new\nline-key", "a.*b(c"]
+)
 def test_registered_secrets_are_hidden_wherever_they_are(
     out: io.StringIO, form: logs.Form, secret: str
 ) -> None:

@@ -63,6 +63,10 @@ class Document:
         self.bad.add(path)
         self.problems.append(Problem(place.file, place.line, place.key or dotted(path), message, fix))
 
+    def tainted(self, path: Path) -> bool:
+        """Whether something at or under this path is wrong already: then nothing follows from it."""
+        return () in self.bad or any(bad[: len(path)] == path for bad in self.bad)
+
     def shown(self, path: Path, text: str) -> str:
         """A value for a message; one that came from the environment is not repeated."""
         if any(one[: len(path)] == path for one in self.interpolated):

@@ -12,6 +12,7 @@ from hotseat.config.command import Told, told
 from hotseat.config.document import Document, Path
 from hotseat.config.fingerprint import fingerprint
 from hotseat.config.places import home_folder, state_dir
+from hotseat.config.room import check_room
 from hotseat.config.shape import Compose, Model, Root, Sleep
 from hotseat.core.spec import (
     BoxSpec,
@@ -48,17 +49,17 @@ class Resolver:
     def settings(self) -> Settings:
         """Everything together. Only to be used when the document has no problems afterwards."""
         root, document = self._root, self._document
-        if not root.models and not self._tainted(("models",)):
+        if not root.models and not self._document.tainted(("models",)):
             document.problem(
                 (),
                 "there is no model",
                 'the least is: models: {chat: {command: [my-server, --port, "{port}"]}}',
             )
         models = {name: self._model(name, model) for name, model in root.models.items()}
-        self._check_room(models)
+        check_room(document, self._budget, models)
         routes = routing.routes(document, root)
         default = routing.default_route(document, root, routes)
-        if root.return_to_default and default is None and not self._tainted(("default_model",)):
+        if root.return_to_default and default is None and not self._document.tainted(("default_model",)):
             document.problem(
                 ("return_to_default",), "there is no default model to return to", "set default_model"
             )
@@ -75,10 +76,6 @@ class Resolver:
             routes=tuple(routes),
             source=document.file,
         )
-
-    def _tainted(self, path: Path) -> bool:
-        """Whether something at or under ``path`` is wrong already: then nothing follows from it."""
-        return any(bad[: len(path)] == path for bad in self._document.bad) or () in self._document.bad
 
     # the whole
 
@@ -111,39 +108,6 @@ class Resolver:
         if isinstance(gpu.devices, dict):
             return dict(gpu.devices)
         return dict.fromkeys(gpu.devices or ("0",), gpu.budget)
-
-    def _check_room(self, models: Mapping[str, ModelSpec]) -> None:
-        """Everything fits the budget alone, and with all that is never evicted."""
-        if self._tainted(("gpu",)):
-            return
-        sound = {name: model.seat for name, model in models.items() if not self._tainted(("models", name))}
-        pinned = {name: seat for name, seat in sound.items() if seat.pinned}
-        for device, budget in self._budget.items():
-            taken = sum(seat.footprint.get(device, 0) for seat in pinned.values())
-            if len(pinned) > 1 and taken > budget:
-                for name in pinned:
-                    self._document.problem(
-                        ("models", name, "pinned"),
-                        f"the pinned models ({', '.join(sorted(pinned))}) take {_percent(taken)} of device "
-                        f"{device} together, and the budget is {_percent(budget)}",
-                        "pin fewer, or lower a footprint",
-                    )
-            for name, seat in sound.items():
-                own = seat.footprint.get(device, 0)
-                if own > budget:
-                    self._document.problem(
-                        ("models", name, "footprint"),
-                        f"takes {_percent(own)} of device {device}, and the budget is {_percent(budget)}",
-                        "lower the footprint, or raise gpu.budget",
-                    )
-                elif not seat.pinned and own and taken <= budget < own + taken:
-                    self._document.problem(
-                        ("models", name, "footprint"),
-                        f"takes {_percent(own)} of device {device}: beside the pinned models "
-                        f"({', '.join(sorted(pinned))}: {_percent(taken)}) it can never fit the budget of "
-                        f"{_percent(budget)}",
-                        "pin fewer, or lower a footprint",
-                    )
 
     # one model
 
@@ -185,7 +149,7 @@ class Resolver:
     def _process(self, at: Path, model: Model) -> LaunchSpec:
         command = model.command
         if command is None:
-            if not self._tainted((*at, "command")) and at not in self._document.bad:
+            if not self._document.tainted((*at, "command")) and at not in self._document.bad:
                 fix = "write command: [program, arguments…] or container: NAME"
                 if model.runtime == "process":
                     fix = "write command: [program, arguments…]"
@@ -200,7 +164,7 @@ class Resolver:
         return ProcessSpec(command=command, env=model.env, cwd=self._file(model.cwd) if model.cwd else None)
 
     def _docker(self, at: Path, model: Model) -> LaunchSpec:
-        if not model.container and not self._tainted((*at, "container")):
+        if not model.container and not self._document.tainted((*at, "container")):
             self._document.problem(at, "runs as docker, and no container is named", "write container: NAME")
         if model.port is not None and not 1 <= model.port <= 65535:
             self._document.problem((*at, "port"), "a port lies between 1 and 65535")
@@ -219,7 +183,7 @@ class Resolver:
         base = self._root.compose or Compose()
         file = compose.file or base.file
         if not file:
-            if not self._tainted(path):
+            if not self._document.tainted(path):
                 self._document.problem(
                     path, "does not name the Compose file", "write file: docker-compose.yml"
                 )
@@ -280,7 +244,7 @@ class Resolver:
 
     def _check_devices(self, path: Path, devices: tuple[str, ...]) -> None:
         unknown = sorted(set(devices) - set(self._budget))
-        if unknown and not self._tainted(("gpu",)):
+        if unknown and not self._document.tainted(("gpu",)):
             listed = self._document.shown(path, ", ".join(unknown))
             self._document.problem(
                 path,
@@ -320,7 +284,3 @@ class Resolver:
         if text == "~" or text.startswith("~/"):
             text = home_folder(self._env) + text[1:]
         return os.path.normpath(self._folder / text)
-
-
-def _percent(parts: int) -> str:
-    return f"{parts / 10_000:g} %"
