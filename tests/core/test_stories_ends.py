@@ -84,6 +84,15 @@ def test_new_terms_count_at_once() -> None:
     assert s.state("chat") is State.STOPPING
 
 
+def test_more_slots_serve_those_who_wait() -> None:
+    s = Story(model("chat", max_in_flight=1))
+    s.up("chat")
+    s.ask("chat")
+    ben = s.ask("chat")
+    s.tell(ev.BoxConfigured(box(model("chat", max_in_flight=2))))
+    assert s.holds(ben)
+
+
 # shutdown
 
 

@@ -745,6 +745,24 @@ def test_a_sleeper_that_somebody_waits_for_is_not_stopped_for_being_idle() -> No
     assert s.holds(ana)
 
 
+def test_a_sleeper_whose_clients_were_refused_still_ends() -> None:
+    s = Story(
+        model("chat", 0.9, idle_s=10, wait_limit_s=5, sleep=sleeper(idle_s=20)),
+        model("coder", 0.9, residency_s=100),
+    )
+    s.up("chat")
+    s.pass_time(10)
+    s.slept("chat")
+    s.ask("coder")
+    s.ready("coder", after=2)
+    s.pass_time(10)
+    ana = s.ask("chat")
+    s.pass_time(5)
+    assert s.code(ana) is Code.WAIT_LIMIT
+    s.pass_time(20)
+    assert s.state("chat") is State.STOPPING
+
+
 def test_two_sleepers_in_each_others_way_do_not_wait_for_each_other() -> None:
     s = Story(
         model("a", 0.9, residency_s=0, idle_s=10, sleep=sleeper(0.1)),

@@ -190,7 +190,7 @@ def _leaves_at(seat: Seat, place: Place, asked: int, now: float) -> float:
     if seat.state is State.ASLEEP:  # in line itself, it stands further back
         return now if since is not None or not (seat.queue or seat.requested) else NEVER
     if seat.state in LOADING:
-        return NEVER if seat.queue or seat.requested else now
+        return NEVER if seat.queue or seat.requested or since is None else now
     swap_s = policy.swap_cost_s(seat.start_cost_s, place.seat.start_cost_s)
     fixed_s = seat.spec.residency_s
     turn_s = policy.turn_s(swap_s, max(seat.peak, seat.demand), asked) if fixed_s is None else fixed_s

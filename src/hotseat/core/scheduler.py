@@ -184,6 +184,7 @@ class Scheduler:
     def _refuse_queue(self, seat: Seat, refusal: Refusal) -> None:
         for waiting in seat.queue.clear():
             self._refuse(waiting.request, refusal)
+        self._arm(seat)
 
     def _break_leases(self, seat: Seat, reason: Reason, now: float) -> None:
         assert seat.run is not None
@@ -360,6 +361,9 @@ class Scheduler:
 
     def _box_configured(self, event: ev.BoxConfigured, now: float) -> None:
         self._configure(event.box)
+        for seat in self._seats.values():
+            if seat.state is State.READY:  # it may hold more leases at once now
+                self._serve(seat, now)
         for seat in [s for s in self._seats.values() if s.name not in event.box.seats]:
             seat.retired, seat.requested, seat.warm = True, False, False
             self._refuse_queue(seat, refusals.unknown(seat.name))

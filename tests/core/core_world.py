@@ -1,0 +1,489 @@
+"""A world around the scheduler that keeps its own books, and holds the scheduler to its nine promises.
+
+Nothing of the scheduler's inside is read: only what it was told, what it ordered, and its public views
+(for learned costs). Each promise that is broken fails with its number.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from hotseat.core import effects as do
+from hotseat.core import events as ev
+from hotseat.core import policy
+from hotseat.core.errors import Code, Reason
+from hotseat.core.planner import HEAD_START
+from hotseat.core.policy import BACKOFF_FIRST_S, BACKOFF_MAX_S, JITTER
+from hotseat.core.scheduler import Scheduler
+from hotseat.core.seat import STABLE_S
+from hotseat.core.spec import BoxSpec, SeatSpec
+from hotseat.core.states import LOADING, Cause, State
+
+ENDED = Reason(summary="stopped")
+SLACK_S = 1e-6
+"""Times are floats."""
+
+
+class Broken(AssertionError):
+    """A promise is broken."""
+
+    def __init__(self, promise: int, what: str) -> None:
+        super().__init__(f"promise {promise}: {what}")
+        self.promise = promise
+
+
+@dataclass
+class Asked:
+    """A request, as its client sees it."""
+
+    request: int
+    model: str
+    since: float
+    priority: int
+    answer: str = ""
+    """Empty while it waits, then ``lease``, ``refused`` or ``gone``."""
+    run: int | None = None
+    held_since: float = 0.0
+
+
+@dataclass
+class Process:
+    """A run, as the world sees it: there until its end was reported."""
+
+    model: str
+    run: int
+    footprint: dict[str, int]
+    doing: str = "starting"
+    """``starting``, ``serving``, ``draining``, ``stopping``, ``falling asleep``, ``asleep``, ``waking``."""
+    leftover: dict[str, int] = field(default_factory=dict)
+    lies_low: bool = False
+    """It takes only its leftover: it sleeps, or was stopped in its sleep."""
+    since: float = 0.0
+    ready_since: float = 0.0
+    quiet_since: float = 0.0
+    served: bool = False
+
+    @property
+    def takes(self) -> dict[str, int]:
+        """GPU memory that it holds."""
+        return self.leftover if self.lies_low else self.footprint
+
+
+class World:
+    """Tells the scheduler what happens, and judges every answer."""
+
+    def __init__(self, box: BoxSpec, luck: float = 0.0) -> None:
+        self.box = box
+        self.core = Scheduler(box, lambda: luck)
+        self.now = 0.0
+        self.asked: dict[int, Asked] = {}
+        self.processes: dict[str, Process] = {}
+        self.numbers: dict[str, int] = {}
+        self.past: list[tuple[str, int]] = []
+        """Runs that have ended."""
+        self.requested: dict[str, float] = {}
+        """Models that an operator wants, and since when."""
+        self.backoffs: dict[str, int] = {}
+        self.closing: ev.ShutdownRequested | None = None
+        self.unusable: set[str] = set()
+        self.log: list[str] = []
+        self.sound = True
+        """No promise was broken so far."""
+        self.tell(ev.TimePassed())
+
+    # what others do
+
+    def ask(self, model: str, key: str = "", priority: int = 0) -> Asked:
+        """A client asks."""
+        asked = Asked(len(self.asked) + 1, model, self.now, priority)
+        self.asked[asked.request] = asked
+        self.tell(ev.RequestArrived(asked.request, model, priority, key))
+        return asked
+
+    def waiting(self, model: str | None = None) -> list[Asked]:
+        """Requests without an answer, oldest first."""
+        return [a for a in self.asked.values() if not a.answer and model in (None, a.model)]
+
+    def holding(self, model: str | None = None) -> list[Asked]:
+        """Requests that hold a lease, oldest first."""
+        return [a for a in self.asked.values() if a.run is not None and model in (None, a.model)]
+
+    def give_back(self, asked: Asked, report: ev.Event | None = None) -> None:
+        """A response has ended."""
+        process = self.processes[asked.model]
+        asked.run = None
+        if not self.holding(asked.model):
+            process.quiet_since = self.now
+        self.tell(report or ev.LeaseReturned(asked.request))
+
+    def withdraw(self, asked: Asked) -> None:
+        """A client goes."""
+        asked.answer = "gone"
+        self.tell(ev.RequestWithdrawn(asked.request))
+
+    def order(self, event: ev.StartRequested | ev.StopRequested) -> None:
+        """An operator wants something."""
+        if isinstance(event, ev.StopRequested):
+            self.requested.pop(event.model, None)
+        elif not self.closing and self.core.state(event.model) is not State.READY:
+            self.requested[event.model] = self.now
+        self.tell(event)
+
+    def configure(self, box: BoxSpec) -> None:
+        """The configuration was read again."""
+        self.box = box
+        self.requested = {m: since for m, since in self.requested.items() if m in box.seats}
+        self._forget_those_gone()
+        self.tell(ev.BoxConfigured(box))
+
+    def shut_down(self, leave_running: bool) -> None:
+        """hotseat is to end."""
+        self.closing = ev.ShutdownRequested(leave_running)
+        self.requested.clear()
+        self.tell(self.closing)
+
+    def change_runtime(self, models: tuple[str, ...], why: str | None) -> None:
+        """A runtime goes or comes."""
+        if why is None:
+            self.unusable -= set(models)
+        else:
+            self.unusable |= set(models)
+        self.tell(ev.RuntimeChanged(models, why))
+
+    # what runs do
+
+    def passes_probe(self, process: Process) -> None:
+        """It answers."""
+        process.doing, process.since = "serving", self.now
+        process.ready_since = process.quiet_since = self.now
+        process.served, process.lies_low = True, False
+        self.requested.pop(process.model, None)
+        self.tell(ev.ProbePassed(process.model, process.run))
+
+    def ends(self, process: Process, reason: Reason, *, launched: bool = True, outside: bool = False) -> None:
+        """It is gone, and the scheduler is told."""
+        model, run = process.model, process.run
+        del self.processes[model]
+        self.past.append((model, run))
+        if process.served and self.now - process.ready_since >= STABLE_S:
+            self.backoffs[model] = 0
+        self._forget_those_gone()
+        self.tell(
+            ev.RunExited(model, run, reason, outside) if launched else ev.StartFailed(model, run, reason)
+        )
+
+    def _forget_those_gone(self) -> None:
+        for model in [m for m in self.backoffs if m not in self.box.seats and m not in self.processes]:
+            del self.backoffs[model]
+
+    def sleeps(self, process: Process, leftover: dict[str, int] | None) -> None:
+        """It sleeps; with ``leftover``, that was measured."""
+        if leftover is not None:
+            process.leftover = leftover
+        process.doing, process.since = "asleep", self.now
+        process.lies_low = policy.fits(process.leftover, process.footprint)
+        self.tell(ev.RunSlept(process.model, process.run, leftover))
+
+    def is_found(self, model: str, ready: bool, fingerprint: str) -> None:
+        """Somebody else started it."""
+        run = self.numbers[model] = self.numbers.get(model, 0) + 1
+        process = Process(model, run, dict(self.box.seats[model].footprint), since=self.now)
+        if ready:
+            process.doing, process.served = "serving", True
+            process.ready_since = process.quiet_since = self.now
+        self.processes[model] = process
+        if ready:
+            self.requested.pop(model, None)
+        self.tell(ev.RunFound(model, run, ready, fingerprint))
+
+    def noise(self, event: ev.Event) -> None:
+        """A report that must change nothing: late, or repeated."""
+        self.sound = False
+        before = self.core.views()
+        effects = self.core.handle(event, self.now)
+        if effects or before != self.core.views():
+            raise Broken(9, f"{event} was believed: {effects}")
+        self.sound = True
+
+    # time
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, ringing when asked."""
+        until, rung = self.now + seconds, 0
+        while self.core.wake_at <= until:
+            rung = rung + 1 if self.core.wake_at <= self.now else 0
+            if rung > 20:
+                raise Broken(5, "it wants to be woken again and again")
+            self.now = max(self.now, self.core.wake_at)
+            self.tell(ev.TimePassed())
+        self.now = until
+
+    # judging
+
+    def tell(self, event: ev.Event) -> None:
+        """Tell the scheduler, judge what it orders, and do it."""
+        self.sound = False
+        self.log.append(f"{self.now:.3f} {event}")
+        costs = {name: view.start_cost_s for name, view in self.core.views().items()}
+        over = self._over()
+        effects = self.core.handle(event, self.now)
+        self.log.extend(f"    {effect}" for effect in effects)
+        launched: list[str] = []
+        dead: set[str] = set()
+        if isinstance(event, ev.RunExited | ev.StartFailed | ev.RunUnhealthy):
+            dead.add(event.model)
+        for effect in effects:
+            match effect:
+                case do.GrantLease():
+                    self._granted(effect)
+                case do.RefuseRequest():
+                    self._refused(effect)
+                case do.BreakLease():
+                    self._broken(effect, dead)
+                case do.StartRun():
+                    self._started(effect)
+                    launched.append(effect.model)
+                case do.WakeRun():
+                    self._process(effect).doing = "waking"
+                    self._process(effect).lies_low = False
+                    launched.append(effect.model)
+                case do.StopRun():
+                    self._stopped(effect, "stopping")
+                case do.SleepRun():
+                    self._stopped(effect, "falling asleep")
+                case do.ReportMove():
+                    self._moved(effect, costs, over)
+        for move in effects:
+            if isinstance(move, do.ReportMove) and move.new is State.BACKOFF and self.waiting(move.model):
+                raise Broken(8, f"{move.model} failed and its clients still wait")
+        for model in launched:
+            taken = {device: -ppm for device, ppm in self._over().items()}
+            for device in self.box.seats[model].footprint:
+                if taken.get(device, 0) < 0:
+                    raise Broken(1, f"{model} was launched beyond the budget of {device}")
+        self.core.check()
+        if self.waiting() and not math.isfinite(self.core.wake_at):
+            raise Broken(5, "somebody waits and nothing will ring")
+        self.sound = True
+
+    def _over(self) -> dict[str, int]:
+        """By how much the budget is exceeded, by device."""
+        taken: dict[str, int] = {}
+        for process in self.processes.values():
+            for device, ppm in process.takes.items():
+                taken[device] = taken.get(device, 0) + ppm
+        over = {device: ppm - self.box.budget.get(device, 0) for device, ppm in taken.items()}
+        return {device: ppm for device, ppm in over.items() if ppm > 0}
+
+    def _process(self, effect: do.WakeRun | do.StopRun | do.SleepRun | do.GrantLease) -> Process:
+        process = self.processes.get(effect.model)
+        if process is None or process.run != effect.run:
+            raise Broken(9, f"{effect} speaks of a run that has ended")
+        return process
+
+    def _granted(self, grant: do.GrantLease) -> None:
+        asked = self.asked[grant.request]
+        if asked.answer:
+            raise Broken(3, f"request {asked.request} had its answer ({asked.answer})")
+        process = self._process(grant)
+        if process.doing != "serving" or asked.model != grant.model:
+            raise Broken(3, f"request {asked.request} got a lease on a run that is {process.doing}")
+        asked.answer, asked.run, asked.held_since = "lease", grant.run, self.now
+        limit = self.box.seats[asked.model].max_in_flight
+        if limit is not None and self._newly_over(asked.model, limit):
+            raise Broken(3, f"{asked.model} holds more leases than it may")
+
+    def _newly_over(self, model: str, limit: int) -> bool:
+        return len(self.holding(model)) > limit
+
+    def _refused(self, effect: do.RefuseRequest) -> None:
+        asked = self.asked[effect.request]
+        if asked.answer:
+            raise Broken(3, f"request {asked.request} had its answer ({asked.answer})")
+        asked.answer = "refused"
+        if effect.refusal.code is Code.NO_ROOM:
+            self.requested.pop(asked.model, None)
+
+    def _broken(self, effect: do.BreakLease, dead: set[str]) -> None:
+        asked = self.asked[effect.request]
+        if asked.run != effect.run:
+            raise Broken(3, f"lease {asked.request} was broken, and is not held")
+        asked.run = None
+        if effect.model in dead:
+            return
+        process = self.processes[effect.model]
+        drain_s = self.box.seats[effect.model].drain_timeout_s if effect.model in self.box.seats else 0.0
+        if process.doing != "draining" or self.now < process.since + drain_s - SLACK_S:
+            raise Broken(4, f"lease {asked.request} was cut off before the drain deadline")
+
+    def _started(self, order: do.StartRun) -> None:
+        if order.model in self.processes:
+            raise Broken(2, f"{order.model} runs already, as {self.processes[order.model].run}")
+        if order.run <= self.numbers.get(order.model, 0):
+            raise Broken(9, f"run {order.run} of {order.model} has been before")
+        self.numbers[order.model] = order.run
+        spec = self.box.seats[order.model]
+        leftover = dict(spec.sleep.leftover) if spec.sleep else {}
+        self.processes[order.model] = Process(
+            order.model, order.run, dict(spec.footprint), leftover=leftover, since=self.now
+        )
+
+    def _stopped(self, order: do.StopRun | do.SleepRun, doing: str) -> None:
+        process = self._process(order)
+        if self.holding(order.model):
+            raise Broken(4, f"{order} while it holds {len(self.holding(order.model))} leases")
+        process.doing, process.since = doing, self.now
+
+    def _moved(self, move: do.ReportMove, costs: dict[str, float | None], over: dict[str, int]) -> None:
+        process = self.processes.get(move.model)
+        if move.new is State.DRAINING and process:
+            process.doing, process.since = "draining", self.now
+        if move.new is State.READY and process and process.doing == "draining":
+            process.doing, process.since = "serving", self.now
+        if move.new is State.BACKOFF:
+            self._backs_off(move)
+        if move.old is State.BACKOFF and move.cause is Cause.COOLED_DOWN:
+            self._cooled_down(move)
+        if move.old in LOADING and move.new is State.STOPPING:
+            self._start_was_given_up(move)
+        if move.cause is Cause.EVICTED and move.old is State.READY and process and not over:
+            self._evicted(move, process, costs)
+
+    def _backs_off(self, move: do.ReportMove) -> None:
+        if move.model not in self.core.views():  # no longer configured: gone with its end
+            return
+        earlier = self.backoffs.get(move.model, 0)
+        base_s = min(BACKOFF_FIRST_S * 2**earlier, BACKOFF_MAX_S)
+        until = self.core.view(move.model).backoff_until
+        pause_s = -1.0 if until is None else until - self.now
+        if not base_s - SLACK_S <= pause_s <= base_s * (1 + JITTER) + SLACK_S:
+            raise Broken(8, f"back-off {earlier + 1} in a row of {move.model} is {pause_s} s")
+        self.backoffs[move.model] = earlier + 1
+        self.requested.pop(move.model, None)
+
+    def _cooled_down(self, move: do.ReportMove) -> None:
+        base_s = min(BACKOFF_FIRST_S * 2 ** (self.backoffs[move.model] - 1), BACKOFF_MAX_S)
+        if move.took_s is None or move.took_s < base_s - SLACK_S:
+            raise Broken(8, f"{move.model} cooled down after {move.took_s} s")
+
+    def _start_was_given_up(self, move: do.ReportMove) -> None:
+        ordered = {Cause.REQUESTED, Cause.START_TIMEOUT, Cause.SHUTDOWN, Cause.CONFIGURED, Cause.WAKE_FAILED}
+        if move.cause in ordered:
+            return
+        needed = move.needed_by is not None and (
+            self.waiting(move.needed_by) or move.needed_by in self.requested or self._over()
+        )
+        if self.waiting(move.model) or move.model in self.requested or not needed:
+            raise Broken(7, f"the start of {move.model} was thrown away for nothing ({move.cause})")
+
+    def _evicted(self, move: do.ReportMove, process: Process, costs: dict[str, float | None]) -> None:
+        assert move.needed_by is not None
+        victim, newcomer = self.box.seats[move.model], self.box.seats[move.needed_by]
+        now_costs = {name: view.start_cost_s for name, view in self.core.views().items()}
+        swap_s = min(
+            policy.swap_cost_s(known.get(victim.name), known.get(newcomer.name))
+            for known in (costs, now_costs)
+        )
+        if victim.pinned:
+            raise Broken(6, f"{victim.name} is pinned and was evicted")
+        waiting = self.waiting(newcomer.name)
+        if self._out_of_patience(victim, newcomer, waiting, swap_s):
+            return
+        held_s, quiet_s = self.now - process.ready_since, self.now - process.quiet_since
+        quiet = not self.holding(victim.name)
+        if victim.residency_s is not None:
+            if held_s < victim.residency_s - SLACK_S:
+                raise Broken(6, f"{victim.name} kept the seat for {held_s} s of {victim.residency_s}")
+            return
+        favour = newcomer.priority + max((a.priority for a in waiting), default=0) - victim.priority
+        turn_s = policy.TURN_MIN * swap_s - HEAD_START * swap_s * favour
+        linger_s = policy.LINGER_MIN * swap_s
+        if held_s < turn_s - SLACK_S and not (quiet and quiet_s >= linger_s - SLACK_S):
+            raise Broken(
+                6, f"{victim.name} kept the seat for {held_s} s (swap {swap_s} s, quiet {quiet_s} s)"
+            )
+
+    def _out_of_patience(
+        self, victim: SeatSpec, newcomer: SeatSpec, waiting: list[Asked], swap_s: float
+    ) -> bool:
+        if waiting:
+            since = min(asked.since for asked in waiting)
+        elif newcomer.name in self.requested:
+            since = self.requested[newcomer.name]
+        else:
+            return False
+        patience_s = newcomer.max_wait_s
+        if patience_s is None:
+            patience_s = max(policy.MAX_WAIT * swap_s, 1.5 * (victim.residency_s or 0.0))
+        return self.now >= since + patience_s - SLACK_S
+
+    # coming to rest
+
+    def come_to_rest(self, start_s: float, stop_s: float, service_s: float) -> None:
+        """From now on everything works: all must be answered in time, and a closing house must close."""
+        self._mend()
+        bound_s = self._bound_s(start_s, stop_s, service_s)
+        until = self.now + bound_s
+        early = {a.request for a in self.waiting()}
+        while self.waiting() or (self.closing and not self.core.at_rest):
+            due = self._next_deed(start_s, stop_s, service_s)
+            at = min(due[0], self.core.wake_at)
+            if at > until:
+                raise Broken(5, f"not answered within {bound_s} s: {self.waiting()}; {self.core.views()}")
+            self.now = max(self.now, at)
+            if due[0] <= self.core.wake_at:
+                self._do(due[1], due[2])
+            else:
+                self.tell(ev.TimePassed())
+        unanswered = [r for r in early if not self.asked[r].answer]
+        if unanswered:
+            raise Broken(3, f"never answered: {unanswered}")
+
+    def _mend(self) -> None:
+        if self.unusable:
+            self.change_runtime(tuple(sorted(self.unusable)), None)
+        for process in self.processes.values():
+            process.since = self.now
+
+    def _bound_s(self, start_s: float, stop_s: float, service_s: float) -> float:
+        """The honest bound: one longest patience, and for every model once round (a sleeper or a warm one
+        may be in between, hence twice) its drain, stop, sleep, start and answers."""
+        seats = self.box.seats.values()
+        costs = [policy.swap_cost_s(view.start_cost_s) for view in self.core.views().values()]
+        swap_s = max([*costs, start_s, policy.DEFAULT_SWAP_S])
+        patience_s = max(
+            [s.max_wait_s or 0.0 for s in seats]
+            + [
+                policy.max_wait_s(swap_s, len(self.box.seats)),
+                1.5 * max((s.residency_s or 0.0) for s in seats),
+            ]
+        )
+        answers_s = service_s * (len(self.waiting()) + len(self.holding()))
+        drain_s = max([service_s, *(s.drain_timeout_s for s in seats if self.closing)])
+        return patience_s + 2 * len(self.core.views()) * (drain_s + 2 * stop_s + 2 * start_s) + answers_s
+
+    def _next_deed(
+        self, start_s: float, stop_s: float, service_s: float
+    ) -> tuple[float, str, Process | Asked | None]:
+        takes = {
+            "starting": start_s,
+            "waking": start_s,
+            "stopping": stop_s,
+            "falling asleep": stop_s,
+        }
+        deeds: list[tuple[float, str, Process | Asked | None]] = [(math.inf, "nothing", None)]
+        deeds += [(p.since + takes[p.doing], p.doing, p) for p in self.processes.values() if p.doing in takes]
+        deeds += [(max(a.held_since, 0.0) + service_s, "answer", a) for a in self.holding()]
+        return min(deeds, key=lambda deed: deed[0])
+
+    def _do(self, deed: str, who: Process | Asked | None) -> None:
+        match who:
+            case Asked():
+                self.give_back(who)
+            case Process() if deed in ("starting", "waking"):
+                self.passes_probe(who)
+            case Process() if deed == "stopping":
+                self.ends(who, ENDED)
+            case Process():
+                self.sleeps(who, None)

@@ -1,0 +1,21 @@
+"""The nine promises over random histories. ``HOTSEAT_THOROUGH=1`` looks longer, and elsewhere each time."""
+
+from __future__ import annotations
+
+import os
+
+from core_machine import Histories
+from hypothesis import HealthCheck, settings
+
+_quick = settings(
+    max_examples=120,
+    stateful_step_count=50,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+_thorough = settings(_quick, max_examples=4000, stateful_step_count=80, derandomize=False)
+
+TestHistories = Histories.TestCase
+TestHistories.settings = _thorough if os.environ.get("HOTSEAT_THOROUGH") else _quick
