@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import uvloop
-from runtimes.contract import Rig, RuntimeContract
 
 from fakes import containers
 from fakes.dockerd import Dockerd
@@ -16,6 +15,7 @@ from hotseat.core.spec import ModelSpec
 from hotseat.readiness import until_ready
 from hotseat.runtimes.base import Handle, Runtime
 from hotseat.runtimes.docker import DockerRuntime
+from runtimes.contract import Rig, RuntimeContract
 
 pytestmark = pytest.mark.system("dockerd", "docker", "iptables", "ip")
 
@@ -33,7 +33,9 @@ class DockerRig(Rig):
         running = self.dockerd.docker("ps", "-q", "--filter", f"name=^/{name}$").stdout.strip()
         if not running:
             self.dockerd.docker("rm", "-f", name, check=False)
-            containers.create(self.dockerd, name, **faults)
+            # The first process of a namespace is deaf to signals until it asks for them, and so would
+            # often cost the whole grace here.
+            containers.create(self.dockerd, name, "--pid=host", **faults)
         return containers.model(name)
 
     def impossible(self) -> ModelSpec:

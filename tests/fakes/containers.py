@@ -18,7 +18,7 @@ def command(name: str, **faults: Any) -> list[str]:
         flag = "--" + fault.replace("_", "-")
         if isinstance(value, tuple):
             words += [word for line in value for word in (flag, line)]
-        else:
+        elif value is not False:
             words += [flag] if value is True else [flag, str(value)]
     return words
 

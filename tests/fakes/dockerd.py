@@ -99,6 +99,17 @@ class Dockerd:
             self._process.send_signal(how)
             self._process.wait(30)
             self._process = None
+            if how is signal.SIGKILL:
+                self._forget_containerd()
+
+    def _forget_containerd(self) -> None:
+        """An engine's containerd dies with it; where nobody reaps it, its pid would be taken for alive."""
+        limit = time.monotonic() + _START_S
+        while _processes_with(f"{self.folder}/exec/containerd/containerd.toml"):
+            if time.monotonic() > limit:
+                raise RuntimeError("containerd has outlived its engine")
+            time.sleep(0.02)
+        (self.folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
 
     def docker(
         self, *args: str, check: bool = True, cwd: Path | None = None

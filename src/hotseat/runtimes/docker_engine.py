@@ -45,7 +45,8 @@ class Engine:
     def remote_host(self) -> str | None:
         """The host of an engine on another machine, where its published ports are; ``None``: this one."""
         parts = urlsplit(self.url)
-        return parts.hostname if parts.scheme in ("tcp", "http", "https", "ssh") else None
+        here = parts.scheme == "unix" or parts.hostname in ("127.0.0.1", "::1", "localhost")
+        return None if here else parts.hostname
 
     async def close(self) -> None:
         """End the connection."""

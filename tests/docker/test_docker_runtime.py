@@ -1,0 +1,370 @@
+"""The Docker runtime against a real engine: whatever others do to containers is noticed and believed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import uvloop
+
+from fakes import containers
+from fakes.dockerd import IMAGE, Dockerd
+from hotseat.readiness import until_ready
+from hotseat.runtimes.base import Found, Handle, LaunchError, SeesSigns, Sign
+from hotseat.runtimes.docker import DockerRuntime
+from hotseat.runtimes.docker_facts import EngineDown
+
+pytestmark = pytest.mark.system("dockerd", "docker", "iptables", "ip")
+
+PATIENCE_S = 30.0
+CHAT = containers.model("chat")
+
+
+def play(story: Callable[[DockerRuntime], Awaitable[None]], url: str) -> None:
+    """Play the story on a runtime that is open."""
+
+    async def told() -> None:
+        runtime = DockerRuntime(url)
+        await runtime.open()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await story(runtime)
+        finally:
+            await runtime.close()
+
+    uvloop.run(told())
+
+
+async def aside(call: Callable[..., object], *args: object) -> None:
+    """Do what blocks beside the loop, which goes on."""
+    await asyncio.to_thread(call, *args)
+
+
+async def ready(handle: Handle) -> None:
+    await until_ready(handle.host, handle.port, "/health")
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Return when it is true; the story's patience is the limit."""
+    while not true():  # noqa: ASYNC110 (what is asked has no event)
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def streaming(handle: Handle) -> AsyncIterator[asyncio.StreamReader]:
+    """A stream that has begun."""
+    reader, writer = await asyncio.open_connection(handle.host, handle.port)
+    body = b'{"model": "chat", "stream": true}'
+    head = (
+        f"POST /v1/completions HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+    )
+    writer.write(head.encode() + b"\r\n" + body)
+    await reader.readuntil(b"token0")
+    yield reader
+    writer.close()
+
+
+def kill_process(dockerd: Dockerd) -> None:
+    """SIGKILL the container's first process, past the engine."""
+    state = dockerd.inspect("chat")["State"]
+    assert isinstance(state, dict)
+    os.kill(int(state["Pid"]), signal.SIGKILL)
+
+
+ACTS: dict[str, tuple[Callable[[Dockerd], object], bool, str]] = {
+    "stop": (lambda it: it.docker("stop", "-t", "1", "chat"), True, "stopped by somebody else"),
+    "kill": (lambda it: it.docker("kill", "chat"), True, "stopped by somebody else"),
+    "remove": (lambda it: it.docker("rm", "-f", "chat"), True, "its container"),
+    "kill -9 of its process": (kill_process, False, "killed by signal 9 (SIGKILL)"),
+}
+"""What somebody does, whether that is no crash, and what is said of it."""
+
+
+@pytest.mark.parametrize("phase", ["loading", "idle", "streaming"])
+@pytest.mark.parametrize("act", ACTS)
+def test_an_end_by_somebody_else_is_noticed(dockerd: Dockerd, act: str, phase: str) -> None:
+    do, outside, words = ACTS[act]
+    containers.create(dockerd, "chat", tokens=100_000, token_interval_s=0.02, never_ready=phase == "loading")
+
+    async def story(runtime: DockerRuntime) -> None:
+        handle = await runtime.start(CHAT, 1)
+        if phase == "loading":
+            await aside(do, dockerd)
+        else:
+            await ready(handle)
+            if phase == "idle":
+                await aside(do, dockerd)
+            else:
+                async with streaming(handle) as stream:
+                    await aside(do, dockerd)
+                    with pytest.raises(asyncio.IncompleteReadError):
+                        await stream.readuntil(b"token99999 ")
+        end = await runtime.wait(handle)
+        assert end.outside is outside
+        assert words in end.reason.summary
+        await runtime.stop(handle, 5)
+        if act != "remove":  # and it can be started again
+            await runtime.stop(await runtime.start(CHAT, 2), 0)
+
+    play(story, dockerd.url)
+
+
+def test_a_start_by_somebody_else_is_told_of(dockerd: Dockerd) -> None:
+    containers.create(dockerd, "chat")
+
+    async def story(runtime: DockerRuntime) -> None:
+        assert await runtime.recover({"chat": CHAT}) == []
+        watch = runtime.watch()
+        await aside(dockerd.docker, "start", "chat")
+        found = await anext(watch)
+        assert found.external
+        assert found.handle.model == "chat"
+        await ready(found.handle)
+        # a restart is an end, and another start
+        await aside(dockerd.docker, "restart", "-t", "1", "chat")
+        assert (await runtime.wait(found.handle)).outside
+        again = await anext(watch)
+        assert again.external
+        assert again.handle.ident != found.handle.ident
+        await runtime.stop(found.handle, 0)  # the old run is gone: that stops nothing
+        await ready(again.handle)
+        await runtime.stop(again.handle, 1)
+        assert not (await runtime.wait(again.handle)).outside
+
+    play(story, dockerd.url)
+
+
+def test_our_own_start_is_nobody_elses(dockerd: Dockerd) -> None:
+    containers.create(dockerd, "chat")
+    containers.create(dockerd, "coder")
+    coder = containers.model("coder")
+
+    async def story(runtime: DockerRuntime) -> None:
+        await runtime.recover({"chat": CHAT, "coder": coder})
+        handle = await runtime.start(CHAT, 1)
+        await ready(handle)
+        await aside(dockerd.docker, "start", "coder")
+        found: Found = await anext(runtime.watch())
+        assert found.handle.model == "coder"
+        await runtime.stop(handle, 1)
+        await runtime.stop(found.handle, 1)
+
+    play(story, dockerd.url)
+
+
+def test_a_container_that_dies_is_a_crash_and_restart_policies_are_seen(dockerd: Dockerd) -> None:
+    containers.create(dockerd, "chat", "--restart=always", says=("first words",))
+
+    async def story(runtime: DockerRuntime) -> None:
+        await runtime.recover({"chat": CHAT})
+        handle = await runtime.start(CHAT, 1)
+        await ready(handle)
+        await aside(kill_process, dockerd)
+        end = await runtime.wait(handle)
+        assert not end.outside
+        assert end.reason.lines[0] == "first words"
+        assert "client has gone" not in end.reason.lines
+        found = await anext(runtime.watch())
+        assert found.external
+        await ready(found.handle)
+        await runtime.stop(found.handle, 1)
+        state = dockerd.inspect("chat")["State"]
+        assert isinstance(state, dict)
+        assert state["Status"] == "exited"
+
+    play(story, dockerd.url)
+
+
+def test_pauses_are_told_and_mended_by_a_start(dockerd: Dockerd) -> None:
+    containers.create(dockerd, "chat")
+
+    async def story(runtime: DockerRuntime) -> None:
+        assert isinstance(runtime, SeesSigns)
+        signs = runtime.signs()
+        handle = await runtime.start(CHAT, 1)
+        await ready(handle)
+        await aside(dockerd.docker, "pause", "chat")
+        told: Sign = await anext(signs)
+        assert told.handle == handle
+        assert told.trouble is not None
+        assert told.trouble.summary == "its container is paused"
+        await aside(dockerd.docker, "unpause", "chat")
+        assert await anext(signs) == Sign(handle, None)
+        await ready(handle)
+        await aside(dockerd.docker, "pause", "chat")
+        await runtime.stop(handle, 5)  # a paused one can be stopped
+        assert not (await runtime.wait(handle)).outside
+        await aside(dockerd.docker, "start", "chat")
+        await aside(dockerd.docker, "pause", "chat")
+        handle = await runtime.start(CHAT, 2)
+        await ready(handle)
+        await runtime.stop(handle, 1)
+
+    play(story, dockerd.url)
+
+
+def test_a_failed_health_check_is_told(dockerd: Dockerd) -> None:
+    check = ("--health-cmd", "test -e /tmp/well", "--health-interval=1s", "--health-retries=1")
+    containers.create(dockerd, "chat", *check)
+
+    async def story(runtime: DockerRuntime) -> None:
+        handle = await runtime.start(CHAT, 1)
+        signs = runtime.signs()
+        sign = await anext(signs)
+        assert sign.trouble is not None
+        assert "health check" in sign.trouble.summary
+        await aside(dockerd.docker, "exec", "chat", "sh", "-c", "echo > /tmp/well")
+        assert await anext(signs) == Sign(handle, None)
+        await runtime.stop(handle, 1)
+
+    play(story, dockerd.url)
+
+
+def test_a_renamed_container_is_still_the_run_until_it_ends(dockerd: Dockerd) -> None:
+    containers.create(dockerd, "chat")
+
+    async def story(runtime: DockerRuntime) -> None:
+        await runtime.recover({"chat": CHAT})
+        handle = await runtime.start(CHAT, 1)
+        await ready(handle)
+        await aside(dockerd.docker, "rename", "chat", "other")
+        await ready(handle)
+        await runtime.stop(handle, 1)
+        with pytest.raises(LaunchError, match="no container chat"):
+            await runtime.start(CHAT, 2)
+        await aside(dockerd.docker, "start", "other")
+        await aside(dockerd.docker, "rename", "other", "chat")  # a running container takes the name
+        found = await anext(runtime.watch())
+        assert found.external
+        await runtime.stop(found.handle, 1)
+
+    play(story, dockerd.url)
+
+
+def test_out_of_memory_is_said(dockerd: Dockerd) -> None:
+    eat = "print('eating', flush=True); x = bytearray(1 << 30)"
+    dockerd.docker("create", "--name", "chat", "--memory", "48m", IMAGE, "python3", "-c", eat)
+
+    async def story(runtime: DockerRuntime) -> None:
+        handle = await runtime.start(CHAT, 1)
+        end = await runtime.wait(handle)
+        assert end.reason.oom
+        assert not end.outside
+        assert end.reason.exit_code == 137
+        assert end.reason.hint is not None
+        assert end.reason.lines == ("eating",)
+
+    play(story, dockerd.url)
+
+
+def test_lines_and_tail_are_of_this_start_alone(dockerd: Dockerd) -> None:
+    containers.create(dockerd, "chat", exits_after=0, says=("hello",))
+
+    async def story(runtime: DockerRuntime) -> None:
+        for number in (1, 2, 3):
+            handle = await runtime.start(CHAT, number)
+            lines = [line async for line in runtime.lines(handle)]
+            assert lines.count("hello") == 1
+            assert (await runtime.tail("chat", 100)).count("hello") == 1
+
+    play(story, dockerd.url)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_the_engine_goes_and_comes_back(dockerd: Dockerd, how: signal.Signals) -> None:
+    containers.create(dockerd, "chat")
+
+    async def story(runtime: DockerRuntime) -> None:
+        await runtime.recover({"chat": CHAT})
+        handle = await runtime.start(CHAT, 1)
+        await ready(handle)
+        await aside(dockerd.stop, how)
+        await until(lambda: runtime.unusable() is not None)
+        assert "Docker Engine" in (runtime.unusable() or "")
+        with pytest.raises(LaunchError, match="Docker Engine"):
+            await runtime.start(CHAT, 2)
+        assert await runtime.tail("chat", 3) == []
+        if how is signal.SIGKILL:  # nobody has seen its end
+            with pytest.raises(EngineDown):
+                await runtime.stop(handle, 1)
+        await aside(dockerd.start)
+        end = await runtime.wait(handle)  # without live-restore, the engine ends its containers
+        assert end.outside
+        await until(lambda: runtime.unusable() is None)
+        handle = await runtime.start(CHAT, 3)
+        await ready(handle)
+        await runtime.stop(handle, 1)
+
+    play(story, dockerd.url)
+
+
+def test_an_engine_that_comes_late(dockerd: Dockerd) -> None:
+    containers.create(dockerd, "chat", "--restart=always")
+    dockerd.docker("start", "chat")
+    dockerd.stop(signal.SIGTERM)
+
+    async def story(runtime: DockerRuntime) -> None:
+        assert "Docker Engine" in (runtime.unusable() or "")
+        assert await runtime.recover({"chat": CHAT}) == []
+        watch = runtime.watch()
+        await aside(dockerd.start)
+        found = await anext(watch)
+        assert not found.external  # it ran when we looked first
+        await ready(found.handle)
+        await runtime.stop(found.handle, 1)
+
+    play(story, dockerd.url)
+
+
+def test_a_published_port_over_tcp_is_ready_when_the_server_is(dockerd: Dockerd) -> None:
+    containers.create(dockerd, "chat", "--publish", "127.0.0.1::8000", start_s=0.5)
+
+    async def story(runtime: DockerRuntime) -> None:
+        handle = await runtime.start(CHAT, 1)
+        port = dockerd.docker("port", "chat", "8000/tcp").stdout.strip().rpartition(":")[2]
+        assert (handle.host, handle.port) == ("127.0.0.1", int(port))
+        _, writer = await asyncio.open_connection(handle.host, handle.port)  # accepts at once
+        writer.close()
+        assert "Application startup complete." not in await runtime.tail("chat", 100)
+        await ready(handle)
+        assert "Application startup complete." in await runtime.tail("chat", 100)
+        await runtime.stop(handle, 1)
+
+    play(story, dockerd.tcp_url)
+
+
+def test_a_start_that_the_engine_refuses(dockerd: Dockerd) -> None:
+    dockerd.docker("create", "--name", "chat", IMAGE, "no-such-program")
+    containers.create(dockerd, "first", "--publish", "127.0.0.1:18423:8000")
+    containers.create(dockerd, "second", "--publish", "127.0.0.1:18423:8000")
+
+    async def story(runtime: DockerRuntime) -> None:
+        with pytest.raises(LaunchError) as caught:
+            await runtime.start(CHAT, 1)
+        assert caught.value.reason.permanent
+        assert "the program that the command names" in caught.value.reason.for_clients()
+        first = await runtime.start(containers.model("first"), 1)
+        with pytest.raises(LaunchError, match="port is already allocated"):
+            await runtime.start(containers.model("second"), 1)
+        await runtime.stop(first, 1)
+        with pytest.raises(LaunchError, match="url must be http"):
+            await runtime.start(containers.model("first", url="https://chat"), 1)
+        assert dockerd.docker("ps", "-q").stdout == ""
+
+    play(story, dockerd.url)
+
+
+def test_what_a_container_says_of_itself(dockerd: Dockerd) -> None:
+    containers.create(dockerd, "chat", "--stop-timeout=45", start_s=0.5)
+
+    async def story(runtime: DockerRuntime) -> None:
+        assert await runtime.command_of(CHAT) == tuple(containers.command("chat", start_s=0.5))
+        assert await runtime.grace_of(CHAT) == 45.0
+        assert await runtime.command_of(containers.model("nobody")) is None
+        assert await runtime.grace_of(containers.model("nobody")) is None
+
+    play(story, dockerd.url)
