@@ -16,6 +16,7 @@ from fakes.dockerd import IMAGE, Dockerd
 from hotseat.readiness import until_ready
 from hotseat.runtimes.base import Found, Handle, LaunchError, SeesSigns, Sign
 from hotseat.runtimes.docker import DockerRuntime
+from hotseat.runtimes.docker_address import own_container
 from hotseat.runtimes.docker_facts import EngineDown
 
 pytestmark = pytest.mark.system("dockerd", "docker", "iptables", "ip")
@@ -368,3 +369,8 @@ def test_what_a_container_says_of_itself(dockerd: Dockerd) -> None:
         assert await runtime.grace_of(containers.model("nobody")) is None
 
     play(story, dockerd.url)
+
+
+def test_a_container_knows_its_own_id(dockerd: Dockerd) -> None:
+    told = dockerd.docker("run", "--name", "chat", IMAGE, "cat", "/proc/self/mountinfo").stdout
+    assert own_container(told) == dockerd.inspect("chat")["Id"]

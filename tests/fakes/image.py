@@ -1,6 +1,6 @@
 """A small container image made of this machine's own Python: no download, no debootstrap.
 
-It holds the interpreter, its standard library, a shell and ``sleep``, with the shared libraries that
+It holds the interpreter, its standard library, a shell and a few commands, with the shared libraries that
 they need, and whatever trees the caller adds (``tests/fakes`` at ``/opt/fakes`` in any case).
 """
 
@@ -20,10 +20,10 @@ from typing import IO
 
 FAKES = Path(__file__).parent
 _NOT_NEEDED = re.compile(
-    r"tests?|idlelib|ensurepip|(site|dist)-packages|tkinter|turtledemo|lib2to3|pydoc_data|config-.*"
-    r"|.*\.a|.*\.opt-\d\.pyc|_test.*\.so|_codecs_.*\.so"
+    r"tests?|idlelib|(site|dist)-packages|tkinter|turtledemo|lib2to3|pydoc_data|config-.*"
+    r"|.*\.a|.*\.opt-\d\.pyc|_test.*\.so|_codecs_.*\.so|xxlimited.*\.so|_(tkinter|dbm|gdbm|curses.*)\..*\.so"
 )
-_COMMANDS = ("sh", "sleep", "cat", "ls", "env")
+_COMMANDS = ("sh", "sleep", "cat", "ls", "env", "mkdir", "chmod", "ln")
 _LIBRARY = re.compile(r"(/\S+) \(0x")
 
 
@@ -37,7 +37,7 @@ def write_root(out: IO[bytes], trees: Mapping[Path, str] | None = None) -> None:
     library = Path(sysconfig.get_path("stdlib"))
     commands = [Path(found).resolve() for name in _COMMANDS if (found := shutil.which(name))]
     trees = {**(trees or {}), FAKES: "/opt/fakes"}
-    binaries = [python, *commands, *library.rglob("*.so")]
+    binaries = [python, *commands, *filter(_wanted, (library / "lib-dynload").glob("*.so"))]
     for source in trees:
         binaries += source.rglob("*.so*") if source.is_dir() else []
     with tarfile.open(fileobj=out, mode="w|") as tar:
@@ -67,10 +67,10 @@ class _Root:
         self._names: set[str] = set()
 
     def add(self, source: Path, place: str) -> None:
-        self._tar.add(source, place.lstrip("/"), filter=self._wanted)
+        self._tar.add(source, place.lstrip("/"), filter=self._new)
 
-    def _wanted(self, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        if _NOT_NEEDED.fullmatch(Path(member.name).name) or member.name in self._names:
+    def _new(self, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        if not _wanted(Path(member.name)) or member.name in self._names:
             return None
         self._names.add(member.name)
         return member
@@ -89,6 +89,10 @@ class _Root:
         info = tarfile.TarInfo(name)
         info.type, info.linkname = tarfile.SYMTYPE, target
         self._tar.addfile(info)
+
+
+def _wanted(path: Path) -> bool:
+    return _NOT_NEEDED.fullmatch(path.name) is None
 
 
 def _needed_by(binaries: Iterable[Path]) -> set[Path]:

@@ -16,6 +16,7 @@ from hotseat.core.spec import DockerSpec
 DEFAULT_PORT = 8000
 _OWN_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 _CONTAINER = re.compile(r"/containers/([0-9a-f]{64})/")
+_SHORT_ID = re.compile(r"[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,9 @@ def own_container(mountinfo: str | None = None) -> str | None:
         words = line.split()
         if len(words) > 4 and words[4] in _OWN_FILES and (match := _CONTAINER.search(words[3])):
             return match[1]
-    # Where the engine's folder is another mount, its path is not told; the host name is the short id.
-    return socket.gethostname() if Path("/.dockerenv").exists() else None
+    # Where the engine's folder is a mount of its own, its path is not told; the host name is the short id.
+    name = socket.gethostname()
+    return name if _SHORT_ID.fullmatch(name) else None
 
 
 def networks_of(found: Mapping[str, Any]) -> frozenset[str] | None:
