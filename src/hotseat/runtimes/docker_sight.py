@@ -31,6 +31,7 @@ _LOOK_AGAIN_S = 0.5
 _REPLAY_S = 10.0
 """Events are asked for from so long before we connect: nothing falls into the gap."""
 _EXIT_LINES = 40
+_ENDED_KEPT = 64
 _LINES_WITHIN_S = 2.0
 _TROUBLE = {
     "pause": Reason(summary="its container is paused", hint="docker unpause it, or stop it"),
@@ -71,6 +72,8 @@ class Sight:
         self.models: dict[str, ModelSpec] = {}
         self.runs: dict[str, Run] = {}
         """The run of each model; an ended one stays until the next."""
+        self._ended: dict[str, Run] = {}
+        """The latest of them, for those who ask after the next has begun."""
         self.found: asyncio.Queue[Found] = asyncio.Queue()
         self.signs: asyncio.Queue[Sign] = asyncio.Queue()
         self._tasks = Tasks(self._task_failed)
@@ -136,6 +139,8 @@ class Sight:
         run = self.runs.get(handle.model)
         if run is not None and run.handle.ident == handle.ident:
             return run
+        if (ended := self._ended.get(handle.ident)) is not None:
+            return ended
         unknown = Run(handle, f"{docker_facts.started_s(handle.ident):.9f}")
         if run is None or run.over.is_set():
             self.runs[handle.model] = unknown
@@ -191,6 +196,9 @@ class Sight:
             run.handle.ident, found, run.evidence, ordered=run.ordered, lines=tuple(lines)
         )
         run.over.set()
+        self._ended[run.handle.ident] = run
+        if len(self._ended) > _ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
 
     async def handle(self, model: ModelSpec, number: int, found: Mapping[str, Any]) -> Handle:
         """The handle of a running container. Raises ``LaunchError`` where it cannot be reached."""
