@@ -24,6 +24,10 @@ class FakeLease:
         if call is not None and self.broken is not None:
             call(self.broken)
 
+    @property
+    def is_watched(self) -> bool:
+        return self._call is not None
+
     def break_it(self, reason: Reason) -> None:
         self.broken = reason
         if self._call is not None:

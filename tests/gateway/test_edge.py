@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import tracemalloc
 
 import pytest
@@ -145,6 +146,18 @@ async def test_a_body_that_is_too_large_is_refused_and_the_answer_can_be_read(de
         assert json.loads(answer.body)["error"]["code"] == "body_too_large"
         assert await wire.at_end() == b""
         assert gate.seats.tickets == []
+
+
+async def test_a_client_that_sends_first_and_reads_later_can_read_the_413() -> None:
+    def blocking(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as sock:
+            sock.sendall(b"POST /chat/v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n")
+            for _ in range(2000):
+                sock.sendall(b"x" * 10_000)
+            return sock.recv(12)
+
+    async with front(settings(body_limit_bytes=1000)) as gate:
+        assert await asyncio.to_thread(blocking, gate.port) == b"HTTP/1.1 413"
 
 
 async def test_what_is_thrown_away_of_a_refused_body_is_bounded() -> None:

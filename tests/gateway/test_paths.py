@@ -32,6 +32,7 @@ FORBIDDEN = (
     "/reset_prefix_cache",
     "/v1/load_lora_adapter",
     "/v1/unload_lora_adapter",
+    "/v1/Load_LoRA_Adapter",
     "/v1/internal/model/load",
     "/slots",
     "/props",

@@ -27,6 +27,9 @@ async def test_the_body_passes_byte_identical_and_the_answer_comes_back() -> Non
         assert request.body == CHAT
         assert request.get("host") == f"127.0.0.1:{server.port}"
         await gate.ticket_closed()
+        lease = gate.seats.tickets[0].lease
+        assert lease is not None
+        assert not lease.is_watched
 
 
 async def test_credentials_cookies_and_hop_by_hop_fields_do_not_pass() -> None:

@@ -247,6 +247,32 @@ async def test_a_slow_client_makes_the_server_wait() -> None:
         await gate.ticket_closed()
 
 
+async def test_the_lease_is_held_until_a_slow_client_has_the_last_byte() -> None:
+    async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await served.take(reader)
+        writer.write(SSE_HEAD + chunk(b"data: 1\n\n"))
+        await served.release.wait()
+        writer.write(LAST_CHUNK)
+        await writer.drain()
+
+    async with (
+        Served(script) as server,
+        front(ready={"chat": server.port}) as gate,
+        await gate.open() as wire,
+    ):
+        await wire.ask("/chat/v1/completions", STREAM)
+        await wire.until(b"data: 1\n\n")
+        [client] = [c._active for c in gate.server._state.connections]  # type: ignore[attr-defined]
+        assert client is not None
+        client.flow.pause_writing()  # as the transport does when the client does not read
+        server.release.set()
+        await wire.until(LAST_CHUNK)
+        await server.until(lambda s: s.closed == 1)
+        assert gate.seats.open == 1
+        client.flow.resume_writing()
+        await gate.ticket_closed()
+
+
 def test_the_words_of_a_comment() -> None:
     queued = Loading(model="m", state=State.STOPPED, phase="queued", elapsed_s=0.4)
     assert comment("site", queued) == b": hotseat site: stopped, queued, 0 s\n\n"
