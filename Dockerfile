@@ -5,30 +5,30 @@
 # Behind a proxy with a certificate authority of its own, use a base image that knows it
 # (PIP_CERT and pip.conf of the base are honoured).
 ARG BASE_IMAGE=python:3.12-slim
+ARG COMPOSE_IMAGE=docker/compose-bin:v2.40.3
+
+FROM ${COMPOSE_IMAGE} AS compose
 
 FROM ${BASE_IMAGE} AS build
 WORKDIR /build
 RUN python3 -m venv /opt/hotseat
-COPY constraints/ constraints/
+COPY constraints/launcher.txt constraints/
+RUN /opt/hotseat/bin/python -m pip install --disable-pip-version-check --no-cache-dir -r constraints/launcher.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src/ src/
+# All it needs is there; isolation would fetch an unpinned setuptools to build with.
 RUN /opt/hotseat/bin/python -m pip install --disable-pip-version-check --no-cache-dir \
-        -c constraints/launcher.txt setuptools \
-    && /opt/hotseat/bin/python -m pip install --disable-pip-version-check --no-cache-dir \
-        -c constraints/launcher.txt --no-build-isolation ".[launcher]"
+        --no-deps --no-build-isolation .
 
 FROM ${BASE_IMAGE}
 COPY --from=build /opt/hotseat /opt/hotseat
-# Compose, as a command of its own and as the Docker client's plugin: the launcher has a container
-# made by it where there is none yet.
+# Compose: the launcher has a container made by it where there is none yet.
+COPY --from=compose /docker-compose /usr/local/bin/docker-compose
 RUN mkdir -p /usr/local/lib/docker/cli-plugins \
-    && compose="$(/opt/hotseat/bin/python -c 'import compose, os; print(os.path.dirname(compose.__file__))')/docker-compose" \
-    && chmod 755 "$compose" \
-    && ln -s "$compose" /usr/local/bin/docker-compose \
-    && ln -s "$compose" /usr/local/lib/docker/cli-plugins/docker-compose \
+    && ln -s /usr/local/bin/docker-compose /usr/local/lib/docker/cli-plugins/docker-compose \
     && docker-compose version \
     # Whoever runs the launcher may keep state here; a new volume takes this folder's mode over.
-    && mkdir -m 1777 /var/lib/hotseat
+    && mkdir -p -m 1777 /var/lib/hotseat
 ENV PATH=/opt/hotseat/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1

@@ -13,7 +13,7 @@ from hotseat.commands.stack_options import stack_option
 from hotseat.envfile import disk
 from hotseat.stack.envtemplate import fresh
 
-_SOCKET = Path("/var/run/docker.sock")
+_SOCKET = "/var/run/docker.sock"
 
 
 @click.command("init", epilog="Exit status: 0 written, 1 not written.")
@@ -25,15 +25,19 @@ def command(folder: Path) -> None:
     opens the admin API. A .env that is there is never overwritten.
     """
     path = folder / ".env"
+    named = os.environ.get("DOCKER_HOST", "")
+    socket = Path(named.removeprefix("unix://") if named.startswith("unix:///") else _SOCKET)
     try:
-        home = folder.stat()
-        socket_group = _SOCKET.stat().st_gid if _SOCKET.exists() else 0
-        owner = {"LAUNCHER_UID": os.getuid(), "LAUNCHER_GID": os.getgid(), "DOCKER_GID": socket_group}
-        if os.getuid() == 0 and home.st_uid != 0:  # sudo: the launcher runs as the folder's owner
-            owner |= {"LAUNCHER_UID": home.st_uid, "LAUNCHER_GID": home.st_gid}
-        disk.create_private(path, fresh(datetime.now(UTC), owner))
-        if os.getuid() == 0:
-            os.chown(path, owner["LAUNCHER_UID"], owner["LAUNCHER_GID"])
+        owner = _owner(folder)
+        group = socket.stat().st_gid if socket.exists() else 0
+        host = {
+            "LAUNCHER_UID": owner[0],
+            "LAUNCHER_GID": owner[1],
+            "DOCKER_SOCKET": socket,
+            "DOCKER_GID": group,
+        }
+        disk.create_private(path, fresh(datetime.now(UTC), host))
+        os.chown(path, *owner)
     except FileExistsError:
         raise Failed(
             f"{path} is there already, and is never overwritten (hotseat rotate-key changes the key)"
@@ -41,6 +45,14 @@ def command(folder: Path) -> None:
     except OSError as error:
         raise Failed(f"{path}: {error.strerror}") from None
     click.echo(f"{path} written, mode 600, with fresh keys for clients, containers and the admin API.")
-    if not _SOCKET.exists():
-        click.echo(f"There is no {_SOCKET} here: set DOCKER_GID to its group before the launcher starts.")
+    if not socket.exists():
+        click.echo(f"There is no {socket} here: set DOCKER_GID to its group before the launcher starts.")
     click.echo(f"Next: look it over, then  cd {folder} && docker compose up -d launcher")
+
+
+def _owner(folder: Path) -> tuple[int, int]:
+    """Who runs the launcher: whoever calls this, or, with sudo, the folder's owner."""
+    home = folder.stat()
+    if os.getuid() == 0 and home.st_uid != 0:
+        return home.st_uid, home.st_gid
+    return os.getuid(), os.getgid()

@@ -25,9 +25,10 @@ UPSTREAM_API_KEY=$UPSTREAM_API_KEY
 # Opens the admin API.
 ADMIN_API_KEY=$ADMIN_API_KEY
 
-# Who runs the launcher (the owner of this file), and the group of the Docker socket.
+# Who runs the launcher (the owner of this file), the Docker socket, and the group that may use it.
 LAUNCHER_UID=$LAUNCHER_UID
 LAUNCHER_GID=$LAUNCHER_GID
+DOCKER_SOCKET=$DOCKER_SOCKET
 DOCKER_GID=$DOCKER_GID
 
 # Where the launcher is published. Behind a front on this machine: LAUNCHER_BIND=127.0.0.1
@@ -51,7 +52,12 @@ SITECHAT_GPU_UTIL=0.18
 #COMPOSE_FILE=docker-compose.yml:docker-compose.public.yml
 """)
 
-_EXAMPLE = {"LAUNCHER_UID": "1000", "LAUNCHER_GID": "1000", "DOCKER_GID": "999"}
+_EXAMPLE = {
+    "LAUNCHER_UID": "1000",
+    "LAUNCHER_GID": "1000",
+    "DOCKER_SOCKET": "/var/run/docker.sock",
+    "DOCKER_GID": "999",
+}
 
 
 def example() -> str:
@@ -59,10 +65,10 @@ def example() -> str:
     return _TEMPLATE.substitute({**dict.fromkeys((*KEYS, "SINCE"), ""), **_EXAMPLE})
 
 
-def fresh(now: datetime, owner: Mapping[str, int]) -> str:
-    """A ``.env`` with fresh keys; ``owner`` has ``LAUNCHER_UID``, ``LAUNCHER_GID`` and ``DOCKER_GID``."""
+def fresh(now: datetime, host: Mapping[str, object]) -> str:
+    """A ``.env`` with fresh keys; ``host`` has the variables of ``_EXAMPLE``, as they are here."""
     keys = {name: new_key() for name in KEYS}
-    return _TEMPLATE.substitute({**keys, "SINCE": stamp(now), **owner})
+    return _TEMPLATE.substitute({**keys, "SINCE": stamp(now), **host})
 
 
 def new_key() -> str:
