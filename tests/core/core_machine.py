@@ -63,7 +63,7 @@ def seats(draw: st.DrawFn, name: str, devices: int) -> SeatSpec:
         max_in_flight=draw(st.sampled_from([None, 1, 2])),
         max_queue=draw(st.sampled_from([None, None, 3])),
         wait_limit_s=draw(st.sampled_from([None, None, None, 12.0])),
-        sleep=draw(st.one_of(st.none(), sleep_terms(footprint))),
+        sleep=draw(st.none() | sleep_terms(footprint) if draw(st.booleans()) else sleep_terms(footprint)),
         fingerprint=draw(st.sampled_from(["", "old", "new"])),
     )
 

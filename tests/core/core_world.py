@@ -15,6 +15,7 @@ from hotseat.core import policy
 from hotseat.core.errors import Code, Reason
 from hotseat.core.planner import HEAD_START
 from hotseat.core.policy import BACKOFF_FIRST_S, BACKOFF_MAX_S, JITTER
+from hotseat.core.queue import AGEING_S
 from hotseat.core.scheduler import Scheduler
 from hotseat.core.seat import STABLE_S
 from hotseat.core.spec import BoxSpec, SeatSpec
@@ -421,34 +422,33 @@ class World:
     # coming to rest
 
     def come_to_rest(self, start_s: float, stop_s: float, service_s: float) -> None:
-        """From now on everything works: all must be answered in time, and a closing house must close."""
-        self._mend()
+        """From now on everything works, and clients that got an answer ask again at once.
+
+        All who wait now must be answered in time all the same; a closing house must close.
+        """
+        if self.unusable:
+            self.change_runtime(tuple(sorted(self.unusable)), None)
+        for process in self.processes.values():
+            process.since = self.now
+        early = self.waiting()
         bound_s = self._bound_s(start_s, stop_s, service_s)
         until = self.now + bound_s
-        early = {a.request for a in self.waiting()}
-        while self.waiting() or (self.closing and not self.core.at_rest):
+        while any(not asked.answer for asked in early) or (self.closing and not self.core.at_rest):
             due = self._next_deed(start_s, stop_s, service_s)
             at = min(due[0], self.core.wake_at)
             if at > until:
-                raise Broken(5, f"not answered within {bound_s} s: {self.waiting()}; {self.core.views()}")
+                left = [asked for asked in early if not asked.answer]
+                raise Broken(5, f"not answered within {bound_s} s: {left}; {self.core.views()}")
             self.now = max(self.now, at)
             if due[0] <= self.core.wake_at:
                 self._do(due[1], due[2])
             else:
                 self.tell(ev.TimePassed())
-        unanswered = [r for r in early if not self.asked[r].answer]
-        if unanswered:
-            raise Broken(3, f"never answered: {unanswered}")
-
-    def _mend(self) -> None:
-        if self.unusable:
-            self.change_runtime(tuple(sorted(self.unusable)), None)
-        for process in self.processes.values():
-            process.since = self.now
 
     def _bound_s(self, start_s: float, stop_s: float, service_s: float) -> float:
-        """The honest bound: one longest patience, and for every model once round (a sleeper or a warm one
-        may be in between, hence twice) its drain, stop, sleep, start and answers."""
+        """The honest bound: the longest patience, and then for every model its drain, stop, sleep and start
+        (twice: one that is in the way of its sleep, or wanted warm, may come in between), its answers, and
+        behind full slots the time in which age makes up for priority and for what the key holds."""
         seats = self.box.seats.values()
         costs = [policy.swap_cost_s(view.start_cost_s) for view in self.core.views().values()]
         swap_s = max([*costs, start_s, policy.DEFAULT_SWAP_S])
@@ -460,6 +460,8 @@ class World:
             ]
         )
         answers_s = service_s * (len(self.waiting()) + len(self.holding()))
+        if any(spec.max_in_flight for spec in seats):
+            answers_s += 8 * AGEING_S
         drain_s = max([service_s, *(s.drain_timeout_s for s in seats if self.closing)])
         return patience_s + 2 * len(self.core.views()) * (drain_s + 2 * stop_s + 2 * start_s) + answers_s
 
@@ -481,6 +483,8 @@ class World:
         match who:
             case Asked():
                 self.give_back(who)
+                if not self.closing and who.model in self.box.seats:
+                    self.ask(who.model, key="again")
             case Process() if deed in ("starting", "waking"):
                 self.passes_probe(who)
             case Process() if deed == "stopping":

@@ -12,7 +12,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -49,7 +49,7 @@ def _memory_is_free_when_told_to_stop(seat: Seat) -> Any:
     return {} if seat.state is State.STOPPING or seat.state not in HOLDS_RUN else seat.run_footprint
 
 
-def _plan_without_now(real: Callable[..., Any]) -> Callable[..., Any]:
+def _devices_added_up(real: Callable[..., Any]) -> Callable[..., Any]:
     def fits(need: Any, free: Any) -> bool:
         return sum(need.values()) <= sum(max(0, ppm) for ppm in free.values())
 
@@ -103,7 +103,7 @@ def _stops_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
     return send_away
 
 
-def _drained_when_one_is_back(real: Callable[..., Any]) -> Callable[..., Any]:
+def _drained_by_one(real: Callable[..., Any]) -> Callable[..., Any]:
     def returned(self: Scheduler, event: ev.LeaseReturned, now: float) -> None:
         seat = self._requests.get(event.request)
         real(self, event, now)
@@ -144,7 +144,7 @@ def _leaves_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
     return leaves_at
 
 
-def _patience_counts_from_the_newest(real: Callable[..., Any]) -> Callable[..., Any]:
+def _short_turns(real: Callable[..., Any]) -> Callable[..., Any]:
     def turn_s(swap_s: float, demand: int, others: int) -> float:
         return swap_s * 0.5
 
@@ -168,7 +168,7 @@ def _abandons_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
     return withdrawn
 
 
-def _loading_gives_way_to_anybody(real: Callable[..., Any]) -> Callable[..., Any]:
+def _loading_gives_way(real: Callable[..., Any]) -> Callable[..., Any]:
     def leaves_at(seat: Seat, *rest: Any) -> float:
         return rest[-1] if seat.state is State.STARTING else real(seat, *rest)
 
@@ -194,55 +194,47 @@ def _old_runs_are_believed(self: Scheduler, model: str, run: int) -> Seat | None
     return seat if seat is not None and seat.run is not None else None
 
 
-def _a_lost_return_blocks(real: Callable[..., Any]) -> Callable[..., Any]:
+def _a_return_counts_twice(real: Callable[..., Any]) -> Callable[..., Any]:
+    seen: set[int] = set()
+
     def returned(self: Scheduler, event: ev.LeaseReturned, now: float) -> None:
-        seat = self._requests.get(event.request)
-        if seat is not None and event.request not in seat.leases:
-            raise KeyError(event.request)
-        if seat is None and event.request in self.__dict__.setdefault("seen", set()):
-            for other in self._seats.values():
-                if other.leases:
-                    other.give_back(next(iter(other.leases)), now)
-                    break
-        self.__dict__.setdefault("seen", set()).add(event.request)
+        if event.request in seen and event.request not in self._requests:
+            for seat in self._seats.values():
+                if seat.leases:
+                    real(self, ev.LeaseReturned(next(iter(seat.leases))), now)
+                    return
+        seen.add(event.request)
         real(self, event, now)
 
     return returned
 
 
+def _wrapping(promise: int, name: str, owner: Any, attribute: str, plant: Callable[..., Any]) -> Bug:
+    return Bug(promise, name, owner, attribute, plant(getattr(owner, attribute)))
+
+
 BUGS = (
-    Bug(1, "memory counts as free once told to stop", Seat, "holds", _memory_is_free_when_told_to_stop),
-    Bug(1, "devices are added up", policy, "fits", _plan_without_now(policy.fits)),
-    Bug(2, "a crowd starts it twice", Scheduler, "_launch", _starts_twice(Scheduler._launch)),
-    Bug(3, "who withdraws while it starts stays in line", Scheduler, "_request_withdrawn",
-        _withdrawn_stays_in_line(Scheduler._request_withdrawn)),
-    Bug(3, "one is refused and kept in line", FairQueue, "clear", _refused_and_kept(FairQueue.clear)),
-    Bug(4, "a single stream is cut at eviction", Scheduler, "_send_away", _stops_at_once(Scheduler._send_away)),
-    Bug(4, "drained when one lease is back", Scheduler, "_lease_returned",
-        _drained_when_one_is_back(Scheduler._lease_returned)),
-    Bug(5, "sleepers in line are never sent away", planner, "_leaves_at",
-        _sleepers_in_line_are_sacred(planner._leaves_at)),
-    Bug(5, "the plan is not looked at again", scheduling, "make_plan", _forgets_to_look_again(planner.make_plan)),
-    Bug(6, "everybody leaves at once", planner, "_leaves_at", _leaves_at_once(planner._leaves_at)),
-    Bug(6, "turns are half a swap", policy, "turn_s", _patience_counts_from_the_newest(policy.turn_s)),
-    Bug(6, "pinned models are evicted", planner, "_may_ever_leave", _evicts_pinned(planner._may_ever_leave)),
-    Bug(7, "a start is given up with its last client", Scheduler, "_request_withdrawn",
-        _abandons_at_once(Scheduler._request_withdrawn)),
-    Bug(7, "a start that is waited for gives way", planner, "_leaves_at",
-        _loading_gives_way_to_anybody(planner._leaves_at)),
-    Bug(8, "a failed start leaves its clients waiting", Scheduler, "_died", _hangs_at_failure(Scheduler._died)),
+    Bug(1, "memory is free once told to stop", Seat, "holds", _memory_is_free_when_told_to_stop),
+    _wrapping(1, "devices are added up", policy, "fits", _devices_added_up),
+    _wrapping(2, "a crowd starts it twice", Scheduler, "_launch", _starts_twice),
+    _wrapping(3, "who goes stays in line", Scheduler, "_request_withdrawn", _withdrawn_stays_in_line),
+    _wrapping(3, "one is refused and kept in line", FairQueue, "clear", _refused_and_kept),
+    _wrapping(4, "a single stream is cut at eviction", Scheduler, "_send_away", _stops_at_once),
+    _wrapping(4, "drained when one lease is back", Scheduler, "_lease_returned", _drained_by_one),
+    _wrapping(5, "sleepers in line are sacred", planner, "_leaves_at", _sleepers_in_line_are_sacred),
+    _wrapping(5, "busy models never leave", planner, "_leaves_at", _busy_ones_never_leave),
+    _wrapping(5, "the plan is not looked at again", scheduling, "make_plan", _forgets_to_look_again),
+    _wrapping(6, "everybody leaves at once", planner, "_leaves_at", _leaves_at_once),
+    _wrapping(6, "turns are half a swap", policy, "turn_s", _short_turns),
+    _wrapping(6, "pinned models are evicted", planner, "_may_ever_leave", _evicts_pinned),
+    _wrapping(7, "a start ends with its last client", Scheduler, "_request_withdrawn", _abandons_at_once),
+    _wrapping(7, "a start that is awaited gives way", planner, "_leaves_at", _loading_gives_way),
+    _wrapping(8, "a failed start leaves clients waiting", Scheduler, "_died", _hangs_at_failure),
     Bug(8, "back-offs do not grow", policy, "backoff_s", _backoff_does_not_grow),
     Bug(9, "reports of old runs are believed", Scheduler, "_current", _old_runs_are_believed),
-    Bug(9, "run numbers begin again after a reload", Scheduler, "_forget", _numbers_begin_again(Scheduler._forget)),
-    Bug(9, "a repeated return gives somebody else's lease back", Scheduler, "_lease_returned",
-        _a_lost_return_blocks(Scheduler._lease_returned)),
-)  # fmt: skip
-
-
-@contextlib.contextmanager
-def _planted(bug: Bug) -> Iterator[None]:
-    with patch.object(bug.owner, bug.attribute, bug.replacement):
-        yield
+    _wrapping(9, "run numbers begin again", Scheduler, "_forget", _numbers_begin_again),
+    _wrapping(9, "a return counts twice", Scheduler, "_lease_returned", _a_return_counts_twice),
+)
 
 
 def hunt(bug: Bug) -> tuple[str | None, int]:
@@ -259,7 +251,8 @@ def hunt(bug: Bug) -> tuple[str | None, int]:
         max_examples=EXAMPLES, stateful_step_count=STEPS, derandomize=True, database=None, deadline=None,
         phases=(Phase.generate,), suppress_health_check=list(HealthCheck), print_blob=False,
     )  # fmt: skip
-    with _planted(bug), contextlib.redirect_stdout(io.StringIO()):
+    planted = patch.object(bug.owner, bug.attribute, bug.replacement)
+    with planted, contextlib.redirect_stdout(io.StringIO()):
         try:
             run_state_machine_as_test(Counted, settings=terms)
         except Exception as error:

@@ -1,0 +1,53 @@
+"""Draws the legal moves into ``docs/design.md``: ``python docs/generate_states.py`` (``--check``: compare)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, TRANSITIONS, State
+
+PAGE = Path(__file__).with_name("design.md")
+BEGIN, END = "<!-- states:begin -->", "<!-- states:end -->"
+
+
+def drawing() -> str:
+    """The table as a Mermaid diagram, and what the states hold."""
+    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> STOPPED"]
+    for old in State:
+        lines += [f"    {old.name} --> {new.name}" for new in State if new in TRANSITIONS[old]]
+    lines += [
+        "```",
+        "",
+        f"A model has a run, which takes memory, while it is {_names(HOLDS_RUN)};"
+        f" leases can be held while it is {_names(HOLDS_LEASES)}.",
+    ]
+    return "\n".join(lines)
+
+
+def _names(states: frozenset[State]) -> str:
+    names = [state.name for state in State if state in states]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def page_with(drawn: str, page: str) -> str:
+    """The page, with the drawing between its markers. Raises ``ValueError`` when they are missing."""
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page needs the lines {BEGIN} and {END}")
+    return f"{head}{BEGIN}\n{drawn}\n{END}{tail}"
+
+
+def main() -> int:
+    """Write the page; with ``--check`` only say whether it is current (status 1: no)."""
+    old = PAGE.read_text(encoding="utf-8")
+    new = page_with(drawing(), old)
+    if "--check" in sys.argv[1:]:
+        return 0 if new == old else 1
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
