@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def main() -> int:
     problems: list[str] = []
     launcher: Launcher | None = None
     try:
+        check_engine()
         port = choose_port(os.environ.get("DEMO_PORT") or "8000")
         console.rule("[bold]hotseat[/]: one GPU's worth of room, two models")
         console.print(
@@ -67,6 +69,17 @@ def main() -> int:
     for problem in problems:
         console.print(f"[bold red]problem:[/] {escape(problem)}")
     return 1 if problems else 0
+
+
+def check_engine() -> None:
+    """Raise ``Trouble`` where the engine's library cannot be loaded."""
+    try:
+        import_module("xllamacpp")
+    except ImportError as error:
+        raise Trouble(
+            f"the demo's engine cannot be loaded: {error}\n"
+            "It needs the run-time libraries of GCC (Debian and Ubuntu: apt install libgomp1 libstdc++6)."
+        ) from None
 
 
 def story(port: int, launcher: Launcher) -> list[str]:
