@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import socket
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 import uvloop
 
 from hotseat.admin.app import Admin
+from hotseat.admin.control import CannotReload
+from hotseat.config.problems import ConfigError
+from hotseat.config.values import is_loopback
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Settings
@@ -24,16 +29,20 @@ from hotseat.gateway.seats import Refused
 from hotseat.gateway.server import Server, serve
 from hotseat.gpu import open_gpus, room_for
 from hotseat.history import History
-from hotseat.readiness import until_ready
+from hotseat.readiness import Answer, probe_once, until_ready
+from hotseat.reload import compare, watch
 from hotseat.runtimes.base import Handle, Runtime
 from hotseat.runtimes.process import ProcessRuntime
 from hotseat.sleeping import Sleeper
 from hotseat.supervisor.supervisor import Supervisor
+from hotseat.tasks import Tasks
 
 log = structlog.get_logger("hotseat")
 
 LAST_BYTES_S = 5.0
 """What connections get to take their last bytes once every model has gone."""
+HEALTH_TIMEOUT_S = 10.0
+"""A ready server may be busy for a while (a long prompt, many streams) before it answers a health check."""
 
 
 class CannotServe(Exception):
@@ -43,9 +52,23 @@ class CannotServe(Exception):
 class App:
     """hotseat, whole: open it, serve with it, close it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings] | None = None,
+        watched: Sequence[str] = (),
+    ) -> None:
+        """``reread()`` reads the configuration again (raises ``ConfigError``); without it there is no reload.
+
+        ``watched`` are the files that ``watch_config`` looks at. Raises ``CannotServe``.
+        """
         self.settings = settings
-        state_dir = Path(settings.serve.state_dir)
+        self._listen = settings.serve
+        self._reread, self._watched = reread, watched
+        self._changing = asyncio.Lock()
+        self._tasks = Tasks(_task_failed)
+        self._watch: asyncio.Task[None] | None = None
+        self._state_dir = state_dir = Path(settings.serve.state_dir)
         try:
             state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -58,6 +81,7 @@ class App:
             refused=Refused,
             engine_of=lambda model: engine_named(model.engine),
             probe=_probe,
+            check=_check,
             room=self._room,
             sleeper=Sleeper(self._gpus),
             starts=self._history,
@@ -65,21 +89,78 @@ class App:
             wall=time.time,
             on_move=self._moved,
         )
-        self.admin = Admin(settings, self.supervisor, wall=time.time)
+        self.admin = Admin(settings, self.supervisor, wall=time.time, reload=self.reload)
         self.gateway = Gateway(settings, self.supervisor, self.admin.app, local_only=settings.serve.open)
         self._server: Server | None = None
 
     async def open(self, sockets: list[socket.socket] | None = None) -> None:
         """Take back what runs, then listen. Raises ``CannotServe``."""
-        await self.supervisor.open()
-        where = self.settings.serve
+        async with self._changing:
+            await self.supervisor.open()
+            where = self._listen
+            try:
+                self._server = await serve(
+                    self.gateway, host=where.host, port=where.port, sockets=sockets or ()
+                )
+            except OSError as error:
+                await self.supervisor.close(leave_running=True)
+                raise CannotServe(f"cannot listen on {where.host}:{where.port}: {error.strerror}") from error
+            for host, port in self._server.addresses:
+                log.info("listening", url=f"http://{host}:{port}", models=list(self.settings.models))
+            self._watch_files()
+
+    async def reload(self) -> Mapping[str, list[str]]:
+        """Read the configuration again and apply it; models that are as they were run on.
+
+        Returns what it changes (``reload.Changes``). Raises ``CannotReload``: then nothing has changed.
+        """
+        async with self._changing:
+            new = await self._read_again()
+            changes = compare(self.settings, new)
+            needed = _runtimes(new, self._state_dir, have=self.supervisor.runtimes)
+            await self.supervisor.configure(new, needed)
+            self.admin.configure(new)
+            self.gateway.configure(new, local_only=new.serve.open)
+            self.settings = new
+            self._watch_files()
+        told = changes.as_dict()
+        log.info("configuration reloaded", **{name: names for name, names in told.items() if names})
+        if changes.needs_restart:
+            log.warning("needs a restart of hotseat", settings=list(changes.needs_restart))
+        return told
+
+    async def _read_again(self) -> Settings:
+        if self._reread is None:
+            raise CannotReload(["this hotseat was started without a file to read again"])
         try:
-            self._server = await serve(self.gateway, host=where.host, port=where.port, sockets=sockets or ())
-        except OSError as error:
-            await self.supervisor.close(leave_running=True)
-            raise CannotServe(f"cannot listen on {where.host}:{where.port}: {error.strerror}") from error
-        for host, port in self._server.addresses:
-            log.info("listening", url=f"http://{host}:{port}", models=list(self.settings.models))
+            new = await asyncio.to_thread(self._reread)
+        except ConfigError as error:
+            problems = [str(problem) for problem in error.problems]
+        else:
+            if not new.serve.open or is_loopback(self._listen.host):
+                return new
+            # It listens where it was started, whatever the file says now.
+            problems = [f"without a key, hotseat may not go on listening on {self._listen.host}: restart it"]
+        log.error("configuration not reloaded", problems=problems)
+        raise CannotReload(problems)
+
+    def reload_soon(self, why: str) -> None:
+        """Reload in a task of our own; what comes of it is in the log."""
+        log.info("reloading the configuration", why=why)
+        self._tasks.start("reload", self._reload_and_go_on())
+
+    async def _reload_and_go_on(self) -> None:
+        with contextlib.suppress(CannotReload):  # said in the log
+            await self.reload()
+
+    def _watch_files(self) -> None:
+        wanted = self.settings.serve.watch_config and bool(self._watched)
+        if wanted and self._watch is None:
+            changed = watch(self._watched, lambda: self.reload_soon("its file has changed"))
+            self._watch = self._tasks.start("watch configuration", changed)
+        elif not wanted and self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -93,6 +174,7 @@ class App:
         """
         serve = self.settings.serve
         assert self._server is not None
+        await self._tasks.close()
         if serve.leave_running:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.supervisor.close(leave_running=True))
@@ -115,9 +197,13 @@ def _history_trouble(why: str) -> None:
     log.warning("history", trouble=why)
 
 
-def _runtimes(settings: Settings, state_dir: Path) -> dict[str, Runtime]:
-    """The runtimes that the configured models need."""
-    names = {model.runtime for model in settings.models.values()}
+def _task_failed(name: str, error: BaseException) -> None:
+    log.error("task failed", task=name, exc_info=error)
+
+
+def _runtimes(settings: Settings, state_dir: Path, have: frozenset[str] = frozenset()) -> dict[str, Runtime]:
+    """The runtimes that the configured models need, less those of ``have``."""
+    names = {model.runtime for model in settings.models.values()} - have
     made: dict[str, Runtime] = {}
     if "process" in names:
         made["process"] = ProcessRuntime(state_dir)
@@ -128,20 +214,33 @@ def _runtimes(settings: Settings, state_dir: Path) -> dict[str, Runtime]:
     return made
 
 
+def _key_of(model: ModelSpec) -> dict[str, str]:
+    return {"Authorization": f"Bearer {model.upstream_key}"} if model.upstream_key else {}
+
+
 async def _probe(model: ModelSpec, handle: Handle, poke: asyncio.Event) -> None:
-    headers = {"Authorization": f"Bearer {model.upstream_key}"} if model.upstream_key else None
-    await until_ready(handle.host, handle.port, handle.base_path + model.health_path, poke, headers=headers)
+    path = handle.base_path + model.health_path
+    await until_ready(handle.host, handle.port, path, poke, headers=_key_of(model))
 
 
-async def _serve_until_told(settings: Settings) -> None:
-    app = App(settings)
-    await app.open()
+async def _check(model: ModelSpec, handle: Handle) -> str | None:
+    path = handle.base_path + model.health_path
+    result = await probe_once(
+        handle.host, handle.port, path, headers=_key_of(model), timeout_s=HEALTH_TIMEOUT_S
+    )
+    # What we cannot ask for want of descriptors is no fault of the server's.
+    return None if result.ready or result.answer is Answer.NOT_ASKED else str(result)
+
+
+async def _serve_until_told(app: App) -> None:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _told_to_end, told, number)
+    loop.add_signal_handler(signal.SIGHUP, _hung_up, app, told, _has_terminal())
+    await app.open()
     await told.wait()
-    log.info("shutting down", models="left running" if settings.serve.leave_running else "stopped")
+    log.info("shutting down", models="left running" if app.settings.serve.leave_running else "stopped")
     await app.close()
     log.info("ended")
 
@@ -153,7 +252,27 @@ def _told_to_end(told: asyncio.Event, number: signal.Signals) -> None:
     told.set()
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ``CannotServe``."""
+def _hung_up(app: App, told: asyncio.Event, had_terminal: bool) -> None:
+    """SIGHUP means reload, unless it says that our terminal was closed."""
+    if had_terminal and not _has_terminal():
+        told.set()
+    else:
+        app.reload_soon("SIGHUP")
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def run(settings: Settings, reread: Callable[[], Settings], watched: Sequence[str]) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reloads. Raises ``CannotServe``."""
+
+    async def main() -> None:
+        await _serve_until_told(App(settings, reread, watched))
+
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(_serve_until_told(settings))
+        uvloop.run(main())

@@ -8,6 +8,7 @@ its own timeout: a health endpoint that accepts and never answers must not hang 
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import time
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ REFUSED_PAUSE_S = 0.01
 SLOWEST_PAUSE_S = 0.25
 PROBE_TIMEOUT_S = 2.0
 HEAD_LIMIT_BYTES = 16 * 1024
+_OUR_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""Errors that say nothing of the server: we ran out of descriptors, ports or memory."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r|\n)")
 
 
@@ -34,6 +37,8 @@ class Answer(StrEnum):
     """Connected, and no answer in time."""
     NOT_READY = "not ready"
     """Another status than 2xx."""
+    NOT_ASKED = "not asked"
+    """We lack what it takes to ask (descriptors, ports, memory)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +84,11 @@ async def probe_once(
         answer, status = _judge(line)
     except TimeoutError:
         pass
-    except (OSError, ValueError):
-        answer = Answer.REFUSED if answer is Answer.REFUSED else Answer.BROKEN
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in _OUR_TROUBLE:
+            answer = Answer.NOT_ASKED
+        else:
+            answer = Answer.REFUSED if answer is Answer.REFUSED else Answer.BROKEN
     return ProbeResult(answer, status, time.monotonic() - began)
 
 

@@ -19,6 +19,7 @@ from hotseat.runtimes.base import Handle
 
 CALL_TIMEOUT_S = 120.0
 """Level 2 reads the weights again within one call."""
+ASK_TIMEOUT_S = 5.0
 FREED_AT_LEAST = 0.5
 """A run that frees less of its footprint than this is not worth its sleep."""
 
@@ -50,12 +51,28 @@ def post(handle: Handle, path: str, body: Any, headers: Mapping[str, str]) -> in
         connection.close()
 
 
+def is_sleeping(handle: Handle) -> bool:
+    """Whether a run says that it sleeps; one that cannot be asked does not. Blocks."""
+    connection = http.client.HTTPConnection(handle.host, handle.port, timeout=ASK_TIMEOUT_S)
+    try:
+        connection.request("GET", f"{handle.base_path}/is_sleeping")
+        response = connection.getresponse()
+        said = json.loads(response.read(1000)) if response.status == 200 else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    return isinstance(said, dict) and said.get("is_sleeping") is True
+
+
 class Sleeper:
     """Puts vLLM runs to sleep and wakes them."""
 
-    def __init__(self, gpus: Gpus | None, call: Call = post) -> None:
+    def __init__(
+        self, gpus: Gpus | None, call: Call = post, asleep: Callable[[Handle], bool] | None = None
+    ) -> None:
         """With ``gpus``, what a sleeping run still takes is measured."""
-        self._gpus, self._call = gpus, call
+        self._gpus, self._call, self._asleep = gpus, call, asleep or is_sleeping
 
     async def sleep(self, model: ModelSpec, handle: Handle) -> dict[str, int] | None:
         """Put it to sleep; returns the GPU memory it still takes (ppm by device), where it is measured.
@@ -79,6 +96,11 @@ class Sleeper:
             await self._ask(model, handle, "/wake_up?tags=kv_cache")
             await self._ask(model, handle, "/reset_prefix_cache")
         await self._warm_up(model, handle)
+
+    async def rouse(self, model: ModelSpec, handle: Handle) -> None:
+        """Wake it if it sleeps (an earlier hotseat may have left it so). Raises ``SleepError``."""
+        if await asyncio.to_thread(self._asleep, handle):
+            await self.wake(model, handle)
 
     async def _warm_up(self, model: ModelSpec, handle: Handle) -> None:
         """The first answer after a wake is several times slower: let it be one that nobody waits for.

@@ -52,6 +52,9 @@ class Memory:
 class FakeSleeper:
     """Sleeps and wakes in the given times, or fails."""
 
+    async def rouse(self, model: ModelSpec, handle: Handle) -> None:
+        """What is found is awake."""
+
     def __init__(self, wake_s: float = 0.2, *, wake_fails: bool = False, sleep_fails: bool = False) -> None:
         self.wake_s, self.wake_fails, self.sleep_fails = wake_s, wake_fails, sleep_fails
 
@@ -70,25 +73,32 @@ class FakeSleeper:
 class House:
     """What a test may look at."""
 
-    def __init__(self, settings: Settings, world: World, memory: Memory, sleeper: FakeSleeper) -> None:
+    def __init__(
+        self, settings: Settings, world: World, memory: Memory, sleeper: FakeSleeper, began_at: float
+    ) -> None:
         world.budget = settings.box.budget
         self.runtime = FakeRuntime(world=world)
         self.world = self.runtime.world
         self.memory = memory
         self.moves: list[do.ReportMove] = []
+        self.began_at = began_at
         self.supervisor = Supervisor(
             settings,
             {"fake": self.runtime},
             refused=Refused,
             engine_of=lambda model: engine_named("openai"),
             probe=lambda model, handle, poke: self.runtime.until_ready(handle.host, handle.port),
+            check=self._check,
             room=_always_room,
             sleeper=sleeper,
             starts=memory,
             luck=lambda: 0.0,
-            wall=lambda: 0.0,
+            wall=lambda: self.began_at + self.supervisor.now(),
             on_move=self.moves.append,
         )
+
+    async def _check(self, model: ModelSpec, handle: Handle) -> str | None:
+        return None if await self.runtime.healthy(handle.host, handle.port) else "silent"
 
     def causes(self, model: str) -> list[str]:
         """The model's moves so far: ``"ready (probe_passed)"``, …"""
@@ -117,10 +127,18 @@ async def house(
     world: World | None = None,
     memory: Memory | None = None,
     sleeper: FakeSleeper | None = None,
+    began_at: float = 0.0,
 ) -> AsyncIterator[House]:
-    """A supervisor that is open; closed at the end, when nothing may be left of it."""
+    """A supervisor that is open; closed at the end, when nothing may be left of it.
+
+    ``began_at``: the time of day at the clock's 0, in seconds since 1970.
+    """
     made = House(
-        settings(*models, budget=budget), world or World(), memory or Memory(), sleeper or FakeSleeper()
+        settings(*models, budget=budget),
+        world or World(),
+        memory or Memory(),
+        sleeper or FakeSleeper(),
+        began_at,
     )
     made.world.faults.update(faults or {})
     await made.supervisor.open()

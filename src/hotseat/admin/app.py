@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hotseat.admin.control import Control
+from hotseat.admin.control import CannotReload, Control, Reload
 from hotseat.core.errors import Refusal
 from hotseat.core.spec import DockerSpec, ModelSpec, RouteSpec, Settings
 from hotseat.core.views import SeatView
@@ -23,9 +23,11 @@ LINES_DEFAULT, LINES_MAX = 100, 10_000
 class Admin:
     """The endpoints, over a ``Control``; ``configure`` swaps the configuration that they speak of."""
 
-    def __init__(self, settings: Settings, control: Control, *, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Settings, control: Control, *, wall: Callable[[], float], reload: Reload
+    ) -> None:
         """``wall()`` is the time of day, in seconds since 1970."""
-        self._control, self._wall = control, wall
+        self._control, self._wall, self._reload_config = control, wall, reload
         self.configure(settings)
         self.app = Starlette(
             routes=[
@@ -35,6 +37,7 @@ class Admin:
                 Route("/stats", self._stats, methods=["GET"]),
                 Route("/admin/start", self._start, methods=["POST"]),
                 Route("/admin/stop", self._stop, methods=["POST"]),
+                Route("/admin/reload", self._reload, methods=["POST"]),
                 Route("/logs/{model}", self._logs, methods=["GET"]),
             ],
             exception_handlers={HTTPException: _http_error},
@@ -127,6 +130,16 @@ class Admin:
         await self._control.stop(model, wait=wait)
         return self._done(model, None)
 
+    async def _reload(self, request: Request) -> Response:
+        _wants_json(request)
+        try:
+            changes = await self._reload_config()
+        except CannotReload as error:
+            message = "\n".join([f"{error}:", *error.problems])
+            body = _error_body(message, "invalid_config") | {"problems": error.problems}
+            return JSONResponse(body, status_code=400)
+        return JSONResponse({"status": "ok", **changes})
+
     def _done(self, model: str, refusal: Refusal | None) -> Response:
         if refusal is not None:
             return _error(refusal.status, refusal.message, str(refusal.code))
@@ -134,9 +147,7 @@ class Admin:
         return JSONResponse({"model": model, **self._model(view)})
 
     async def _order(self, request: Request) -> tuple[str, bool]:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise HTTPException(415, 'send JSON, with "Content-Type: application/json"')
+        _wants_json(request)
         try:
             order = await request.json()
         except ValueError:
@@ -183,9 +194,19 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 1)
 
 
+def _wants_json(request: Request) -> None:
+    """Orders come as JSON: what a page of another origin cannot send without asking first."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, 'send JSON, with "Content-Type: application/json"')
+
+
+def _error_body(message: str, code: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": code, "param": None, "code": code}}
+
+
 def _error(status: int, message: str, code: str) -> Response:
-    body = {"error": {"message": message, "type": code, "param": None, "code": code}}
-    return JSONResponse(body, status_code=status)
+    return JSONResponse(_error_body(message, code), status_code=status)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

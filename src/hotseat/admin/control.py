@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from hotseat.core.errors import Reason, Refusal
 from hotseat.core.views import SeatView
+
+
+class CannotReload(Exception):
+    """The configuration was read again and is not right; nothing has changed."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        count = len(problems)
+        super().__init__(
+            f"nothing was changed: the configuration has {count} problem{'' if count == 1 else 's'}"
+        )
+        self.problems = list(problems)
+
+
+Reload = Callable[[], Awaitable[Mapping[str, list[str]]]]
+"""Reads the configuration again and applies it; what it changed. Raises ``CannotReload``."""
 
 
 class Control(Protocol):

@@ -11,6 +11,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "Show the models of the running launcher.",
     "start": "Start a model now.",
     "stop": "Stop a model now.",
+    "reload": "Have the running launcher read its configuration again.",
     "logs": "Print the last lines that a model's server wrote.",
     "switch": "Give the seat to one model of the Compose stack.",
     "lint": "Check the Compose files of a stack.",

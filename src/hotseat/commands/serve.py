@@ -9,6 +9,8 @@ import click
 from hotseat import logs
 from hotseat.commands.failing import BadConfig, Failed
 from hotseat.config import ConfigError, environment, load, secret_values
+from hotseat.core.spec import Settings
+from hotseat.envfile.disk import VARIABLE as ENV_FILE
 
 
 @click.command(
@@ -18,7 +20,8 @@ Examples:
   hotseat serve -c hotseat.yaml
   LISTEN=127.0.0.1:9000 hotseat serve -c hotseat.yaml --log-format json
 
-Ends with status 0 on SIGTERM or Ctrl-C: requests that run are finished first.""",
+Ends with status 0 on SIGTERM or Ctrl-C: requests that run are finished first. SIGHUP reads the
+configuration again, as hotseat reload does.""",
 )
 @click.option(
     "-c",
@@ -46,17 +49,24 @@ def command(config: str | None, log_format: logs.Form, log_level: logs.Level) ->
 
     It listens at once; models start when the first request asks for them.
     """
-    try:
+
+    def read(file: str | None) -> Settings:
         env = environment(os.environ)
-        settings = load(config, env)
+        settings = load(file, env)
+        logs.hide(*secret_values(settings, env))
+        return settings
+
+    try:
+        settings = read(config)
     except ConfigError as error:
         raise BadConfig(error) from None
     logs.setup(form=log_format, level=log_level)
-    logs.hide(*secret_values(settings, env))
 
     from hotseat.app import CannotServe, run  # the server's parts take a while to import
 
+    source = os.path.abspath(settings.source)
+    watched = [source, *([named] if (named := os.environ.get(ENV_FILE)) else [])]
     try:
-        run(settings)
+        run(settings, lambda: read(source), watched)
     except CannotServe as error:
         raise Failed(str(error)) from None

@@ -25,7 +25,9 @@ from hotseat.core.spec import (
     ServeSpec,
     Settings,
     SleepSpec,
+    WarmSpec,
 )
+from hotseat.schedule import zone_of
 
 KEY_VARIABLE = "VLLM_API_KEY"
 """The clients' default key: with it set, hotseat is not open to everybody."""
@@ -63,6 +65,7 @@ class Resolver:
             document.problem(
                 ("return_to_default",), "there is no default model to return to", "set default_model"
             )
+        self._check_timezone()
         sleep = root.sleep or Sleep()
         return Settings(
             serve=self._serve(default.name if default else None),
@@ -78,6 +81,12 @@ class Resolver:
         )
 
     # the whole
+
+    def _check_timezone(self) -> None:
+        try:
+            zone_of(self._root.timezone or "")
+        except ValueError as error:
+            self._document.problem(("timezone",), str(error))
 
     def _serve(self, default_route: str | None) -> ServeSpec:
         root = self._root
@@ -101,6 +110,7 @@ class Resolver:
             body_limit_bytes=root.body_limit,
             leave_running=root.on_exit == "leave",
             drain_timeout_s=root.drain_timeout,
+            watch_config=root.watch_config,
         )
 
     def _budgets(self) -> dict[str, int]:
@@ -113,6 +123,7 @@ class Resolver:
 
     def _model(self, name: str, model: Model) -> ModelSpec:
         at: Path = ("models", name)
+        root = self._root
         runtime = model.runtime or ("docker" if model.container is not None else "process")
         launch = self._docker(at, model) if runtime == "docker" else self._process(at, model)
         command = model.command or ()
@@ -138,13 +149,20 @@ class Resolver:
             launch=launch,
             runtime=runtime,
             health_path=model.health,
+            health_every_s=(root.health_every if model.health_every is None else model.health_every) or None,
+            first_byte_timeout_s=self._first_byte_timeout(model),
             served_names=known.served_names if model.served_name is None else model.served_name,
             lora_names=model.lora or known.lora_names,
             upstream_key=self._upstream_key(model),
             stop_grace_s=self._root.stop_grace if model.stop_grace is None else model.stop_grace,
             engine=known.engine,
             allow_paths=model.allow_paths,
+            keep_warm=WarmSpec(spans=model.keep_warm, zone=root.timezone or "") if model.keep_warm else None,
         )
+
+    def _first_byte_timeout(self, model: Model) -> float | None:
+        own = model.first_byte_timeout
+        return (self._root.first_byte_timeout if own is None else own) or None
 
     def _process(self, at: Path, model: Model) -> LaunchSpec:
         command = model.command

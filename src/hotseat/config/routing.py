@@ -42,7 +42,13 @@ def routes(document: Document, root: Root) -> list[RouteSpec]:
                 _unknown_model(document, (*at, "model") if route.model is not None else at, model, root)
             continue
         routed.add(model)
-        spec = RouteSpec(name=name, model=model, path=route.path or f"/{name}", aliases=route.aliases)
+        spec = RouteSpec(
+            name=name,
+            model=model,
+            path=route.path or f"/{name}",
+            aliases=route.aliases,
+            priority=route.priority,
+        )
         found.append((spec, at))
     for name, model_ in root.models.items():
         at = ("models", name)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from hotseat.config import values
+from hotseat.core.spec import WarmSpan
 
 _TEXT_OR_NUMBER = ["string", "number"]
 
@@ -55,6 +56,17 @@ Command = Annotated[
             "title": "list of words, or one line",
             "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": _TEXT_OR_NUMBER}}],
             "examples": [["vllm", "serve", "Qwen/Qwen2.5-Coder-3B-Instruct", "--port", "{port}"]],
+        }
+    ),
+]
+WarmSpans = Annotated[
+    tuple[WarmSpan, ...],
+    PlainValidator(values.warm_spans),
+    WithJsonSchema(
+        {
+            "title": "span or list of spans",
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+            "examples": ["Mon-Fri 08:00-18:00"],
         }
     ),
 ]
@@ -214,6 +226,16 @@ MAX_WAIT = (
     "from the cost of a swap."
 )
 WAIT_LIMIT = "What a request waits at most before it is refused; by default it is bounded by the other times."
+HEALTH_EVERY = (
+    "How often a ready model is asked whether it still answers (`health`); three failures in a row and it is "
+    "restarted. `0`: only when requests give a reason to doubt it (for a server that does nothing else "
+    "while it generates)."
+)
+FIRST_BYTE_TIMEOUT = (
+    "How long a request waits for the first byte of its response before it gets 504 and the model is "
+    "checked; the default is what OpenAI's clients wait. An answer that is not streamed comes as a whole, so "
+    "raise this for ones that take longer to generate. `0`: for ever."
+)
 MAX_QUEUE = "Requests that may wait for one model; more are refused with 429. By default there is no limit."
 COMPOSE = "The Compose file (or a mapping with more) that containers are created from when they do not exist."
 
@@ -274,6 +296,8 @@ class Model(Shape):
         "environment, else `VLLM_API_KEY`. An empty text sends none.",
     )
     health: str = Field(default="/health", description="The path that answers 200 when the server is ready.")
+    health_every: Duration | None = Field(default=None, description=HEALTH_EVERY)
+    first_byte_timeout: Duration | None = Field(default=None, description=FIRST_BYTE_TIMEOUT)
     allow_paths: Names = Field(
         default=(), description="Paths that clients may use in addition to the usual ones, such as `/ping`."
     )
@@ -303,6 +327,11 @@ class Model(Shape):
     preload: Bool = Field(
         default=False, description="Started without being asked for when there is room, and kept running."
     )
+    keep_warm: WarmSpans | None = Field(
+        default=None,
+        description="When it is kept running as with `preload`: `Mon-Fri 08:00-18:00`, or a list of such "
+        "spans, in the time zone of `timezone`.",
+    )
     sleep: SleepOrLevel | None = Field(
         default=None, description="Sleep instead of stop: `1`, `2`, `false`, or a mapping."
     )
@@ -316,6 +345,9 @@ class Route(Shape):
     )
     path: str | None = Field(default=None, description="Path prefix; by default `/` and the route's name.")
     aliases: Names = Field(default=(), description="Further values of a request's `model` that lead here.")
+    priority: Int = Field(
+        default=0, description="Added to the model's: requests of a higher priority go first."
+    )
 
 
 class Root(Shape):
@@ -351,6 +383,10 @@ class Root(Shape):
         default=60.0, description=DRAIN_TIMEOUT, json_schema_extra={"default": "60s"}
     )
     stop_grace: Duration = Field(default=10.0, description=STOP_GRACE, json_schema_extra={"default": "10s"})
+    health_every: Duration = Field(default=5.0, description=HEALTH_EVERY, json_schema_extra={"default": "5s"})
+    first_byte_timeout: Duration = Field(
+        default=600.0, description=FIRST_BYTE_TIMEOUT, json_schema_extra={"default": "10m"}
+    )
     residency: AutoDuration = Field(default="auto", description=RESIDENCY)
     max_wait: AutoDuration = Field(default="auto", description=MAX_WAIT)
     wait_limit: PositiveDuration | None = Field(default=None, description=WAIT_LIMIT)
@@ -358,6 +394,15 @@ class Root(Shape):
     sleep: SleepOrLevel | None = Field(default=None, description="Sleep instead of stop, for all models.")
     return_to_default: Bool = Field(
         default=False, description="Start `default_model` again when nobody asks for anything."
+    )
+    timezone: str | None = Field(
+        default=None,
+        description="The time zone of `keep_warm`, such as `Europe/Berlin`; by default the machine's.",
+    )
+    watch_config: Bool = Field(
+        default=False,
+        description="Read the configuration again when this file (or the one that `HOTSEAT_ENV_FILE` names) "
+        "changes, as `hotseat reload` does.",
     )
     hold_headers_s: Duration = Field(
         default=2.0,

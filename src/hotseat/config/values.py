@@ -15,7 +15,8 @@ import shlex
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 
-from hotseat.core.spec import PPM
+from hotseat.core.spec import PPM, WarmSpan
+from hotseat.schedule import parse_span
 
 BOOLS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -235,3 +236,8 @@ def names(value: object) -> tuple[str, ...]:
     if len(set(listed)) != len(listed):
         raise ValueError("a name is there twice")
     return tuple(listed)
+
+
+def warm_spans(value: object) -> tuple[WarmSpan, ...]:
+    """Parts of the week."""
+    return tuple(parse_span(text) for text in names(value))

@@ -111,6 +111,27 @@ LaunchSpec = ProcessSpec | DockerSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WarmSpan:
+    """A part of the week, in a wall's time."""
+
+    days: frozenset[int]
+    """On which it begins; Monday is 0."""
+    start_min: int
+    """Minutes since midnight."""
+    end_min: int
+    """Up to 1440; on the next day where it is not after the start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmSpec:
+    """When a model is to be kept warm."""
+
+    spans: tuple[WarmSpan, ...]
+    zone: str = ""
+    """IANA name of the time zone; empty: the machine's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A model: how it is launched, how it is asked, and its terms for the seat."""
 
@@ -119,6 +140,10 @@ class ModelSpec:
     launch: LaunchSpec
     runtime: str = "process"
     health_path: str = "/health"
+    health_every_s: float | None = 5.0
+    """Between two health checks once it is ready; ``None``: only when there is a reason to doubt it."""
+    first_byte_timeout_s: float | None = 600.0
+    """What a request waits for the first byte of its response; ``None``: for ever."""
     served_names: tuple[str, ...] = ()
     """Names that the server itself knows, the first one preferred; empty: unknown, leave names alone."""
     lora_names: tuple[str, ...] = ()
@@ -129,6 +154,7 @@ class ModelSpec:
     engine: str = "openai"
     """The kind of server (``engines/``): ``vllm`` or ``openai``."""
     allow_paths: tuple[str, ...] = ()
+    keep_warm: WarmSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +167,8 @@ class RouteSpec:
     """``/chat``: a prefix without a slash at its end."""
     aliases: tuple[str, ...] = ()
     """Further values of the body's ``model`` that lead here."""
+    priority: int = 0
+    """Added to the model's own; requests of a higher one are served first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +187,8 @@ class ServeSpec:
     leave_running: bool = False
     """On exit, leave the models running for adoption by the next start."""
     drain_timeout_s: float = 60.0
+    watch_config: bool = False
+    """Read the configuration again when its file changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

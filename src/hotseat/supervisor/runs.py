@@ -16,6 +16,7 @@ from hotseat.core.views import Upstream
 from hotseat.engines.base import Engine, explained
 from hotseat.runtimes.base import Exit, Handle, LaunchError, Runtime
 from hotseat.sleeping import SleepError
+from hotseat.supervisor.health import Health
 
 log = structlog.get_logger("hotseat")
 
@@ -25,6 +26,8 @@ STOP_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses between tries when the runtime cannot stop a run (the engine is down, say)."""
 LIFE_ENDS_S = 5.0
 """A run that the runtime has ended, but whose end it does not report, is taken for ended after so long."""
+HUNG_GRACE_S = 3.0
+"""A run that does not answer any more gets no longer to end by itself."""
 
 
 class Sleeper(Protocol):
@@ -39,9 +42,14 @@ class Sleeper(Protocol):
     async def wake(self, model: ModelSpec, handle: Handle) -> None:
         """Wake it and warm it up; returns when it answers. Raises ``SleepError``."""
 
+    async def rouse(self, model: ModelSpec, handle: Handle) -> None:
+        """Wake it if it sleeps. Raises ``SleepError``."""
+
 
 Prober = Callable[[ModelSpec, Handle, asyncio.Event], Awaitable[None]]
 """Returns when the server answers for this run; the event asks it to look at once."""
+Check = Callable[[ModelSpec, Handle], Awaitable[str | None]]
+"""Asks a ready run once, within a time of its own; what is wrong with it, ``None`` when it answers."""
 RoomCheck = Callable[[ModelSpec], Awaitable[Reason | None]]
 """Waits until the GPU memory that the model needs is really free; a reason when it does not come."""
 
@@ -56,6 +64,7 @@ class Run:
         runtime: Runtime,
         engine: Engine,
         probe: Prober,
+        check: Check,
         room: RoomCheck,
         sleeper: Sleeper,
         feed: Callable[[ev.Event], None],
@@ -73,6 +82,10 @@ class Run:
         self.stopping = False
         self._runtime, self._engine, self._probe, self._room = runtime, engine, probe, room
         self._sleeper, self._feed = sleeper, feed
+        self._check = check
+        self._health = Health(self._look, model.health_every_s)
+        self._awake = True
+        self._hung = False
         self._poke = asyncio.Event()
         self._over = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
@@ -86,9 +99,9 @@ class Run:
                 return
             assert self.handle is not None
             async with asyncio.TaskGroup() as group:
-                loading = [group.create_task(self._until_ready()), group.create_task(self._follow())]
+                watching = [group.create_task(self._answering()), group.create_task(self._follow())]
                 end = await self._runtime.wait(self.handle)
-                for task in loading:
+                for task in watching:
                     task.cancel()
             self._ended(end)
         except Exception as error:  # a bug, or a runtime that broke its contract: end the run, say so
@@ -116,11 +129,49 @@ class Run:
         self.upstream = _upstream(self.handle)
         return True
 
-    async def _until_ready(self) -> None:
+    async def _answering(self) -> None:
+        """From the first probe that passes, see to it that it goes on answering."""
         assert self.handle is not None
         await self._probe(self.model, self.handle, self._poke)
+        if self.found and self.model.seat.sleep is not None:
+            # Its health check passes while it sleeps, and requests are parked in silence.
+            try:
+                await self._sleeper.rouse(self.model, self.handle)
+            except SleepError as error:
+                log.warning("found asleep", model=self.model.name, run=self.number, error=str(error))
+                await self._runtime.stop(self.handle, self._grace_s())
+                return
         self.ready = True
         self._feed(ev.ProbePassed(self.model.name, self.number))
+        while True:
+            self._unhealthy(f"does not answer its health check any more ({await self._health.failing()})")
+
+    async def _look(self) -> str | None:
+        """One health check; of a run that sleeps nothing is asked."""
+        if not self._awake or self.stopping:
+            return None
+        assert self.handle is not None
+        trouble = await self._check(self.model, self.handle)
+        return trouble if self._awake and not self.stopping else None
+
+    def _unhealthy(self, why: str) -> None:
+        self._hung = True
+        self._feed(ev.RunUnhealthy(self.model.name, self.number, Reason(summary=why)))
+
+    def suspect(self, why: str, *, certain: bool = False) -> None:
+        """Somebody who uses the run doubts that it works: look at once, or believe it if it is certain."""
+        if not self.ready or self.stopping:
+            return
+        log.warning("suspect", model=self.model.name, run=self.number, why=why, certain=certain)
+        if certain:
+            self._unhealthy(why)
+        else:
+            self._health.doubt()
+
+    def hint(self) -> None:
+        """Something has changed about it (its runtime says): probe at once."""
+        self._poke.set()
+        self._health.doubt()
 
     async def _follow(self) -> None:
         """Read what it writes while it loads: phases for people, and a reason to probe at once."""
@@ -138,6 +189,7 @@ class Run:
         """Put it to sleep and report what it still takes."""
         assert self.handle is not None
         try:
+            self._awake = False
             leftover = await self._sleeper.sleep(self.model, self.handle)
         except SleepError as error:
             self._feed(ev.SleepFailed(self.model.name, self.number, error.reason))
@@ -153,6 +205,7 @@ class Run:
         except SleepError as error:
             self._feed(ev.WakeFailed(self.model.name, self.number, error.reason))
         else:
+            self._awake = True
             self._feed(ev.ProbePassed(self.model.name, self.number))
 
     def durations(self, now: float) -> dict[str, float]:
@@ -173,9 +226,8 @@ class Run:
         self.stopping = True
         tries = 0
         while self.handle is not None:
-            grace_s = self.model.stop_grace_s if self.ready else min(LOADING_GRACE_S, self.model.stop_grace_s)
             try:
-                await self._runtime.stop(self.handle, grace_s)
+                await self._runtime.stop(self.handle, self._grace_s())
                 break
             except Exception as error:
                 pause_s = STOP_RETRY_S[min(tries, len(STOP_RETRY_S) - 1)]
@@ -193,6 +245,12 @@ class Run:
             if self._life is not None:
                 self._life.cancel()
         self._feed(ev.RunExited(self.model.name, self.number, Reason(summary="stopped")))
+
+    def _grace_s(self) -> float:
+        most_s = self.model.stop_grace_s
+        if not self.ready:
+            return min(LOADING_GRACE_S, most_s)
+        return min(HUNG_GRACE_S, most_s) if self._hung else most_s
 
 
 def as_found(handle: Handle, number: int) -> Handle:

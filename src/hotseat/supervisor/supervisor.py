@@ -12,16 +12,18 @@ import structlog
 
 from hotseat.core import effects as do
 from hotseat.core import events as ev
-from hotseat.core.errors import Code, Reason, Refusal
+from hotseat.core.errors import Reason, Refusal
 from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import ModelSpec, Settings
 from hotseat.core.states import LOADING, Cause, State
 from hotseat.core.views import Loading, SeatView
 from hotseat.engines.base import Engine
 from hotseat.history import Kind, Start
-from hotseat.runtimes.base import Found, Runtime
-from hotseat.supervisor.runs import Prober, RoomCheck, Run, Sleeper, as_found
+from hotseat.runtimes.base import Found, Runtime, SeesSigns
+from hotseat.supervisor.reports import kind_of_start, log_move, why_not_ready
+from hotseat.supervisor.runs import Check, Prober, RoomCheck, Run, Sleeper, as_found
 from hotseat.supervisor.ticket import Lease, Ticket
+from hotseat.supervisor.warmth import Warmth
 from hotseat.tasks import Tasks
 
 log = structlog.get_logger("hotseat")
@@ -54,6 +56,7 @@ class Supervisor:
         refused: type[Exception],
         engine_of: Callable[[ModelSpec], Engine],
         probe: Prober,
+        check: Check,
         room: RoomCheck,
         sleeper: Sleeper,
         starts: Starts,
@@ -67,8 +70,9 @@ class Supervisor:
         self.refused = refused
         self._models = dict(settings.models)
         self._core = Scheduler(settings.box, luck)
-        self._runtimes = runtimes
-        self._engine_of, self._probe, self._room, self._sleeper = engine_of, probe, room, sleeper
+        self._runtimes = dict(runtimes)
+        self._engine_of, self._probe, self._check = engine_of, probe, check
+        self._room, self._sleeper = room, sleeper
         self._starts, self._wall, self._on_move = starts, wall, on_move
         self._tasks = Tasks(self._task_failed)
         self._runs: dict[str, Run] = {}
@@ -83,24 +87,67 @@ class Supervisor:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = float("inf")
         self._moved = asyncio.Event()
+        self._warmth = Warmth(wall, lambda model, warm: self._feed(ev.WarmthChanged(model, warm)))
 
     # life
 
     async def open(self) -> None:
         """Open the runtimes, take back what was left running, and start what is to be warm."""
-        for name, runtime in self._runtimes.items():
-            await runtime.open()
-            ours = {n: m for n, m in self._models.items() if m.runtime == name}
-            for found in await runtime.recover(ours):
-                self._found(found)
-            self._tasks.start(f"watch {name}", self._watch(runtime))
+        for name in self._runtimes:
+            await self._open_runtime(name)
+            await self._recover(name)
         self._look_at_runtimes()
         self._tasks.start("runtimes usable", self._keep_looking())
+        self._remember_starts()
+        self._warmth.configure(self._models)
+        self._tasks.start("keep-warm schedules", self._warmth.keep())
+        self._feed(ev.TimePassed())
+
+    async def _open_runtime(self, name: str) -> None:
+        runtime = self._runtimes[name]
+        await runtime.open()
+        self._tasks.start(f"watch {name}", self._watch(runtime))
+        if isinstance(runtime, SeesSigns):
+            self._tasks.start(f"signs of {name}", self._heed(runtime))
+
+    async def _recover(self, name: str) -> None:
+        views = self._core.views()
+        known = {n: run.model for n, run in self._runs.items() if n in views and views[n].run is not None}
+        ours = {n: m for n, m in {**known, **self._models}.items() if m.runtime == name}
+        for found in await self._runtimes[name].recover(ours):
+            self._found(found)
+
+    def _remember_starts(self) -> None:
         for model in self._models:
             seconds = self._starts.eta_s(model, Kind.COLD)
             if seconds is not None:
                 self._feed(ev.StartRemembered(model, seconds))
-        self._feed(ev.TimePassed())
+
+    @property
+    def runtimes(self) -> frozenset[str]:
+        """Names of the runtimes that are open."""
+        return frozenset(self._runtimes)
+
+    async def configure(self, settings: Settings, more: Mapping[str, Runtime]) -> None:
+        """Take over another configuration; ``more`` are runtimes that its models need and we lack.
+
+        A model that is as it was keeps its run. One that is launched differently now is restarted when
+        it is idle, one that is gone is drained and stopped.
+        """
+        self._runtimes |= more
+        for name in more:
+            await self._open_runtime(name)
+        self._models = dict(settings.models)
+        for name, run in self._runs.items():
+            spec = self._models.get(name)
+            if spec is not None and spec.seat.fingerprint == run.model.seat.fingerprint:
+                run.model = spec
+        self._feed(ev.BoxConfigured(settings.box))
+        self._remember_starts()
+        self._look_at_runtimes(anew=True)
+        self._warmth.configure(self._models)
+        for name in self._runtimes:
+            await self._recover(name)
 
     async def close(self, *, leave_running: bool = False) -> None:
         """Refuse what waits, drain, stop every model (or leave them for adoption), and end all tasks."""
@@ -173,7 +220,7 @@ class Supervisor:
     def eta_s(self, model: str) -> float | None:
         """How long until it is ready, learned from earlier starts; ``None`` too once it takes longer."""
         view = self._core.view(model)
-        usual_s = self._starts.eta_s(model, _kind(view.state))
+        usual_s = self._starts.eta_s(model, kind_of_start(view.state))
         if usual_s is None or view.state not in (*LOADING, State.STOPPED, State.ASLEEP):
             return None
         if view.state not in LOADING:
@@ -201,7 +248,7 @@ class Supervisor:
             if view.state is State.READY:
                 return None
             if not view.requested:
-                return _why_not(view)
+                return why_not_ready(view)
             await self._next_move()
         return None
 
@@ -247,10 +294,11 @@ class Supervisor:
         self._feed(ev.TimePassed())
 
     def _grant(self, order: do.GrantLease) -> None:
-        upstream = self._runs[order.model].upstream
+        run = self._runs[order.model]
+        upstream = run.upstream
         assert upstream is not None
         self._granted[order.model] = self._granted.get(order.model, 0) + 1
-        self._tickets[order.request].granted(Lease(upstream))
+        self._tickets[order.request].granted(Lease(upstream, run.suspect))
 
     def _refuse(self, order: do.RefuseRequest) -> None:
         self._tickets.pop(order.request).refuse(order.refusal)
@@ -272,6 +320,7 @@ class Supervisor:
             self._runtimes[spec.runtime],
             self._engine_of(spec),
             self._probe,
+            self._check,
             self._room,
             self._sleeper,
             self._feed,
@@ -296,7 +345,7 @@ class Supervisor:
         run = self._runs.get(move.model)
         if move.cause is Cause.PROBE_PASSED and run is not None and not run.found:
             self._learn(move, run)
-        _log_move(move)
+        log_move(move)
         self._on_move(move)
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
@@ -308,7 +357,7 @@ class Supervisor:
             Start(
                 model=move.model,
                 fingerprint=run.model.seat.fingerprint,
-                kind=_kind(move.old),
+                kind=kind_of_start(move.old),
                 seconds=move.took_s,
                 at=self._wall(),
                 phases=run.durations(self.now()),
@@ -342,20 +391,33 @@ class Supervisor:
         async for found in runtime.watch():
             self._found(found)
 
+    async def _heed(self, runtime: SeesSigns) -> None:
+        """A runtime hears of a run's troubles (paused, its own health check failed) before any probe."""
+        async for sign in runtime.signs():
+            run = self._runs.get(sign.handle.model)
+            if run is None or run.handle is None or run.handle.ident != sign.handle.ident:
+                continue
+            if sign.trouble is None:
+                run.hint()
+            else:
+                run.suspect(sign.trouble.for_clients(), certain=True)
+
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(USABLE_EVERY_S)
             self._look_at_runtimes()
 
-    def _look_at_runtimes(self) -> None:
+    def _look_at_runtimes(self, *, anew: bool = False) -> None:
+        """``anew``: the models may be others than before, so each is told whether it can run."""
         for name, runtime in self._runtimes.items():
             why = runtime.unusable()
-            if why == self._unusable.get(name):
+            changed = why != self._unusable.get(name)
+            if not (changed or anew):
                 continue
-            if why is None:
+            if changed and why is None:
                 log.info("runtime usable", runtime=name)
                 del self._unusable[name]
-            else:
+            elif changed and why is not None:
                 log.error("runtime unusable", runtime=name, why=why)
                 self._unusable[name] = why
             models = tuple(n for n, m in self._models.items() if m.runtime == name)
@@ -363,40 +425,3 @@ class Supervisor:
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         log.error("task failed", task=name, exc_info=error)
-
-
-def _kind(state: State) -> Kind:
-    """The kind of start that leads from this state to READY."""
-    return Kind.WAKE if state in (State.ASLEEP, State.WAKING) else Kind.COLD
-
-
-def _why_not(view: SeatView) -> Refusal:
-    reason = view.reason or Reason(summary="it was stopped")
-    return Refusal(
-        code=Code.MODEL_FAILED if reason.permanent else Code.MODEL_BACKOFF,
-        message=f"model {view.model} is {view.state}: {reason.for_clients()}",
-        model=view.model,
-        should_retry=not reason.permanent,
-    )
-
-
-_QUIET = (Cause.CALLED_OFF, Cause.COOLED_DOWN)
-
-
-def _log_move(move: do.ReportMove) -> None:
-    words: dict[str, object] = {
-        "model": move.model,
-        "run": move.run,
-        "was": str(move.old),
-        "cause": str(move.cause),
-    }
-    if move.needed_by is not None:
-        words["needed_by"] = move.needed_by
-    if move.new is State.READY and move.old in LOADING and move.took_s is not None:
-        words["spin_up_s"] = round(move.took_s, 3)
-    if move.reason is not None:
-        words["reason"] = move.reason.for_clients()
-        words["lines"] = list(move.reason.lines[-5:])
-    failed = move.new is State.BACKOFF or move.cause in (Cause.CRASHED, Cause.START_TIMEOUT, Cause.UNHEALTHY)
-    tell = log.warning if failed else log.debug if move.cause in _QUIET else log.info
-    tell(str(move.new), **words)

@@ -11,13 +11,22 @@ from hotseat.core.errors import Reason, Refusal
 from hotseat.core.views import Loading, Upstream
 
 
+class Suspect(Protocol):
+    """How it is told that a run seems not to work."""
+
+    def __call__(self, why: str, *, certain: bool = False) -> None:
+        """Have the run looked at now; ``certain``: it does not work, whatever its health check says."""
+
+
 class Lease:
     """The right to use one run, held to the end of the response stream."""
 
-    __slots__ = ("_call", "broken", "upstream")
+    __slots__ = ("_call", "broken", "suspect", "upstream")
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, suspect: Suspect) -> None:
         self.upstream = upstream
+        self.suspect = suspect
+        """Tells the run's owner that the run seems not to work."""
         self.broken: Reason | None = None
         self._call: Callable[[Reason], None] | None = None
 

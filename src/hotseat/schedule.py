@@ -1,0 +1,108 @@
+"""When a model is to be kept warm: ``Mon-Fri 08:00-18:00`` in a time zone.
+
+Pure, but for the tables of time zones: the time is an argument. Times of day are those of the wall, so a
+span keeps its hours over a change to or from summer time; one whose end is not after its start ends on the
+next day.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zoneinfo
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from pathlib import Path
+
+from hotseat.core.spec import WarmSpan
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+SPAN = 'a span such as "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-24:00" or "07:30-09:00" (every day)'
+
+_SPAN = re.compile(r"(?:([A-Za-z][A-Za-z,\s-]*?)\s+)?(\d{1,2}):(\d\d)\s*[-–]\s*(\d{1,2}):(\d\d)", re.ASCII)
+_DAY_MIN = 24 * 60
+_REACH_DAYS = 8
+"""So far ahead every span has begun and ended at least once."""
+
+
+def parse_span(text: str) -> WarmSpan:
+    """Read a span. Raises ``ValueError`` with words for a person."""
+    match = _SPAN.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"expected {SPAN}")
+    days, *numbers = match.groups()
+    from_hour, from_minute, to_hour, to_minute = map(int, numbers)
+    start, end = from_hour * 60 + from_minute, to_hour * 60 + to_minute
+    if from_minute > 59 or to_minute > 59 or start >= _DAY_MIN or end > _DAY_MIN:
+        raise ValueError("a time of day lies between 00:00 and 24:00")
+    if start == end:
+        raise ValueError("begins when it ends; 00:00-24:00 is a whole day")
+    return WarmSpan(days=_days(days) if days else frozenset(range(7)), start_min=start, end_min=end)
+
+
+def _days(text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in re.split(r"[,\s]+", re.sub(r"\s*-\s*", "-", text.strip().rstrip(","))):
+        first, dash, last = part.partition("-")
+        low = _day(first)
+        high = _day(last) if dash else low
+        found |= {(low + step) % 7 for step in range((high - low) % 7 + 1)}
+    return frozenset(found)
+
+
+def _day(word: str) -> int:
+    name = word.lower()
+    for number, day in enumerate(DAYS):
+        if name[:3] == day and (len(name) == 3 or name in _LONG):
+            return number
+    raise ValueError(f"days are called {', '.join(day.capitalize() for day in DAYS)}")
+
+
+_LONG = frozenset({"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"})
+
+
+def zone_of(name: str) -> tzinfo:
+    """The time zone of this name; ``""``: the machine's own. Raises ``ValueError``."""
+    try:
+        if name:
+            return zoneinfo.ZoneInfo(name)
+        if own := os.environ.get("TZ", "").lstrip(":"):
+            return zoneinfo.ZoneInfo(own)
+        with _LOCAL.open("rb") as table:
+            return zoneinfo.ZoneInfo.from_file(table)
+    except (zoneinfo.ZoneInfoNotFoundError, OSError, ValueError):
+        if not name:
+            return UTC
+        raise ValueError("no such time zone here; write one such as Europe/Berlin") from None
+
+
+_LOCAL = Path("/etc/localtime")
+
+
+def is_warm(spans: Sequence[WarmSpan], zone: tzinfo, now: float) -> bool:
+    """Whether one of the spans holds at ``now`` (seconds since 1970)."""
+    return any(begin <= now < end for begin, end in _around(spans, zone, now))
+
+
+def next_change(spans: Sequence[WarmSpan], zone: tzinfo, now: float) -> float | None:
+    """When ``is_warm`` changes next, in seconds since 1970; ``None``: never (or not within a week)."""
+    warm = is_warm(spans, zone, now)
+    edges = sorted({edge for pair in _around(spans, zone, now) for edge in pair if edge > now})
+    return next((edge for edge in edges if is_warm(spans, zone, edge) != warm), None)
+
+
+def _around(spans: Sequence[WarmSpan], zone: tzinfo, now: float) -> Iterator[tuple[float, float]]:
+    """Beginnings and ends near ``now``."""
+    today = datetime.fromtimestamp(now, zone).date()
+    for offset in range(-2, _REACH_DAYS + 1):
+        day = today + timedelta(days=offset)
+        for span in spans:
+            if day.weekday() in span.days:
+                end_min = span.end_min + (_DAY_MIN if span.end_min <= span.start_min else 0)
+                yield _at(day, span.start_min, zone), _at(day, end_min, zone)
+
+
+def _at(day: date, minutes: int, zone: tzinfo) -> float:
+    day += timedelta(days=minutes // _DAY_MIN)
+    hour, minute = divmod(minutes % _DAY_MIN, 60)
+    return datetime.combine(day, time(hour, minute), zone).astimezone(UTC).timestamp()

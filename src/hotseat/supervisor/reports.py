@@ -1,0 +1,52 @@
+"""What is told of a move: a line in the log, a kind of start, a refusal for who waits for it."""
+
+from __future__ import annotations
+
+import structlog
+
+from hotseat.core import effects as do
+from hotseat.core.errors import Code, Reason, Refusal
+from hotseat.core.states import LOADING, Cause, State
+from hotseat.core.views import SeatView
+from hotseat.history import Kind
+
+log = structlog.get_logger("hotseat")
+
+_SELDOM_TOLD = (Cause.CALLED_OFF, Cause.COOLED_DOWN)
+_FAILURES = (Cause.CRASHED, Cause.START_TIMEOUT, Cause.UNHEALTHY, Cause.WAKE_FAILED, Cause.SLEEP_FAILED)
+
+
+def kind_of_start(state: State) -> Kind:
+    """The kind of start that leads from this state to READY."""
+    return Kind.WAKE if state in (State.ASLEEP, State.WAKING) else Kind.COLD
+
+
+def why_not_ready(view: SeatView) -> Refusal:
+    """Why a start that an operator ordered came to nothing."""
+    reason = view.reason or Reason(summary="it was stopped")
+    return Refusal(
+        code=Code.MODEL_FAILED if reason.permanent else Code.MODEL_BACKOFF,
+        message=f"model {view.model} is {view.state}: {reason.for_clients()}",
+        model=view.model,
+        should_retry=not reason.permanent,
+    )
+
+
+def log_move(move: do.ReportMove) -> None:
+    """One line for a move, as loud as it deserves."""
+    words: dict[str, object] = {
+        "model": move.model,
+        "run": move.run,
+        "was": str(move.old),
+        "cause": str(move.cause),
+    }
+    if move.needed_by is not None:
+        words["needed_by"] = move.needed_by
+    if move.new is State.READY and move.old in LOADING and move.took_s is not None:
+        words["spin_up_s"] = round(move.took_s, 3)
+    if move.reason is not None:
+        words["reason"] = move.reason.for_clients()
+        words["lines"] = list(move.reason.lines[-5:])
+    failed = move.new is State.BACKOFF or move.cause in _FAILURES
+    tell = log.warning if failed else log.debug if move.cause in _SELDOM_TOLD else log.info
+    tell(str(move.new), **words)
