@@ -5,8 +5,8 @@
 
 ``hotseat serve`` runs under callgrind; a client in lock-step (the next chunk leaves the server when the
 last one has arrived) has 1,000 requests answered and 10,000 chunks relayed, each counted from the first
-to the last. A figure belongs to a Python version and to the versions of the packages on the hot path:
-``instructions.json`` keeps one for each such set.
+to the last. A figure belongs to a build of Python and to the versions of the packages on the hot path:
+``instructions.json`` keeps one for each such set. ``--keep`` leaves callgrind's files, for a profile.
 
 Exit status: 0 within the bounds (or recorded), 1 outside, 2 it cannot be counted here, 3 nothing is
 recorded for this set.
@@ -15,6 +15,7 @@ recorded for this set.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -24,6 +25,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from contextlib import closing
@@ -169,6 +171,9 @@ def this_set() -> dict[str, object]:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "configured": hashlib.sha256((sysconfig.get_config_var("CONFIG_ARGS") or "").encode()).hexdigest()[
+            :8
+        ],
         "packages": {name: metadata.version(name) for name in HOT_PACKAGES},
     }
 
