@@ -18,6 +18,10 @@ class FakeLease:
         self.upstream = upstream
         self.broken: Reason | None = None
         self._call: Callable[[Reason], None] | None = None
+        self.suspected: list[tuple[str, bool]] = []
+
+    def suspect(self, why: str, *, certain: bool = False) -> None:
+        self.suspected.append((why, certain))
 
     def on_break(self, call: Callable[[Reason], None] | None) -> None:
         self._call = call

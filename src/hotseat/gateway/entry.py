@@ -7,7 +7,8 @@ often (before the seat is asked for), and the books (after the response has ende
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hotseat.core.spec import Settings
@@ -16,8 +17,10 @@ from hotseat.gateway.client import ASGIApp, BodyTooLarge, Client
 from hotseat.gateway.errors import Problem, Refuse
 from hotseat.gateway.exchange import Asked, Exchange
 from hotseat.gateway.head import RequestHead
+from hotseat.gateway.keys import Caller, Door
 from hotseat.gateway.local import refuse_strangers
-from hotseat.gateway.routing import Kind, Tables, Target, is_anthropic
+from hotseat.gateway.ours import standing
+from hotseat.gateway.routing import Kind, Route, Tables, Target, is_anthropic
 from hotseat.gateway.seats import Seats
 from hotseat.gateway.upstream import Upstreams
 from hotseat.gateway.waiting import Patience
@@ -37,6 +40,8 @@ class Counts:
     """Got no whole answer because the model's server failed."""
     gone: int = 0
     """Left before their answer was whole."""
+    truncated: int = 0
+    """Whole as far as HTTP goes, but cut short by the model's server (``finish_reason: abort``)."""
     bytes_sent: int = 0
     """Of answers' bodies."""
 
@@ -49,16 +54,27 @@ class _Configured:
     patience: Patience
     body_limit_bytes: int
     local_only: bool
+    door: Door
 
 
 class Gateway:
     """The data plane, and the door to the control plane."""
 
-    def __init__(self, settings: Settings, seats: Seats, control: ASGIApp, *, local_only: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        seats: Seats,
+        control: ASGIApp,
+        *,
+        local_only: bool,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         """``control`` answers the paths that belong to hotseat itself.
 
-        ``local_only``: refuse requests whose ``Host`` or ``Origin`` is not this machine.
+        ``local_only``: refuse requests whose ``Host`` or ``Origin`` is not this machine. ``wall()`` is the
+        time of day, in seconds since 1970.
         """
+        self._wall = wall
         self._seats = seats
         self._control = control
         self._upstreams = Upstreams()
@@ -72,6 +88,7 @@ class Gateway:
             patience=Patience(hold_headers_s=settings.serve.hold_headers_s),
             body_limit_bytes=settings.serve.body_limit_bytes,
             local_only=local_only,
+            door=Door(settings.auth, self._wall),
         )
         self._counts = {model: self._counts.get(model) or Counts() for model in settings.models}
 
@@ -95,25 +112,37 @@ class Gateway:
             head = RequestHead(client.headers)
             if configured.local_only:
                 refuse_strangers(head)
-            target = configured.tables.resolve(client.path)
+            door = configured.door
+            caller = door.who(head.picked)
+            origin = head.picked.get(b"origin")
+            target = _find(configured, client.path, caller, origin)
             anthropic = target.anthropic
             if head.picked.get(b"upgrade", b"").lower() == b"websocket":
                 client.keep_alive = False
                 raise Refuse(_NO_WEBSOCKET)
             if target.kind is Kind.CONTROL:
-                await client.run_control(self._control)
+                rank = standing(client, target.path, head, door, caller)
+                await client.run_control(self._control, {"standing": rank})
                 return
+            if target.route is not None:
+                door.admit(caller, target.route, origin)
+            elif configured.tables.all_guarded:  # else the body decides
+                door.admit_known(caller, origin)
             if client.method not in _METHODS:
                 raise Refuse(_METHOD)
             if client.method == b"OPTIONS":
+                if target.route is None and door.enforced:
+                    door.admit_known(caller, origin)
                 client.start(204, _ALLOW, None)
                 client.finish()
             elif target.kind is Kind.MODELS:
                 if client.method not in (b"GET", b"HEAD"):
                     raise Refuse(_METHOD)
-                models_list.answer(client, target.model_id, configured.tables, self._seats)
+                if door.enforced:
+                    door.admit_known(caller, origin)
+                models_list.answer(client, target.model_id, configured.tables, self._seats, caller.sees)
             else:
-                asked = await _read_request(client, head, target, configured)
+                asked = await _read_request(client, head, target, configured, caller)
                 exchange = Exchange(client, asked)
                 try:
                     await exchange.run(self._seats, self._upstreams, configured.patience)
@@ -134,12 +163,28 @@ class Gateway:
             counts.failed += 1
         elif not client.response_complete:
             counts.gone += 1
+        if exchange.truncated:
+            counts.truncated += 1
 
 
-async def _read_request(client: Client, head: RequestHead, target: Target, configured: _Configured) -> Asked:
+def _find(configured: _Configured, path: bytes, caller: Caller, origin: bytes | None) -> Target:
+    """Where the path leads. Raises ``Refuse`` (404); strangers do not learn which paths there are (401)."""
+    try:
+        return configured.tables.resolve(path)
+    except Refuse:
+        if configured.door.enforced:
+            configured.door.admit_known(caller, origin)
+        raise
+
+
+async def _read_request(
+    client: Client, head: RequestHead, target: Target, configured: _Configured, caller: Caller
+) -> Asked:
     """Read the body and find the route; the request as the model's server is to get it."""
     asked = body.read(await _read_body(client, head, configured.body_limit_bytes), head)
-    route = target.route or configured.tables.named(asked.model)
+    route = target.route
+    if route is None:
+        route = _named(configured, asked.model, caller, head.picked.get(b"origin"))
     if target.special and not route.allows(target.path):
         raise Refuse(_NOT_ALLOWED)
     name = route.rename(asked.model)
@@ -154,6 +199,18 @@ async def _read_request(client: Client, head: RequestHead, target: Target, confi
         stream=asked.stream,
         anthropic=target.anthropic,
     )
+
+
+def _named(configured: _Configured, model: str | None, caller: Caller, origin: bytes | None) -> Route:
+    """The route that the body names, where this caller may use it. Raises ``Refuse`` (401, 403, 404)."""
+    try:
+        route = configured.tables.named(model)
+    except Refuse:
+        if configured.door.enforced:
+            configured.door.admit_known(caller, origin)
+        raise
+    configured.door.admit(caller, route, origin)
+    return route
 
 
 async def _read_body(client: Client, head: RequestHead, limit: int) -> bytes:

@@ -29,6 +29,7 @@ _ANTHROPIC_TYPES = {
     429: "rate_limit_error",
     502: "api_error",
     503: "overloaded_error",
+    504: "timeout_error",
     529: "overloaded_error",
 }
 
@@ -144,14 +145,15 @@ def loading_object(loading: Loading) -> dict[str, Any]:
 
 
 def unreachable(model: str, why: str, *, status: int = 502) -> Problem:
-    """The model's server could not be reached (503), or failed before or while it answered (502)."""
+    """The model's server could not be reached (503), failed before or while it answered (502), or was silent
+    for too long (504: the same request would wait as long again, so it is not to be sent again unasked)."""
     return Problem(
         status=status,
-        code="upstream_unreachable" if status == 503 else "upstream_failed",
+        code={503: "upstream_unreachable", 504: "upstream_timeout"}.get(status, "upstream_failed"),
         type="upstream_error",
         message=f"model {model}: {why}",
         retry_after_s=1 if status == 503 else None,
-        should_retry=True,
+        should_retry=status != 504,
     )
 
 

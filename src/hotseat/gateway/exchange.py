@@ -8,16 +8,20 @@ The client's end cancels the task, and with it whatever was going on.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
 from hotseat.core.errors import Reason
 from hotseat.core.views import Loading
 from hotseat.gateway import errors, waiting
 from hotseat.gateway.client import Client
+from hotseat.gateway.doubts import Doubts, End, judge
 from hotseat.gateway.routing import Route
 from hotseat.gateway.seats import Lease, Refused, Seats, Ticket
 from hotseat.gateway.upstream import Pool, UpstreamConnection, UpstreamFailure, Upstreams
 from hotseat.gateway.waiting import Patience
+
+_log = logging.getLogger(__name__)
 
 LAST_WORDS_S = 0.2
 """What a run wrote before it ended may still be on its way to us."""
@@ -45,17 +49,23 @@ class Exchange:
 
     __slots__ = (
         "_asked",
+        "_awaited",
         "_broken",
         "_client",
         "_collected",
         "_connection",
         "_done",
+        "_doubts",
         "_early",
         "_last",
+        "_lease",
         "_loading",
+        "_second",
         "_sse",
+        "_third",
         "failure",
         "refused",
+        "truncated",
         "upstream_status",
     )
 
@@ -66,6 +76,12 @@ class Exchange:
         """The headers went before the model's server had answered."""
         self._sse = False
         self._last = b"\n\n"
+        self._second = self._third = b""
+        """What came before the last piece: where the reason of a stream's end stands."""
+        self._awaited = False
+        """No byte of the response's body has come yet, and somebody watches the time."""
+        self._lease: Lease | None = None
+        self._doubts: Doubts | None = None
         self._collected: bytearray | None = None
         self._connection: UpstreamConnection | None = None
         self._done: asyncio.Future[UpstreamFailure | None] | None = None
@@ -74,6 +90,8 @@ class Exchange:
         self.refused = False
         self.failure: str | None = None
         """Why the answer is missing or cut short, if it is."""
+        self.truncated = False
+        """The server cut the answer short and did not call it an error."""
         self.upstream_status = 0
 
     @property
@@ -85,7 +103,7 @@ class Exchange:
         """Serve the request to its end. Cancelled when the client goes."""
         client, asked = self._client, self._asked
         try:
-            with seats.ask(asked.route.model) as ticket:
+            with seats.ask(asked.route.model, priority=asked.route.priority) as ticket:
                 if ticket.lease is None:
                     await self._wait(ticket, patience)
                 lease = ticket.lease
@@ -111,6 +129,7 @@ class Exchange:
 
     async def _relay(self, lease: Lease, upstreams: Upstreams) -> None:
         pool = upstreams.pool(lease.upstream)
+        self._lease, self._doubts = lease, pool.doubts
         lease.on_break(self._on_break)
         try:
             failure = await self._attempt(pool)
@@ -118,6 +137,8 @@ class Exchange:
                 failure = await self._attempt(pool)
         finally:
             lease.on_break(None)
+            if self._awaited:
+                pool.doubts.first_byte(self)
             self._client.source = None
             if self._connection is not None:
                 self._connection.abandon()
@@ -136,6 +157,9 @@ class Exchange:
         self._done = asyncio.get_running_loop().create_future()
         self._connection = client.source = connection
         connection.send(self._request(pool), self, method_is_head=self._asked.method == b"HEAD")
+        if (limit_s := self._asked.route.first_byte_timeout_s) is not None:
+            self._awaited = True
+            pool.doubts.await_first_byte(self, limit_s)
         if client.is_slow:
             connection.pause_reading()
         return await self._done
@@ -165,13 +189,25 @@ class Exchange:
         self.upstream_status = status
         self._asked.content = b""  # it will not be sent again
         self._sse = content_type.startswith(b"text/event-stream")
+        if not self._sse:  # a stream's header goes before its server has done any work
+            self._first_byte()
         if not self._early:
             self._client.start(status, headers, length)
         elif status >= 400 or not self._sse:
             self._collected = bytearray()
 
+    def _first_byte(self) -> None:
+        if self._awaited:
+            self._awaited = False
+            assert self._doubts is not None
+            self._doubts.first_byte(self)
+
     def on_data(self, data: bytes) -> None:
+        if self._awaited:
+            self._first_byte()
         if self._collected is None:
+            self._third = self._second
+            self._second = self._last
             self._last = data
             self._client.write(data)
         elif len(self._collected) < _ERROR_BODY_BYTES:
@@ -182,10 +218,28 @@ class Exchange:
 
     def on_end(self) -> None:
         if self._collected is not None:
-            self._tell(errors.from_upstream(self.upstream_status, bytes(self._collected)))
+            tail = bytes(self._collected)
+            self._tell(errors.from_upstream(self.upstream_status, tail))
         else:
+            tail = self._third + self._second + self._last if self._second else self._last
             self._client.finish()
+        self._judge(judge(self.upstream_status, tail))
         self._ended(None)
+
+    def _judge(self, end: End) -> None:
+        """What the end of the answer says of its server, where the end was not our doing."""
+        assert self._doubts is not None
+        if end is End.GOOD:
+            self._doubts.good()
+        elif self._broken is None and end is End.ABORTED:
+            self.truncated = True
+            _log.warning("model %s: its server cut an answer short (finish_reason: abort)", self.model)
+        elif self._broken is None:
+            self._suspect(f"it answers errors ({self.upstream_status})", certain=self._doubts.error(end))
+
+    def _suspect(self, why: str, *, certain: bool = False) -> None:
+        assert self._lease is not None
+        self._lease.suspect(why, certain=certain)
 
     def on_failure(self, failure: UpstreamFailure) -> None:
         self._ended(failure)
@@ -196,6 +250,16 @@ class Exchange:
             self._done.set_result(failure)
 
     # Failures
+
+    def out_of_patience(self, limit_s: float) -> None:
+        """No byte has come for as long as anybody should wait."""
+        self._awaited = False
+        if self._connection is None or self._doubts is None:
+            return
+        words = f"its server sent nothing for {limit_s:g} s"
+        self._suspect(words, certain=self._doubts.silence())
+        if self._connection is not None:  # unless being suspected has ended it already
+            self._connection.fail(words, silent=True)
 
     def _on_break(self, reason: Reason) -> None:
         self._broken = reason
@@ -210,12 +274,14 @@ class Exchange:
         words = failure.words
         if self._broken is not None:
             words = f"its server has ended: {self._broken.for_clients()}"
+        elif not failure.silent:
+            self._suspect(words)
         self.failure = words
         client = self._client
         if client.response_started and not self._early and not self._sse:
             client.abort()  # only a cut connection tells such a client that something is missing
         else:
-            status = 503 if failure.unreachable else 502
+            status = 503 if failure.unreachable else 504 if failure.silent else 502
             self._tell(errors.unreachable(model, words, status=status))
 
     def _tell(self, problem: errors.Problem) -> None:

@@ -63,11 +63,26 @@ class Kind(Enum):
 class Route:
     """A public name, ready for the hot path."""
 
-    __slots__ = ("allow_paths", "allow_trees", "authorization", "known_names", "model", "name", "server_name")
+    __slots__ = (
+        "allow_paths",
+        "allow_trees",
+        "authorization",
+        "first_byte_timeout_s",
+        "guarded",
+        "known_names",
+        "model",
+        "name",
+        "priority",
+        "server_name",
+    )
 
-    def __init__(self, spec: RouteSpec, model: ModelSpec) -> None:
+    def __init__(self, spec: RouteSpec, model: ModelSpec, *, guarded: bool) -> None:
         self.name = spec.name
         self.model = model.name
+        self.guarded = guarded
+        """Whether a key is wanted."""
+        self.priority = spec.priority
+        self.first_byte_timeout_s = model.first_byte_timeout_s
         self.server_name = model.served_names[0] if model.served_names else None
         """The name that the server knows itself by; ``None``: not known, names are left alone."""
         self.known_names = frozenset((*model.served_names, *model.lora_names))
@@ -123,13 +138,19 @@ class Tables:
         "_depth",
         "_names",
         "_prefixes",
+        "all_guarded",
         "default",
         "routes",
         "strict",
     )
 
     def __init__(self, settings: Settings) -> None:
-        self.routes = tuple(Route(spec, settings.models[spec.model]) for spec in settings.routes)
+        enforced = settings.auth.enforced
+        self.routes = tuple(
+            Route(spec, settings.models[spec.model], guarded=enforced and spec.policy.auth)
+            for spec in settings.routes
+        )
+        self.all_guarded = enforced and all(route.guarded for route in self.routes)
         self.strict = settings.serve.strict_models
         self._prefixes = {
             spec.path.encode(): route for spec, route in zip(settings.routes, self.routes, strict=True)

@@ -38,6 +38,9 @@ class Lease(Protocol):
     def broken(self) -> Reason | None:
         """Why the run has gone under it, if it has."""
 
+    def suspect(self, why: str, *, certain: bool = False) -> None:
+        """The run seems not to work: have its health checked now; ``certain``: end it, it does not work."""
+
     def on_break(self, call: Callable[[Reason], None] | None) -> None:
         """Have ``call`` called once when the run goes (at once if it has gone); ``None``: no more."""
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import httptools
 
 from hotseat.core.views import Upstream
+from hotseat.gateway.doubts import Doubts
 
 _log = logging.getLogger(__name__)
 
@@ -58,13 +59,17 @@ _FIELDS = {
 class UpstreamFailure(Exception):
     """The model's server did not answer as it should, in words that a client may read."""
 
-    def __init__(self, words: str, *, unreachable: bool = False, stale: bool = False) -> None:
+    def __init__(
+        self, words: str, *, unreachable: bool = False, stale: bool = False, silent: bool = False
+    ) -> None:
         super().__init__(words)
         self.words = words
         self.unreachable = unreachable
         """No connection could be made: nothing was sent."""
         self.stale = stale
         """A reused connection ended before a byte of the response: the request may be sent again."""
+        self.silent = silent
+        """Nothing came in time."""
 
 
 class Sink(Protocol):
@@ -126,9 +131,9 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def fail(self, words: str) -> None:
+    def fail(self, words: str, *, silent: bool = False) -> None:
         """End the response with a failure, for a reason known outside."""
-        self._fail(UpstreamFailure(words))
+        self._fail(UpstreamFailure(words, silent=silent))
 
     def pause_reading(self) -> None:
         """The client is slow: let the server wait."""
@@ -259,6 +264,7 @@ class Pool:
         self.lead = f" HTTP/1.1\r\nhost: {host}:{upstream.port}\r\n".encode()
         """The request line's end and the field that follows it."""
         self.base_path = upstream.base_path.encode()
+        self.doubts = Doubts()
         self._loop = asyncio.get_running_loop()
         self._idle: deque[UpstreamConnection] = deque()
         self._closed = False
@@ -301,6 +307,7 @@ class Pool:
     def close(self) -> None:
         """Close what rests; what is in use is closed when its response ends."""
         self._closed = True
+        self.doubts.close()
         while self._idle:
             self._idle.pop().abandon()
 

@@ -23,9 +23,12 @@ class Health:
         self._check, self._every_s = check, every_s
         self._doubted = asyncio.Event()
 
-    def doubt(self) -> None:
-        """Look at once. Cheap, and harmless while it looks already."""
+    def doubt(self) -> bool:
+        """Look at once; false when it was about to look already."""
+        if self._doubted.is_set():
+            return False
         self._doubted.set()
+        return True
 
     async def failing(self) -> str:
         """Return what is wrong once the run has failed several checks in a row."""

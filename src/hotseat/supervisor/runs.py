@@ -162,11 +162,10 @@ class Run:
         """Somebody who uses the run doubts that it works: look at once, or believe it if it is certain."""
         if not self.ready or self.stopping:
             return
-        log.warning("suspect", model=self.model.name, run=self.number, why=why, certain=certain)
         if certain:
             self._unhealthy(why)
-        else:
-            self._health.doubt()
+        elif self._health.doubt():
+            log.info("doubted", model=self.model.name, run=self.number, why=why)
 
     def hint(self) -> None:
         """Something has changed about it (its runtime says): probe at once."""
