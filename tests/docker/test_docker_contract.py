@@ -45,7 +45,10 @@ class DockerRig(Rig):
         await until_ready(handle.host, handle.port, "/health")
 
     def survivors(self) -> int:
-        return len(self.dockerd.docker("ps", "-q").stdout.split())
+        # "docker ps" speaks of a container as running until it has tidied up after it; "inspect" does not.
+        if not (ids := self.dockerd.docker("ps", "-aq").stdout.split()):
+            return 0
+        return self.dockerd.docker("inspect", "-f", "{{.State.Running}}", *ids).stdout.count("true")
 
     def loop(self, play: Coroutine[Any, Any, None]) -> None:
         uvloop.run(play)

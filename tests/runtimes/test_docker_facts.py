@@ -99,8 +99,8 @@ def test_the_end_of_a_run_is_not_read_from_the_next_start() -> None:
     end = facts.why(RUN, later, Evidence(), ordered=False, lines=())
     assert end.reason.exit_code is None
     assert not end.reason.oom
-    gone = facts.why(RUN, None, Evidence(exit_code=137, signal=9), ordered=False, lines=("x",))
-    assert (gone.reason.summary, gone.outside) == ("its container was removed", True)
+    gone = facts.why(RUN, None, Evidence(signal=9), ordered=False, lines=("x",))
+    assert (gone.reason.summary, gone.outside) == ("its container was removed by somebody else", True)
     assert gone.reason.lines == ("x",)
 
 

@@ -27,6 +27,7 @@ EVENTS = (
 _CONNECT_S = 5.0
 _ANSWER_S = 60.0
 """Starting a container with a GPU takes the engine seconds; nothing takes it a minute."""
+_LINE_LIMIT = 64 * 1024
 _NO_CONNECTION = 900
 """aiodocker's status for a connection that failed."""
 
@@ -98,31 +99,30 @@ class Engine:
         async with _gone_is_fine(), _told(self.url):
             await self._docker.containers.container(container).stop(t=math.ceil(grace_s))
 
-    async def last_lines(
-        self, container: str, count: int, since: str, until: float | None = None
-    ) -> list[str]:
-        """The last lines of a time (seconds of the epoch); none where the container is not there."""
-        span: dict[str, Any] = {"tail": count, "since": since}
-        if until is not None:
-            span["until"] = f"{until:.9f}"
+    async def last_lines(self, container: str, count: int, since: str) -> list[str]:
+        """The last lines since ``since`` (seconds of the epoch, as text); none where it is not there."""
         try:
             async with _told(self.url):
                 pieces = await self._docker.containers.container(container).log(
-                    stdout=True, stderr=True, follow=False, **span
+                    stdout=True, stderr=True, follow=False, tail=count, since=since
                 )
         except EngineError:
             return []
         return "".join(pieces).splitlines()[-count:]
 
-    async def follow(self, container: str, since: str) -> AsyncGenerator[str, None]:
-        """Lines from ``since`` on, as they come, to the container's end. Ends early when the engine goes."""
+    async def follow(self, container: str, since: str, tail: int | None = None) -> AsyncGenerator[str, None]:
+        """Lines from ``since`` on, as they come, to the container's end; of those written by now the last
+        ``tail`` (``None``: all). Ends early when the engine goes.
+        """
         rest = ""
         try:
             async with _told(self.url):
                 async for piece in self._docker.containers.container(container).log(
-                    stdout=True, stderr=True, follow=True, since=since
+                    stdout=True, stderr=True, follow=True, since=since, tail="all" if tail is None else tail
                 ):
                     *lines, rest = (rest + piece).split("\n")
+                    if len(rest) > _LINE_LIMIT:
+                        lines, rest = [*lines, rest], ""
                     for line in lines:
                         yield line.removesuffix("\r")
         except (EngineDown, EngineError):

@@ -87,6 +87,11 @@ def ident(found: Mapping[str, Any]) -> str:
     return f"{found['Id']}@{found['State']['StartedAt']}"
 
 
+def has_memory_limit(found: Mapping[str, Any]) -> bool:
+    """The engine limits its memory, and so may kill it for want of it."""
+    return bool(found["HostConfig"].get("Memory"))
+
+
 def log_since(found: Mapping[str, Any]) -> str | None:
     """From when on its log is this start's, as the log API takes times; ``None``: it never started.
 
@@ -145,9 +150,11 @@ def why(
     elif ordered:
         told = reason("stopped")
     elif evidence.deliberate():
-        removed = found is None
+        removed = found is None and evidence.died_at is None
         told = reason(
-            "its container was removed" if removed else "its container was stopped by somebody else"
+            "its container was removed by somebody else"
+            if removed
+            else "its container was stopped by somebody else"
         )
     elif away:
         told = reason("its container was stopped while the Docker Engine was away")

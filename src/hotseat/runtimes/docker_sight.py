@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -17,8 +17,9 @@ import structlog
 from hotseat.core.errors import Reason
 from hotseat.core.spec import DockerSpec, ModelSpec
 from hotseat.runtimes import docker_address, docker_facts
-from hotseat.runtimes.base import Exit, Found, Handle, LaunchError, Sign
+from hotseat.runtimes.base import Found, Handle, LaunchError, Sign
 from hotseat.runtimes.docker_facts import EngineDown, EngineError, Evidence
+from hotseat.runtimes.docker_run import Run
 from hotseat.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -30,36 +31,8 @@ _RECONNECT_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 _LOOK_AGAIN_S = 0.5
 _REPLAY_S = 10.0
 """Events are asked for from so long before we connect: nothing falls into the gap."""
-_EXIT_LINES = 40
 _ENDED_KEPT = 64
 _LINES_WITHIN_S = 2.0
-_TROUBLE = {
-    "pause": Reason(summary="its container is paused", hint="docker unpause it, or stop it"),
-    "health_status: unhealthy": Reason(summary="its container's health check failed"),
-}
-_MENDED = {"unpause", "health_status: healthy"}
-
-
-class Run:
-    """One start of a container that is a model's, by us or by somebody else."""
-
-    def __init__(self, handle: Handle, log_since: str) -> None:
-        self.handle = handle
-        self.container = handle.ident.partition("@")[0]
-        self.log_since = log_since
-        self.evidence = Evidence()
-        self.ordered = False
-        """We told it to stop."""
-        self.over = asyncio.Event()
-        self.exit: Exit | None = None
-
-    def shows(self, found: Mapping[str, Any] | None) -> bool:
-        """This container, as inspected, is this run, and it runs."""
-        return (
-            found is not None
-            and docker_facts.ident(found) == self.handle.ident
-            and docker_facts.is_running(found)
-        )
 
 
 class Sight:
@@ -130,9 +103,15 @@ class Sight:
 
     def register(self, handle: Handle, found: Mapping[str, Any]) -> Run:
         """This is the model's run from now on."""
-        run = Run(handle, docker_facts.log_since(found) or "0")
+        since, limited = docker_facts.log_since(found) or "0", docker_facts.has_memory_limit(found)
+        run = Run(handle, since, limited=limited)
         self.runs[handle.model] = run
+        self._listen_to(run)
         return run
+
+    def _listen_to(self, run: Run) -> None:
+        run.log_ended = asyncio.Event()
+        self._tasks.start(f"docker log {run.handle.model}", run.listen(self.engine))
 
     def run_of(self, handle: Handle) -> Run:
         """The run of this handle; one that nobody has told us of is looked at soon."""
@@ -144,6 +123,7 @@ class Sight:
         unknown = Run(handle, f"{docker_facts.started_s(handle.ident):.9f}")
         if run is None or run.over.is_set():
             self.runs[handle.model] = unknown
+            self._listen_to(unknown)
             self._attend_to(handle.model)
             self.look_soon(handle.model)
         else:  # another start has followed
@@ -162,9 +142,11 @@ class Sight:
             engine = self.usable()
             run = self.runs.get(model)
             if run is not None and not run.over.is_set():
-                found = await engine.inspect(run.container)
+                found = None if run.death_told() else await engine.inspect(run.container)
                 if run.shows(found):
                     run.evidence.unseen = False
+                    if run.log_ended.is_set():  # with the connection
+                        self._listen_to(run)
                     return None
                 await self._end(run, found)
             return await self._look_for_new(model)
@@ -186,16 +168,7 @@ class Sight:
         return Found(handle, fingerprint="", external=external)
 
     async def _end(self, run: Run, found: Mapping[str, Any] | None) -> None:
-        lines: list[str] = []
-        with suppress(EngineDown, TimeoutError):
-            async with asyncio.timeout(_LINES_WITHIN_S):
-                lines = await self.engine.last_lines(
-                    run.container, _EXIT_LINES, run.log_since, run.evidence.died_at
-                )
-        run.exit = docker_facts.why(
-            run.handle.ident, found, run.evidence, ordered=run.ordered, lines=tuple(lines)
-        )
-        run.over.set()
+        await run.end(self.engine, found)
         self._ended[run.handle.ident] = run
         if len(self._ended) > _ENDED_KEPT:
             del self._ended[next(iter(self._ended))]
@@ -289,26 +262,12 @@ class Sight:
         names = {told.get("name"), str(told.get("oldName", "")).removeprefix("/")}
         for name, run in self.runs.items():
             if run.container == container and not run.over.is_set():
-                self._note(run, action, at_ns / 1e9, told)
+                if (sign := run.hear(action, at_ns / 1e9, told)) is not None:
+                    self.signs.put_nowait(sign)
                 self.look_soon(name)
         for name, model in self.models.items():
             if launch_spec(model).container in names:
                 self.look_soon(name)
-
-    def _note(self, run: Run, action: str, at: float, told: Mapping[str, Any]) -> None:
-        evidence = run.evidence
-        if at < docker_facts.started_s(run.handle.ident):
-            return  # of an earlier start of this container
-        if action == "kill":
-            evidence.signal, evidence.signalled_at = int(told.get("signal") or 0), at
-        elif action == "oom":
-            evidence.oom_at = at
-        elif action == "die" and evidence.died_at is None:
-            evidence.exit_code, evidence.died_at = int(told["exitCode"]), at
-        elif action in _TROUBLE:
-            self.signs.put_nowait(Sign(run.handle, _TROUBLE[action]))
-        elif action in _MENDED:
-            self.signs.put_nowait(Sign(run.handle, None))
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         log.error("task failed", task=name, exc_info=error)

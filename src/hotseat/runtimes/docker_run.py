@@ -1,0 +1,105 @@
+"""One start of a container that is a model's, by us or by somebody else: what is heard of it, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from hotseat.core.errors import Reason
+from hotseat.runtimes import docker_facts
+from hotseat.runtimes.base import Exit, Handle, Sign
+from hotseat.runtimes.docker_facts import EngineDown, Evidence
+
+if TYPE_CHECKING:
+    from hotseat.runtimes.docker_engine import Engine
+
+_EXIT_LINES = 40
+_LINES_WITHIN_S = 2.0
+"""The log ends with the container, or hundredths of a second after; an engine in trouble may keep it."""
+_TROUBLE = {
+    "pause": Reason(summary="its container is paused", hint="docker unpause it, or stop it"),
+    "health_status: unhealthy": Reason(summary="its container's health check failed"),
+}
+_MENDED = {"unpause", "health_status: healthy"}
+
+
+class Run:
+    """One start of one container."""
+
+    def __init__(self, handle: Handle, log_since: str, *, limited: bool = True) -> None:
+        """``limited``: its memory is, so that it may be killed for want of it."""
+        self.handle = handle
+        self.limited = limited
+        self.container = handle.ident.partition("@")[0]
+        self.log_since = log_since
+        self.evidence = Evidence()
+        self.ordered = False
+        """We told it to stop."""
+        self.over = asyncio.Event()
+        self.exit: Exit | None = None
+        self.log_ended = asyncio.Event()
+        self._last_lines: deque[str] = deque(maxlen=_EXIT_LINES)
+
+    def shows(self, found: Mapping[str, Any] | None) -> bool:
+        """This container, as inspected, is this run, and it runs."""
+        return (
+            found is not None
+            and docker_facts.ident(found) == self.handle.ident
+            and docker_facts.is_running(found)
+        )
+
+    def death_told(self) -> bool:
+        """Its death was heard of, and nothing more can be learned from its container.
+
+        The engine answers about a container only when it has tidied up after it, a tenth of a second
+        later. A SIGKILL that nobody is known to have sent may be one for want of memory, though.
+        """
+        evidence = self.evidence
+        killed = evidence.exit_code == 128 + signal.SIGKILL and evidence.signal is None
+        return evidence.died_at is not None and not (killed and self.limited and evidence.oom_at is None)
+
+    def hear(self, action: str, at: float, told: Mapping[str, Any]) -> Sign | None:
+        """Take note of an event of its container; a sign, where it says whether the run can answer."""
+        evidence = self.evidence
+        if at < docker_facts.started_s(self.handle.ident):
+            return None  # of an earlier start of this container
+        if action == "kill":
+            evidence.signal, evidence.signalled_at = int(told.get("signal") or 0), at
+        elif action == "oom":
+            evidence.oom_at = at
+        elif action == "die" and evidence.died_at is None:
+            evidence.exit_code, evidence.died_at = int(told["exitCode"]), at
+        elif action in _TROUBLE:
+            return Sign(self.handle, _TROUBLE[action])
+        elif action in _MENDED:
+            return Sign(self.handle, None)
+        return None
+
+    async def listen(self, engine: Engine) -> None:
+        """Keep the last lines that it writes: of a container that is removed, nothing can be read later."""
+        self._last_lines.clear()
+        async for line in engine.follow(self.container, self.log_since, tail=_EXIT_LINES):
+            self._last_lines.append(line)
+        self.log_ended.set()
+
+    async def end(self, engine: Engine, found: Mapping[str, Any] | None) -> None:
+        """It has ended: find out why. ``found`` is its container now, as far as that was looked up."""
+        lines: list[str] = []
+        with suppress(EngineDown, TimeoutError):
+            async with asyncio.timeout(_LINES_WITHIN_S):
+                if self.evidence.died_at is None:  # we were not there
+                    lines = await engine.last_lines(self.container, _EXIT_LINES, self.log_since)
+                else:
+                    await self.log_ended.wait()
+        self.exit = docker_facts.why(
+            self.handle.ident,
+            found,
+            self.evidence,
+            ordered=self.ordered,
+            lines=tuple(lines or self._last_lines),
+        )
+        self.over.set()
