@@ -18,7 +18,7 @@ from hotseat.core.policy import BACKOFF_FIRST_S, BACKOFF_MAX_S, JITTER
 from hotseat.core.queue import AGEING_S
 from hotseat.core.scheduler import Scheduler
 from hotseat.core.seat import STABLE_S
-from hotseat.core.spec import BoxSpec, SeatSpec
+from hotseat.core.spec import BoxSpec, SeatSpec, SleepSpec
 from hotseat.core.states import LOADING, Cause, State
 
 ENDED = Reason(summary="stopped")
@@ -86,6 +86,8 @@ class World:
         self.requested: dict[str, float] = {}
         """Models that an operator wants, and since when."""
         self.backoffs: dict[str, int] = {}
+        self.leftovers: dict[str, tuple[SleepSpec | None, dict[str, int]]] = {}
+        """What each model is expected to take asleep, and the terms under which that was learned."""
         self.closing: ev.ShutdownRequested | None = None
         self.unusable: set[str] = set()
         self.log: list[str] = []
@@ -136,6 +138,8 @@ class World:
         self.box = box
         self.requested = {m: since for m, since in self.requested.items() if m in box.seats}
         self._forget_those_gone()
+        for model in box.seats:
+            self._expect_leftover(model)
         self.tell(ev.BoxConfigured(box))
 
     def shut_down(self, leave_running: bool) -> None:
@@ -175,13 +179,22 @@ class World:
         )
 
     def _forget_those_gone(self) -> None:
-        for model in [m for m in self.backoffs if m not in self.box.seats and m not in self.processes]:
-            del self.backoffs[model]
+        for book in (self.backoffs, self.leftovers):
+            for model in [m for m in book if m not in self.box.seats and m not in self.processes]:
+                del book[model]
+
+    def _expect_leftover(self, model: str) -> None:
+        process, sleep = self.processes.get(model), self.box.seats[model].sleep
+        if process is not None and (process.lies_low or process.doing == "falling asleep"):
+            return
+        if model not in self.leftovers or self.leftovers[model][0] != sleep:
+            self.leftovers[model] = (sleep, dict(sleep.leftover) if sleep else {})
 
     def sleeps(self, process: Process, leftover: dict[str, int] | None) -> None:
         """It sleeps; with ``leftover``, that was measured."""
         if leftover is not None:
-            process.leftover = leftover
+            self.leftovers[process.model] = (self.leftovers[process.model][0], leftover)
+        process.leftover = self.leftovers[process.model][1]
         process.doing, process.since = "asleep", self.now
         process.lies_low = policy.fits(process.leftover, process.footprint)
         self.tell(ev.RunSlept(process.model, process.run, leftover))
@@ -193,6 +206,7 @@ class World:
         if ready:
             process.doing, process.served = "serving", True
             process.ready_since = process.quiet_since = self.now
+        self._expect_leftover(model)
         self.processes[model] = process
         if ready:
             self.requested.pop(model, None)
@@ -246,8 +260,7 @@ class World:
                     self._started(effect)
                     launched.append(effect.model)
                 case do.WakeRun():
-                    self._process(effect).doing = "waking"
-                    self._process(effect).lies_low = False
+                    self._wakes(self._process(effect))
                     launched.append(effect.model)
                 case do.StopRun():
                     self._stopped(effect, "stopping")
@@ -325,10 +338,12 @@ class World:
             raise Broken(9, f"run {order.run} of {order.model} has been before")
         self.numbers[order.model] = order.run
         spec = self.box.seats[order.model]
-        leftover = dict(spec.sleep.leftover) if spec.sleep else {}
-        self.processes[order.model] = Process(
-            order.model, order.run, dict(spec.footprint), leftover=leftover, since=self.now
-        )
+        self._expect_leftover(order.model)
+        self.processes[order.model] = Process(order.model, order.run, dict(spec.footprint), since=self.now)
+
+    def _wakes(self, process: Process) -> None:
+        process.doing, process.since, process.lies_low = "waking", self.now, False
+        self._expect_leftover(process.model)
 
     def _stopped(self, order: do.StopRun | do.SleepRun, doing: str) -> None:
         process = self._process(order)
@@ -391,7 +406,7 @@ class World:
         waiting = self.waiting(newcomer.name)
         if self._out_of_patience(victim, newcomer, waiting, swap_s):
             return
-        held_s, quiet_s = self.now - process.ready_since, self.now - process.quiet_since
+        held_s = self.now - process.ready_since
         quiet = not self.holding(victim.name)
         if victim.residency_s is not None:
             if held_s < victim.residency_s - SLACK_S:
@@ -399,10 +414,9 @@ class World:
             return
         favour = newcomer.priority + max((a.priority for a in waiting), default=0) - victim.priority
         turn_s = policy.TURN_MIN * swap_s - HEAD_START * swap_s * favour
-        linger_s = policy.LINGER_MIN * swap_s
-        if held_s < turn_s - SLACK_S and not (quiet and quiet_s >= linger_s - SLACK_S):
+        if held_s < turn_s - SLACK_S and not quiet:
             raise Broken(
-                6, f"{victim.name} kept the seat for {held_s} s (swap {swap_s} s, quiet {quiet_s} s)"
+                6, f"{victim.name} kept the seat for {held_s} s (swap {swap_s} s)"
             )
 
     def _out_of_patience(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Literal
 
 
@@ -19,9 +20,13 @@ class LimitSpec:
     """The window in seconds; for ``concurrent`` it has no meaning and is 0."""
     what: Literal["requests", "tokens", "concurrent"] = "requests"
     per: Literal["client", "key", "total"] = "key"
-    """Counted for each client address, for each key, or all together."""
+    """Counted for each client address, for each key (requests without one: for each address), or all
+    together.
+    """
     burst: int | None = None
     """Requests that may come at once; ``None``: the whole amount."""
+    scope: str = ""
+    """What it stands on, for counters and messages: ``key alice``, ``model chat``, ``route site``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,31 +35,61 @@ class KeySpec:
 
     name: str
     digest: bytes = field(repr=False)
-    models: frozenset[str] | None = None
-    """Routes and models that it opens; ``None``: all."""
+    routes: frozenset[str] | None = None
+    """Names of the routes that it opens; ``None``: all."""
     admin: bool = False
-    """Opens the admin API (and, with ``models`` empty, nothing else)."""
+    """Opens the admin API."""
     limits: tuple[LimitSpec, ...] = ()
     expires_at: float | None = None
     """Seconds since 1970."""
     origins: tuple[str, ...] | None = None
     """A publishable key: good only in a browser on these origins."""
-    priority: int | None = None
+    priority: int = 0
+    """Added to the route's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasicSpec:
+    """HTTP Basic before anything is passed on."""
+
+    user: bytes = field(repr=False)
+    """Digest of the user's name."""
+    password: bytes | None = field(default=None, repr=False)
+    """Digest of the password; ``None``: the password is any configured key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthSpec:
-    """How clients prove who they are. Without keys everything is open (on loopback only)."""
+    """How clients prove who they are."""
 
     keys: tuple[KeySpec, ...] = ()
     required: bool = True
     """``False``: the explicit opt-out (``auth: off``, ``REQUIRE_AUTH=false``)."""
     api_secret: bytes | None = field(default=None, repr=False)
-    """Digest of a second factor, wanted in ``X-API-Secret`` on every request."""
-    basic: tuple[bytes, bytes | None] | None = field(default=None, repr=False)
-    """Digests of user and password for HTTP Basic; password ``None``: any configured key."""
+    """Digest of a second factor, wanted in ``X-API-Secret``."""
+    basic: BasicSpec | None = None
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose ``X-Forwarded-For`` and ``CF-Connecting-IP`` are believed."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is anything that a client could prove itself by."""
+        return bool(self.keys) or self.api_secret is not None or self.basic is not None
+
+    @property
+    def enforced(self) -> bool:
+        """Whether clients must prove who they are. Otherwise everything is open."""
+        return self.required and self.configured
+
+
+class Standing(IntEnum):
+    """What one who asks for our own pages may see; travels in the ASGI scope's ``state``."""
+
+    STRANGER = 0
+    """No key: up or not."""
+    GUEST = 1
+    """A key of models: mappings and states."""
+    ADMIN = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +115,14 @@ class PolicySpec:
     """Fields that are removed."""
     prompt: PromptSpec | None = None
     cors: tuple[str, ...] = ()
-    """Origins that a browser may ask from."""
+    """Origins that a browser may ask from; ``*``: any."""
     limits: tuple[LimitSpec, ...] = ()
-    priority: int | None = None
     max_hold_s: float | None = None
     """A request that cannot stream is answered 503 with Retry-After after so long."""
     model_name: str | None = None
     """The model name sent to the server instead of its own (``CHAT_MODEL``)."""
+    access_log: bool = True
+    """Whether its requests are in the access log."""
 
     @property
     def rewrites(self) -> bool:

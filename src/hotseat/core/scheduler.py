@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from hotseat.core import effects as do
 from hotseat.core import events as ev
@@ -12,7 +12,7 @@ from hotseat.core.errors import Reason, Refusal
 from hotseat.core.planner import Plan, make_beds, make_plan
 from hotseat.core.queue import Waiting
 from hotseat.core.seat import Seat, learned
-from hotseat.core.spec import BoxSpec, SeatSpec
+from hotseat.core.spec import BoxSpec
 from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
 from hotseat.core.views import SeatView
 
@@ -232,6 +232,7 @@ class Scheduler:
         seat = self._current(event.model, event.run)
         if seat is None:
             return
+        seat.forgive(now)
         if seat.state is State.STOPPING:
             self._stopped(seat, now)
             return
@@ -255,11 +256,9 @@ class Scheduler:
         if seat.failed is not None:
             self._died(seat, Cause.EXITED, seat.failed, now)
         else:
-            seat.forgive(now)
             self._move(seat, State.STOPPED, Cause.EXITED, now)
 
     def _died(self, seat: Seat, cause: Cause, reason: Reason, now: float) -> None:
-        seat.forgive(now)
         seat.failures += 1
         seat.reason = reason
         if seat.served and seat.failures == 1 and not reason.permanent:
@@ -380,8 +379,9 @@ class Scheduler:
         for name, spec in box.seats.items():
             seat = self._seats.get(name)
             if seat is None:
-                seat = self._seats[name] = Seat(spec, leftover=_leftover(spec))
+                seat = self._seats[name] = Seat(spec)
             seat.spec, seat.retired = spec, False
+            seat.expect_leftover()
             self._set_warm(seat)
 
     def _forget(self, seat: Seat) -> None:
@@ -425,6 +425,7 @@ class Scheduler:
         if seat.state is State.ASLEEP:
             assert seat.run is not None
             self._move(seat, State.WAKING, cause, now)
+            seat.expect_leftover()
             self._out.append(do.WakeRun(seat.name, seat.run))
             return
         seat.run = self._numbers[seat.name] = self._numbers.get(seat.name, 0) + 1
@@ -432,6 +433,7 @@ class Scheduler:
         seat.launched_at = now
         seat.served = seat.adopted = seat.unplanned = False
         seat.run_footprint, seat.run_fingerprint = seat.spec.footprint, seat.spec.fingerprint
+        seat.expect_leftover()
         self._move(seat, State.STARTING, cause, now)
         self._out.append(do.StartRun(seat.name, seat.run))
 
@@ -597,7 +599,3 @@ class Scheduler:
 
 _GOING = (State.DRAINING, State.STOPPING, State.SUSPENDING)
 _MAY_SERVE = HOLDS_LEASES | LOADING
-
-
-def _leftover(spec: SeatSpec) -> Mapping[str, int]:
-    return spec.sleep.leftover if spec.sleep else {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hotseat.core.alarms import NEVER
 from hotseat.core.errors import Reason
 from hotseat.core.queue import FairQueue
-from hotseat.core.spec import Footprint, SeatSpec
+from hotseat.core.spec import Footprint, SeatSpec, SleepSpec
 from hotseat.core.states import HOLDS_RUN, TRANSITIONS, Cause, IllegalTransition, State
 from hotseat.core.views import SeatView
 
@@ -47,7 +47,9 @@ class Seat:
     asleep: bool = False
     """The run sleeps, or slept when it was told to stop."""
     leftover: Footprint = field(default_factory=dict)
-    """What the run takes while asleep."""
+    """What the run takes while asleep: as configured, until it was measured."""
+    leftover_of: SleepSpec | None = None
+    """The configuration that it comes from, or was measured under."""
 
     leases: dict[int, Held] = field(default_factory=dict)
     held_by: dict[str, int] = field(default_factory=dict)
@@ -176,6 +178,12 @@ class Seat:
         self.last_used = now
         if not self.leases:
             self.idle_since = now
+
+    def expect_leftover(self) -> None:
+        """Take what is configured for its sleep, where that has changed and it does not sleep now."""
+        if self.leftover_of != self.spec.sleep and not self.asleep and self.state is not State.SUSPENDING:
+            self.leftover_of = self.spec.sleep
+            self.leftover = self.spec.sleep.leftover if self.spec.sleep else {}
 
     def forgive(self, now: float) -> None:
         """Forget the failures before a run that has served long enough; asked when it ends."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hotseat.core.front import AuthSpec, PolicySpec
+
 PPM = 1_000_000
 """The whole of one GPU's memory, in parts per million."""
 
@@ -169,6 +171,7 @@ class RouteSpec:
     """Further values of the body's ``model`` that lead here."""
     priority: int = 0
     """Added to the model's own; requests of a higher one are served first."""
+    policy: PolicySpec = field(default_factory=PolicySpec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +181,7 @@ class ServeSpec:
     host: str = "127.0.0.1"
     port: int = 8000
     open: bool = True
-    """No key is configured: whoever reaches the port may ask (loopback only)."""
+    """No key is configured: whoever reaches the port may ask, which must be on loopback."""
     state_dir: str
     default_route: str | None = None
     strict_models: bool = False
@@ -199,5 +202,6 @@ class Settings:
     box: BoxSpec
     models: Mapping[str, ModelSpec]
     routes: tuple[RouteSpec, ...]
+    auth: AuthSpec = field(default_factory=AuthSpec)
     source: str = ""
     """The file it was read from, for messages."""

@@ -1,0 +1,1 @@
+"""The scheduler on a virtual clock, over traffic that was recorded or made up. Knows the core alone."""

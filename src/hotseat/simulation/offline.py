@@ -1,0 +1,129 @@
+"""How little waiting a launcher could do with that knew all requests beforehand.
+
+Only models that exclude each other are counted (the heaviest such group of the box): the requests of
+all others are taken to wait for nothing, so that the figure is too low rather than too high. A start
+needs somebody who waits for it, answers are never cut off, and any number of them runs at once. Found
+by a search over the order of turns that keeps the best partial plans; light traffic is searched whole.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from hotseat.core.spec import BoxSpec
+from hotseat.simulation.traffic import Scenario
+
+KEPT = 24
+"""Partial plans kept for each number of requests served."""
+HOLD_ON = 6.0
+"""No plan lets others wait longer than so many of the longest starts while it stays with a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    served: tuple[int, ...]
+    """How many requests of each model were served before this turn."""
+    turn: int
+    """Whose turn it is."""
+    ready_at: float
+    waited_s: float
+
+
+def offline_wait_s(scenario: Scenario) -> float:
+    """The total waiting of the best plan found, in seconds."""
+    group = _exclusive_group(scenario)
+    if not group:
+        return 0.0
+    return _Search(scenario, group).best()
+
+
+def _exclusive_group(scenario: Scenario) -> list[str]:
+    counts: dict[str, int] = defaultdict(int)
+    for ask in scenario.asks:
+        counts[ask.model] += 1
+    group: list[str] = []
+    for name in sorted(counts, key=lambda n: -counts[n] * scenario.costs[n].start_s):
+        if all(_exclude(scenario.box, name, other) for other in group):
+            group.append(name)
+    return group
+
+
+def _exclude(box: BoxSpec, one: str, other: str) -> bool:
+    a, b = box.seats[one].footprint, box.seats[other].footprint
+    return any(share + b.get(device, 0) > box.budget.get(device, 0) for device, share in a.items())
+
+
+class _Search:
+    def __init__(self, scenario: Scenario, group: list[str]) -> None:
+        self._arrivals = [[a.at_s for a in scenario.asks if a.model == name] for name in group]
+        self._services = [[a.service_s for a in scenario.asks if a.model == name] for name in group]
+        self._starts = [scenario.costs[name].start_s for name in group]
+        self._stops = [scenario.costs[name].stop_s for name in group]
+        self._patience_s = HOLD_ON * max(self._starts)
+        self._total = sum(len(times) for times in self._arrivals)
+        self._stages: list[dict[tuple[tuple[int, ...], int], list[_Plan]]] = [
+            {} for _ in range(self._total + 1)
+        ]
+        self._done = float("inf")
+
+    def best(self) -> float:
+        """Stage by stage, by the number of requests served."""
+        none = (0,) * len(self._arrivals)
+        for turn, times in enumerate(self._arrivals):
+            self._keep(_Plan(none, turn, times[0] + self._starts[turn], 0.0))
+        for number in range(self._total):
+            stage, self._stages[number] = self._stages[number], {}
+            plans = [plan for same in stage.values() for plan in same]
+            for plan in sorted(plans, key=self._promise)[:KEPT]:
+                self._extend(plan)
+        return self._done
+
+    def _promise(self, plan: _Plan) -> float:
+        """What it has cost, and costs for those who wait already."""
+        owed = plan.waited_s
+        for model, first in enumerate(plan.served):
+            times = self._arrivals[model]
+            for index in range(first, min(first + 200, len(times))):
+                if times[index] >= plan.ready_at:
+                    break
+                owed += plan.ready_at - times[index]
+        return owed
+
+    def _keep(self, plan: _Plan) -> None:
+        same = self._stages[sum(plan.served)].setdefault((plan.served, plan.turn), [])
+        if any(p.ready_at <= plan.ready_at and p.waited_s <= plan.waited_s for p in same):
+            return
+        same[:] = [p for p in same if p.ready_at < plan.ready_at or p.waited_s < plan.waited_s]
+        same.append(plan)
+
+    def _extend(self, plan: _Plan) -> None:
+        """Serve on with the model whose turn it is, and branch wherever somebody else is worth a swap."""
+        turn, times, services = plan.turn, self._arrivals[plan.turn], self._services[plan.turn]
+        index, waited_s, free_at = plan.served[turn], plan.waited_s, plan.ready_at
+        while index < len(times) and (times[index] <= plan.ready_at or index == plan.served[turn]):
+            granted_at = max(plan.ready_at, times[index])
+            waited_s += granted_at - times[index]
+            free_at = max(free_at, granted_at + services[index])
+            index += 1
+        while True:
+            served = (*plan.served[:turn], index, *plan.served[turn + 1 :])
+            others = [
+                (self._arrivals[m][done], m)
+                for m, done in enumerate(plan.served)
+                if m != turn and done < len(self._arrivals[m])
+            ]
+            if not others and index == len(times):
+                self._done = min(self._done, waited_s)
+                return
+            first_other = min(others)[0] if others else float("inf")
+            following = times[index] if index < len(times) else float("inf")
+            if following > first_other or free_at > first_other:
+                for arrived, other in others:
+                    if arrived <= max(free_at, first_other):
+                        ready_at = max(free_at, arrived) + self._stops[turn] + self._starts[other]
+                        self._keep(_Plan(served, other, ready_at, waited_s))
+                if following - first_other > self._patience_s:
+                    return
+            free_at = max(free_at, following + services[index])
+            index += 1
