@@ -194,3 +194,33 @@ def test_a_broken_model_does_not_hide_the_others_nor_blame_them() -> None:
     assert problems(f"default_model: a\nroutes: {{r: {{model: a}}}}\nmodels: {{a: [], b: {{{RUN}}}}}") == [
         "3: models.a: expected keys with values (key: value lines)"
     ]
+
+
+def test_what_keeps_warm_and_who_goes_first() -> None:
+    settings = loads(
+        "timezone: Europe/Berlin\nhealth_every: 0\nfirst_byte_timeout: 20m\nwatch_config: true\nmodels:\n"
+        f'  a: {{{RUN}, keep_warm: "Mon-Fri 08:00-18:00", health_every: 2s}}\n'
+        f'  b: {{{RUN}, keep_warm: ["07:00-08:00", "Sat 10:00-12:00"], first_byte_timeout: 0}}\n'
+        f"  c: {{command: 'vllm serve Q/W --port {{port}} --max-num-seqs 8', priority: 2, max_queue: 7}}\n"
+        f"routes: {{fast: {{model: c, priority: 5}}}}",
+        "f",
+        {"HOME": "/h"},
+    )
+    a, b, c = settings.models.values()
+    assert a.keep_warm is not None
+    assert b.keep_warm is not None
+    assert (a.keep_warm.zone, len(a.keep_warm.spans), len(b.keep_warm.spans)) == ("Europe/Berlin", 1, 2)
+    assert (a.health_every_s, b.health_every_s) == (2.0, None)
+    assert (a.first_byte_timeout_s, b.first_byte_timeout_s) == (1200.0, None)
+    assert (c.keep_warm, c.seat.max_in_flight, c.seat.priority, c.seat.max_queue) == (None, 8, 2, 7)
+    assert settings.routes[0].priority == 5
+    assert settings.serve.watch_config
+
+
+def test_spans_and_zones_that_are_none() -> None:
+    text = f"timezone: Middle/Earth\nmodels:\n  a: {{{RUN}, keep_warm: sometimes}}\n"
+    assert problems(text) == [
+        "1: timezone: no such time zone here; write one such as Europe/Berlin",
+        '3: models.a.keep_warm: expected a span such as "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-24:00" or '
+        '"07:30-09:00" (every day)',
+    ]

@@ -40,9 +40,10 @@ class FakeLease:
 
 
 class FakeTicket:
-    def __init__(self, seats: FakeSeats, model: str) -> None:
+    def __init__(self, seats: FakeSeats, model: str, priority: int = 0) -> None:
         self.seats = seats
         self.model = model
+        self.priority = priority
         self.lease: FakeLease | None = None
         self.closed = asyncio.Event()
         self.waiting = asyncio.Event()
@@ -106,7 +107,7 @@ class FakeSeats:
     def ask(self, model: str, *, priority: int = 0, key: str = "") -> FakeTicket:
         if model in self.refusals:
             raise Refused(self.refusals[model])
-        ticket = FakeTicket(self, model)
+        ticket = FakeTicket(self, model, priority)
         if model not in self.waiting_models:
             ticket.grant()
         self.tickets.append(ticket)
