@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from hotseat.config.problems import ConfigError
 from hotseat.config.values import is_loopback
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
-from hotseat.core.spec import ModelSpec, Settings
+from hotseat.core.spec import ModelSpec, Settings, TlsSpec
 from hotseat.core.states import State
 from hotseat.engines.pick import engine_named
 from hotseat.gateway.entry import Gateway
@@ -95,18 +96,21 @@ class App:
 
     async def open(self, sockets: list[socket.socket] | None = None) -> None:
         """Take back what runs, then listen. Raises ``CannotServe``."""
+        tls = _tls(self._listen.tls) if self._listen.tls else None
         async with self._changing:
             await self.supervisor.open()
             where = self._listen
             try:
                 self._server = await serve(
-                    self.gateway, host=where.host, port=where.port, sockets=sockets or ()
+                    self.gateway, host=where.host, port=where.port, sockets=sockets or (), tls=tls
                 )
             except OSError as error:
                 await self.supervisor.close(leave_running=True)
                 raise CannotServe(f"cannot listen on {where.host}:{where.port}: {error.strerror}") from error
             for host, port in self._server.addresses:
-                log.info("listening", url=f"http://{host}:{port}", models=list(self.settings.models))
+                url = f"{'https' if tls else 'http'}://{host}:{port}"
+                log.info("listening", url=url, models=list(self.settings.models))
+            self._warn_if_open()
             self._watch_files()
 
     async def reload(self) -> Mapping[str, list[str]]:
@@ -122,12 +126,22 @@ class App:
             self.admin.configure(new)
             self.gateway.configure(new, local_only=new.serve.open)
             self.settings = new
+            self._warn_if_open()
             self._watch_files()
         told = changes.as_dict()
         log.info("configuration reloaded", **{name: names for name, names in told.items() if names})
         if changes.needs_restart:
             log.warning("needs a restart of hotseat", settings=list(changes.needs_restart))
         return told
+
+    def _warn_if_open(self) -> None:
+        """The opt-out must not be overlooked."""
+        settings = self.settings
+        if not settings.auth.required:
+            log.warning("AUTH IS OFF: whoever reaches the port may use every model", reason="auth: off")
+        for route in settings.routes:
+            if settings.auth.enforced and not route.policy.auth:
+                log.warning("a route is open: it needs no key", route=route.name, path=route.path)
 
     async def _read_again(self) -> Settings:
         if self._reread is None:
@@ -191,6 +205,19 @@ class App:
     def _moved(self, move: do.ReportMove) -> None:
         if move.run is not None and move.new in (State.STOPPED, State.BACKOFF):
             self.gateway.run_ended(move.model, move.run)
+
+
+def _tls(spec: TlsSpec) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(spec.cert, spec.key, password="")  # never ask on the terminal
+    except (OSError, ssl.SSLError) as error:
+        why = error.strerror or error.__class__.__name__
+        raise CannotServe(
+            f"tls: {spec.cert} and {spec.key} are no certificate with its key: {why}"
+        ) from error
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _history_trouble(why: str) -> None:

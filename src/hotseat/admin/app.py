@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from hotseat.admin.control import CannotReload, Control, Reload
 from hotseat.core.errors import Refusal
+from hotseat.core.front import Standing
 from hotseat.core.spec import DockerSpec, ModelSpec, RouteSpec, Settings
 from hotseat.core.views import SeatView
 
@@ -53,9 +54,11 @@ class Admin:
 
     async def _healthz(self, request: Request) -> Response:
         broken = self._control.unusable()
-        body: dict[str, Any] = {"status": "unavailable" if broken else "ok", "routes": self._route_table()}
-        if broken:
-            body["runtimes"] = dict(broken)
+        body: dict[str, Any] = {"status": "unavailable" if broken else "ok"}
+        if request.scope["state"]["standing"] > Standing.STRANGER:
+            body["routes"] = self._route_table(lines=request.scope["state"]["standing"] >= Standing.ADMIN)
+            if broken:
+                body["runtimes"] = dict(broken)
         return JSONResponse(body, status_code=503 if broken else 200)
 
     async def _health(self, request: Request) -> Response:
@@ -64,11 +67,12 @@ class Admin:
     async def _get_routes(self, request: Request) -> Response:
         return JSONResponse({"routes": self._route_table()})
 
-    def _route_table(self) -> dict[str, dict[str, Any]]:
+    def _route_table(self, *, lines: bool = True) -> dict[str, dict[str, Any]]:
+        """``lines``: with the lines that a failed model wrote last, which are for admins."""
         views = self._control.views()
-        return {name: self._route(route, views) for name, route in self._routes.items()}
+        return {name: self._route(route, views, lines=lines) for name, route in self._routes.items()}
 
-    def _route(self, route: RouteSpec, views: Mapping[str, SeatView]) -> dict[str, Any]:
+    def _route(self, route: RouteSpec, views: Mapping[str, SeatView], *, lines: bool) -> dict[str, Any]:
         view, model = views[route.model], self._models[route.model]
         row: dict[str, Any] = {
             "model": route.model,
@@ -83,7 +87,7 @@ class Admin:
         if phase is not None:
             row["phase"] = phase
         if view.reason is not None:
-            row["last_error"] = _reason(view)
+            row["last_error"] = _reason(view, lines=lines)
         return row
 
     async def _stats(self, request: Request) -> Response:
@@ -183,11 +187,12 @@ def _target(model: ModelSpec) -> str:
     return launch.container if isinstance(launch, DockerSpec) else launch.command[0]
 
 
-def _reason(view: SeatView) -> dict[str, Any] | None:
+def _reason(view: SeatView, *, lines: bool = True) -> dict[str, Any] | None:
     reason = view.reason
     if reason is None:
         return None
-    return {"summary": reason.summary, "hint": reason.hint, "lines": list(reason.lines)}
+    told = {"summary": reason.summary, "hint": reason.hint}
+    return {**told, "lines": list(reason.lines)} if lines else told
 
 
 def _rounded(seconds: float | None) -> float | None:

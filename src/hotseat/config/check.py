@@ -12,13 +12,19 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hotseat.config.document import Document, Path
+from hotseat.config.front_shape import Basic, Key, Policy, SystemPrompt, Tls
 from hotseat.config.shape import Compose, Gpu, Model, Root, Route, Sleep
 
 _KEYS: dict[str, type[BaseModel]] = {
     "gpu": Gpu,
     "sleep": Sleep,
     "compose": Compose,
+    "system_prompt": SystemPrompt,
+    "basic": Basic,
+    "tls": Tls,
 }
+_NAMED: dict[str, type[BaseModel]] = {"models": Model, "routes": Route, "keys": Key}
+_PLACES = ("", "models.NAME", "routes.NAME", "keys.NAME", *_KEYS)
 _MAX_ROUNDS = 50
 
 
@@ -85,7 +91,7 @@ def _tell(document: Document, path: Path, detail: ErrorDetails) -> None:
 def _unknown(path: Path) -> tuple[str, str]:
     known = keys_at(path[:-1])
     key = str(path[-1])
-    for place in ("", "models.NAME", "routes.NAME", "gpu", "sleep", "compose"):
+    for place in _PLACES:
         if key in keys_at(tuple(place.split(".")) if place else ()):
             return "unknown key here", f"it belongs to {place or 'the top of the file'}"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
@@ -96,8 +102,9 @@ def keys_at(path: Path) -> list[str]:
     """The keys that may be written in the mapping of this path."""
     if not path:
         shape: type[BaseModel] = Root
-    elif path[0] in ("models", "routes") and len(path) == 2:
-        shape = Model if path[0] == "models" else Route
+    elif path[0] in _NAMED and len(path) == 2:
+        shape = _NAMED[path[0]]
     else:
         shape = _KEYS[str(path[-1])]
-    return list(shape.model_fields)
+    shared = [key for key in shape.model_fields if key in Policy.model_fields]
+    return [*(key for key in shape.model_fields if key not in shared), *shared]

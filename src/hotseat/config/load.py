@@ -20,6 +20,7 @@ OVERRIDES: Mapping[str, str] = {
     "LISTEN": "listen",
     "START_TIMEOUT_SECONDS": "start_timeout",
     "IDLE_SECONDS": "idle",
+    "REQUIRE_AUTH": "auth",
 }
 """Variables that override the file's global values (never a model's own), and the keys they stand for."""
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from hotseat.config import access, policies
+from hotseat.config.front_shape import Basic, Key, Policy, SystemPrompt, Tls
 from hotseat.config.load import OVERRIDES
-from hotseat.config.resolve import KEY_VARIABLE, UPSTREAM_KEY_VARIABLE
+from hotseat.config.resolve import UPSTREAM_KEY_VARIABLE
 from hotseat.config.routing import RESERVED
 from hotseat.config.shape import Compose, Gpu, Model, Root, Route, Sleep
 from hotseat.envfile.disk import VARIABLE as ENV_FILE_VARIABLE
@@ -24,6 +26,16 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
         Model,
     ),
     ("`routes.NAME`", "A public name and path prefix that leads to a model.", Route),
+    (
+        "`models.NAME` and `routes.NAME`: who may ask what",
+        "What a route leaves out is taken from its model; what it says takes the place of all that the model "
+        "says under that key.",
+        Policy,
+    ),
+    ("`keys.NAME`", "A client's key.", Key),
+    ("`system_prompt`", "The system prompt that requests get.", SystemPrompt),
+    ("`basic`", "HTTP Basic, wanted before anything is passed on.", Basic),
+    ("`tls`", "HTTPS by hotseat itself.", Tls),
     ("`sleep` and `models.NAME.sleep`", "Sleep instead of stop (vLLM's sleep mode).", Sleep),
     (
         "`compose` and `models.NAME.compose`",
@@ -79,7 +91,7 @@ def markdown() -> str:
     whole = schema()
     parts = [INTRODUCTION]
     for title, text, shape in SECTIONS:
-        properties = whole["properties"] if shape is Root else whole["$defs"][shape.__name__]["properties"]
+        properties = _properties(whole, shape)
         parts.append(f"## {title}\n\n" + (f"{text}\n\n" if text else "") + _table(properties))
     parts.append(_environment())
     parts.append(
@@ -88,6 +100,14 @@ def markdown() -> str:
         + ".\n"
     )
     return "\n".join(parts)
+
+
+def _properties(whole: Mapping[str, Any], shape: type[BaseModel]) -> Mapping[str, Any]:
+    """The keys of one section: those that routes and models share have one of their own."""
+    if shape is Root:
+        return dict(whole["properties"])
+    shown = whole["$defs"][Route.__name__ if shape is Policy else shape.__name__]["properties"]
+    return {key: prop for key, prop in shown.items() if (key in Policy.model_fields) == (shape is Policy)}
 
 
 def _table(properties: Mapping[str, Mapping[str, Any]]) -> str:
@@ -138,9 +158,20 @@ def _environment() -> str:
         f"| `{variable}` | Overrides `{key}` at the top of the file, never a model's own. |"
         for variable, key in OVERRIDES.items()
     ]
-    rows.append(
-        f"| `{KEY_VARIABLE}` | The clients' key. Without it, only this machine is answered (loopback). |"
-    )
+    rows += [
+        f"| `{access.KEY}` | The clients' default key, good for all models. Without it and without `keys`, "
+        "only this machine is answered (loopback). |",
+        f"| `{access.OLD_KEY}`, `{access.OLD_KEY_UNTIL}` | The key before it, and until when it is good too "
+        "(`hotseat rotate-key` writes both). |",
+        f"| `{access.ADMIN_KEY}` | Opens the admin API, and no model. While there is no admin key at all, "
+        f"`{access.KEY}` opens it. |",
+    ]
+    rows += [
+        f"| `NAME_{ending}` | The default of `{field}` on the route of this name (in capitals, `_` for what "
+        "is no letter or digit: `CHAT_…`, `QWEN7B_…`). |"
+        for ending, (field, _, _) in policies.NUMBERS.items()
+    ]
+    rows.append("| `NAME_MODEL` | The model name that the route's server is sent, in place of its own. |")
     rows.append(
         f"| `{UPSTREAM_KEY_VARIABLE}` | The key that the models' servers want, if it is not the clients'. |"
     )

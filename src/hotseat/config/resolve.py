@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from urllib.parse import urlsplit
 
 from hotseat.config import routing, values
+from hotseat.config.access import KEY, Access
 from hotseat.config.command import Told, told
 from hotseat.config.document import Document, Path
 from hotseat.config.fingerprint import fingerprint
+from hotseat.config.front_shape import Tls
 from hotseat.config.places import home_folder, state_dir
+from hotseat.config.policies import Policies
 from hotseat.config.room import check_room
 from hotseat.config.shape import Compose, Model, Root, Sleep
+from hotseat.core.front import AuthSpec
 from hotseat.core.spec import (
     BoxSpec,
     ComposeSpec,
@@ -25,12 +30,11 @@ from hotseat.core.spec import (
     ServeSpec,
     Settings,
     SleepSpec,
+    TlsSpec,
     WarmSpec,
 )
 from hotseat.schedule import zone_of
 
-KEY_VARIABLE = "VLLM_API_KEY"
-"""The clients' default key: with it set, hotseat is not open to everybody."""
 UPSTREAM_KEY_VARIABLE = "UPSTREAM_API_KEY"
 """The key of the servers, where it is not the clients' key."""
 
@@ -59,7 +63,13 @@ class Resolver:
             )
         models = {name: self._model(name, model) for name, model in root.models.items()}
         check_room(document, self._budget, models)
-        routes = routing.routes(document, root)
+        policies = Policies(document, root, self._env, self._file)
+        routes = [
+            dataclasses.replace(route, policy=policies.of(route.name, route.model))
+            for route in routing.routes(document, root)
+        ]
+        access = Access(document, root, self._env, self._file)
+        auth = access.spec(routes)
         default = routing.default_route(document, root, routes)
         if root.return_to_default and default is None and not self._document.tainted(("default_model",)):
             document.problem(
@@ -68,7 +78,7 @@ class Resolver:
         self._check_timezone()
         sleep = root.sleep or Sleep()
         return Settings(
-            serve=self._serve(default.name if default else None),
+            serve=self._serve(default.name if default else None, auth),
             box=BoxSpec(
                 budget=self._budget,
                 seats={name: model.seat for name, model in models.items()},
@@ -77,6 +87,8 @@ class Resolver:
             ),
             models=models,
             routes=tuple(routes),
+            auth=auth,
+            secrets=frozenset({*access.secrets, root.rate_store or ""} - {""}),
             source=document.file,
         )
 
@@ -88,15 +100,15 @@ class Resolver:
         except ValueError as error:
             self._document.problem(("timezone",), str(error))
 
-    def _serve(self, default_route: str | None) -> ServeSpec:
+    def _serve(self, default_route: str | None, auth: AuthSpec) -> ServeSpec:
         root = self._root
         host, port = root.listen
-        open_to_all = not self._env.get(KEY_VARIABLE)
-        if open_to_all and not values.is_loopback(host):
+        open_to_all = auth.required and not auth.configured
+        if open_to_all and not values.is_loopback(host) and not self._document.tainted(("keys",)):
             self._document.problem(
                 ("listen",),
                 "without a key hotseat answers on this machine only (127.0.0.1, ::1 or localhost)",
-                f"set {KEY_VARIABLE} in the environment, or listen on 127.0.0.1",
+                f"set {KEY} in the environment, or listen on 127.0.0.1",
             )
         where = root.state_dir
         return ServeSpec(
@@ -111,7 +123,19 @@ class Resolver:
             leave_running=root.on_exit == "leave",
             drain_timeout_s=root.drain_timeout,
             watch_config=root.watch_config,
+            rate_store=root.rate_store,
+            tls=self._tls(root.tls) if root.tls else None,
         )
+
+    def _tls(self, tls: Tls) -> TlsSpec:
+        for key, name in (("cert", tls.cert), ("key", tls.key)):
+            if self._document.tainted(("tls", key)):
+                continue
+            if not name:
+                self._document.problem(("tls",), "needs cert and key", f"write {key}: FILE.pem")
+            elif not os.path.isfile(self._file(name)):
+                self._document.problem(("tls", key), "there is no such file")
+        return TlsSpec(cert=self._file(tls.cert or ""), key=self._file(tls.key or ""))
 
     def _budgets(self) -> dict[str, int]:
         gpu = self._root.gpu
@@ -295,7 +319,7 @@ class Resolver:
     def _upstream_key(self, model: Model) -> str | None:
         if model.upstream_key is not None:
             return model.upstream_key or None
-        return self._env.get(UPSTREAM_KEY_VARIABLE) or self._env.get(KEY_VARIABLE) or None
+        return self._env.get(UPSTREAM_KEY_VARIABLE) or self._env.get(KEY) or None
 
     def _file(self, text: str) -> str:
         """A path as it is meant: ``~`` is the home folder, the rest is relative to the file's folder."""

@@ -9,10 +9,10 @@ from hotseat.logs import is_secret_name
 
 
 def secret_values(settings: Settings, env: Mapping[str, str]) -> frozenset[str]:
-    """The models' keys, and every variable (ours or a model's) whose name says that it is a secret."""
+    """Clients' and models' keys, and every variable (ours or a model's) whose name says it is a secret."""
     found = {model.upstream_key or "" for model in settings.models.values()}
     variables = [env]
     variables += [m.launch.env for m in settings.models.values() if isinstance(m.launch, ProcessSpec)]
     for each in variables:
         found |= {value for name, value in each.items() if is_secret_name(name)}
-    return frozenset(found - {""})
+    return frozenset(found | settings.secrets) - {""}

@@ -7,54 +7,32 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from hotseat.config import values
+from hotseat.config.front_shape import Basic, Key, Networks, Policy, Secret, Tls
+from hotseat.config.kinds import (
+    TEXT_OR_NUMBER,
+    AutoDuration,
+    Bool,
+    Count,
+    Duration,
+    Int,
+    Names,
+    PositiveDuration,
+    Shape,
+    Size,
+    schema,
+)
 from hotseat.core.spec import WarmSpan
 
-_TEXT_OR_NUMBER = ["string", "number"]
-
-
-def _schema(kind: str | list[str], description: str, **more: Any) -> WithJsonSchema:
-    return WithJsonSchema({"type": kind, "title": description, **more})
-
-
-Duration = Annotated[
-    float, PlainValidator(values.duration), _schema(_TEXT_OR_NUMBER, "duration", examples=["30m", "90s", 300])
-]
-PositiveDuration = Annotated[
-    float,
-    PlainValidator(values.positive_duration),
-    _schema(_TEXT_OR_NUMBER, "duration", examples=["5m", "90s", 300]),
-]
-AutoDuration = Annotated[
-    float | Literal["auto"],
-    PlainValidator(values.auto_duration),
-    _schema(_TEXT_OR_NUMBER, "duration or auto", examples=["auto", "2m"]),
-]
-Size = Annotated[
-    int, PlainValidator(values.size), _schema(["string", "integer"], "size", examples=["32MiB", "64GiB"])
-]
-Bool = Annotated[bool, PlainValidator(values.flag), _schema("boolean", "true or false")]
-Int = Annotated[int, PlainValidator(values.whole), _schema("integer", "whole number")]
-Count = Annotated[int, PlainValidator(values.count), _schema("integer", "whole number", minimum=1)]
-Names = Annotated[
-    tuple[str, ...],
-    PlainValidator(values.names),
-    WithJsonSchema(
-        {
-            "title": "name or list of names",
-            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-        }
-    ),
-]
 Command = Annotated[
     tuple[str, ...],
     PlainValidator(values.command),
     WithJsonSchema(
         {
             "title": "list of words, or one line",
-            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": _TEXT_OR_NUMBER}}],
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": TEXT_OR_NUMBER}}],
             "examples": [["vllm", "serve", "Qwen/Qwen2.5-Coder-3B-Instruct", "--port", "{port}"]],
         }
     ),
@@ -73,14 +51,14 @@ WarmSpans = Annotated[
 Address = Annotated[
     tuple[str, int],
     PlainValidator(values.address),
-    _schema(["string", "integer"], "address", examples=["127.0.0.1:8000", ":8000"]),
+    schema(["string", "integer"], "address", examples=["127.0.0.1:8000", ":8000"]),
 ]
 Environment = Annotated[
     dict[str, str],
     PlainValidator(values.environment),
-    _schema("object", "variables by name", additionalProperties={"type": [*_TEXT_OR_NUMBER, "null"]}),
+    schema("object", "variables by name", additionalProperties={"type": [*TEXT_OR_NUMBER, "null"]}),
 ]
-_SHARE = {"type": _TEXT_OR_NUMBER, "title": "share of one GPU", "examples": [0.9]}
+_SHARE = {"type": TEXT_OR_NUMBER, "title": "share of one GPU", "examples": [0.9]}
 
 
 def _share_of_each(value: object) -> dict[str, int] | int:
@@ -136,12 +114,6 @@ Budgets = Annotated[
         }
     ),
 ]
-
-
-class Shape(BaseModel):
-    """A mapping whose keys are all known."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Gpu(Shape):
@@ -240,7 +212,7 @@ MAX_QUEUE = "Requests that may wait for one model; more are refused with 429. By
 COMPOSE = "The Compose file (or a mapping with more) that containers are created from when they do not exist."
 
 
-class Model(Shape):
+class Model(Policy):
     """One model: a server that hotseat starts and stops."""
 
     command: Command | None = Field(
@@ -337,7 +309,7 @@ class Model(Shape):
     )
 
 
-class Route(Shape):
+class Route(Policy):
     """A public name and path prefix that leads to a model."""
 
     model: str | None = Field(
@@ -418,6 +390,34 @@ class Root(Shape):
         description="When hotseat ends: `stop` the models, or `leave` them running for the next start.",
     )
     compose: ComposeOrFile | None = Field(default=None, description=COMPOSE)
+    auth: Bool | None = Field(
+        default=None,
+        description="`off`: nobody needs a key, whatever keys there are, and hotseat may listen to all. "
+        "(Admin pages still want one where there is one.)",
+    )
+    keys: dict[str, Key] = Field(
+        default={},
+        description="Clients' keys, by name. `VLLM_API_KEY` from the environment is one too, for all models.",
+    )
+    api_secret: Secret | None = Field(
+        default=None,
+        description="A second factor, as `${VARIABLE}`: wanted in `X-API-Secret` besides the key.",
+    )
+    basic: Basic | None = Field(default=None, description="HTTP Basic, wanted before anything is passed on.")
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="Proxies whose word on the client's address is taken (`X-Forwarded-For`, else "
+        "`CF-Connecting-IP`): addresses and networks.",
+    )
+    rate_store: Secret | None = Field(
+        default=None,
+        description="`redis://HOST:6379/0`: several launchers count their `rate_limit` together (needs the "
+        "extra `redis`). By default each counts in its memory.",
+    )
+    access_log: Bool = Field(
+        default=True, description="One line of JSON on standard output for each request, when it has ended."
+    )
+    tls: Tls | None = Field(default=None, description="HTTPS by hotseat itself, for a local network.")
     models: dict[str, Model] = Field(default={}, description="The models, by name. At least one.")
     routes: dict[str, Route] = Field(
         default={},

@@ -175,6 +175,14 @@ class RouteSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSpec:
+    """HTTPS by hotseat itself: PEM files."""
+
+    cert: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSpec:
     """The front of the house."""
 
@@ -192,6 +200,9 @@ class ServeSpec:
     drain_timeout_s: float = 60.0
     watch_config: bool = False
     """Read the configuration again when its file changes."""
+    rate_store: str | None = field(default=None, repr=False)
+    """URL of a Redis where several launchers count together; ``None``: each in its memory."""
+    tls: TlsSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,5 +214,7 @@ class Settings:
     models: Mapping[str, ModelSpec]
     routes: tuple[RouteSpec, ...]
     auth: AuthSpec = field(default_factory=AuthSpec)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    """Clients' secrets as they were read, so that the log can hide them."""
     source: str = ""
     """The file it was read from, for messages."""

@@ -253,8 +253,11 @@ class Client(RequestResponseCycle):
             self.source = None
             self.on_response = _nothing
 
-    async def run_control(self, app: ASGIApp) -> None:
-        """Have an ASGI application answer. It learns of the client's end as ASGI says: by a message."""
+    async def run_control(self, app: ASGIApp, state: dict[str, Any]) -> None:
+        """Have an ASGI application answer; ``state`` goes into the scope.
+
+        It learns of the client's end as ASGI says: by a message.
+        """
         self.cancel_on_disconnect = False
         self.scope = {
             "type": "http",
@@ -269,7 +272,7 @@ class Client(RequestResponseCycle):
             "scheme": self.connection.scheme or "http",
             "server": self.connection.server,
             "client": self.connection.client,
-            "state": {},
+            "state": state,
         }
         await app(self.scope, self.receive, self.send)
 

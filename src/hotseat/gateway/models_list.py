@@ -6,6 +6,7 @@ One object serves both kinds of client: OpenAI's (``object``, ``data``, ``owned_
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -31,12 +32,14 @@ STATUS_WORDS = {
 _JSON = b"content-type: application/json\r\ncache-control: no-store\r\n"
 
 
-def answer(client: Client, model_id: str, tables: Tables, seats: Seats) -> None:
-    """Send the list, or one model (by name or alias). Raises ``Refuse`` (404)."""
+def answer(
+    client: Client, model_id: str, tables: Tables, seats: Seats, sees: Callable[[Route], bool]
+) -> None:
+    """Send the list of what this client sees, or one model (by name or alias). Raises ``Refuse`` (404)."""
     whole: dict[str, Any]
     if model_id:
         route = tables.find(model_id)
-        if route is None:
+        if route is None or not sees(route):
             raise not_found(
                 f"the model {model_id[:200]!r} does not exist here; GET /v1/models lists those that do",
                 code="model_not_found",
@@ -44,7 +47,7 @@ def answer(client: Client, model_id: str, tables: Tables, seats: Seats) -> None:
             )
         whole = _described(route, seats, model_id)
     else:
-        data = [_described(route, seats, route.name) for route in tables.routes]
+        data = [_described(route, seats, route.name) for route in tables.routes if sees(route)]
         whole = {
             "object": "list",
             "data": data,

@@ -1,0 +1,111 @@
+"""What a route does to its requests: what stands on it, else on its model, and the environment's word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path as FilePath
+from typing import Any
+
+from hotseat.config.access import scoped
+from hotseat.config.document import Document, Path, Place
+from hotseat.config.front_shape import Policy, SystemPrompt
+from hotseat.config.shape import Root
+from hotseat.core.front import PolicySpec, PromptSpec
+
+_MAX_PROMPT_BYTES = 256 * 1024
+
+
+class Policies:
+    """Makes a ``PolicySpec`` for each route; problems go into the document."""
+
+    def __init__(
+        self, document: Document, root: Root, env: Mapping[str, str], file: Callable[[str], str]
+    ) -> None:
+        """``file`` makes a path of what was written."""
+        self._document, self._root, self._env, self._file = document, root, env, file
+
+    def of(self, name: str, model: str) -> PolicySpec:
+        """The policy of a route that leads to a model."""
+        own = self._root.routes.get(name)
+        layers: list[tuple[Path, Policy]] = [(("models", model), self._root.models[model])]
+        if own is not None:
+            layers.insert(0, (("routes", name), own))
+
+        def find(key: str) -> tuple[Path, Any]:
+            for at, layer in layers:
+                if (value := getattr(layer, key)) is not None:
+                    return (*at, key), value
+            return (), None
+
+        at, limits = find("rate_limit")
+        scope = "" if not at else f"{'route' if at[0] == 'routes' else 'model'} {at[1]}"
+        prompt_at, prompt = find("system_prompt")
+        access_log = find("access_log")[1]
+        return PolicySpec(
+            auth=find("auth")[1] is not False,
+            defaults=(find("defaults")[1] or {}) | self._from_environment(name),
+            clamp=find("clamp")[1] or {},
+            drop=find("drop")[1] or (),
+            prompt=self._prompt(prompt_at, prompt) if prompt is not None else None,
+            cors=find("cors")[1] or (),
+            limits=scoped(limits or (), scope),
+            max_hold_s=find("max_hold")[1],
+            model_name=self._env.get(f"{prefix(name)}_MODEL") or None,
+            access_log=self._root.access_log if access_log is None else access_log,
+        )
+
+    def _from_environment(self, name: str) -> dict[str, Any]:
+        defaults: dict[str, Any] = {}
+        for suffix, (field, least, most) in NUMBERS.items():
+            variable = f"{prefix(name)}_{suffix}"
+            if not (text := self._env.get(variable, "").strip()):
+                continue
+            whole = field == "max_tokens"
+            plain = text.isascii() and text.replace(".", "", 0 if whole else 1).isdigit() and len(text) < 16
+            number = Decimal(text) if plain else None
+            if number is None or not least <= number <= most:
+                self._document.places[(variable,)] = Place("environment", None, variable)
+                kind = "a whole number" if whole else "a number"
+                self._document.problem((variable,), f"expected {kind} from {least} to {most}")
+                continue
+            defaults[field] = int(number) if whole else float(number)
+        return defaults
+
+    def _prompt(self, at: Path, prompt: SystemPrompt) -> PromptSpec:
+        text = prompt.text
+        if (text is None) == (prompt.file is None):
+            if not self._document.tainted(at):
+                self._document.problem(at, "needs a text or a file, and not both")
+            return PromptSpec(text="", mode=prompt.mode)
+        if prompt.file is not None:
+            text = self._read((*at, "file"), prompt.file)
+        if not (text or "").strip() and not self._document.tainted(at):
+            self._document.problem(at, "is empty")
+        return PromptSpec(text=(text or "").strip(), mode=prompt.mode)
+
+    def _read(self, at: Path, name: str) -> str:
+        try:
+            with FilePath(self._file(name)).open("rb") as source:
+                raw = source.read(_MAX_PROMPT_BYTES + 1)
+            if len(raw) <= _MAX_PROMPT_BYTES:
+                return raw.decode("utf-8-sig")
+            self._document.problem(at, "is larger than 256 KiB")
+        except OSError as error:
+            self._document.problem(at, f"cannot be read: {error.strerror}")
+        except UnicodeDecodeError:
+            self._document.problem(at, "is not UTF-8 text")
+        return ""
+
+
+NUMBERS: Mapping[str, tuple[str, int, int]] = {
+    "MAX_TOKENS": ("max_tokens", 1, 10**9),
+    "TEMPERATURE": ("temperature", 0, 100),
+    "TOP_P": ("top_p", 0, 1),
+}
+"""Defaults from the environment by the variable's ending: the field, its least and its most."""
+
+
+def prefix(name: str) -> str:
+    """The beginning of a route's variables: its name in capitals, ``_`` for what is no letter or digit."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name).upper()
