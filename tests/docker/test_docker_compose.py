@@ -55,8 +55,10 @@ def play(story: Callable[[DockerRuntime], Awaitable[None]]) -> None:
     async def told() -> None:
         runtime = DockerRuntime()  # finds the engine by DOCKER_HOST
         await runtime.open()
-        await story(runtime)
-        await runtime.close()
+        try:
+            await story(runtime)
+        finally:
+            await runtime.close()
 
     uvloop.run(told())
 

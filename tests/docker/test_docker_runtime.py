@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -17,6 +19,7 @@ from hotseat.readiness import until_ready
 from hotseat.runtimes.base import Found, Handle, LaunchError, SeesSigns, Sign
 from hotseat.runtimes.docker import DockerRuntime
 from hotseat.runtimes.docker_address import own_container
+from hotseat.runtimes.docker_engine import Engine
 from hotseat.runtimes.docker_facts import EngineDown
 
 pytestmark = pytest.mark.system("dockerd", "docker", "iptables", "ip")
@@ -69,11 +72,14 @@ async def streaming(handle: Handle) -> AsyncIterator[asyncio.StreamReader]:
     writer.close()
 
 
+def process_of(dockerd: Dockerd) -> int:
+    """The container's first process."""
+    return int(dockerd.docker("inspect", "-f", "{{.State.Pid}}", "chat").stdout)
+
+
 def kill_process(dockerd: Dockerd) -> None:
     """SIGKILL the container's first process, past the engine."""
-    state = dockerd.inspect("chat")["State"]
-    assert isinstance(state, dict)
-    os.kill(int(state["Pid"]), signal.SIGKILL)
+    os.kill(process_of(dockerd), signal.SIGKILL)
 
 
 ACTS: dict[str, tuple[Callable[[Dockerd], object], bool, str]] = {
@@ -374,3 +380,56 @@ def test_what_a_container_says_of_itself(dockerd: Dockerd) -> None:
 def test_a_container_knows_its_own_id(dockerd: Dockerd) -> None:
     told = dockerd.docker("run", "--name", "chat", IMAGE, "cat", "/proc/self/mountinfo").stdout
     assert own_container(told) == dockerd.inspect("chat")["Id"]
+
+
+def test_what_ends_while_the_engine_is_away_is_no_crash(dockerd: Dockerd) -> None:
+    containers.create(dockerd, "chat")
+
+    async def story(runtime: DockerRuntime) -> None:
+        handle = await runtime.start(CHAT, 1)
+        await ready(handle)
+        pid = process_of(dockerd)
+        await aside(dockerd.stop, signal.SIGKILL)
+        os.kill(pid, signal.SIGTERM)
+        await until(lambda: not Path(f"/proc/{pid}").exists())
+        await aside(dockerd.start)
+        end = await runtime.wait(handle)
+        assert end.outside
+        assert "while the Docker Engine was away" in end.reason.summary
+
+    play(story, dockerd.url)
+
+
+@pytest.mark.parametrize("call", ["start", "inspect"])
+def test_a_start_cancelled_when_the_container_runs(
+    dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Whether the engine's answer is still awaited, or the address looked up."""
+    containers.create(dockerd, "chat")
+    starting: list[asyncio.Task[Handle]] = []
+    start, inspect = Engine.start, Engine.inspect
+
+    async def started(self: Engine, container: str) -> None:
+        await start(self, container)
+        if call == "start":
+            starting[0].cancel()
+            await asyncio.sleep(0)
+        else:
+            monkeypatch.setattr(Engine, "inspect", inspected)
+
+    async def inspected(self: Engine, container: str) -> Mapping[str, Any] | None:
+        monkeypatch.setattr(Engine, "inspect", inspect)
+        starting[0].cancel()
+        return await inspect(self, container)
+
+    monkeypatch.setattr(Engine, "start", started)
+
+    async def story(runtime: DockerRuntime) -> None:
+        async with asyncio.TaskGroup() as group:
+            starting.append(group.create_task(runtime.start(CHAT, 1)))
+        assert starting[0].cancelled()
+        assert dockerd.docker("inspect", "-f", "{{.State.Status}}", "chat").stdout.strip() == "exited"
+        monkeypatch.undo()
+        await runtime.stop(await runtime.start(CHAT, 2), 0)
+
+    play(story, dockerd.url)
