@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import socket
 import subprocess
 import threading
@@ -45,6 +46,15 @@ def package(name: str) -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent
+
+
+def shared_libraries() -> list[Path]:
+    """What wheels may load of the C library's own, as every distribution has it."""
+    known = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
+    names = "libpthread.so.0|libdl.so.2|librt.so.1|libutil.so.1|libm.so.6|libgcc_s.so.1"
+    return [
+        Path(path) for path in re.findall(rf"^\s*(?:{names}) \(.*x86-64.*\) => (\S+)$", known, re.MULTILINE)
+    ]
 
 
 class Stack:
@@ -103,8 +113,9 @@ class Stack:
 
     def healthy(self) -> bool:
         """Whether the launcher's own health check has passed."""
-        state: Any = self.engine.inspect("launcher")["State"]
-        return bool(state["Health"]["Status"] == "healthy")
+        found: Any = self.engine.inspect("launcher")
+        assert found["RestartCount"] == 0, self.log()
+        return bool(found["State"]["Health"]["Status"] == "healthy")
 
     def answers(self) -> bool:
         """Whether the launcher takes requests."""
@@ -125,6 +136,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
         with Dockerd() as dockerd:
             trees = {CERTIFICATES: str(CERTIFICATES)} if CERTIFICATES.exists() else {}
             trees |= {WHEELS: str(WHEELS)} if WHEELS.exists() else {}
+            trees |= {path.resolve(): str(path) for path in shared_libraries()}
             dockerd.add_image(BASE, trees=trees, env={"PIP_CERT": str(CERTIFICATES)} if trees else {})
             dockerd.add_image(COMPOSE, trees={compose_binary(): "/docker-compose"})
             build(dockerd)
@@ -177,6 +189,7 @@ def stack(engine: Dockerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         "LAUNCHER_IMAGE": LAUNCHER,
         "LAUNCHER_BIND": "127.0.0.1",
         "LAUNCHER_PORT": str(port),
+        "LAUNCHER_NOFILE": str(min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])),
         "CACHE_DIR": str(folder.parent / "cache"),
     }
     env.write_text(assign(env.read_text(encoding="utf-8"), changes), encoding="utf-8")

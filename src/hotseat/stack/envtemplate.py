@@ -34,6 +34,8 @@ DOCKER_GID=$DOCKER_GID
 # Where the launcher is published. Behind a front on this machine: LAUNCHER_BIND=127.0.0.1
 LAUNCHER_BIND=0.0.0.0
 LAUNCHER_PORT=8000
+# Open files that the launcher may have: two for each request.
+LAUNCHER_NOFILE=65536
 START_TIMEOUT_SECONDS=300
 IDLE_SECONDS=1800
 
