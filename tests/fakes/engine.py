@@ -37,6 +37,8 @@ LOADED_LINES = (
     "Starting vLLM server on http://127.0.0.1:{port}",
 )
 
+MOODS = ("health-hangs", "health-503", "hangs", "500", "dead", "aborts")
+
 
 def command(*options: str, name: str = "fake") -> tuple[str, ...]:
     """The command line of a fake server with these options; ``{port}`` is left for the runtime to fill in."""
@@ -72,6 +74,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--says", action="append", default=[], help="writes this line at once")
     parser.add_argument("--overlap-log", metavar="FILE", help="JSON lines: start, stop, and overlap")
     parser.add_argument("--wake-fails", action="store_true")
+    parser.add_argument("--tells-calls", action="store_true", help="writes a line for every call of the API")
+    parser.add_argument("--sleep-fails", action="store_true")
+    parser.add_argument(
+        "--fails-until", metavar="FILE", help="a start fails unless this file is there; it makes the file"
+    )
+    parser.add_argument(
+        "--mood", metavar="FILE", help=f"words in this file are faults from now on: {', '.join(MOODS)}"
+    )
     return parser.parse_args()
 
 
@@ -163,6 +173,10 @@ class Engine:
         deadline = time.monotonic() + self.args.start_s
         while (left := deadline - time.monotonic()) > 0:  # a swallowed signal cuts a sleep short
             time.sleep(left)
+        if self.args.fails_until and not os.path.exists(self.args.fails_until):
+            os.close(os.open(self.args.fails_until, os.O_CREAT | os.O_WRONLY, 0o600))
+            say(FAILURE_LINE)
+            self.leave(1)
         if self.args.start_fails:
             say(FAILURE_LINE)
             self.leave(1)
@@ -204,28 +218,52 @@ class Engine:
     def answer(self, connection: socket.socket, request: dict[str, Any]) -> None:
         """One request."""
         path = request["path"].partition("?")[0]
+        mood = self.mood()
         if path == "/health":
-            if self.args.health_hangs:
+            if self.args.health_hangs or "health-hangs" in mood:
                 self.hang()
-            respond(connection, self.args.health_status, b"")
+            respond(connection, 503 if "health-503" in mood else self.args.health_status, b"")
         elif path == "/is_sleeping":
             respond_json(connection, 200, {"is_sleeping": not self.awake.is_set()})
         elif path == "/sleep":
+            self.tell_call(request)
+            if self.args.sleep_fails:
+                respond_json(connection, 500, {"error": {"message": "cannot sleep", "code": 500}})
+                return
             self.awake.clear()
             respond(connection, 200, b"")
         elif path == "/wake_up":
+            self.tell_call(request)
             if self.args.wake_fails:
                 respond_json(connection, 500, {"error": {"message": "CUDA out of memory", "code": 500}})
                 return
             self.awake.set()
             respond(connection, 200, b"")
         elif path in ("/collective_rpc", "/reset_prefix_cache"):
+            self.tell_call(request)
             respond(connection, 200, b"")
         elif path.startswith("/v1/"):
+            if self.args.tells_calls:
+                self.tell_call(request)
             self.awake.wait()
             self.answer_api(connection, request, path)
         else:
             respond_json(connection, 404, {"detail": "Not Found"})
+
+    def tell_call(self, request: dict[str, Any]) -> None:
+        """A line of the log for a call, with its body."""
+        body = request["body"].decode()
+        say(f"call {request['method']} {request['path']}{' ' if body else ''}{body}")
+
+    def mood(self) -> set[str]:
+        """The faults of this moment."""
+        if not self.args.mood:
+            return set()
+        try:
+            with open(self.args.mood) as source:
+                return set(source.read().split())
+        except FileNotFoundError:
+            return set()
 
     def hang(self) -> NoReturn:
         """Keep the connection and say nothing."""
@@ -256,8 +294,13 @@ class Engine:
         if body.get("model") not in (None, "", *self.args.name):
             respond_error(connection, 404, f"The model `{body['model']}` does not exist.", "NotFoundError")
             return
-        if self.args.hangs:
+        mood = self.mood()
+        if self.args.hangs or "hangs" in mood:
             self.hang()
+        if "500" in mood or "dead" in mood:
+            words = "EngineDeadError: EngineCore encountered an issue." if "dead" in mood else "boom"
+            respond_error(connection, 500, words, "InternalServerError")
+            return
         time.sleep(self.args.service_s)
         kind = path.rpartition("/")[2] if path != "/v1/chat/completions" else "chat"
         if body.get("stream"):
@@ -321,7 +364,8 @@ class Engine:
             piece = {"delta": {"content": word}} if kind == "chat" else {"text": word}
             yield sse({**common, "choices": [{"index": 0, "finish_reason": None, **piece}]})
         piece = {"delta": {}} if kind == "chat" else {"text": ""}
-        yield sse({**common, "choices": [{"index": 0, "finish_reason": "stop", **piece}]})
+        reason = "abort" if "aborts" in self.mood() else "stop"
+        yield sse({**common, "choices": [{"index": 0, "finish_reason": reason, **piece}]})
         if (body.get("stream_options") or {}).get("include_usage"):
             yield sse({**common, "choices": [], "usage": self.usage()})
         yield "data: [DONE]\n\n"

@@ -114,7 +114,7 @@ def test_a_run_that_hangs_again_and_again_backs_off() -> None:
         async with house(model("chat"), faults={"chat": Faults(hangs=True)}) as home:
             for _ in range(2):
                 await home.answer("chat")
-                await asyncio.sleep(9)
+                await asyncio.sleep(7.2)
             assert home.supervisor.state("chat") == State.BACKOFF
             with pytest.raises(Refused) as refused:
                 await home.answer("chat")

@@ -1,0 +1,213 @@
+"""hotseat as it is run: ``hotseat serve`` in a process of its own, its log read line by line."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from fakes.engine import command
+from hotseat.runtimes import procfs
+from hotseat.runtimes.records import OWNER, owner_of
+
+LIMIT_S = 60.0
+"""Longer than anything here takes, on any machine."""
+_OURS = ("HOTSEAT_CONFIG", "HOTSEAT_URL", "HOTSEAT_ENV_FILE", "VLLM_API_KEY", "ADMIN_API_KEY", "LISTEN")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error object."""
+        error = self.json["error"]
+        assert isinstance(error, dict)
+        return error
+
+    @property
+    def pid(self) -> int:
+        """Of the fake engine that answered."""
+        return int(self.json["id"].removeprefix("fake-"))
+
+
+class Hotseat:
+    """A running launcher over a folder; ``models`` are options of fake engines, or whole models."""
+
+    def __init__(
+        self,
+        folder: Path,
+        models: Mapping[str, list[str] | dict[str, Any]],
+        *,
+        files: int | None = None,
+        env: Mapping[str, str] | None = None,
+        **config: Any,
+    ) -> None:
+        """``files``: the most descriptors it may have."""
+        self.folder, self.file = folder, folder / "hotseat.yaml"
+        self.state = folder / "state"
+        self.write(models, **config)
+        self._files, self._env = files, dict(env or {})
+        self.lines: list[dict[str, Any]] = []
+        """Its log so far, all starts together."""
+        self._heard = threading.Condition()
+        self._reader: threading.Thread | None = None
+        self.process: subprocess.Popen[str] | None = None
+        self.port = 0
+
+    def write(self, models: Mapping[str, list[str] | dict[str, Any]], **config: Any) -> None:
+        """The configuration; models are small enough to run together unless they say otherwise."""
+        made = {}
+        for name, terms in models.items():
+            given = terms if isinstance(terms, dict) else {"options": terms}
+            given = {"footprint": 0.01, "stop_grace": "5s", **given}
+            options = given.pop("options", [])
+            made[name] = {"command": list(command(*options, name=name)), **given}
+        self.file.write_text(yaml.safe_dump({"state_dir": str(self.state), "models": made, **config}))
+
+    def start(self) -> Self:
+        """Start it and wait until it listens."""
+        env = {name: value for name, value in os.environ.items() if name not in _OURS}
+        since = len(self.lines)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hotseat", "serve", "-c", str(self.file)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**env, "LISTEN": f"127.0.0.1:{self.port}", **self._env},
+            preexec_fn=self._limit if self._files else None,
+        )
+        self._reader = threading.Thread(target=self._read, args=[self.process], daemon=True)
+        self._reader.start()
+        listening = self.told(lambda line: line["event"] == "listening", since=since)
+        self.port = int(listening["url"].rpartition(":")[2])
+        return self
+
+    def _limit(self) -> None:
+        assert self._files is not None
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._files, self._files))
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            with self._heard:
+                try:
+                    self.lines.append(json.loads(line))
+                except ValueError:
+                    self.lines.append({"event": line, "level": "none"})
+                self._heard.notify_all()
+        with self._heard:
+            self.lines.append({"event": "hotseat has ended", "level": "none"})
+            self._heard.notify_all()
+
+    def told(self, wanted: Callable[[dict[str, Any]], bool], since: int = 0) -> dict[str, Any]:
+        """Wait for a line of the log like this."""
+        deadline = time.monotonic() + LIMIT_S
+        seen = since
+        with self._heard:
+            while True:
+                while seen < len(self.lines):
+                    line = self.lines[seen]
+                    seen += 1
+                    if wanted(line):
+                        return line
+                    assert line["event"] != "hotseat has ended" or seen < len(self.lines), self.lines
+                assert self._heard.wait(deadline - time.monotonic()), self.lines
+
+    def moved(self, model: str, state: str, since: int = 0) -> dict[str, Any]:
+        """Wait until the model has moved to this state."""
+        return self.told(lambda line: line["event"] == state and line.get("model") == model, since)
+
+    def ask(self, model: str, path: str = "/v1/chat/completions", **body: Any) -> Answer:
+        """A request to a model."""
+        return self.send("POST", f"/{model}{path}", {"model": model, **body})
+
+    def send(self, method: str, path: str, body: Any = None) -> Answer:
+        """A request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
+        try:
+            payload = None if body is None else json.dumps(body)
+            connection.request(method, path, payload, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, headers, response.read())
+        finally:
+            connection.close()
+
+    def model(self, name: str) -> dict[str, Any]:
+        """The model in ``/stats``."""
+        stats = self.send("GET", "/stats").json["models"][name]
+        assert isinstance(stats, dict)
+        return stats
+
+    def until(self, name: str, so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Ask ``/stats`` until the model is so."""
+        deadline = time.monotonic() + LIMIT_S
+        while not so(stats := self.model(name)):
+            assert time.monotonic() < deadline, stats
+            time.sleep(0.05)
+        return stats
+
+    def kill(self) -> None:
+        """As ``kill -9``."""
+        assert self.process is not None
+        self.process.kill()
+        self._end()
+
+    def stop(self) -> int:
+        """As ``systemctl stop``; returns the exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self._end()
+
+    def _end(self) -> int:
+        assert self.process is not None
+        status = self.process.wait(LIMIT_S)
+        assert self._reader is not None
+        self._reader.join(LIMIT_S)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return status
+
+    def engines(self) -> list[int]:
+        """Pids of all processes that it, or one before it, started and that still run."""
+        owner = owner_of(self.state)
+        return [one.pid for one in procfs.processes(lambda p: procfs.environ(p.pid).get(OWNER) == owner)]
+
+    def sweep(self) -> None:
+        """After a test that failed: nothing may be left."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+        for pid in self.engines():
+            os.kill(pid, signal.SIGKILL)
+
+
+def serving(made: Hotseat) -> Iterator[Hotseat]:
+    """For fixtures: started, and at the end stopped with status 0 and nothing left."""
+    try:
+        yield made.start()
+        assert made.stop() == 0, made.lines[-5:]
+        assert made.engines() == []
+    finally:
+        made.sweep()
