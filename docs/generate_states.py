@@ -1,4 +1,4 @@
-"""Draws the legal moves into ``docs/design.md``: ``python docs/generate_states.py`` (``--check``: compare)."""
+"""Draws the legal moves into ``docs/design.md``: ``python docs/generate_states.py [--check]``."""
 
 from __future__ import annotations
 

@@ -62,7 +62,6 @@ class Process:
     """It takes only its leftover: it sleeps, or was stopped in its sleep."""
     since: float = 0.0
     ready_since: float = 0.0
-    quiet_since: float = 0.0
     served: bool = False
 
     @property
@@ -114,10 +113,7 @@ class World:
 
     def give_back(self, asked: Asked, report: ev.Event | None = None) -> None:
         """A response has ended."""
-        process = self.processes[asked.model]
         asked.run = None
-        if not self.holding(asked.model):
-            process.quiet_since = self.now
         self.tell(report or ev.LeaseReturned(asked.request))
 
     def withdraw(self, asked: Asked) -> None:
@@ -161,7 +157,7 @@ class World:
     def passes_probe(self, process: Process) -> None:
         """It answers."""
         process.doing, process.since = "serving", self.now
-        process.ready_since = process.quiet_since = self.now
+        process.ready_since = self.now
         process.served, process.lies_low = True, False
         self.requested.pop(process.model, None)
         self.tell(ev.ProbePassed(process.model, process.run))
@@ -205,7 +201,7 @@ class World:
         process = Process(model, run, dict(self.box.seats[model].footprint), since=self.now)
         if ready:
             process.doing, process.served = "serving", True
-            process.ready_since = process.quiet_since = self.now
+            process.ready_since = self.now
         self._expect_leftover(model)
         self.processes[model] = process
         if ready:
@@ -268,6 +264,7 @@ class World:
                     self._stopped(effect, "falling asleep")
                 case do.ReportMove():
                     self._moved(effect, costs, over)
+        self._drop_hopeless_wishes()
         for move in effects:
             if isinstance(move, do.ReportMove) and move.new is State.BACKOFF and self.waiting(move.model):
                 raise Broken(8, f"{move.model} failed and its clients still wait")
@@ -280,6 +277,13 @@ class World:
         if self.waiting() and not math.isfinite(self.core.wake_at):
             raise Broken(5, "somebody waits and nothing will ring")
         self.sound = True
+
+    def _drop_hopeless_wishes(self) -> None:
+        """What an operator wants and cannot fit is given up, and the view says why."""
+        for model in list(self.requested):
+            reason = self.core.view(model).reason
+            if reason is not None and reason.permanent and "the budget" in reason.summary:
+                del self.requested[model]
 
     def _over(self) -> dict[str, int]:
         """By how much the budget is exceeded, by device."""
@@ -415,9 +419,7 @@ class World:
         favour = newcomer.priority + max((a.priority for a in waiting), default=0) - victim.priority
         turn_s = policy.TURN_MIN * swap_s - HEAD_START * swap_s * favour
         if held_s < turn_s - SLACK_S and not quiet:
-            raise Broken(
-                6, f"{victim.name} kept the seat for {held_s} s (swap {swap_s} s)"
-            )
+            raise Broken(6, f"{victim.name} kept the seat for {held_s} s (swap {swap_s} s)")
 
     def _out_of_patience(
         self, victim: SeatSpec, newcomer: SeatSpec, waiting: list[Asked], swap_s: float

@@ -93,6 +93,15 @@ def test_more_slots_serve_those_who_wait() -> None:
     assert s.holds(ben)
 
 
+def test_pinning_one_that_falls_asleep_lets_it() -> None:
+    s = Story(model("chat", 0.9, residency_s=0, sleep=sleeper()), model("coder", 0.9))
+    s.up("chat")
+    s.ask("coder")
+    s.tell(ev.BoxConfigured(box(model("chat", 0.9, pinned=True, sleep=sleeper()), model("coder", 0.9))))
+    s.slept("chat")
+    assert s.state("chat") is State.ASLEEP
+
+
 # shutdown
 
 

@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = {
     "reload": "Have the running launcher read its configuration again.",
     "logs": "Print the last lines that a model's server wrote.",
     "switch": "Give the seat to one model of the Compose stack.",
+    "simulate": "Compare ways to take turns, over made-up or recorded traffic.",
     "lint": "Check the Compose files of a stack.",
     "doctor": "Say what is wrong on this machine, and what to type.",
     "init": "Write the stack's .env with fresh keys.",

@@ -31,7 +31,7 @@ def check(
             assert not (seat.queue and seat.slots()), ("a ready model lets somebody wait", story)
         if seat.state is State.DRAINING:
             assert seat.leases, ("nothing to drain", story)
-        if seat.spec.pinned:
+        if seat.spec.pinned and seat.state is State.DRAINING:
             assert seat.leaving is not Cause.EVICTED, ("a pinned model is evicted", story)
         assert alarms.at(seat.name) <= seat.deadline(), ("a deadline that nobody looks at", story)
         assert alarms.next_at <= alarms.at(seat.name), ("an alarm that does not ring", story)

@@ -4,6 +4,7 @@ Only models that exclude each other are counted (the heaviest such group of the 
 all others are taken to wait for nothing, so that the figure is too low rather than too high. A start
 needs somebody who waits for it, answers are never cut off, and any number of them runs at once. Found
 by a search over the order of turns that keeps the best partial plans; light traffic is searched whole.
+Where no two models exclude each other, the starts of the best choice of who leaves are counted.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from hotseat.simulation.traffic import Scenario
 
 KEPT = 24
 """Partial plans kept for each number of requests served."""
+LOOKED_AT, TRIED = 12, 2
+"""So many of the models asked most are looked at for such groups, and so many groups are searched."""
 HOLD_ON = 6.0
 """No plan lets others wait longer than so many of the longest starts while it stays with a model."""
 
@@ -32,21 +35,54 @@ class _Plan:
 
 def offline_wait_s(scenario: Scenario) -> float:
     """The total waiting of the best plan found, in seconds."""
-    group = _exclusive_group(scenario)
-    if not group:
-        return 0.0
-    return _Search(scenario, group).best()
+    groups = _exclusive_groups(scenario)
+    if not groups:
+        return _farthest_first(scenario)
+    return max(_Search(scenario, group).best() for group in groups)
 
 
-def _exclusive_group(scenario: Scenario) -> list[str]:
-    counts: dict[str, int] = defaultdict(int)
+def _exclusive_groups(scenario: Scenario) -> list[tuple[str, ...]]:
+    """Groups of models that exclude each other, heaviest first; each of them alone gives a figure."""
+    weights: dict[str, float] = defaultdict(float)
     for ask in scenario.asks:
-        counts[ask.model] += 1
-    group: list[str] = []
-    for name in sorted(counts, key=lambda n: -counts[n] * scenario.costs[n].start_s):
-        if all(_exclude(scenario.box, name, other) for other in group):
-            group.append(name)
-    return group
+        weights[ask.model] += scenario.costs[ask.model].start_s
+    heaviest = sorted(weights, key=lambda name: (-weights[name], name))[:LOOKED_AT]
+    groups: dict[tuple[str, ...], float] = {}
+    for first in heaviest:
+        group = [first]
+        for name in heaviest:
+            if all(name != other and _exclude(scenario.box, name, other) for other in group):
+                group.append(name)
+        if len(group) > 1:
+            groups[tuple(sorted(group))] = sum(weights[name] for name in group)
+    return sorted(groups, key=lambda group: -groups[group])[:TRIED]
+
+
+def _farthest_first(scenario: Scenario) -> float:
+    """The waits for starts alone, where models of one size share the box: whoever is needed last leaves.
+
+    That makes the fewest starts as long as each request is served before the next one comes.
+    """
+    sizes = {tuple(sorted(scenario.box.seats[ask.model].footprint.items())) for ask in scenario.asks}
+    if len(sizes) != 1:
+        return sum(scenario.costs[name].start_s for name in {ask.model for ask in scenario.asks})
+    budget = scenario.box.budget
+    places = min(budget.get(device, 0) // share for device, share in sizes.pop() if share)
+    coming: dict[str, list[int]] = defaultdict(list)
+    for index in range(len(scenario.asks) - 1, -1, -1):
+        coming[scenario.asks[index].model].append(index)
+    seated: set[str] = set()
+    waited_s = 0.0
+    for ask in scenario.asks:
+        coming[ask.model].pop()
+        if ask.model not in seated:
+            waited_s += scenario.costs[ask.model].start_s
+            if len(seated) >= places:
+                seated.remove(
+                    max(seated, key=lambda name: coming[name][-1] if coming[name] else float("inf"))
+                )
+            seated.add(ask.model)
+    return waited_s
 
 
 def _exclude(box: BoxSpec, one: str, other: str) -> bool:
@@ -55,7 +91,7 @@ def _exclude(box: BoxSpec, one: str, other: str) -> bool:
 
 
 class _Search:
-    def __init__(self, scenario: Scenario, group: list[str]) -> None:
+    def __init__(self, scenario: Scenario, group: tuple[str, ...]) -> None:
         self._arrivals = [[a.at_s for a in scenario.asks if a.model == name] for name in group]
         self._services = [[a.service_s for a in scenario.asks if a.model == name] for name in group]
         self._starts = [scenario.costs[name].start_s for name in group]

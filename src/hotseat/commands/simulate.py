@@ -1,0 +1,149 @@
+"""``hotseat simulate``: the scheduler on a virtual clock, beside plainer ways to take turns."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from hotseat.commands.failing import BadConfig, Failed
+from hotseat.commands.table import table
+from hotseat.config import ConfigError, load
+from hotseat.simulation.compare import WAYS, Comparison, compare
+from hotseat.simulation.scenarios import SCENARIOS
+from hotseat.simulation.trace import TraceError, read_trace
+from hotseat.simulation.traffic import Cost, Scenario
+
+
+@click.command(
+    "simulate",
+    epilog="""\b
+Examples:
+  hotseat simulate                          all made-up traffic
+  hotseat simulate office --by-model
+  hotseat simulate --trace day.jsonl -c hotseat.yaml --start-seconds 60
+
+A trace has one JSON object a line: {"at": 12.5, "model": "chat", "seconds": 3.2}, with the time of the
+request (seconds, or an ISO time) and how long its answer took.
+
+Exit status: 0 done, 1 the trace cannot be used, 2 wrong usage or configuration.""",
+)
+@click.argument("scenarios", nargs=-1, type=click.Choice(list(SCENARIOS)), metavar="[SCENARIO…]")
+@click.option("--list", "listing", is_flag=True, help="List the scenarios, and end.")
+@click.option(
+    "--way", "ways", multiple=True, type=click.Choice(list(WAYS)), help="Only this one; repeatable."
+)
+@click.option("--by-model", is_flag=True, help="A line for each model, too.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the made-up traffic.")
+@click.option(
+    "--trace", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Recorded traffic."
+)
+@click.option("-c", "--config", metavar="FILE", help="Models and budget for --trace. [env: HOTSEAT_CONFIG]")
+@click.option(
+    "--start-seconds", type=float, default=45.0, show_default=True, help="What a start takes, with --trace."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    scenarios: tuple[str, ...],
+    listing: bool,
+    ways: tuple[str, ...],
+    by_model: bool,
+    seed: int,
+    trace: Path | None,
+    config: str | None,
+    start_seconds: float,
+    as_json: bool,
+) -> None:
+    """Compare ways to take turns on one GPU, over made-up or recorded traffic.
+
+    `offline` is about the least waiting that could be had by knowing all requests beforehand.
+    """
+    if listing:
+        click.echo("\n".join(f"{name:14} {make(seed).about}" for name, make in SCENARIOS.items()))
+        return
+    if trace is not None:
+        chosen = [_recorded(trace, config, start_seconds)]
+    else:
+        chosen = [SCENARIOS[name](seed) for name in scenarios or SCENARIOS]
+    found = [compare(scenario, ways or tuple(WAYS)) for scenario in chosen]
+    if as_json:
+        click.echo(json.dumps([_as_json(comparison, by_model) for comparison in found], indent=2))
+    else:
+        click.echo("\n\n".join(_as_text(comparison, by_model) for comparison in found))
+
+
+def _recorded(trace: Path, config: str | None, start_seconds: float) -> Scenario:
+    try:
+        box = load(config, os.environ).box
+    except ConfigError as error:
+        raise BadConfig(error) from None
+    try:
+        with trace.open(encoding="utf-8") as lines:
+            return read_trace(lines, box, Cost(start_s=start_seconds))
+    except (TraceError, UnicodeDecodeError) as error:
+        raise Failed(f"{trace}: {error}") from None
+
+
+def _as_text(comparison: Comparison, by_model: bool) -> str:
+    scenario = comparison.scenario
+    head = (
+        "way",
+        "model",
+        "answered",
+        "p50 s",
+        "p99 s",
+        "max s",
+        "waited s",
+        "of offline",
+        "starts",
+        "serving",
+    )
+    rows = []
+    for line in comparison.lines(by_model=by_model):
+        numbers = [str(line.answered)] + [
+            f"{seconds:.1f}" for seconds in (line.p50_s, line.p99_s, line.max_s, line.total_wait_s)
+        ]
+        outcome, bound = comparison.outcomes[line.way], comparison.offline_wait_s
+        if line.model:
+            rows.append(["", line.model, *numbers, "", "", ""])
+            continue
+        ratio = f"{line.total_wait_s / bound:.2f}" if bound else ""
+        rows.append(
+            [
+                line.way,
+                "all",
+                *numbers,
+                ratio,
+                str(outcome.starts),
+                f"{outcome.serving_s / outcome.took_s:.0%}",
+            ]
+        )
+        left = outcome.refused + outcome.unanswered + outcome.broken
+        if left:
+            told = f"{outcome.refused} refused, {outcome.broken} cut off, {outcome.unanswered} not answered"
+            rows.append(["", told, *[""] * 8])
+    return f"{scenario.name}: {scenario.about}\n{table(head, rows)}"
+
+
+def _as_json(comparison: Comparison, by_model: bool) -> dict[str, object]:
+    ways = {
+        way: {
+            "starts": outcome.starts,
+            "wakes": outcome.wakes,
+            "serving_s": outcome.serving_s,
+            "took_s": outcome.took_s,
+            "refused": outcome.refused,
+            "cut_off": outcome.broken,
+            "unanswered": outcome.unanswered,
+        }
+        for way, outcome in comparison.outcomes.items()
+    }
+    return {
+        "scenario": comparison.scenario.name,
+        "offline_wait_s": comparison.offline_wait_s,
+        "ways": ways,
+        "lines": [asdict(line) for line in comparison.lines(by_model=by_model)],
+    }
