@@ -27,6 +27,7 @@ from fakes.compose_binary import compose_binary
 from fakes.dockerd import Dockerd
 from hotseat.cli import main
 from hotseat.envfile.syntax import assign, parse
+from hotseat.stack.keys import UPSTREAM
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNER = 1000
@@ -272,12 +273,24 @@ def test_the_launcher_restarted_in_mid_stream_adopts_the_model(stack: Stack) -> 
     streaming.wait(LIMIT_S)
 
 
-def test_a_rotated_key_makes_no_container_anew(stack: Stack) -> None:
-    before = stack.ids()
+def test_a_rotated_key_makes_no_container_anew_and_the_old_one_is_good_for_a_while(stack: Stack) -> None:
+    before, old = stack.ids(), stack.values["VLLM_API_KEY"]
     assert CliRunner().invoke(main, ["rotate-key", "--stack", str(stack.folder)]).exit_code == 0
     stack.shell("docker compose --profile '*' create")
     assert stack.ids() == before
     assert (stack.folder / ".env").stat().st_uid == OWNER
+    stack.shell("docker compose restart launcher")
+    stack.until("the launcher answers again", stack.answers)
+    ask = "curl -s -o /dev/null -w '%{http_code}' http://<ip>:8000/v1/models -H 'Authorization: Bearer "
+    keys = {
+        "new": stack.values["VLLM_API_KEY"],
+        "old": old,
+        "no": "x",
+        "the containers'": stack.values[UPSTREAM],
+    }
+    assert keys["new"] != old
+    found = {name: stack.shell(f"{ask}{key}'") for name, key in keys.items()}
+    assert found == {"new": "200", "old": "200", "no": "401", "the containers'": "401"}
 
 
 def test_switching_by_hand_is_believed(stack: Stack) -> None:
