@@ -20,6 +20,7 @@ from hotseat.admin.app import Admin
 from hotseat.admin.control import CannotReload
 from hotseat.config.problems import ConfigError
 from hotseat.config.values import is_loopback
+from hotseat.containers import as_they_are
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Settings, TlsSpec
@@ -63,7 +64,8 @@ class App:
 
         ``watched`` are the files that ``watch_config`` looks at. Raises ``CannotServe``.
         """
-        self.settings = settings
+        self.settings = self._written = settings
+        """As it is in force, and as it was written: the containers fill in what that leaves open."""
         self._listen = settings.serve
         self._reread, self._watched = reread, watched
         self._changing = asyncio.Lock()
@@ -76,9 +78,10 @@ class App:
             raise CannotServe(f"state_dir {state_dir} cannot be made: {error.strerror}") from error
         self._gpus = open_gpus()
         self._history = History(state_dir / "history.sqlite3", _history_trouble)
+        self._runtimes = _runtimes(settings, state_dir)
         self.supervisor = Supervisor(
             settings,
-            _runtimes(settings, state_dir),
+            self._runtimes,
             refused=Refused,
             engine_of=lambda model: engine_named(model.engine),
             probe=_probe,
@@ -99,6 +102,7 @@ class App:
         tls = _tls(self._listen.tls) if self._listen.tls else None
         async with self._changing:
             await self.supervisor.open()
+            await self._ask_containers()
             where = self._listen
             try:
                 self._server = await serve(
@@ -120,12 +124,11 @@ class App:
         """
         async with self._changing:
             new = await self._read_again()
-            changes = compare(self.settings, new)
-            needed = _runtimes(new, self._state_dir, have=self.supervisor.runtimes)
-            await self.supervisor.configure(new, needed)
-            self.admin.configure(new)
-            self.gateway.configure(new, local_only=new.serve.open)
-            self.settings = new
+            changes = compare(self._written, new)
+            needed = _runtimes(new, self._state_dir, have=frozenset(self._runtimes))
+            await self._apply(new, needed)
+            self._written = new
+            await self._ask_containers()
             self._warn_if_open()
             self._watch_files()
         told = changes.as_dict()
@@ -133,6 +136,25 @@ class App:
         if changes.needs_restart:
             log.warning("needs a restart of hotseat", settings=list(changes.needs_restart))
         return told
+
+    async def _apply(self, settings: Settings, more: dict[str, Runtime]) -> None:
+        """Put a configuration into force; ``more`` are runtimes that it needs and we lack."""
+        self._runtimes |= more
+        await self.supervisor.configure(settings, more)
+        self.admin.configure(settings)
+        self.gateway.configure(settings, local_only=settings.serve.open)
+        self.settings = settings
+
+    async def _ask_containers(self) -> None:
+        """Have the containers fill in what the configuration leaves to them."""
+        completed = await as_they_are(self._written, self._runtimes)
+        if completed != self.settings:
+            await self._apply(completed, {})
+
+    async def _ask_containers_again(self) -> None:
+        """A container is up: it may have been made anew, with other flags than the last one's."""
+        async with self._changing:
+            await self._ask_containers()
 
     def _warn_if_open(self) -> None:
         """The opt-out must not be overlooked."""
@@ -205,6 +227,9 @@ class App:
     def _moved(self, move: do.ReportMove) -> None:
         if move.run is not None and move.new in (State.STOPPED, State.BACKOFF):
             self.gateway.run_ended(move.model, move.run)
+        model = self.settings.models.get(move.model)
+        if move.new is State.READY and model is not None and model.asks_container:
+            self._tasks.start(f"ask container of {move.model}", self._ask_containers_again())
 
 
 def _tls(spec: TlsSpec) -> ssl.SSLContext:

@@ -177,12 +177,25 @@ class Resolver:
             first_byte_timeout_s=self._first_byte_timeout(model),
             served_names=known.served_names if model.served_name is None else model.served_name,
             lora_names=model.lora or known.lora_names,
+            asks_container=self._left_to_container(model) if runtime == "docker" else frozenset(),
             upstream_key=self._upstream_key(model),
             stop_grace_s=self._root.stop_grace if model.stop_grace is None else model.stop_grace,
             engine=known.engine,
             allow_paths=model.allow_paths,
             keep_warm=WarmSpec(spans=model.keep_warm, zone=root.timezone or "") if model.keep_warm else None,
         )
+
+    def _left_to_container(self, model: Model) -> frozenset[str]:
+        own = {
+            "footprint": model.footprint,
+            "served_names": model.served_name,
+            "lora_names": model.lora or None,
+            "max_in_flight": model.max_in_flight,
+            "stop_grace": self._root.stop_grace if "stop_grace" in self._root.model_fields_set else None,
+        }
+        if model.stop_grace is not None:
+            own["stop_grace"] = model.stop_grace
+        return frozenset(name for name, value in own.items() if value is None)
 
     def _first_byte_timeout(self, model: Model) -> float | None:
         own = model.first_byte_timeout

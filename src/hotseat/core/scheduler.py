@@ -110,10 +110,11 @@ class Scheduler:
         if seat is None or seat.retired:
             self._refuse(event.request, refusals.unknown(event.model))
             return
-        if seat.state is State.READY and not self._closing:
-            if seat.quiet and seat.last_used is not None:
+        if seat.state is State.READY and not seat.queue.waiting and not self._closing:
+            leases, limit = seat.leases, seat.spec.max_in_flight
+            if not leases and seat.last_used is not None:
                 seat.pause_s = learned(seat.pause_s, now - seat.idle_since)
-            if not seat.queue and seat.slots():
+            if limit is None or len(leases) < limit:
                 self._grant(seat, event.request, event.key, now)
                 return
         refusal = self._refusal_at_arrival(seat, now)
@@ -157,14 +158,16 @@ class Scheduler:
             return
         del self._requests[event.request]
         seat.give_back(event.request, now)
-        if seat.queue and seat.state is State.READY:
+        if seat.queue.waiting and seat.state is State.READY:
             self._serve(seat, now)
         elif not seat.leases:
             if seat.state is State.DRAINING:
                 self._let_go(seat, Cause.DRAINED, now)
-            elif self._tense:
+                return
+            if self._tense:
                 self._dirty = True
-            self._arm(seat)
+            if self._alarms.at(seat.name) > seat.idle_deadline():
+                self._arm(seat)
 
     def _grant(self, seat: Seat, request: int, key: str, now: float) -> None:
         assert seat.run is not None
@@ -381,6 +384,9 @@ class Scheduler:
             if seat is None:
                 seat = self._seats[name] = Seat(spec)
             seat.spec, seat.retired = spec, False
+            if seat.run is not None and not seat.stale and seat.run_footprint != spec.footprint:
+                # Launched as it would be today: what is said of its memory now is said of this run.
+                seat.run_footprint, seat.unplanned = spec.footprint, True
             seat.expect_leftover()
             self._set_warm(seat)
 

@@ -150,6 +150,8 @@ class ModelSpec:
     """Names that the server itself knows, the first one preferred; empty: unknown, leave names alone."""
     lora_names: tuple[str, ...] = ()
     """Names that clients may use and that the server knows too: passed on as they are."""
+    asks_container: frozenset[str] = frozenset()
+    """What the operator left to the container's own command: names of ``containers.ASKED``."""
     upstream_key: str | None = field(default=None, repr=False)
     """The key that the server wants, sent as a Bearer token."""
     stop_grace_s: float = 10.0

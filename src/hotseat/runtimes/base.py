@@ -64,6 +64,17 @@ class LaunchError(Exception):
         self.reason = reason
 
 
+@runtime_checkable
+class KnowsCommands(Protocol):
+    """A runtime whose runs are made by somebody else, and which can say how."""
+
+    async def command_of(self, model: ModelSpec) -> tuple[str, ...] | None:
+        """The command that the model's server is given; ``None`` where nobody knows it now."""
+
+    async def grace_of(self, model: ModelSpec) -> float | None:
+        """How long it is given to end by itself, in seconds, where that was said."""
+
+
 class Runtime(Protocol):
     """A way to run models."""
 
