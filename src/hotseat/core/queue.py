@@ -27,23 +27,24 @@ class FairQueue:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[int, Waiting] = {}
+        self.waiting: dict[int, Waiting] = {}
+        """All who wait, by request, oldest first; to be read only."""
         self._lanes: dict[tuple[str, int], dict[int, Waiting]] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def __contains__(self, request: int) -> bool:
-        return request in self._waiting
+        return request in self.waiting
 
     def push(self, waiting: Waiting) -> None:
         """Join at the end."""
-        self._waiting[waiting.request] = waiting
+        self.waiting[waiting.request] = waiting
         self._lanes.setdefault((waiting.key, waiting.priority), {})[waiting.request] = waiting
 
     def remove(self, request: int) -> None:
         """Leave, from wherever one stood."""
-        waiting = self._waiting.pop(request)
+        waiting = self.waiting.pop(request)
         lane = (waiting.key, waiting.priority)
         del self._lanes[lane][request]
         if not self._lanes[lane]:
@@ -51,10 +52,10 @@ class FairQueue:
 
     def pop(self, held: Mapping[str, int], now: float) -> Waiting:
         """The next one; ``held`` says how many leases each key holds. Raises ``IndexError`` when empty."""
-        if not self._waiting:
+        if not self.waiting:
             raise IndexError("nobody waits")
         if len(self._lanes) == 1:
-            first = next(iter(self._waiting.values()))
+            first = next(iter(self.waiting.values()))
         else:
             heads = (next(iter(lane.values())) for lane in self._lanes.values())
             first = min(
@@ -66,14 +67,14 @@ class FairQueue:
 
     def clear(self) -> list[Waiting]:
         """Empty it; returns all who waited, oldest first."""
-        everybody = list(self._waiting.values())
-        self._waiting.clear()
+        everybody = list(self.waiting.values())
+        self.waiting.clear()
         self._lanes.clear()
         return everybody
 
     def oldest(self) -> Waiting:
         """Who has waited longest. Raises ``StopIteration`` when empty."""
-        return next(iter(self._waiting.values()))
+        return next(iter(self.waiting.values()))
 
     def top_priority(self) -> int:
         """The highest priority among those who wait; 0 when nobody does."""
@@ -81,4 +82,4 @@ class FairQueue:
 
     def requests(self) -> list[int]:
         """All who wait, oldest first."""
-        return list(self._waiting)
+        return list(self.waiting)

@@ -26,14 +26,6 @@ def learned(old: float | None, new: float) -> float:
 
 
 @dataclass(slots=True)
-class Held:
-    """A lease that is held."""
-
-    key: str
-    since: float
-
-
-@dataclass(slots=True)
 class Seat:
     """The record of one model; only the scheduler touches it."""
 
@@ -51,7 +43,8 @@ class Seat:
     leftover_of: SleepSpec | None = None
     """The configuration that it comes from, or was measured under."""
 
-    leases: dict[int, Held] = field(default_factory=dict)
+    leases: dict[int, tuple[str, float]] = field(default_factory=dict)
+    """By request: whose lease it is (the key), and since when."""
     held_by: dict[str, int] = field(default_factory=dict)
     queue: FairQueue = field(default_factory=FairQueue)
     peak: int = 0
@@ -161,20 +154,22 @@ class Seat:
 
     def grant(self, request: int, key: str, now: float) -> None:
         """Hold a lease for this request."""
-        self.leases[request] = Held(key, now)
+        self.leases[request] = (key, now)
         self.held_by[key] = self.held_by.get(key, 0) + 1
         self.last_used = now
-        self.peak = max(self.peak, len(self.leases) + len(self.queue))
+        demand = len(self.leases) + len(self.queue.waiting)
+        if demand > self.peak:
+            self.peak = demand
 
     def give_back(self, request: int, now: float) -> None:
         """A lease has come back."""
-        held = self.leases.pop(request)
-        left = self.held_by[held.key] - 1
+        key, since = self.leases.pop(request)
+        left = self.held_by[key] - 1
         if left:
-            self.held_by[held.key] = left
+            self.held_by[key] = left
         else:
-            del self.held_by[held.key]
-        self.service_s = learned(self.service_s, now - held.since)
+            del self.held_by[key]
+        self.service_s = learned(self.service_s, now - since)
         self.last_used = now
         if not self.leases:
             self.idle_since = now
@@ -212,9 +207,10 @@ class Seat:
 
     def idle_deadline(self) -> float:
         """When a ready and quiet model is stopped for being idle."""
-        if self.spec.idle_s is None or self.spec.pinned or self.warm or not self.quiet:
+        spec = self.spec
+        if spec.idle_s is None or spec.pinned or self.warm or self.leases or self.queue.waiting:
             return NEVER
-        return self.idle_since + self.spec.idle_s
+        return self.idle_since + spec.idle_s
 
     def view(self) -> SeatView:
         """A snapshot for others."""
