@@ -10,7 +10,16 @@ from hotseat.containers import as_they_are
 from hotseat.core.spec import ModelSpec, Settings
 from hotseat.runtimes.base import Runtime
 
-FLAGS = "Qwen/Q --gpu-memory-utilization 0.18 --max-num-seqs 4 --served-model-name phi phi-mini".split()
+FLAGS = [
+    "Qwen/Q",
+    "--gpu-memory-utilization",
+    "0.18",
+    "--max-num-seqs",
+    "4",
+    "--served-model-name",
+    "phi",
+    "phi-mini",
+]
 
 
 class Docker:
