@@ -23,6 +23,7 @@ from benchmarks.bench import Bench, load_process
 from benchmarks.proxies import Cores, Unavailable, start_all
 
 ROWS: dict[str, Callable[[Bench], None]] = {
+    "idle": rows.idle,
     "memory": rows.memory,
     "requests_1": rows.requests_1,
     "requests_32": rows.requests_32,
@@ -35,7 +36,7 @@ ROWS: dict[str, Callable[[Bench], None]] = {
     "admission": launches.admission,
     "startup": launches.startup,
 }
-"""In the order in which they are measured: memory first, while the proxies are fresh."""
+"""In the order in which they are measured: idle and memory first, while the proxies are fresh."""
 OF_HOTSEAT_ALONE = {"readiness", "admission", "startup"}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from benchmarks.bench import Bench, Result
-from benchmarks.measure import rss_kib
+from benchmarks.measure import cpu_ns, rss_kib
 from benchmarks.proxies import Target
 
 
@@ -81,6 +83,20 @@ def first_token(bench: Bench) -> None:
             for key in ("p50", "p99"):
                 added = result[f"ttft_{key}_us"] - base[f"ttft_{key}_us"]
                 bench.record(f"first_token.added_{key}_us", name, added)
+
+
+def idle(bench: Bench) -> None:
+    """CPU that nobody asked for: a ready model, no requests."""
+    pause_s = 3.0
+
+    def once(target: Target) -> Result:
+        before = cpu_ns(target.pids)
+        time.sleep(pause_s)
+        return {"cpu_ms_per_s": (cpu_ns(target.pids) - before) / 1e6 / pause_s}
+
+    for found in bench.interleave(bench.plain(), bench.rounds(3), once):
+        for name, result in found.items():
+            bench.record("idle.cpu_ms_per_s", name, result["cpu_ms_per_s"])
 
 
 def memory(bench: Bench) -> None:
