@@ -6,7 +6,9 @@ import http.client
 import json
 import os
 import ssl
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +20,8 @@ from hotseat.config.problems import ConfigError
 
 KEY_VARIABLES = ("HOTSEAT_ADMIN_KEY", "ADMIN_API_KEY", "VLLM_API_KEY")
 """The first of these that is set is sent as the key."""
+CLIENT_KEY_VARIABLES = ("HOTSEAT_API_KEY", "VLLM_API_KEY")
+"""The same for requests to models, which an admin's key need not open."""
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
@@ -27,10 +31,26 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer to a client's request, whatever its status."""
+
+    status: int
+    code: str | None
+    """Of an error, for machines: ``model_backoff``."""
+    message: str | None
+    """Of an error, for people."""
+    retry_after_s: float | None
+    body: Mapping[str, Any]
+    """Empty where it is no JSON object."""
+
+
 class Launcher:
     """One launcher, at a URL."""
 
-    def __init__(self, url: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, url: str, env: Mapping[str, str], key_variables: tuple[str, ...] = KEY_VARIABLES
+    ) -> None:
         """Raises ``click.BadParameter`` for a text that is no URL, ``Failed`` for a key that is none."""
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -42,7 +62,7 @@ class Launcher:
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._https, self._host, self._port = parts.scheme == "https", host, port
         self._base = parts.path.rstrip("/")
-        self._key = next((env[name] for name in KEY_VARIABLES if env.get(name)), None)
+        self._key = next((env[name] for name in key_variables if env.get(name)), None)
         if self._key and not (self._key.isascii() and self._key.isprintable()):
             # http.client would say so too, with the key in its words
             raise Failed("the key has characters that a header cannot carry")
@@ -55,13 +75,34 @@ class Launcher:
         """A JSON object for a JSON object. Raises ``Unreachable`` or ``Failed``."""
         return self._ask("POST", path, json.dumps(body), timeout_s)
 
-    def _ask(
-        self, method: str, path: str, body: str | None, timeout_s: float, also: int | None = None
-    ) -> dict[str, Any]:
-        connection = self._connect()
+    def ask(self, path: str, timeout_s: float) -> Reply:
+        """A client's GET. Raises ``TimeoutError`` when it takes longer, ``Unreachable`` or ``Failed``."""
+        deadline = time.monotonic() + timeout_s
+        connection = self._connect(min(timeout_s, CONNECT_TIMEOUT_S))
+        try:
+            assert connection.sock is not None
+            connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
+            connection.request("GET", self._base + path, headers=self._headers())
+            response = connection.getresponse()
+            return _reply(response, response.read(_MAX_ANSWER))
+        except TimeoutError:
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(f"{self.url} broke off: {_words(error)}") from None
+        finally:
+            connection.close()
+
+    def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
+        return headers
+
+    def _ask(
+        self, method: str, path: str, body: str | None, timeout_s: float, also: int | None = None
+    ) -> dict[str, Any]:
+        connection = self._connect(CONNECT_TIMEOUT_S)
+        headers = self._headers()
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
@@ -81,9 +122,9 @@ class Launcher:
         finally:
             connection.close()
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._https else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
+        connection = kind(self._host, self._port, timeout=timeout_s)
         try:
             connection.connect()
         except ssl.SSLError as error:
@@ -133,7 +174,7 @@ def options(command: _Command) -> _Command:
     return url(config(command))
 
 
-def connect(url: str | None, config: str | None) -> Launcher:
+def connect(url: str | None, config: str | None, key_variables: tuple[str, ...] = KEY_VARIABLES) -> Launcher:
     """The launcher that the options name."""
     if url is None:
         try:
@@ -142,7 +183,25 @@ def connect(url: str | None, config: str | None) -> Launcher:
             raise BadConfig(error) from None
         host = _WILDCARDS.get(host, host)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    return Launcher(url, os.environ)
+    return Launcher(url, os.environ, key_variables)
+
+
+def _reply(response: http.client.HTTPResponse, raw: bytes) -> Reply:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        body = None
+    body = body if isinstance(body, dict) else {}
+    error = body.get("error")
+    error = error if isinstance(error, dict) else {}
+    after = response.getheader("Retry-After", "")
+    return Reply(
+        status=response.status,
+        code=error.get("code"),
+        message=error.get("message"),
+        retry_after_s=float(after) if after.isascii() and after.isdigit() else None,
+        body=body,
+    )
 
 
 def _words(error: Exception) -> str:
