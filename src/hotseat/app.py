@@ -43,8 +43,11 @@ log = structlog.get_logger("hotseat")
 
 LAST_BYTES_S = 5.0
 """What connections get to take their last bytes once every model has gone."""
-HEALTH_TIMEOUT_S = 10.0
-"""A ready server may be busy for a while (a long prompt, many streams) before it answers a health check."""
+HEALTH_PATIENCE = 2.0
+"""A ready server may be busy (a long prompt, many streams) before it answers a health check: it gets so many
+times the pause between two checks."""
+DOUBT_TIMEOUT_S = 10.0
+"""What it gets where there is no such pause."""
 
 
 class CannotServe(Exception):
@@ -277,9 +280,9 @@ async def _probe(model: ModelSpec, handle: Handle, poke: asyncio.Event) -> None:
 
 async def _check(model: ModelSpec, handle: Handle) -> str | None:
     path = handle.base_path + model.health_path
-    result = await probe_once(
-        handle.host, handle.port, path, headers=_key_of(model), timeout_s=HEALTH_TIMEOUT_S
-    )
+    every_s = model.health_every_s
+    timeout_s = DOUBT_TIMEOUT_S if every_s is None else max(HEALTH_PATIENCE * every_s, 1.0)
+    result = await probe_once(handle.host, handle.port, path, headers=_key_of(model), timeout_s=timeout_s)
     # What we cannot ask for want of descriptors is no fault of the server's.
     return None if result.ready or result.answer is Answer.NOT_ASKED else str(result)
 

@@ -12,6 +12,7 @@ Further paths: ``/v1/echo`` answers with the request as it came; ``/sleep``, ``/
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -101,9 +102,10 @@ def main() -> None:
 
 
 def say(line: str) -> None:
-    """A line of the log."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    """A line of the log, where it can be written: a full disk ends no server."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 def spawn_child(escape: bool) -> None:

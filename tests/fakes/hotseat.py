@@ -154,6 +154,17 @@ class Hotseat:
         finally:
             connection.close()
 
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Another ``hotseat`` command, talking to this one."""
+        return subprocess.run(
+            [sys.executable, "-m", "hotseat", *words],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+            env={**os.environ, "HOTSEAT_URL": f"http://127.0.0.1:{self.port}"},
+        )
+
     def model(self, name: str) -> dict[str, Any]:
         """The model in ``/stats``."""
         stats = self.send("GET", "/stats").json["models"][name]

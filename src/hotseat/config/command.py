@@ -28,7 +28,9 @@ def told(command: Sequence[str], engine: str | None) -> Told:
     kind = engine_named(engine or "vllm") if engine or not command else engine_of(command)
     # vLLM's flags are unmistakable: a wrapper script that passes them on takes as much memory.
     share = engine_named("vllm").footprint_share(command)
-    names = kind.served_names(command) or tuple(flags.values(flags.words(command), "--served-model-name"))
+    # Of a wrapper script nobody can say which of its words is the model: only the flag counts.
+    own = kind.served_names(command) if engine_of(command).name == kind.name else ()
+    names = own or tuple(flags.values(flags.words(command), "--served-model-name"))
     return Told(
         engine=kind.name,
         share=None if share is None else values.share(Decimal(repr(share))),

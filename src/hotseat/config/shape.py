@@ -199,9 +199,9 @@ MAX_WAIT = (
 )
 WAIT_LIMIT = "What a request waits at most before it is refused; by default it is bounded by the other times."
 HEALTH_EVERY = (
-    "How often a ready model is asked whether it still answers (`health`); three failures in a row and it is "
-    "restarted. `0`: only when requests give a reason to doubt it (for a server that does nothing else "
-    "while it generates)."
+    "How often a ready model is asked whether it still answers (`health`, within twice this time); three "
+    "failures in a row and it is restarted. `0`: only when requests give a reason to doubt it (for a "
+    "server that does nothing else while it generates)."
 )
 FIRST_BYTE_TIMEOUT = (
     "How long a request waits for the first byte of its response before it gets 504 and the model is "

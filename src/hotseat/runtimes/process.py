@@ -169,7 +169,13 @@ class ProcessRuntime:
         born = procfs.stat(pid)
         launch = replace(launch, pid=pid, start=born.start if born else 0)
         self._record(launch)
-        session = self._open(launch)
+        try:
+            session = self._open(launch)
+        except OSError as error:  # no descriptor is left to watch it with
+            os.killpg(pid, signal.SIGKILL)
+            await asyncio.to_thread(os.waitpid, pid, 0)
+            self._records.remove(launch)
+            raise LaunchError(Reason(summary=f"it could not be watched: {error.strerror}")) from error
         if session is None:
             raise LaunchError(Reason(summary="it was gone before it could be watched"))
         return session.handle
