@@ -19,9 +19,11 @@ class FakeLease:
         self.broken: Reason | None = None
         self._call: Callable[[Reason], None] | None = None
         self.suspected: list[tuple[str, bool]] = []
+        self.doubted = asyncio.Event()
 
     def suspect(self, why: str, *, certain: bool = False) -> None:
         self.suspected.append((why, certain))
+        self.doubted.set()
 
     def on_break(self, call: Callable[[Reason], None] | None) -> None:
         self._call = call

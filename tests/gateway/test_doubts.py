@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
 import pytest
 
 from fakes.front import Front, front, model, settings
 from fakes.wire import LAST_CHUNK, SSE_HEAD, Served, always, chunk, ok, once
+from hotseat.core.errors import Reason
 from hotseat.core.spec import RouteSpec
 from hotseat.gateway.doubts import End, judge
 
@@ -196,3 +198,38 @@ async def test_a_routes_priority_goes_with_the_request() -> None:
         await gate.ask("/urgent/v1/completions", PLAIN)
         await gate.ask("/chat/v1/completions", PLAIN)
         assert [ticket.priority for ticket in gate.seats.tickets] == [3, 0]
+
+
+async def test_a_run_that_has_gone_before_it_got_the_request_costs_nothing() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        async with (
+            Served(always(ok(b"{}"))) as server,
+            front(ready={"chat": nobody.getsockname()[1]}) as gate,
+            asyncio.TaskGroup() as group,
+        ):
+            asked = group.create_task(gate.ask(PATH, PLAIN))
+            await gate.seats.asked.wait()
+            lease = gate.seats.tickets[0].lease
+            assert lease is not None
+            await lease.doubted.wait()
+            gate.seats.ready("chat", server.port, run=2)
+            lease.break_it(Reason(summary="killed by SIGKILL"))
+            assert (await asked).status == 200
+            await gate.ticket_closed()
+            assert len(gate.seats.tickets) == 2
+
+
+async def test_a_run_that_dies_in_its_answer_is_told_with_its_reason() -> None:
+    async with (
+        Served(once(SSE_HEAD + chunk(b"data: 1\n\n"))) as server,
+        front(ready={"chat": server.port}) as gate,
+        asyncio.TaskGroup() as group,
+    ):
+        asked = group.create_task(gate.ask(PATH, STREAM))
+        await gate.seats.asked.wait()
+        lease = gate.seats.tickets[0].lease
+        assert lease is not None
+        await lease.doubted.wait()
+        lease.break_it(Reason(summary="out of memory"))
+        assert b"its server has ended: out of memory" in (await asked).body

@@ -11,6 +11,7 @@ import pytest
 from fakes.front import Front, front
 from fakes.wire import LAST_CHUNK, SSE_HEAD, Message, Served, always, chunk, ok, once
 from hotseat.core.errors import Code, Reason, Refusal
+from hotseat.gateway import exchange
 
 pytestmark = pytest.mark.anyio
 
@@ -54,7 +55,10 @@ def free_port() -> int:
 
 @pytest.mark.parametrize(("path", "anthropic"), STYLES)
 @pytest.mark.parametrize("body", [STREAM, PLAIN])
-async def test_a_server_that_cannot_be_reached(path: str, anthropic: bool, body: bytes) -> None:
+async def test_a_server_that_cannot_be_reached(
+    path: str, anthropic: bool, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "GONE_S", 0.05)
     async with front(ready={"chat": free_port()}) as gate:
         answer = await gate.ask(path, body)
         assert answer.status == 503

@@ -25,6 +25,12 @@ _log = logging.getLogger(__name__)
 
 LAST_WORDS_S = 0.2
 """What a run wrote before it ended may still be on its way to us."""
+REASON_S = 0.3
+"""How long a failed answer waits for the news that its run has ended, and why."""
+GONE_S = 3.0
+"""The same for a run that cannot be reached: if it has ended, the request goes to the next one."""
+TRIES = 3
+"""Runs that one request is given to at most; only what got no byte of it is tried again."""
 _ERROR_BODY_BYTES = 64 * 1024
 
 
@@ -57,12 +63,14 @@ class Exchange:
         "_done",
         "_doubts",
         "_early",
+        "_gone",
         "_last",
         "_lease",
         "_loading",
         "_second",
         "_sse",
         "_third",
+        "_tries",
         "failure",
         "refused",
         "truncated",
@@ -86,6 +94,8 @@ class Exchange:
         self._connection: UpstreamConnection | None = None
         self._done: asyncio.Future[UpstreamFailure | None] | None = None
         self._broken: Reason | None = None
+        self._gone: asyncio.Future[None] | None = None
+        self._tries = 1
         self._loading: Loading | None = None
         self.refused = False
         self.failure: str | None = None
@@ -101,19 +111,30 @@ class Exchange:
 
     async def run(self, seats: Seats, upstreams: Upstreams, patience: Patience) -> None:
         """Serve the request to its end. Cancelled when the client goes."""
-        client, asked = self._client, self._asked
         try:
-            with seats.ask(asked.route.model, priority=asked.route.priority) as ticket:
-                if ticket.lease is None:
-                    await self._wait(ticket, patience)
-                lease = ticket.lease
-                assert lease is not None
-                await self._relay(lease, upstreams)
-                if client.is_slow:
-                    await client.drained()
+            while await self._try(seats, upstreams, patience):
+                pass
         except Refused as refused:
             self.refused = True
             self._tell(errors.from_refusal(refused.refusal, self._loading))
+
+    async def _try(self, seats: Seats, upstreams: Upstreams, patience: Patience) -> bool:
+        """Stand in line and be served; true when the run had gone before it got the request: once more."""
+        client, asked = self._client, self._asked
+        with seats.ask(asked.route.model, priority=asked.route.priority) as ticket:
+            if ticket.lease is None:
+                await self._wait(ticket, patience)
+            lease = ticket.lease
+            assert lease is not None
+            failure = await self._relay(lease, upstreams)
+            if failure is not None:
+                if failure.unreachable and self._broken is not None and self._tries < TRIES:
+                    self._tries, self._broken = self._tries + 1, None
+                    return True
+                self._fail(failure, asked.route.model)
+            if client.is_slow:
+                await client.drained()
+        return False
 
     async def _wait(self, ticket: Ticket, patience: Patience) -> None:
         asked = self._asked
@@ -127,7 +148,7 @@ class Exchange:
         finally:
             self._early = self._client.response_started
 
-    async def _relay(self, lease: Lease, upstreams: Upstreams) -> None:
+    async def _relay(self, lease: Lease, upstreams: Upstreams) -> UpstreamFailure | None:
         pool = upstreams.pool(lease.upstream)
         self._lease, self._doubts = lease, pool.doubts
         lease.on_break(self._on_break)
@@ -135,6 +156,9 @@ class Exchange:
             failure = await self._attempt(pool)
             while failure is not None and failure.stale and self._broken is None:
                 failure = await self._attempt(pool)
+            if failure is not None and not failure.silent and self._broken is None:
+                await self._why(failure)
+            return failure
         finally:
             lease.on_break(None)
             if self._awaited:
@@ -142,8 +166,13 @@ class Exchange:
             self._client.source = None
             if self._connection is not None:
                 self._connection.abandon()
-        if failure is not None:
-            self._fail(failure, lease.upstream.model)
+
+    async def _why(self, failure: UpstreamFailure) -> None:
+        """A connection ends a little before its run is known to have ended: wait for that, and its reason."""
+        self._suspect(failure.words)
+        self._gone = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._gone], timeout=GONE_S if failure.unreachable else REASON_S)
+        self._gone = None
 
     async def _attempt(self, pool: Pool) -> UpstreamFailure | None:
         """Send the request and see the response through."""
@@ -263,6 +292,8 @@ class Exchange:
 
     def _on_break(self, reason: Reason) -> None:
         self._broken = reason
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
         asyncio.get_running_loop().call_later(LAST_WORDS_S, self._give_up)
 
     def _give_up(self) -> None:
@@ -274,8 +305,6 @@ class Exchange:
         words = failure.words
         if self._broken is not None:
             words = f"its server has ended: {self._broken.for_clients()}"
-        elif not failure.silent:
-            self._suspect(words)
         self.failure = words
         client = self._client
         if client.response_started and not self._early and not self._sse:

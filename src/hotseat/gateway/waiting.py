@@ -39,7 +39,8 @@ async def wait(ticket: Ticket, client: Client, *, route: str, stream: bool, pati
         return
     if await ticket.wait(patience.hold_headers_s):
         return
-    client.start(200, STREAM_HEADERS, None)
+    if not client.response_started:
+        client.start(200, STREAM_HEADERS, None)
     client.write(comment(route, ticket.loading()))
     client.flush()
     while not await ticket.wait(patience.comment_every_s):
