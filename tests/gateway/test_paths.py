@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fakes.front import model, settings
 from hotseat.core.spec import RouteSpec
 from hotseat.gateway.errors import Refuse
+from hotseat.gateway.rates import MemoryLimiter
 from hotseat.gateway.routing import DATA_PATHS, Kind, Tables
 
 TABLES = Tables(
@@ -20,7 +21,8 @@ TABLES = Tables(
         model("chat"),
         model("coder", allow_paths=("/invocations",)),
         routes=(RouteSpec(name="deep", model="chat", path="/team/a/deep"),),
-    )
+    ),
+    MemoryLimiter(lambda: 0.0),
 )
 PREFIXES = ("", "/chat", "/coder", "/team/a/deep")
 FORBIDDEN = (
@@ -104,7 +106,8 @@ def test_the_longest_prefix_wins() -> None:
             model("chat"),
             model("coder"),
             routes=(RouteSpec(name="under", model="coder", path="/chat/under"),),
-        )
+        ),
+        MemoryLimiter(lambda: 0.0),
     )
     inner = tables.resolve(b"/chat/under/v1/x")
     assert inner.route is not None
@@ -218,7 +221,7 @@ def test_no_disguise_of_a_forbidden_path_gets_through(text: str) -> None:
 
 
 def test_the_memory_of_paths_is_bounded() -> None:
-    tables = Tables(settings(model("chat")))
+    tables = Tables(settings(model("chat")), MemoryLimiter(lambda: 0.0))
     for number in range(10_000):
         tables.resolve(b"/v1/%d" % number)
     for number in range(100):

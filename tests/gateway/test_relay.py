@@ -60,7 +60,7 @@ async def test_credentials_cookies_and_hop_by_hop_fields_do_not_pass() -> None:
             "host", "content-type", "content-length", "authorization", "x-request-id", "traceparent",
         }  # fmt: skip
         assert request.get("authorization") == "Bearer inner-key"
-        assert answer.names == {"content-type", "content-length", "x-kept"}
+        assert answer.names == {"content-type", "content-length", "x-kept", "x-request-id"}
 
 
 async def test_connections_to_the_server_are_reused_and_dropped_with_the_run() -> None:

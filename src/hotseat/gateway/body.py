@@ -13,6 +13,7 @@ import msgspec
 
 from hotseat.gateway.errors import Problem, Refuse, bad_request
 from hotseat.gateway.head import RequestHead
+from hotseat.gateway.rewrite import Rules
 
 _JSON = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
@@ -27,6 +28,7 @@ class _Asked(msgspec.Struct):
 
 
 _peek = msgspec.json.Decoder(_Asked).decode
+_whole = msgspec.json.Decoder(dict[str, Any]).decode
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -39,6 +41,21 @@ class Body:
         self.content = content
         self.model = model
         self.stream = stream
+
+    def rewrite(self, rules: Rules, path: bytes, name: str | None) -> None:
+        """Do what the route's policy says, and put another model's name in. Raises ``Refuse`` (400, 404)."""
+        rules.check_path(path)
+        if not self.content:
+            return
+        try:
+            whole = _whole(self.content)
+            if name is not None:
+                whole["model"] = self.model = name
+            self.content = msgspec.json.encode(rules.apply(path, whole))
+        except msgspec.DecodeError as error:
+            raise bad_request(f"the body is not valid JSON: {_words(error)}", code="invalid_json") from None
+        except RecursionError:
+            raise bad_request("the body is not valid JSON: nested too deeply", code="invalid_json") from None
 
     def rename(self, name: str) -> None:
         """Put another model's name in."""

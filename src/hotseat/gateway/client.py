@@ -76,6 +76,8 @@ class Client(RequestResponseCycle):
     bytes_sent = 0
     """Of the response's body."""
     status = 0
+    extra = b""
+    """Header lines of every answer (CORS, the request's id, what is left of limits)."""
 
     def __init__(
         self,
@@ -161,7 +163,7 @@ class Client(RequestResponseCycle):
             self.chunked_encoding = True
             framing = b"transfer-encoding: chunked\r\n"
         closing = b"" if self.keep_alive else b"connection: close\r\n"
-        self._held += (STATUS_LINE[status], headers, framing, closing, b"\r\n")
+        self._held += (STATUS_LINE[status], headers, self.extra, framing, closing, b"\r\n")
 
     def write(self, data: bytes) -> None:
         """Add a piece of the body (not empty). It goes out with ``flush``, ``finish`` or ``abort``."""
@@ -259,6 +261,8 @@ class Client(RequestResponseCycle):
         It learns of the client's end as ASGI says: by a message.
         """
         self.cancel_on_disconnect = False
+        lines = [line.partition(b": ") for line in self.extra.split(b"\r\n") if line]
+        self.default_headers = [(name, value) for name, _, value in lines]
         self.scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -274,7 +278,14 @@ class Client(RequestResponseCycle):
             "client": self.connection.client,
             "state": state,
         }
-        await app(self.scope, self.receive, self.send)
+        await app(self.scope, self.receive, self._send)
+
+    async def _send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:
+            self.bytes_sent += len(message.get("body", b""))
+        await self.send(message)
 
 
 _OURS = errors.Problem(

@@ -12,15 +12,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hotseat.core.spec import Settings
-from hotseat.gateway import body, models_list
-from hotseat.gateway.client import ASGIApp, BodyTooLarge, Client
+from hotseat.gateway import models_list, origins, usage
+from hotseat.gateway.address import Addresses
+from hotseat.gateway.asking import Configured, Visitor
+from hotseat.gateway.books import GONE, Books, Record, request_id
+from hotseat.gateway.client import ASGIApp, Client
 from hotseat.gateway.errors import Problem, Refuse
-from hotseat.gateway.exchange import Asked, Exchange
+from hotseat.gateway.exchange import Asked, Exchange, Metered
 from hotseat.gateway.head import RequestHead
-from hotseat.gateway.keys import Caller, Door
-from hotseat.gateway.local import refuse_strangers
+from hotseat.gateway.keys import Door
+from hotseat.gateway.local import refuse_other_hosts, refuse_other_origins
 from hotseat.gateway.ours import standing
-from hotseat.gateway.routing import Kind, Route, Tables, Target, is_anthropic
+from hotseat.gateway.rates import Limiter, MemoryLimiter, Visit
+from hotseat.gateway.routing import Kind, Tables, Target, is_anthropic
 from hotseat.gateway.seats import Seats
 from hotseat.gateway.upstream import Upstreams
 from hotseat.gateway.waiting import Patience
@@ -46,17 +50,6 @@ class Counts:
     """Of answers' bodies."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Configured:
-    """All that the configuration says, replaced as one."""
-
-    tables: Tables
-    patience: Patience
-    body_limit_bytes: int
-    local_only: bool
-    door: Door
-
-
 class Gateway:
     """The data plane, and the door to the control plane."""
 
@@ -68,27 +61,34 @@ class Gateway:
         *,
         local_only: bool,
         wall: Callable[[], float] = time.time,
+        write_log: Callable[[bytes], object] | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         """``control`` answers the paths that belong to hotseat itself.
 
         ``local_only``: refuse requests whose ``Host`` or ``Origin`` is not this machine. ``wall()`` is the
-        time of day, in seconds since 1970.
+        time of day, in seconds since 1970. ``write_log`` takes lines of the access log; ``limiter`` counts
+        what is limited (by default in memory).
         """
         self._wall = wall
         self._seats = seats
         self._control = control
         self._upstreams = Upstreams()
         self._counts: dict[str, Counts] = {}
+        self._limiter: Limiter = limiter or MemoryLimiter(time.monotonic)
+        self.books = Books(write_log, wall)
         self.configure(settings, local_only=local_only)
 
     def configure(self, settings: Settings, *, local_only: bool) -> None:
         """Take over another configuration; requests under way keep the one that they began with."""
-        self._configured = _Configured(
-            tables=Tables(settings),
+        door = Door(settings.auth, self._limiter, self._wall)
+        self._configured = Configured(
+            tables=Tables(settings, self._limiter),
+            door=door,
+            addresses=Addresses(settings.auth.trusted_proxies),
             patience=Patience(hold_headers_s=settings.serve.hold_headers_s),
             body_limit_bytes=settings.serve.body_limit_bytes,
             local_only=local_only,
-            door=Door(settings.auth, self._wall),
         )
         self._counts = {model: self._counts.get(model) or Counts() for model in settings.models}
 
@@ -101,55 +101,122 @@ class Gateway:
         self._upstreams.drop(model, run)
 
     def close(self) -> None:
-        """Close all idle connections to models' servers."""
+        """Close all idle connections to models' servers, and write what the access log still holds."""
         self._upstreams.close()
+        self.books.flush()
 
     async def answer(self, client: Client) -> None:
         """Answer one request."""
-        configured = self._configured
+        began = time.monotonic()
+        record = Record(method=client.method.decode("ascii"))
+        logged = True
         anthropic = is_anthropic(client.path)
         try:
             head = RequestHead(client.headers)
-            if configured.local_only:
-                refuse_strangers(head)
-            door = configured.door
-            caller = door.who(head.picked)
-            origin = head.picked.get(b"origin")
-            target = _find(configured, client.path, caller, origin)
+            the_id = request_id(head.picked.get(b"x-request-id"))
+            record.id = the_id.decode("ascii")
+            client.extra = b"x-request-id: %b\r\n" % the_id
+            visitor = Visitor(client, head, self._configured, the_id)
+            record.key = visitor.caller.name
+            if self._configured.local_only:
+                refuse_other_hosts(head)
+            target = visitor.find()
             anthropic = target.anthropic
-            if head.picked.get(b"upgrade", b"").lower() == b"websocket":
-                client.keep_alive = False
-                raise Refuse(_NO_WEBSOCKET)
-            if target.kind is Kind.CONTROL:
-                rank = standing(client, target.path, head, door, caller)
-                await client.run_control(self._control, {"standing": rank})
+            record.path = target.text
+            if target.kind is not Kind.DATA or client.method == b"OPTIONS":
+                await self._answer_ourselves(visitor, target)
                 return
-            if target.route is not None:
-                door.admit(caller, target.route, origin)
-            elif configured.tables.all_guarded:  # else the body decides
-                door.admit_known(caller, origin)
-            if client.method not in _METHODS:
-                raise Refuse(_METHOD)
-            if client.method == b"OPTIONS":
-                if target.route is None and door.enforced:
-                    door.admit_known(caller, origin)
-                client.start(204, _ALLOW, None)
-                client.finish()
-            elif target.kind is Kind.MODELS:
-                if client.method not in (b"GET", b"HEAD"):
-                    raise Refuse(_METHOD)
-                if door.enforced:
-                    door.admit_known(caller, origin)
-                models_list.answer(client, target.model_id, configured.tables, self._seats, caller.sees)
+            self._judge(visitor, target)
+            asked = await visitor.ask(target)
+            route = asked.route
+            record.route, record.model = route.name, route.model
+            record.stream, record.bytes_in = asked.stream, asked.size
+            logged = route.logged
+            limits = route.limits + visitor.caller.limits
+            if limits:
+                visit = await self._limiter.enter(limits, asked.key, visitor.address)
+                await self._exchange(client, asked, visitor.configured.patience, record, began, visit)
             else:
-                asked = await _read_request(client, head, target, configured, caller)
-                exchange = Exchange(client, asked)
-                try:
-                    await exchange.run(self._seats, self._upstreams, configured.patience)
-                finally:
-                    self._account(exchange, client)
+                await self._exchange(client, asked, visitor.configured.patience, record, began, None)
         except Refuse as refuse:
+            record.code = refuse.problem.code
             client.refuse(refuse.problem, anthropic=anthropic)
+        except Exception:
+            record.failed = "internal"
+            client.status = 500  # what the client is told next
+            raise
+        finally:
+            record.status = client.status or GONE
+            record.bytes_out = client.bytes_sent
+            record.duration_s = round(time.monotonic() - began, 4)
+            if not client.response_complete and not record.failed:
+                record.failed = "gone"
+            self.books.enter(record, logged=logged)
+
+    def _judge(self, visitor: Visitor, target: Target) -> None:
+        """Who may ask, as far as it is known before the body. Raises ``Refuse``."""
+        client, tables = visitor.client, visitor.configured.tables
+        if target.route is not None:
+            visitor.admit(target.route)
+        else:  # the body decides; until then a page that any route takes may read our errors
+            if tables.cors:
+                client.extra += tables.cors.lines(visitor.origin)
+            if visitor.configured.local_only and visitor.origin not in tables.cors:
+                refuse_other_origins(visitor.origin)
+            if tables.all_guarded:
+                visitor.must_be_known()
+        if visitor.head.picked.get(b"upgrade", b"").lower() == b"websocket":
+            client.keep_alive = False
+            raise Refuse(_NO_WEBSOCKET)
+        if client.method not in _METHODS:
+            raise Refuse(_METHOD)
+
+    async def _answer_ourselves(self, visitor: Visitor, target: Target) -> None:
+        """What never reaches a model. Raises ``Refuse``."""
+        client, tables, door = visitor.client, visitor.configured.tables, visitor.configured.door
+        if target.kind is Kind.CONTROL:
+            if visitor.configured.local_only:
+                refuse_other_origins(visitor.origin)
+            rank = standing(client, target.path, visitor.head, door, visitor.caller)
+            await client.run_control(self._control, {"standing": rank})
+            return
+        cors = target.route.cors if target.route is not None else tables.cors
+        if visitor.origin in cors and origins.is_preflight(client):
+            client.extra += cors.lines(visitor.origin)
+            origins.preflight(client)
+            return
+        self._judge(visitor, target)
+        if target.route is None:
+            visitor.must_be_known()
+        if client.method == b"OPTIONS":
+            client.start(204, _ALLOW, None)
+            client.finish()
+        elif client.method in (b"GET", b"HEAD"):
+            models_list.answer(client, target.model_id, tables, self._seats, visitor.caller.sees)
+        else:
+            raise Refuse(_METHOD)
+
+    async def _exchange(
+        self,
+        client: Client,
+        asked: Asked,
+        patience: Patience,
+        record: Record,
+        began: float,
+        visit: Visit | None,
+    ) -> None:
+        """Ask the model, and put what came of it into the books."""
+        if visit is not None:
+            client.extra += visit.headers
+        metered = visit is not None and visit.counts_tokens
+        exchange = Metered(client, asked) if metered else Exchange(client, asked)
+        try:
+            await exchange.run(self._seats, self._upstreams, patience)
+        finally:
+            _note(exchange, record, began)
+            if visit is not None:
+                visit.leave(_tokens(exchange, asked.size))
+            self._account(exchange, client)
 
     def _account(self, exchange: Exchange, client: Client) -> None:
         counts = self._counts.get(exchange.model)
@@ -167,68 +234,26 @@ class Gateway:
             counts.truncated += 1
 
 
-def _find(configured: _Configured, path: bytes, caller: Caller, origin: bytes | None) -> Target:
-    """Where the path leads. Raises ``Refuse`` (404); strangers do not learn which paths there are (401)."""
-    try:
-        return configured.tables.resolve(path)
-    except Refuse:
-        if configured.door.enforced:
-            configured.door.admit_known(caller, origin)
-        raise
+def _note(exchange: Exchange, record: Record, began: float) -> None:
+    granted_at = exchange.granted_at
+    record.waited_s = round((time.monotonic() if granted_at is None else granted_at) - began, 4)
+    if exchange.first_byte_at is not None:
+        record.first_byte_s = round(exchange.first_byte_at - began, 4)
+    record.tokens_in, record.tokens_out = exchange.usage
+    if exchange.failure is not None:
+        record.failed = "upstream"
+    elif exchange.truncated:
+        record.failed = "truncated"
 
 
-async def _read_request(
-    client: Client, head: RequestHead, target: Target, configured: _Configured, caller: Caller
-) -> Asked:
-    """Read the body and find the route; the request as the model's server is to get it."""
-    asked = body.read(await _read_body(client, head, configured.body_limit_bytes), head)
-    route = target.route
-    if route is None:
-        route = _named(configured, asked.model, caller, head.picked.get(b"origin"))
-    if target.special and not route.allows(target.path):
-        raise Refuse(_NOT_ALLOWED)
-    name = route.rename(asked.model)
-    if name is not None:
-        asked.rename(name)
-    return Asked(
-        route=route,
-        method=client.method,
-        target=target.path + client.query,
-        headers=head.passed,
-        content=asked.content,
-        stream=asked.stream,
-        anthropic=target.anthropic,
-    )
-
-
-def _named(configured: _Configured, model: str | None, caller: Caller, origin: bytes | None) -> Route:
-    """The route that the body names, where this caller may use it. Raises ``Refuse`` (401, 403, 404)."""
-    try:
-        route = configured.tables.named(model)
-    except Refuse:
-        if configured.door.enforced:
-            configured.door.admit_known(caller, origin)
-        raise
-    configured.door.admit(caller, route, origin)
-    return route
-
-
-async def _read_body(client: Client, head: RequestHead, limit: int) -> bytes:
-    length = head.picked.get(b"content-length")
-    try:
-        if length is not None and int(length) > limit:
-            raise BodyTooLarge
-        content = client.take(limit)
-        return await client.read(limit) if content is None else content
-    except BodyTooLarge:
-        raise Refuse(
-            Problem(
-                status=413,
-                code="body_too_large",
-                message=f"the body is larger than {limit} bytes (body_limit)",
-                should_retry=False,
-            )
-        ) from None
+def _tokens(exchange: Exchange, size: int) -> int:
+    """Of both directions, for limits: told by the server, or estimated once it had the request."""
+    tokens_in, tokens_out = exchange.usage
+    if tokens_out is not None:
+        return (tokens_in or 0) + tokens_out
+    if not isinstance(exchange, Metered) or exchange.granted_at is None:
+        return 0
+    return usage.estimate(size, exchange.events)
 
 
 _NO_WEBSOCKET = Problem(
@@ -243,10 +268,4 @@ _METHOD = Problem(
     message="this method is not served here",
     should_retry=False,
     headers=((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),),
-)
-_NOT_ALLOWED = Problem(
-    status=404,
-    code="not_found",
-    message="no such path for this model",
-    should_retry=False,
 )

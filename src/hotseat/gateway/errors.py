@@ -144,6 +144,29 @@ def loading_object(loading: Loading) -> dict[str, Any]:
     return described
 
 
+def held(model: str, held_s: float, loading: Loading | None) -> Problem:
+    """A request that cannot be told to wait was held for as long as its route allows."""
+    if loading is None:
+        return Problem(
+            status=503,
+            code="held_too_long",
+            type="api_error",
+            message=f"model {model}: the answer had not begun after {held_s:g} s; ask with stream: true",
+            retry_after_s=_RETRY_DEFAULT_S,
+            should_retry=False,
+        )
+    return Problem(
+        status=503,
+        code=Code.MODEL_LOADING.value,
+        type=Code.MODEL_LOADING.value,
+        message=f"model {model} is {loading.state.value} ({loading.phase}): ask again, or with stream: true",
+        param="model",
+        retry_after_s=loading.eta_s or _RETRY_DEFAULT_S,
+        should_retry=True,
+        loading=loading_object(loading),
+    )
+
+
 def unreachable(model: str, why: str, *, status: int = 502) -> Problem:
     """The model's server could not be reached (503), failed before or while it answered (502), or was silent
     for too long (504: the same request would wait as long again, so it is not to be sent again unasked)."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 
 from hotseat.core.errors import Reason
 from hotseat.core.views import Loading
-from hotseat.gateway import errors, waiting
+from hotseat.gateway import errors, usage, waiting
 from hotseat.gateway.client import Client
 from hotseat.gateway.doubts import Doubts, End, judge
 from hotseat.gateway.routing import Route
@@ -45,9 +46,14 @@ class Asked:
     headers: bytes
     """Header lines to pass on."""
     content: bytes
+    size: int
+    """Of the body as the client sent it."""
     stream: bool
     anthropic: bool
     """Whose shape errors have."""
+    priority: int = 0
+    key: str = ""
+    """The name of the key that asks; requests of one model are served fairly by key."""
 
 
 class Exchange:
@@ -64,6 +70,7 @@ class Exchange:
         "_doubts",
         "_early",
         "_gone",
+        "_hold",
         "_last",
         "_lease",
         "_loading",
@@ -72,9 +79,12 @@ class Exchange:
         "_third",
         "_tries",
         "failure",
+        "first_byte_at",
+        "granted_at",
         "refused",
         "truncated",
         "upstream_status",
+        "usage",
     )
 
     def __init__(self, client: Client, asked: Asked) -> None:
@@ -103,6 +113,14 @@ class Exchange:
         self.truncated = False
         """The server cut the answer short and did not call it an error."""
         self.upstream_status = 0
+        self._hold: asyncio.Timeout | None = None
+        """Runs out where a silent request may not be held any longer."""
+        self.granted_at: float | None = None
+        """When it had its seat, in ``time.monotonic``."""
+        self.first_byte_at: float | None = None
+        """When the first byte of the answer's body came."""
+        self.usage: tuple[int | None, int | None] = (None, None)
+        """Tokens in and out, where the server told them."""
 
     @property
     def model(self) -> str:
@@ -110,7 +128,22 @@ class Exchange:
         return self._asked.route.model
 
     async def run(self, seats: Seats, upstreams: Upstreams, patience: Patience) -> None:
-        """Serve the request to its end. Cancelled when the client goes."""
+        """Serve the request to its end. Cancelled when the client goes.
+
+        Raises ``Refuse`` (503) when it was held as long as its route allows.
+        """
+        held_s = self._asked.route.max_hold_s
+        if held_s is None or self._asked.stream:
+            await self._run(seats, upstreams, patience)
+            return
+        try:
+            async with asyncio.timeout(held_s) as self._hold:
+                await self._run(seats, upstreams, patience)
+        except TimeoutError:
+            self.refused = True
+            raise errors.Refuse(errors.held(self.model, held_s, self._loading)) from None
+
+    async def _run(self, seats: Seats, upstreams: Upstreams, patience: Patience) -> None:
         try:
             while await self._try(seats, upstreams, patience):
                 pass
@@ -121,11 +154,13 @@ class Exchange:
     async def _try(self, seats: Seats, upstreams: Upstreams, patience: Patience) -> bool:
         """Stand in line and be served; true when the run had gone before it got the request: once more."""
         client, asked = self._client, self._asked
-        with seats.ask(asked.route.model, priority=asked.route.priority) as ticket:
+        with seats.ask(asked.route.model, priority=asked.priority, key=asked.key) as ticket:
             if ticket.lease is None:
                 await self._wait(ticket, patience)
             lease = ticket.lease
             assert lease is not None
+            self.granted_at = time.monotonic()
+            self._loading = None
             failure = await self._relay(lease, upstreams)
             if failure is not None:
                 if failure.unreachable and self._broken is not None and self._tries < TRIES:
@@ -142,7 +177,7 @@ class Exchange:
             await waiting.wait(
                 ticket, self._client, route=asked.route.name, stream=asked.stream, patience=patience
             )
-        except Refused:
+        except (Refused, asyncio.CancelledError):
             self._loading = ticket.loading()
             raise
         finally:
@@ -217,6 +252,8 @@ class Exchange:
     def on_head(self, status: int, headers: bytes, length: bytes | None, content_type: bytes) -> None:
         self.upstream_status = status
         self._asked.content = b""  # it will not be sent again
+        if self._hold is not None:
+            self._hold.reschedule(None)
         self._sse = content_type.startswith(b"text/event-stream")
         if not self._sse:  # a stream's header goes before its server has done any work
             self._first_byte()
@@ -234,6 +271,8 @@ class Exchange:
     def on_data(self, data: bytes) -> None:
         if self._awaited:
             self._first_byte()
+        if self.first_byte_at is None:
+            self.first_byte_at = time.monotonic()
         if self._collected is None:
             self._third = self._second
             self._second = self._last
@@ -252,6 +291,7 @@ class Exchange:
         else:
             tail = self._third + self._second + self._last if self._second else self._last
             self._client.finish()
+        self.usage = usage.read(tail)
         self._judge(judge(self.upstream_status, tail))
         self._ended(None)
 
@@ -322,6 +362,20 @@ class Exchange:
             client.write(b"\n" if self._last.endswith(b"\n") else b"\n\n")
         client.write(errors.event(problem, anthropic=anthropic))
         client.finish()
+
+
+class Metered(Exchange):
+    """An exchange that counts events too, for limits on tokens where the server tells no usage."""
+
+    __slots__ = ("events",)
+
+    def __init__(self, client: Client, asked: Asked) -> None:
+        super().__init__(client, asked)
+        self.events = 0
+
+    def on_data(self, data: bytes) -> None:
+        self.events += data.count(b"data:")
+        super().on_data(data)
 
 
 _WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})

@@ -22,6 +22,8 @@ _FIELDS = {
     b"authorization": _PICK,
     b"x-api-key": _PICK,
     b"x-api-secret": _PICK,
+    # Sent on with the id that we settle on.
+    b"x-request-id": _PICK,
     b"cookie": _DROP,
     b"proxy-authorization": _DROP,
     # Hop by hop (RFC 9110 §7.6.1).

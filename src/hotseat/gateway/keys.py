@@ -12,8 +12,9 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 
-from hotseat.core.front import AuthSpec, BasicSpec, KeySpec, LimitSpec
+from hotseat.core.front import AuthSpec, BasicSpec, KeySpec
 from hotseat.gateway.errors import Problem, Refuse
+from hotseat.gateway.rates import Limit, Limiter
 from hotseat.gateway.routing import Route
 
 Picked = Mapping[bytes, bytes]
@@ -35,13 +36,13 @@ class Caller:
         "routes",
     )
 
-    def __init__(self, spec: KeySpec, problem: Problem | None = None) -> None:
+    def __init__(self, spec: KeySpec, limits: tuple[Limit, ...] = (), problem: Problem | None = None) -> None:
         self.name = spec.name
         """Of the key; empty for a stranger."""
         self.digest = spec.digest
         self.admin = spec.admin
         self.routes = spec.routes
-        self.limits: tuple[LimitSpec, ...] = spec.limits
+        self.limits = limits
         self.expires_at = spec.expires_at
         self.origins = None if spec.origins is None else frozenset(o.encode() for o in spec.origins)
         self.priority = spec.priority
@@ -58,10 +59,10 @@ class Caller:
 class Door:
     """All keys of one configuration."""
 
-    def __init__(self, auth: AuthSpec, wall: Callable[[], float]) -> None:
+    def __init__(self, auth: AuthSpec, limiter: Limiter, wall: Callable[[], float]) -> None:
         """``wall()`` is the time of day, in seconds since 1970."""
         self._wall = wall
-        self._callers = {key.digest: Caller(key) for key in auth.keys}
+        self._callers = {key.digest: Caller(key, limiter.limits(key.limits)) for key in auth.keys}
         self._secret = auth.api_secret
         self._basic = auth.basic
         self.enforced = auth.enforced
@@ -163,7 +164,7 @@ class Door:
             should_retry=False,
             headers=self._challenge,
         )
-        return Caller(KeySpec(name="", digest=b"", routes=frozenset()), problem)
+        return Caller(KeySpec(name="", digest=b"", routes=frozenset()), problem=problem)
 
 
 def _is_basic(basic: BasicSpec, sent: bytes) -> bool:

@@ -9,12 +9,15 @@ from hotseat.gateway.errors import Problem, Refuse
 from hotseat.gateway.head import RequestHead
 
 
-def refuse_strangers(head: RequestHead) -> None:
-    """Raise ``Refuse`` (403) for a request whose ``Host`` or ``Origin`` is not this machine."""
+def refuse_other_hosts(head: RequestHead) -> None:
+    """Raise ``Refuse`` (403) for a request whose ``Host`` is not this machine."""
     host = head.picked.get(b"host")
     if host is not None and not is_local_authority(host):
         raise _refusal("Host", host)
-    origin = head.picked.get(b"origin")
+
+
+def refuse_other_origins(origin: bytes | None) -> None:
+    """Raise ``Refuse`` (403) for an ``Origin`` that is not this machine."""
     if origin is not None and not is_local_origin(origin):
         raise _refusal("Origin", origin)
 

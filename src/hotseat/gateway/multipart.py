@@ -11,6 +11,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from hotseat.gateway.body import Body
 from hotseat.gateway.errors import bad_request
+from hotseat.gateway.rewrite import Rules
 
 _MOST_PARTS = 1000
 _LONGEST_NAME = 1024
@@ -19,7 +20,7 @@ _LONGEST_NAME = 1024
 class Form(Body):
     """A ``multipart/form-data`` body."""
 
-    __slots__ = ("_spans",)
+    __slots__ = ("_names", "_spans")
 
     def __init__(self, content: bytes, content_type: bytes) -> None:
         """Raises ``Refuse`` (400) for a form that is broken, or that names two models."""
@@ -39,12 +40,20 @@ class Form(Body):
         if len(names) > 1:
             raise bad_request("the form names more than one model", code="invalid_form", param="model")
         self._spans = reader.spans[b"model"]
+        self._names = reader.names
         streams = {content[start:end] for start, end in reader.spans[b"stream"]}
         super().__init__(
             content,
             next(iter(names)).decode("utf-8", "replace") if names else None,
             any(stream.lower() in (b"true", b"1", b"on", b"yes", b"t", b"y") for stream in streams),
         )
+
+    def rewrite(self, rules: Rules, path: bytes, name: str | None) -> None:
+        """Refuse a form that the route's policy would have to change. Raises ``Refuse`` (400, 404)."""
+        rules.check_path(path)
+        rules.check_form(path, self._names)
+        if name is not None:
+            self.rename(name)
 
     def rename(self, name: str) -> None:
         """Put another model's name in, and leave every other byte alone."""
@@ -66,6 +75,7 @@ class _Reader:
     def __init__(self, content: bytes) -> None:
         self._content = content
         self.spans: dict[bytes, list[tuple[int, int]]] = {b"model": [], b"stream": []}
+        self.names: set[str] = set()
         self.ended = False
         self._parts = 0
         self._name = b""
@@ -109,6 +119,7 @@ class _Reader:
         name = options.get(b"name")
         if name is None:
             raise bad_request("a part of the form has no name", code="invalid_form")
+        self.names.add(name.decode("utf-8", "replace"))
         if name in self.spans:
             if b"filename" in options:
                 raise bad_request(f"{name.decode()} must be a plain field, not a file", param=name.decode())

@@ -2,13 +2,14 @@
 
 Pure: a decoded body goes in, the one to send comes out. Every spelling of a field is known here, so
 that nothing gets past a bound under another name, and where a system prompt cannot be imposed the
-path is not served at all. Fields as in the OpenAI and Anthropic references, vLLM's and llama.cpp's
-servers.
+path is not served at all. Names that differ from a policed one in case alone are refused: some servers
+(Go's parser) read them as the same. Fields as in the OpenAI and Anthropic references, vLLM's and
+llama.cpp's servers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hotseat.core.front import PolicySpec, PromptSpec
@@ -27,76 +28,140 @@ _MAX_TOKENS = {
 _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict"),
     "n": ("n", "best_of", "n_cmpl"),
+    "repetition_penalty": ("repetition_penalty", "repeat_penalty"),
+    "logprobs": ("logprobs", "top_logprobs", "n_probs"),
 }
 """Other names of a field; bounding, dropping or defaulting one means all of them."""
+_FAMILY = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
 
-_HARMLESS = (
-    b"/v1/embeddings",
-    b"/v1/models",
-    b"/v1/rerank",
-    b"/v1/score",
-    b"/v1/messages/count_tokens",
-    b"/tokenize",
-    b"/detokenize",
-    b"/rerank",
-    b"/score",
-    b"/classify",
-    b"/pooling",
+_SIGNED = frozenset({"presence_penalty", "frequency_penalty", "temperature", "seed", "logit_bias"})
+"""Fields whose negative values are plain numbers; elsewhere they mean *without end*."""
+_ZERO_IS_ALL = frozenset({"top_k"})
+
+_HARMLESS = frozenset(
+    {
+        b"/v1/embeddings",
+        b"/v1/models",
+        b"/v1/rerank",
+        b"/v1/score",
+        b"/v1/messages/count_tokens",
+        b"/tokenize",
+        b"/detokenize",
+        b"/rerank",
+        b"/score",
+        b"/classify",
+        b"/pooling",
+    }
 )
 """Paths that generate nothing, so that no system prompt is missing there."""
 
 _SYSTEM = frozenset({"system", "developer"})
-_TEMPLATES = ("chat_template", "chat_template_kwargs", "prompt_embeds", "continue_final_message")
+_TEMPLATES = (
+    "chat_template",
+    "chat_template_kwargs",
+    "prompt_embeds",
+    "continue_final_message",
+    "system_prompt",
+)
 """Fields by which a client could put its own words before ours; removed where a prompt replaces them."""
+_SPOKEN = ("messages", "system", "instructions", "input", "prompt", "role", *_TEMPLATES)
 
 
-def serves(policy: PolicySpec, path: bytes) -> bool:
-    """Whether this path may be served under the policy: with a prompt, only where it can be imposed."""
-    if policy.prompt is None:
-        return True
-    return path != b"/infill" and (path in _MAX_TOKENS or path in _HARMLESS)
+class Rules:
+    """One policy, ready for use."""
+
+    __slots__ = ("_clamp", "_defaults", "_drop", "_policed", "prompt")
+
+    def __init__(self, policy: PolicySpec) -> None:
+        self.prompt = policy.prompt
+        self._defaults = [(_family(name), name, value) for name, value in policy.defaults.items()]
+        self._clamp = [(_family(name), bound) for name, bound in policy.clamp.items()]
+        self._drop = [spelling for name in policy.drop for spelling in _spellings(_family(name))]
+        policed = {*self._drop, *(_SPOKEN if policy.prompt else ())}
+        for name in (*policy.defaults, *policy.clamp):
+            policed.update(_spellings(_family(name)))
+        self._policed = frozenset(policed)
+
+    def serves(self, path: bytes) -> bool:
+        """Whether this path may be served: with a prompt, only where it can be imposed."""
+        return self.prompt is None or path in _HARMLESS or (path in _MAX_TOKENS and path != b"/infill")
+
+    def check_path(self, path: bytes) -> None:
+        """Raise ``Refuse`` (404) for a path that may not be served."""
+        if not self.serves(path):
+            raise not_found("this path is not served here: the system prompt could be passed by on it")
+
+    def check_form(self, path: bytes, names: Iterable[str]) -> None:
+        """Forms are passed on as they are: raise ``Refuse`` (400) for one that would get past a rule."""
+        if path in _MAX_TOKENS:
+            raise bad_request("send JSON here, not a form", code="invalid_form")
+        for name in names:
+            if name.casefold() in self._policed:
+                raise bad_request(f"{name[:100]} is not taken in a form here", param=name[:100])
+
+    def apply(self, path: bytes, body: dict[str, Any]) -> dict[str, Any]:
+        """The body as the model's server gets it. Raises ``Refuse`` (400, 404) for what cannot be judged."""
+        self.check_path(path)
+        _check_names(body, self._policed)
+        for name in self._drop:
+            body.pop(name, None)
+        generates = path in _MAX_TOKENS
+        if generates:
+            for family, name, value in self._defaults:
+                _fill(family, name, value, path, body)
+        for family, bound in self._clamp:
+            _clamp(family, bound, path if generates else None, body)
+        if self.prompt is not None and generates:
+            _impose(self.prompt, path, body)
+        return body
 
 
-def apply(policy: PolicySpec, path: bytes, body: dict[str, Any]) -> dict[str, Any]:
-    """The body as the model's server gets it. Raises ``Refuse`` (400) for what cannot be judged."""
-    if not serves(policy, path):
-        raise not_found("this path is not served here: its system prompt could be passed by")
-    body = dict(body)
-    for name in policy.drop:
-        for spelling in _SPELLINGS.get(name, (name,)):
-            body.pop(spelling, None)
-    if path in _MAX_TOKENS:
-        _fill(policy, path, body)
-    for name, bound in policy.clamp.items():
-        _clamp(name, bound, path, body)
-    if policy.prompt is not None and path in _MAX_TOKENS:
-        _impose(policy.prompt, path, body)
-    return body
+def _family(name: str) -> str:
+    return _FAMILY.get(name, name)
 
 
-def _fill(policy: PolicySpec, path: bytes, body: dict[str, Any]) -> None:
-    for name, value in policy.defaults.items():
-        spellings = _SPELLINGS.get(name, (name,))
-        if all(body.get(spelling) is None for spelling in spellings):
-            for spelling in spellings:  # an explicit null is no value
-                body.pop(spelling, None)
-            body[_MAX_TOKENS[path] if name == "max_tokens" else name] = value
+def _spellings(family: str) -> tuple[str, ...]:
+    return _SPELLINGS.get(family, (family,))
 
 
-def _clamp(name: str, bound: float, path: bytes, body: dict[str, Any]) -> None:
-    limit = int(bound) if float(bound).is_integer() else bound
+def _check_names(fields: Mapping[str, Any], known: frozenset[str]) -> None:
+    for name in fields:
+        if name.islower() and name.isascii():
+            continue
+        folded = name.casefold()
+        if folded != name and folded in known:
+            raise bad_request(f"write {folded}, in lower case", param=name[:100])
+
+
+def _fill(family: str, name: str, value: Any, path: bytes, body: dict[str, Any]) -> None:
+    spellings = _spellings(family)
+    if any(body.get(spelling) is not None for spelling in spellings):
+        return
+    for spelling in spellings:  # an explicit null is no value
+        body.pop(spelling, None)
+    body[_MAX_TOKENS[path] if family == "max_tokens" else name] = value
+
+
+def _clamp(family: str, bound: float, path: bytes | None, body: dict[str, Any]) -> None:
+    """``path``: where text is generated."""
+    limit = int(bound) if bound.is_integer() else bound
     given = False
-    for spelling in _SPELLINGS.get(name, (name,)):
+    for spelling in _spellings(family):
         value = body.get(spelling)
         if value is None:
             body.pop(spelling, None)
             continue
-        given = True
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if value is True or value is False:
+            if family == "logprobs":  # chat completions say so, and how many in top_logprobs
+                continue
             raise bad_request(f"{spelling} must be a number", param=spelling)
-        if value > bound or (name == "max_tokens" and value < 0):  # llama.cpp: negative is without end
+        if not isinstance(value, int | float):
+            raise bad_request(f"{spelling} must be a number", param=spelling)
+        given = True
+        endless = value < 0 and family not in _SIGNED
+        if value > bound or endless or (value == 0 and family in _ZERO_IS_ALL):
             body[spelling] = limit
-    if not given and name == "max_tokens" and path in _MAX_TOKENS:
+    if not given and family == "max_tokens" and path is not None:
         body[_MAX_TOKENS[path]] = limit  # saying nothing asks for as much as there is
 
 
@@ -149,14 +214,20 @@ def _messages(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return given
 
 
+_ROLE = frozenset({"role"})
+
+
 def _kept(prompt: PromptSpec, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The client's messages: all of them, or without those that speak as the system."""
+    if prompt.mode == "prepend":
+        return messages
     kept = []
     for message in messages:
+        _check_names(message, _ROLE)
         role = message.get("role", "")
         if not isinstance(role, str):
             raise bad_request("role must be a string", param="role")
-        if prompt.mode == "prepend" or role.strip().lower() not in _SYSTEM:
+        if role.strip().casefold() not in _SYSTEM:
             kept.append(message)
     return kept
 

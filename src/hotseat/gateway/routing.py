@@ -12,6 +12,9 @@ from urllib.parse import unquote_to_bytes
 
 from hotseat.core.spec import ModelSpec, RouteSpec, Settings
 from hotseat.gateway.errors import not_found
+from hotseat.gateway.origins import Cors
+from hotseat.gateway.rates import Limit, Limiter
+from hotseat.gateway.rewrite import Rules
 
 CONTROL_SEGMENTS = frozenset(
     {
@@ -67,20 +70,36 @@ class Route:
         "allow_paths",
         "allow_trees",
         "authorization",
+        "cors",
         "first_byte_timeout_s",
         "guarded",
         "known_names",
+        "limits",
+        "logged",
+        "max_hold_s",
         "model",
         "name",
         "priority",
+        "rules",
+        "sent_name",
         "server_name",
     )
 
-    def __init__(self, spec: RouteSpec, model: ModelSpec, *, guarded: bool) -> None:
+    def __init__(
+        self, spec: RouteSpec, model: ModelSpec, limits: tuple[Limit, ...], *, guarded: bool
+    ) -> None:
         self.name = spec.name
         self.model = model.name
         self.guarded = guarded
         """Whether a key is wanted."""
+        policy = spec.policy
+        self.limits = limits
+        self.rules = Rules(policy) if policy.rewrites else None
+        self.cors = Cors(policy.cors)
+        self.max_hold_s = policy.max_hold_s
+        self.logged = policy.access_log
+        self.sent_name = policy.model_name
+        """The name that is sent whatever the client wrote."""
         self.priority = spec.priority
         self.first_byte_timeout_s = model.first_byte_timeout_s
         self.server_name = model.served_names[0] if model.served_names else None
@@ -97,6 +116,8 @@ class Route:
 
     def rename(self, name: str | None) -> str | None:
         """The name to put in place of the body's, or ``None`` to leave it."""
+        if self.sent_name is not None:
+            return self.sent_name
         if name is None or self.server_name is None or name in self.known_names:
             return None
         return self.server_name
@@ -105,7 +126,7 @@ class Route:
 class Target:
     """Where one path leads."""
 
-    __slots__ = ("anthropic", "kind", "model_id", "path", "route", "special")
+    __slots__ = ("anthropic", "kind", "model_id", "path", "route", "special", "text")
 
     def __init__(
         self,
@@ -119,6 +140,7 @@ class Target:
         self.kind = kind
         self.path = path
         """The path at the model's server, or the whole path for our own."""
+        self.text = path.decode("ascii")
         self.route = route
         """``None``: the body's model decides, or the default route."""
         self.special = special
@@ -139,18 +161,26 @@ class Tables:
         "_names",
         "_prefixes",
         "all_guarded",
+        "cors",
         "default",
         "routes",
         "strict",
     )
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, limiter: Limiter) -> None:
         enforced = settings.auth.enforced
         self.routes = tuple(
-            Route(spec, settings.models[spec.model], guarded=enforced and spec.policy.auth)
+            Route(
+                spec,
+                settings.models[spec.model],
+                limiter.limits(spec.policy.limits),
+                guarded=enforced and spec.policy.auth,
+            )
             for spec in settings.routes
         )
         self.all_guarded = enforced and all(route.guarded for route in self.routes)
+        self.cors = Cors({origin for spec in settings.routes for origin in spec.policy.cors})
+        """Of all routes: before it is known which one is meant."""
         self.strict = settings.serve.strict_models
         self._prefixes = {
             spec.path.encode(): route for spec, route in zip(settings.routes, self.routes, strict=True)

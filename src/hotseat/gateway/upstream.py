@@ -44,6 +44,8 @@ _FIELDS = {
     b"te": _DROP,
     b"trailer": _DROP,
     b"upgrade": _DROP,
+    # Our own words about the request.
+    b"x-request-id": _DROP,
     # A server's cookies would be set for all models; who may read an answer is the gateway's word
     # (vLLM allows every origin unless told otherwise).
     b"set-cookie": _DROP,

@@ -1,0 +1,113 @@
+"""The books: one record of each request, made after its response has ended, and the access log.
+
+A record holds names and numbers, never what was asked or answered, and no credential. Lines are
+buffered and written together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from itertools import count
+
+import msgspec
+
+from hotseat.logs import redact
+
+FLUSH_EVERY_S = 0.25
+_FLUSH_LINES = 200
+_LONGEST_ID = 128
+_ID = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._:"
+GONE = 499
+"""The status of a request whose client left before there was an answer (nginx's number for it)."""
+
+
+class Record(msgspec.Struct, omit_defaults=True):
+    """What became of one request. Times in seconds, sizes in bytes."""
+
+    time: str = ""
+    """When it ended, in UTC."""
+    level: str = ""
+    event: str = ""
+    id: str = ""
+    """``X-Request-ID``."""
+    key: str = ""
+    """The name of the key; empty without one."""
+    method: str = ""
+    path: str = ""
+    """At the model's server (the prefix removed), or of our own; empty for one that leads nowhere."""
+    route: str = ""
+    model: str = ""
+    status: int = 0
+    code: str = ""
+    """The code of an error of ours."""
+    stream: bool = False
+    bytes_in: int = 0
+    bytes_out: int = 0
+    tokens_in: int | None = None
+    """As the model's server told them; ``None`` where it did not."""
+    tokens_out: int | None = None
+    waited_s: float = 0.0
+    """For the seat."""
+    first_byte_s: float | None = None
+    """From the request's beginning to the first byte of the answer's body."""
+    duration_s: float = 0.0
+    failed: str = ""
+    """Why the answer is missing or not whole: ``upstream``, ``truncated``, ``gone``."""
+
+
+_encode = msgspec.json.Encoder().encode
+_prefix = secrets.token_hex(6)
+_numbers = count(1)
+
+
+def request_id(sent: bytes | None) -> bytes:
+    """The client's own id of the request, where it is a sound one; else a new one."""
+    if sent and len(sent) <= _LONGEST_ID and not sent.translate(None, _ID):
+        return sent
+    return b"req-%b-%x" % (_prefix.encode(), next(_numbers))
+
+
+class Books:
+    """Where records go: to the access log and to whoever wants them."""
+
+    def __init__(self, write: Callable[[bytes], object] | None, wall: Callable[[], float]) -> None:
+        """``write`` takes whole lines of JSON; ``None``: no access log. ``wall()``: seconds since 1970."""
+        self._write = write
+        self._wall = wall
+        self._lines: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._second, self._stamp = -1, ""
+        self.on_record: Callable[[Record], None] | None = None
+        """Told of every request, whether or not it is logged."""
+
+    def enter(self, record: Record, *, logged: bool) -> None:
+        """A request has ended."""
+        if self.on_record is not None:
+            self.on_record(record)
+        if not logged or self._write is None:
+            return
+        now = self._wall()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        record.time = f"{self._stamp}.{int((now - second) * 1000):03d}Z"
+        record.level, record.event = "info", "request"
+        self._lines.append(_encode(record))
+        if len(self._lines) >= _FLUSH_LINES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_EVERY_S, self.flush)
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        lines, self._lines = self._lines, []
+        if lines and self._write is not None:
+            # A client may put anything into its request's id: what is a secret elsewhere is hidden here.
+            self._write(redact((b"\n".join(lines) + b"\n").decode()).encode())

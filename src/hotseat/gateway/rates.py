@@ -1,0 +1,258 @@
+"""How often: requests, tokens and requests at once, counted for each key, each client or all together.
+
+Counts slide: a window is cut into slices, and a slice counts until all of it has left the window. So no
+window of that length ever holds more than the limit, wherever it begins; what comes at once may be
+bounded further (``burst``). A count takes at most ``SLICES`` small entries, and there are at most
+``MOST_SUBJECTS`` counts for one limit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from hotseat.core.front import LimitSpec
+from hotseat.gateway.errors import RETRY_AT_MOST_S, Problem, Refuse
+
+SLICES = 60
+MOST_SUBJECTS = 100_000
+"""Beyond it the oldest counts are forgotten."""
+_CLEAN_FROM = 1024
+
+
+class Count:
+    """What one subject has used of one limit."""
+
+    __slots__ = ("slices", "total")
+
+    def __init__(self) -> None:
+        self.slices: deque[list[int]] = deque()
+        """Slice number and amount, oldest first."""
+        self.total = 0
+
+
+class Limit:
+    """One limit and its counts."""
+
+    __slots__ = ("_clean_at", "_counts", "_slice_s", "amount", "by_client", "by_key", "spec", "what")
+
+    def __init__(self, spec: LimitSpec) -> None:
+        self.spec = spec
+        self.amount = spec.amount
+        self.what = spec.what
+        self.by_client = spec.per == "client"
+        self.by_key = spec.per == "key"
+        self._slice_s = spec.per_s / SLICES
+        self._counts: dict[str, Count] = {}
+        self._clean_at = _CLEAN_FROM
+
+    def subject(self, key: str, address: Callable[[], str]) -> str:
+        """Whose count it is. Addresses are told from names of keys by the space before them."""
+        if self.by_key and key:
+            return key
+        return f" {address()}" if self.by_client or self.by_key else ""
+
+    def count(self, subject: str, now: float) -> Count:
+        """The count of this subject, without what has left the window."""
+        count = self._counts.get(subject)
+        if count is None:
+            if len(self._counts) >= self._clean_at:
+                self._clean(now)
+            count = self._counts[subject] = Count()
+        elif count.slices and self._slice_s:
+            self._slide(count, now)
+        return count
+
+    def add(self, count: Count, amount: int, now: float) -> None:
+        """Use so much."""
+        count.total += amount
+        if not self._slice_s:
+            return
+        number = int(now / self._slice_s)
+        slices = count.slices
+        if slices and slices[-1][0] == number:
+            slices[-1][1] += amount
+        else:
+            slices.append([number, amount])
+
+    def wait_s(self, count: Count, now: float) -> float:
+        """How long until one more is allowed."""
+        over = count.total + 1 - self.amount
+        for number, amount in count.slices:
+            over -= amount
+            if over <= 0:
+                return (number + 1 + SLICES) * self._slice_s - now
+        return 1.0  # concurrent: nobody knows
+
+    def reset_s(self, count: Count, now: float) -> float:
+        """How long until nothing counts any more, if nothing else comes."""
+        return (count.slices[-1][0] + 1 + SLICES) * self._slice_s - now if count.slices else 0.0
+
+    def _slide(self, count: Count, now: float) -> None:
+        slices = count.slices
+        gone = now / self._slice_s - SLICES - 1
+        while slices and slices[0][0] <= gone:
+            count.total -= slices.popleft()[1]
+
+    def _clean(self, now: float) -> None:
+        for subject, count in list(self._counts.items()):
+            if self._slice_s:
+                self._slide(count, now)
+            if not count.total:
+                del self._counts[subject]
+        while len(self._counts) >= MOST_SUBJECTS:
+            del self._counts[next(iter(self._counts))]
+        self._clean_at = min(MOST_SUBJECTS, max(_CLEAN_FROM, 2 * len(self._counts)))
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+
+class Visit(Protocol):
+    """A request that was let in."""
+
+    @property
+    def headers(self) -> bytes:
+        """Header lines that tell what is left."""
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether ``leave`` wants to know how many tokens it took."""
+
+    def leave(self, tokens: int) -> None:
+        """The request has ended, and took so many tokens in and out together."""
+
+
+class Limiter(Protocol):
+    """Where limits are counted."""
+
+    def limits(self, specs: Sequence[LimitSpec]) -> tuple[Limit, ...]:
+        """These limits with their counts; those that were known go on."""
+
+    async def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> Visit:
+        """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
+
+
+class MemoryVisit:
+    """A request that was let in, counted in memory."""
+
+    __slots__ = ("_clock", "_held", "counts_tokens", "headers")
+
+    def __init__(
+        self, held: list[tuple[Limit, Count]], headers: bytes, tokens: bool, clock: Callable[[], float]
+    ) -> None:
+        self._held = held
+        self._clock = clock
+        self.headers = headers
+        self.counts_tokens = tokens
+
+    def leave(self, tokens: int) -> None:
+        """The request has ended. Repeats are harmless."""
+        held, self._held = self._held, []
+        for limit, count in held:
+            if limit.what == "concurrent":
+                count.total -= 1
+            elif tokens and limit.what == "tokens":
+                limit.add(count, tokens, self._clock())
+
+
+class MemoryLimiter:
+    """Counts in this process' memory."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """``clock`` tells seconds that only grow."""
+        self._clock = clock
+        self._known: dict[LimitSpec, Limit] = {}
+
+    def limits(self, specs: Sequence[LimitSpec]) -> tuple[Limit, ...]:
+        """These limits with their counts; those that were known go on."""
+        made: list[Limit] = []
+        for spec in specs:
+            for one in spread(spec):
+                if one not in self._known:
+                    self._known[one] = Limit(one)
+                made.append(self._known[one])
+        return tuple(dict.fromkeys(made))
+
+    def keep_only(self, limits: Sequence[Limit]) -> None:
+        """Forget all other limits: no configuration has them any more."""
+        self._known = {limit.spec: limit for limit in limits}
+
+    async def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryVisit:
+        """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
+        now = self._clock()
+        held: list[tuple[Limit, Count]] = []
+        tokens = False
+        for limit in limits:
+            count = limit.count(limit.subject(key, address), now)
+            if count.total >= limit.amount:
+                raise refusal(limit, limit.wait_s(count, now), _headers(limit, count, now))
+            held.append((limit, count))
+        tightest: dict[str, tuple[int, Limit, Count]] = {}
+        for limit, count in held:
+            if limit.what == "tokens":
+                tokens = True
+            else:
+                limit.add(count, 1, now)
+            left = limit.amount - count.total
+            if limit.what != "concurrent" and (limit.what not in tightest or left < tightest[limit.what][0]):
+                tightest[limit.what] = (left, limit, count)
+        headers = b"".join(_headers(limit, count, now) for _, limit, count in tightest.values())
+        return MemoryVisit(held, headers, tokens, self._clock)
+
+
+def spread(spec: LimitSpec) -> tuple[LimitSpec, ...]:
+    """A limit with a burst is two: the rate, and the burst in the time in which the rate allows as many."""
+    if spec.burst is None or spec.burst >= spec.amount:
+        return (spec,)
+    short = LimitSpec(
+        amount=spec.burst,
+        per_s=spec.per_s * spec.burst / spec.amount,
+        what=spec.what,
+        per=spec.per,
+        scope=spec.scope,
+    )
+    return (spec, short)
+
+
+def refusal(limit: Limit, wait_s: float, headers: bytes) -> Refuse:
+    """The 429 of this limit."""
+    spec = limit.spec
+    each = {"client": " for each client", "key": " for each key", "total": ""}[spec.per]
+    if spec.what == "concurrent":
+        words = f"{spec.amount} requests at once{each}"
+    else:
+        words = f"{spec.amount} {spec.what} in {spec.per_s:g} s{each}"
+    pairs = [tuple(line.split(b": ", 1)) for line in headers.split(b"\r\n") if line]
+    return Refuse(
+        Problem(
+            status=429,
+            code="rate_limit_exceeded",
+            type="requests" if spec.what == "concurrent" else spec.what,
+            message=f"the limit of {spec.scope or 'this route'} is reached: {words}",
+            retry_after_s=wait_s,
+            # A client that comes back much too early would only be refused again.
+            should_retry=wait_s <= RETRY_AT_MOST_S,
+            headers=tuple((name, value) for name, value in pairs),
+        )
+    )
+
+
+def left_headers(what: str, amount: int, left: int, reset_s: float) -> bytes:
+    """What is left, in the names that OpenAI gave to these headers."""
+    kind = what.encode()
+    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %ds\r\n" % (
+        kind,
+        amount,
+        kind,
+        max(0, left),
+        kind,
+        max(0, -int(-reset_s // 1)),
+    )
+
+
+def _headers(limit: Limit, count: Count, now: float) -> bytes:
+    if limit.what == "concurrent":
+        return b""
+    return left_headers(limit.what, limit.amount, limit.amount - count.total, limit.reset_s(count, now))
