@@ -15,7 +15,7 @@ from starlette.routing import Route
 from hotseat.admin.control import CannotReload, Control, Reload
 from hotseat.core.errors import Refusal
 from hotseat.core.front import Standing
-from hotseat.core.spec import DockerSpec, ModelSpec, RouteSpec, Settings
+from hotseat.core.spec import PPM, DockerSpec, Footprint, ModelSpec, RouteSpec, Settings
 from hotseat.core.views import SeatView
 
 LINES_DEFAULT, LINES_MAX = 100, 10_000
@@ -57,6 +57,7 @@ class Admin:
         body: dict[str, Any] = {"status": "unavailable" if broken else "ok"}
         if request.scope["state"]["standing"] > Standing.STRANGER:
             body["routes"] = self._route_table(lines=request.scope["state"]["standing"] >= Standing.ADMIN)
+            body["budget"] = _shares(self._settings.box.budget)
             if broken:
                 body["runtimes"] = dict(broken)
         return JSONResponse(body, status_code=503 if broken else 200)
@@ -82,6 +83,7 @@ class Admin:
             "target": _target(model),
             "state": str(view.state),
             "default": route.name == self._settings.serve.default_route,
+            "footprint": _shares(model.seat.footprint),
         }
         phase = self._control.phase(route.model)
         if phase is not None:
@@ -114,7 +116,7 @@ class Admin:
             "retry_in_s": None
             if view.backoff_until is None
             else _rounded(max(0.0, view.backoff_until - now)),
-            "footprint": {device: ppm / 1e6 for device, ppm in view.footprint.items()},
+            "footprint": _shares(view.footprint),
             "last_error": _reason(view),
         }
 
@@ -180,6 +182,10 @@ class Admin:
             raise HTTPException(400, f"lines must be a number from 1 to {LINES_MAX}")
         lines = await self._control.tail(model, int(text))
         return JSONResponse({"model": model, "lines": lines})
+
+
+def _shares(footprint: Footprint) -> dict[str, float]:
+    return {device: ppm / PPM for device, ppm in footprint.items()}
 
 
 def _target(model: ModelSpec) -> str:

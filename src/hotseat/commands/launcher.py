@@ -62,6 +62,7 @@ class Launcher:
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._https, self._host, self._port = parts.scheme == "https", host, port
         self._base = parts.path.rstrip("/")
+        self._key_variables = key_variables
         self._key = next((env[name] for name in key_variables if env.get(name)), None)
         if self._key and not (self._key.isascii() and self._key.isprintable()):
             # http.client would say so too, with the key in its words
@@ -142,7 +143,8 @@ class Launcher:
         except ValueError:
             answer = None
         if status in (401, 403):
-            raise Failed(f"{self.url} wants an admin key: set {KEY_VARIABLES[0]} in the environment")
+            kind = "an admin" if self._key_variables is KEY_VARIABLES else "another"
+            raise Failed(f"{self.url} wants {kind} key: set {self._key_variables[0]} in the environment")
         if not isinstance(answer, dict):
             raise Failed(f"what answers at {self.url} is no hotseat (status {status})")
         if status >= 400:

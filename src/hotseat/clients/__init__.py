@@ -1,0 +1,1 @@
+"""Ready configurations for the programs that talk to hotseat."""
