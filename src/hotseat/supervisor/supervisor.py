@@ -198,6 +198,11 @@ class Supervisor:
         """The model's state; starts nothing. Raises ``KeyError``."""
         return self._core.state(model)
 
+    @property
+    def tickets(self) -> int:
+        """Requests that wait or hold a lease."""
+        return len(self._tickets)
+
     # what the admin API asks (admin.control.Control)
 
     def now(self) -> float:
