@@ -50,7 +50,6 @@ HOT_PACKAGES = ("uvicorn", "uvloop", "httptools", "msgspec")
 REQUESTS = 1_000
 CHUNKS = 10_000
 WARM_UP = 300
-IDLE_S = 3.0
 
 
 def count(folder: Path, *, policies: bool = True) -> dict[str, float]:
@@ -63,7 +62,7 @@ def count(folder: Path, *, policies: bool = True) -> dict[str, float]:
     settings = json.loads(hotseat_config(Cores.pick(), folder, port, policies=policies))
     settings["models"]["fake"]["command"] += ["--port-file", str(upstream)]
     config.write_text(json.dumps(settings))
-    command = [sys.executable, "-m", "benchmarks.without_pidfd", "serve", "-c", str(config)]
+    command = [sys.executable, "-m", "benchmarks.under_callgrind", "serve", "-c", str(config)]
     callgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out.%p"]
     log = folder / "hotseat.log"
     env = {"VLLM_API_KEY": KEY, "PYTHONHASHSEED": "0"}
@@ -82,13 +81,12 @@ def _drive(client: socket.socket, upstream: Path, folder: Path, pid: int) -> dic
     request = order.request()
     for _ in range(WARM_UP):
         _exchange(client, request)
-    idle_per_s = _counted(pid, folder, lambda: time.sleep(IDLE_S)) / IDLE_S
 
     def exchanges() -> None:
         for _ in range(REQUESTS):
             _exchange(client, request)
 
-    requests = _counted(pid, folder, exchanges, idle_per_s)
+    requests = _counted(pid, folder, exchanges)
     with closing(_connect(int(upstream.read_text().split()[0]))) as control:
         client.sendall(_step_request(request))
         _read_until(client, b"\r\n\r\n")
@@ -99,7 +97,7 @@ def _drive(client: socket.socket, upstream: Path, folder: Path, pid: int) -> dic
             for _ in range(CHUNKS):
                 _step(control, client)
 
-        chunks = _counted(pid, folder, steps, idle_per_s)
+        chunks = _counted(pid, folder, steps)
     return {"per_request": round(requests / REQUESTS), "per_chunk": round(chunks / CHUNKS)}
 
 
@@ -152,16 +150,11 @@ def _read_until(sock: socket.socket, end: bytes) -> bytes:
     return data
 
 
-def _counted(pid: int, folder: Path, work: Callable[[], None], idle_per_s: float = 0.0) -> float:
-    """Instructions of ``pid`` while the work is done, less what it spends anyway in so much time.
-
-    On a busy machine the work takes longer and holds more of what runs by the clock.
-    """
+def _counted(pid: int, folder: Path, work: Callable[[], None]) -> int:
+    """Instructions of ``pid`` while the work is done."""
     _control("--zero", pid)
-    began = time.monotonic()
     work()
-    took_s = time.monotonic() - began
-    return _dump(pid, folder) - idle_per_s * took_s
+    return _dump(pid, folder)
 
 
 def _control(what: str, pid: int) -> None:
