@@ -9,6 +9,7 @@ import random
 import signal
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from hotseat.core.spec import ModelSpec, Settings, TlsSpec
 from hotseat.core.states import State
 from hotseat.engines.pick import engine_named
 from hotseat.gateway.entry import Gateway
+from hotseat.gateway.rates import Limiter, MemoryLimiter
 from hotseat.gateway.seats import Refused
 from hotseat.gateway.server import Server, serve
 from hotseat.gpu import open_gpus, room_for
@@ -97,7 +99,15 @@ class App:
             on_move=self._moved,
         )
         self.admin = Admin(settings, self.supervisor, wall=time.time, reload=self.reload)
-        self.gateway = Gateway(settings, self.supervisor, self.admin.app, local_only=settings.serve.open)
+        self._limiter = _limiter(settings.serve.rate_store)
+        self.gateway = Gateway(
+            settings,
+            self.supervisor,
+            self.admin.app,
+            local_only=settings.serve.open,
+            write_log=_write_out,
+            limiter=self._limiter,
+        )
         self._server: Server | None = None
 
     async def open(self, sockets: list[socket.socket] | None = None) -> None:
@@ -222,6 +232,7 @@ class App:
             await self.supervisor.close()
             await self._server.stop(LAST_BYTES_S)
         self.gateway.close()
+        await self._limiter.close()
         self._history.close()
 
     async def _room(self, model: ModelSpec) -> Reason | None:
@@ -233,6 +244,24 @@ class App:
         model = self.settings.models.get(move.model)
         if move.new is State.READY and model is not None and model.asks_container:
             self._tasks.start(f"ask container of {move.model}", self._ask_containers_again())
+
+
+def _write_out(lines: bytes) -> None:
+    with contextlib.suppress(OSError, ValueError):  # a closed pipe or a full disk is no fault of a request's
+        sys.stdout.buffer.write(lines)
+        sys.stdout.buffer.flush()
+
+
+def _limiter(store: str | None) -> Limiter:
+    """Where limits are counted. Raises ``CannotServe``."""
+    if store is None:
+        return MemoryLimiter(time.monotonic)
+    from hotseat.gateway.rates_shared import NoStore, SharedLimiter  # its libraries come with an extra
+
+    try:
+        return SharedLimiter(store)
+    except NoStore as error:
+        raise CannotServe(f"rate_store: {error}") from None
 
 
 def _tls(spec: TlsSpec) -> ssl.SSLContext:

@@ -37,6 +37,8 @@ def compare(old: Settings, new: Settings) -> Changes:
     fixed = {
         "listen": (old.serve.host, old.serve.port) != (new.serve.host, new.serve.port),
         "state_dir": old.serve.state_dir != new.serve.state_dir,
+        "rate_store": old.serve.rate_store != new.serve.rate_store,
+        "tls": old.serve.tls != new.serve.tls,
     }
     return Changes(
         added=tuple(name for name in new.models if name not in old.models),

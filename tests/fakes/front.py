@@ -10,6 +10,7 @@ from typing import Any
 
 from fakes.seats import FakeSeats
 from fakes.wire import PATIENCE_S, Message, Wire
+from hotseat.core.front import AuthSpec
 from hotseat.core.spec import BoxSpec, ModelSpec, ProcessSpec, RouteSpec, SeatSpec, ServeSpec, Settings
 from hotseat.gateway.connection import Limits
 from hotseat.gateway.entry import Gateway
@@ -25,7 +26,12 @@ def model(name: str, **more: Any) -> ModelSpec:
     )
 
 
-def settings(*models: ModelSpec, routes: tuple[RouteSpec, ...] = (), **serve_terms: Any) -> Settings:
+def settings(
+    *models: ModelSpec,
+    routes: tuple[RouteSpec, ...] = (),
+    auth: AuthSpec | None = None,
+    **serve_terms: Any,
+) -> Settings:
     """Each model has a route of its own name, and those given beside."""
     known = {spec.name: spec for spec in models or (model("chat"), model("coder"))}
     own = tuple(RouteSpec(name=name, model=name, path=f"/{name}") for name in known)
@@ -35,6 +41,7 @@ def settings(*models: ModelSpec, routes: tuple[RouteSpec, ...] = (), **serve_ter
         box=BoxSpec(budget={"0": 1_000_000}, seats={name: spec.seat for name, spec in known.items()}),
         models=known,
         routes=(*(route for route in own if route.name not in written), *routes),
+        auth=auth or AuthSpec(),
     )
 
 
@@ -47,7 +54,8 @@ async def control_app(scope: Any, receive: Any, send: Any) -> None:
         if not message.get("more_body"):
             break
     told = f"{scope['method']} {scope['path']}?{scope['query_string'].decode()} {body.decode()}".encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    headers = [(b"content-type", b"text/plain"), (b"x-standing", scope["state"]["standing"].name.encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": told})
 
 
@@ -91,12 +99,13 @@ async def front(
     local_only: bool = False,
     limits: Limits | None = None,
     comment_every_s: float | None = None,
+    **gateway_terms: Any,
 ) -> AsyncIterator[Front]:
     """A gateway that listens; ``ready``: models that serve, with their ports."""
     seats = FakeSeats()
     for name, port in (ready or {}).items():
         seats.ready(name, port)
-    gateway = Gateway(config or settings(), seats, control_app, local_only=local_only)
+    gateway = Gateway(config or settings(), seats, control_app, local_only=local_only, **gateway_terms)
     if comment_every_s is not None:
         configured = gateway._configured
         patience = dataclasses.replace(configured.patience, comment_every_s=comment_every_s)

@@ -133,6 +133,9 @@ class Limiter(Protocol):
     async def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> Visit:
         """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
 
+    async def close(self) -> None:
+        """Let go of what is held."""
+
 
 class MemoryVisit:
     """A request that was let in, counted in memory."""
@@ -175,10 +178,6 @@ class MemoryLimiter:
                 made.append(self._known[one])
         return tuple(dict.fromkeys(made))
 
-    def keep_only(self, limits: Sequence[Limit]) -> None:
-        """Forget all other limits: no configuration has them any more."""
-        self._known = {limit.spec: limit for limit in limits}
-
     async def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryVisit:
         """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
         now = self._clock()
@@ -200,6 +199,9 @@ class MemoryLimiter:
                 tightest[limit.what] = (left, limit, count)
         headers = b"".join(_headers(limit, count, now) for _, limit, count in tightest.values())
         return MemoryVisit(held, headers, tokens, self._clock)
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 def spread(spec: LimitSpec) -> tuple[LimitSpec, ...]:
