@@ -68,9 +68,10 @@ class Soak:
         for number, name in enumerate(self.names):
             if name not in names:
                 continue
+            options = ["--start-s", "0.2", "--token-interval-s", "0.01", "--tokens", str(5 + number)]
+            options += ["--service-s", f"{self.variants[name] / 1000}"]
             terms: dict[str, object] = {
-                "options": ["--start-s", "0.2", "--token-interval-s", "0.01", "--tokens", str(5 + number)]
-                + ["--service-s", f"{self.variants[name] / 1000}"],
+                "options": options,
                 "footprint": 0.25,
                 "idle": "2s",
                 "max_in_flight": 4,
@@ -79,7 +80,7 @@ class Soak:
                 "served_name": name,
             }
             if number % 3 == 0:
-                terms |= {"engine": "vllm", "sleep": {"level": 1, "leftover": 0.01}}
+                terms |= {"engine": "vllm", "sleep": {"level": 1, "leftover": 0.01, "idle": "2s"}}
             models[name] = terms
         self.made.write(models, listen="127.0.0.1:0", residency="500ms", max_wait="2s")  # type: ignore[arg-type]
 
@@ -175,7 +176,7 @@ class Soak:
         supervisor = app.supervisor
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(QUIET_S):
-                while any(view.run is not None for view in supervisor.views().values()):
+                while any(view.run is not None for view in supervisor.views().values()):  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
         wrong = [
             f"{name} is {view.state}, {view.in_flight} in flight, {view.waiting} waiting"

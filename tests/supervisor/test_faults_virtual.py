@@ -248,6 +248,22 @@ def test_a_removed_model_drains_and_goes_and_may_come_back() -> None:
     run_virtual(story())
 
 
+def test_who_waits_for_a_model_that_is_removed_is_told() -> None:
+    async def story() -> None:
+        coder = model("coder")
+        async with house(model("chat"), coder) as home:
+            with home.supervisor.ask("chat") as ticket:
+                assert not await ticket.wait(0.5)
+                await reconfigure(home, coder)
+                with pytest.raises(Refused) as refused:
+                    await ticket.wait()
+                assert refused.value.refusal.code is Code.MODEL_NOT_FOUND
+                await asyncio.sleep(5)
+                assert ticket.loading().state is State.STOPPED  # it is gone by now, and was asked for once
+
+    run_virtual(story())
+
+
 def test_a_schedule_that_comes_and_goes_with_the_configuration() -> None:
     async def story() -> None:
         chat = model("chat", idle_s=60)

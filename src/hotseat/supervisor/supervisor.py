@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import ClassVar, Protocol
 
 import structlog
@@ -15,8 +15,8 @@ from hotseat.core import events as ev
 from hotseat.core.errors import Reason, Refusal
 from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import ModelSpec, Settings
-from hotseat.core.states import LOADING, Cause, State
-from hotseat.core.views import Loading, SeatView
+from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
+from hotseat.core.views import Loading, SeatView, Upstream
 from hotseat.engines.base import Engine
 from hotseat.history import Kind, Start
 from hotseat.runtimes.base import Found, Runtime, SeesSigns
@@ -63,9 +63,11 @@ class Supervisor:
         luck: Callable[[], float],
         wall: Callable[[], float],
         on_move: Callable[[do.ReportMove], None] = lambda move: None,
+        on_phase: Callable[[str, int, str], None] = lambda model, run, phase: None,
     ) -> None:
         """``refused(refusal)`` is raised to those who get no lease; ``luck`` (0…1) spreads back-offs;
-        ``wall`` tells the time of day, for the history.
+        ``wall`` tells the time of day, for the history. ``on_phase(model, run, phase)`` is told of each
+        phase of a start.
         """
         self.refused = refused
         self._models = dict(settings.models)
@@ -73,7 +75,8 @@ class Supervisor:
         self._runtimes = dict(runtimes)
         self._engine_of, self._probe, self._check = engine_of, probe, check
         self._room, self._sleeper = room, sleeper
-        self._starts, self._wall, self._on_move = starts, wall, on_move
+        self._starts, self._wall = starts, wall
+        self._on_move, self._on_phase = on_move, on_phase
         self._tasks = Tasks(self._task_failed)
         self._runs: dict[str, Run] = {}
         self._numbers: dict[str, int] = {}
@@ -185,13 +188,14 @@ class Supervisor:
             self._feed(ev.LeaseReturned(ticket.request))
 
     def loading(self, ticket: Ticket) -> Loading:
-        """How far a ticket's model is."""
+        """How far a ticket's model is; one that was configured away meanwhile is stopped."""
+        known = ticket.model in self._models
         return Loading(
             model=ticket.model,
-            state=self._core.state(ticket.model),
-            phase=self.phase(ticket.model) or "queued",
+            state=self._core.state(ticket.model) if known else State.STOPPED,
+            phase=(known and self.phase(ticket.model)) or "queued",
             elapsed_s=self.now() - ticket.since,
-            eta_s=self.eta_s(ticket.model),
+            eta_s=self.eta_s(ticket.model) if known else None,
         )
 
     def state(self, model: str) -> str:
@@ -269,6 +273,28 @@ class Supervisor:
         """The last lines that its current or latest run wrote."""
         return await self._runtimes[self._models[model].runtime].tail(model, count)
 
+    async def follow(self, model: str, last: int) -> AsyncIterator[str]:
+        """The last lines of its current or latest run, then each as it comes, through all runs to come."""
+        run = self._runs.get(model)
+        if run is None or run.over:
+            for line in await self.tail(model, last):
+                yield line
+        first: int | None = last
+        while True:
+            if run is not None and not run.over:
+                async for line in run.lines(first):
+                    yield line
+            first = None
+            while (latest := self._runs.get(model)) is run:
+                await self._next_move()
+            run = latest
+
+    def upstream(self, model: str) -> Upstream | None:
+        """The address of its run while that is ready."""
+        run = self._runs.get(model)
+        ready = run is not None and self._core.state(model) in HOLDS_LEASES
+        return run.upstream if run is not None and ready else None
+
     # events in, effects out
 
     def _feed(self, event: ev.Event) -> None:
@@ -329,6 +355,7 @@ class Supervisor:
             self._room,
             self._sleeper,
             self._feed,
+            self._on_phase,
             as_found(found.handle, number) if found else None,
         )
         self._runs[model] = run
