@@ -49,13 +49,27 @@ format: venv ## write the code as ruff formats it
 bench: venv ## benchmarks, by hand (BENCH=name for one)
 	$(BIN)/python -m benchmarks $(BENCH)
 
+.PHONY: turns
+turns: venv ## two models that exclude each other, clients in a closed loop: answers and waits, by hand
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.turns
+
+.PHONY: soak
+soak: venv ## crashes, reloads and impatient clients, 10 minutes (SOAK_S=60 for one): is anything left?
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak
+
+.PHONY: mutants
+mutants: venv ## mutation testing of core/, for hours, by hand (MUTANTS='hotseat.core.policy*' for a part)
+	$(BIN)/python -m pip install --quiet mutmut==3.8.1
+	$(BIN)/mutmut run $(MUTANTS)
+	$(BIN)/mutmut results
+
 .PHONY: constraints
 constraints: ## pin today's releases in constraints/
 	scripts/constraints.sh
 
 .PHONY: clean
 clean: ## remove what make made
-	rm -rf .venv .demo build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	rm -rf .venv .demo mutants build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
 	find src tests demo benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 -include deploy/compose/targets.mk

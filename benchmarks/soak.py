@@ -70,7 +70,7 @@ class Soak:
                 continue
             options = ["--start-s", "0.2", "--token-interval-s", "0.01", "--tokens", str(5 + number)]
             options += ["--service-s", f"{self.variants[name] / 1000}"]
-            terms: dict[str, object] = {
+            model: dict[str, object] = {
                 "options": options,
                 "footprint": 0.25,
                 "idle": "2s",
@@ -80,9 +80,10 @@ class Soak:
                 "served_name": name,
             }
             if number % 3 == 0:
-                terms |= {"engine": "vllm", "sleep": {"level": 1, "leftover": 0.01, "idle": "2s"}}
-            models[name] = terms
-        self.made.write(models, listen="127.0.0.1:0", residency="500ms", max_wait="2s")  # type: ignore[arg-type]
+                model |= {"engine": "vllm", "sleep": {"level": 1, "leftover": 0.01, "idle": "2s"}}
+            models[name] = model
+        terms = {"listen": "127.0.0.1:0", "residency": "500ms", "max_wait": "2s", "access_log": False}
+        self.made.write(models, **terms)  # type: ignore[arg-type]
 
     async def client(self) -> None:
         """Ask, and leave when and how it likes."""

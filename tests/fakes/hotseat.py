@@ -62,13 +62,15 @@ class Hotseat:
         *,
         files: int | None = None,
         env: Mapping[str, str] | None = None,
+        limit_s: float = LIMIT_S,
         **config: Any,
     ) -> None:
-        """``files``: the most descriptors it may have."""
+        """``files``: the most descriptors it may have. ``limit_s``: longer than any one thing takes."""
         self.folder, self.file = folder, folder / "hotseat.yaml"
         self.state = folder / "state"
         self.write(models, **config)
         self._files, self._env = files, dict(env or {})
+        self.limit_s = limit_s
         self.lines: list[dict[str, Any]] = []
         """Its log so far, all starts together."""
         self._heard = threading.Condition()
@@ -92,6 +94,7 @@ class Hotseat:
         since = len(self.lines)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "hotseat", "serve", "-c", str(self.file)],
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             env={**env, "LISTEN": f"127.0.0.1:{self.port}", **self._env},
@@ -122,7 +125,7 @@ class Hotseat:
 
     def told(self, wanted: Callable[[dict[str, Any]], bool], since: int = 0) -> dict[str, Any]:
         """Wait for a line of the log like this."""
-        deadline = time.monotonic() + LIMIT_S
+        deadline = time.monotonic() + self.limit_s
         seen = since
         with self._heard:
             while True:
@@ -144,7 +147,7 @@ class Hotseat:
 
     def send(self, method: str, path: str, body: Any = None) -> Answer:
         """A request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.limit_s)
         try:
             payload = None if body is None else json.dumps(body)
             connection.request(method, path, payload, {"Content-Type": "application/json"})
@@ -160,7 +163,7 @@ class Hotseat:
             [sys.executable, "-m", "hotseat", *words],
             capture_output=True,
             text=True,
-            timeout=LIMIT_S,
+            timeout=self.limit_s,
             check=False,
             env={**os.environ, "HOTSEAT_URL": f"http://127.0.0.1:{self.port}"},
         )
@@ -173,7 +176,7 @@ class Hotseat:
 
     def until(self, name: str, so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Ask ``/stats`` until the model is so."""
-        deadline = time.monotonic() + LIMIT_S
+        deadline = time.monotonic() + self.limit_s
         while not so(stats := self.model(name)):
             assert time.monotonic() < deadline, stats
             time.sleep(0.05)
@@ -194,9 +197,9 @@ class Hotseat:
 
     def _end(self) -> int:
         assert self.process is not None
-        status = self.process.wait(LIMIT_S)
+        status = self.process.wait(self.limit_s)
         assert self._reader is not None
-        self._reader.join(LIMIT_S)
+        self._reader.join(self.limit_s)
         assert self.process.stderr is not None
         self.process.stderr.close()
         return status
