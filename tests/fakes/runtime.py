@@ -233,9 +233,10 @@ class FakeRuntime:
                 await self.wait(handle)
             run.end(_killed())
 
-    async def lines(self, handle: Handle) -> AsyncIterator[str]:
+    async def lines(self, handle: Handle, last: int | None = None) -> AsyncIterator[str]:
         """What it says."""
-        run, seen = self._run(handle), 0
+        run = self._run(handle)
+        seen = 0 if last is None else max(0, len(run.lines) - last)
         while True:
             while seen < len(run.lines):
                 seen += 1

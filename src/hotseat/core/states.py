@@ -74,6 +74,18 @@ LOADING = frozenset({State.STARTING, State.WAKING})
 LEAVING = frozenset({State.DRAINING, State.STOPPING, State.SUSPENDING})
 """States in which a model gives up memory that it still holds."""
 
+FAILURES = frozenset(
+    {
+        Cause.START_FAILED,
+        Cause.START_TIMEOUT,
+        Cause.CRASHED,
+        Cause.UNHEALTHY,
+        Cause.WAKE_FAILED,
+        Cause.SLEEP_FAILED,
+    }
+)
+"""Causes that say that a run did not do what it should. Each failure has one move with such a cause."""
+
 _END = (State.STOPPED, State.BACKOFF)
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {

@@ -240,6 +240,7 @@ def _note(exchange: Exchange, record: Record, began: float) -> None:
     if exchange.first_byte_at is not None:
         record.first_byte_s = round(exchange.first_byte_at - began, 4)
     record.tokens_in, record.tokens_out = exchange.usage
+    record.code = exchange.code
     if exchange.failure is not None:
         record.failed = "upstream"
     elif exchange.truncated:

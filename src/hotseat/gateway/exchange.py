@@ -78,6 +78,7 @@ class Exchange:
         "_sse",
         "_third",
         "_tries",
+        "code",
         "failure",
         "first_byte_at",
         "granted_at",
@@ -108,6 +109,8 @@ class Exchange:
         self._tries = 1
         self._loading: Loading | None = None
         self.refused = False
+        self.code = ""
+        """Of the error that we told the client, if we did."""
         self.failure: str | None = None
         """Why the answer is missing or cut short, if it is."""
         self.truncated = False
@@ -149,7 +152,9 @@ class Exchange:
                 pass
         except Refused as refused:
             self.refused = True
-            self._tell(errors.from_refusal(refused.refusal, self._loading))
+            problem = errors.from_refusal(refused.refusal, self._loading)
+            self.code = problem.code
+            self._tell(problem)
 
     async def _try(self, seats: Seats, upstreams: Upstreams, patience: Patience) -> bool:
         """Stand in line and be served; true when the run had gone before it got the request: once more."""
@@ -351,7 +356,9 @@ class Exchange:
             client.abort()  # only a cut connection tells such a client that something is missing
         else:
             status = 503 if failure.unreachable else 504 if failure.silent else 502
-            self._tell(errors.unreachable(model, words, status=status))
+            problem = errors.unreachable(model, words, status=status)
+            self.code = problem.code
+            self._tell(problem)
 
     def _tell(self, problem: errors.Problem) -> None:
         client, anthropic = self._client, self._asked.anthropic

@@ -111,8 +111,11 @@ class Runtime(Protocol):
         A run that is already gone is success. ``grace_s`` 0 forces at once.
         """
 
-    def lines(self, handle: Handle) -> AsyncIterator[str]:
-        """What the run writes, from its start, as it comes; ends when the run has ended."""
+    def lines(self, handle: Handle, last: int | None = None) -> AsyncIterator[str]:
+        """What the run writes, from its start, as it comes; ends when the run has ended.
+
+        ``last``: of what it has written by now, only so many lines.
+        """
 
     async def tail(self, model: str, count: int) -> list[str]:
         """The last lines of the model's current or latest run."""

@@ -145,11 +145,11 @@ class DockerRuntime:
         assert run.exit is not None
         return run.exit
 
-    async def lines(self, handle: Handle) -> AsyncIterator[str]:
+    async def lines(self, handle: Handle, last: int | None = None) -> AsyncIterator[str]:
         """What this start of the container writes; nothing more once the engine has been away."""
         sight = self._opened()
         run = sight.run_of(handle)
-        async with aclosing(sight.engine.follow(run.container, run.log_since)) as lines:
+        async with aclosing(sight.engine.follow(run.container, run.log_since, last)) as lines:
             async for line in lines:
                 yield line
         await run.over.wait()

@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 LIMIT_BYTES = 16 * 1024 * 1024
@@ -53,13 +54,17 @@ class LogFile:
         except OSError:
             return []
 
-    async def follow(self, ended: Callable[[], bool]) -> AsyncIterator[str]:
-        """Each line as it comes, from the file's start, until ``ended()`` and nothing is left."""
+    async def follow(self, ended: Callable[[], bool], last: int | None = None) -> AsyncIterator[str]:
+        """Each line as it comes, until ``ended()`` and nothing is left; from the file's start, or (``last``)
+        from so many lines before its present end.
+        """
         try:
             source = self.path.open("rb", buffering=0)
         except OSError:
             return
         with source:
+            if last is not None:
+                source.seek(_before_end(source, last))
             pending = b""
             while True:
                 last = ended()  # asked before reading: what was written before the end is read
@@ -88,6 +93,21 @@ def read_end(path: Path, size: int) -> bytes:
     if length > size:
         data = data[data.find(b"\n") + 1 :]
     return data
+
+
+def _before_end(source: BinaryIO, count: int) -> int:
+    """Where the last ``count`` lines begin; not more than ``TAIL_BYTES`` before the end."""
+    length = source.seek(0, os.SEEK_END)
+    begin = source.seek(max(0, length - TAIL_BYTES))
+    data = source.read(length - begin)
+    at = data.rfind(b"\n") + 1  # what is being written now is not counted
+    for _ in range(count):
+        if at == 0:
+            break
+        at = data.rfind(b"\n", 0, at - 1) + 1
+    if at == 0 and begin > 0:  # the first one is not whole
+        at = data.find(b"\n") + 1
+    return begin + at
 
 
 def split(data: bytes) -> list[str]:

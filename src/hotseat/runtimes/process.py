@@ -245,10 +245,10 @@ class ProcessRuntime:
         if (session := self._sessions.get(handle.ident)) is not None:
             await session.stop(grace_s)
 
-    async def lines(self, handle: Handle) -> AsyncIterator[str]:
-        """What the run writes, from its start, as it comes; ends when the run has ended."""
+    async def lines(self, handle: Handle, last: int | None = None) -> AsyncIterator[str]:
+        """What the run writes, as it comes, from its start or the ``last`` lines; ends when the run has."""
         if (session := self._sessions.get(handle.ident)) is not None:
-            async for line in session.output.follow(lambda: session.ended):
+            async for line in session.output.follow(lambda: session.ended, last):
                 yield line
 
     async def tail(self, model: str, count: int) -> list[str]:

@@ -6,14 +6,13 @@ import structlog
 
 from hotseat.core import effects as do
 from hotseat.core.errors import Code, Reason, Refusal
-from hotseat.core.states import LOADING, Cause, State
+from hotseat.core.states import FAILURES, LOADING, Cause, State
 from hotseat.core.views import SeatView
 from hotseat.history import Kind
 
 log = structlog.get_logger("hotseat")
 
 _SELDOM_TOLD = (Cause.CALLED_OFF, Cause.COOLED_DOWN)
-_FAILURES = (Cause.CRASHED, Cause.START_TIMEOUT, Cause.UNHEALTHY, Cause.WAKE_FAILED, Cause.SLEEP_FAILED)
 
 
 def kind_of_start(state: State) -> Kind:
@@ -47,6 +46,6 @@ def log_move(move: do.ReportMove) -> None:
     if move.reason is not None:
         words["reason"] = move.reason.for_clients()
         words["lines"] = list(move.reason.lines[-5:])
-    failed = move.new is State.BACKOFF or move.cause in _FAILURES
+    failed = move.new is State.BACKOFF or move.cause in FAILURES
     tell = log.warning if failed else log.debug if move.cause in _SELDOM_TOLD else log.info
     tell(str(move.new), **words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
 import structlog
@@ -68,6 +68,7 @@ class Run:
         room: RoomCheck,
         sleeper: Sleeper,
         feed: Callable[[ev.Event], None],
+        entered: Callable[[str, int, str], None],
         handle: Handle | None = None,
     ) -> None:
         self.model, self.number = model, number
@@ -76,18 +77,19 @@ class Run:
         """It ran already when we came across it."""
         self.phase = "starting"
         self.phases: list[tuple[str, float]] = []
-        """The phases it went through, each with the loop's time at which it began."""
+        """The phases of its latest start or waking, each with the loop's time at which it began."""
         self.upstream: Upstream | None = _upstream(handle) if handle else None
         self.ready = False
         self.stopping = False
         self._runtime, self._engine, self._probe, self._room = runtime, engine, probe, room
-        self._sleeper, self._feed = sleeper, feed
+        self._sleeper, self._feed, self._entered = sleeper, feed, entered
         self._check = check
         self._health = Health(self._look, model.health_every_s)
         self._awake = True
         self._hung = False
         self._poke = asyncio.Event()
         self._over = asyncio.Event()
+        self._launched = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
 
     async def live(self) -> None:
@@ -98,6 +100,7 @@ class Run:
             if self.handle is None and not await self._launch():
                 return
             assert self.handle is not None
+            self._launched.set()
             async with asyncio.TaskGroup() as group:
                 watching = [group.create_task(self._answering()), group.create_task(self._follow())]
                 end = await self._runtime.wait(self.handle)
@@ -113,6 +116,7 @@ class Run:
             )
         finally:
             self._over.set()
+            self._launched.set()
 
     async def _launch(self) -> bool:
         name, number = self.model.name, self.number
@@ -184,6 +188,18 @@ class Run:
                 log.info("loading", model=self.model.name, run=self.number, phase=phase)
             self._poke.set()
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._over.is_set()
+
+    async def lines(self, last: int | None) -> AsyncIterator[str]:
+        """What it writes (of what it has written by now, the ``last`` lines), as it comes, to its end."""
+        await self._launched.wait()
+        if self.handle is not None:
+            async for line in self._runtime.lines(self.handle, last):
+                yield line
+
     async def sleep(self) -> None:
         """Put it to sleep and report what it still takes."""
         assert self.handle is not None
@@ -198,6 +214,7 @@ class Run:
     async def wake(self) -> None:
         """Wake it; it is ready when it answers."""
         assert self.handle is not None
+        self.phases.clear()
         self._enter("waking")
         try:
             await self._sleeper.wake(self.model, self.handle)
@@ -215,6 +232,7 @@ class Run:
     def _enter(self, phase: str) -> None:
         self.phase = phase
         self.phases.append((phase, asyncio.get_running_loop().time()))
+        self._entered(self.model.name, self.number, phase)
 
     def _ended(self, end: Exit) -> None:
         reason = explained(end.reason, self._engine)

@@ -1,0 +1,70 @@
+"""The SQLite file under the history. Where it cannot be used, the history goes on in memory and says so once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Statement = tuple[str, Sequence[Any]]
+"""SQL and its parameters."""
+
+
+class HistoryFile:
+    """A database that never fails its user."""
+
+    def __init__(self, path: Path | None, on_trouble: Callable[[str], None]) -> None:
+        """``path`` is the file (``None``: memory only); ``on_trouble`` is told at most once why nothing is
+        kept on disk."""
+        self._path = path
+        self._on_trouble = on_trouble
+        self._database: sqlite3.Connection | None = None
+        if path is not None:
+            try:
+                self._database = database = sqlite3.connect(path, timeout=0.05, isolation_level=None)
+                # In WAL mode with synchronous off no write waits for the disk; a power cut may cost the
+                # last rows.
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("PRAGMA synchronous = OFF")
+            except (sqlite3.Error, OSError) as error:
+                self.give_up(error)
+
+    def read(self, schema: str, query: str) -> list[tuple[Any, ...]]:
+        """Make the tables of ``schema`` if they are not there, and read all rows; none without a file."""
+        if self._database is None:
+            return []
+        try:
+            self._database.executescript(schema)
+            return self._database.execute(query).fetchall()
+        except sqlite3.Error as error:
+            self.give_up(error)
+            return []
+
+    def write(self, *statements: Statement) -> None:
+        """Carry them out together, or not at all; never raises."""
+        if self._database is None:
+            return
+        try:
+            self._database.execute("BEGIN")
+            for sql, parameters in statements:
+                self._database.execute(sql, parameters)
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            self.give_up(error)
+
+    def give_up(self, why: Exception) -> None:
+        """Keep nothing on disk any more."""
+        if self._database is None and self._path is None:
+            return
+        self.close()
+        self._on_trouble(
+            f"the history is kept in memory only: {self._path} cannot be used ({why}); delete it to begin anew"
+        )
+        self._path = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None

@@ -1,0 +1,7 @@
+"""What is counted, and how it is shown to Prometheus."""
+
+from hotseat.metrics.catalogue import CATALOGUE
+from hotseat.metrics.counting import Metrics
+from hotseat.metrics.showing import CONTENT_TYPE, Device, Snapshot, expose
+
+__all__ = ["CATALOGUE", "CONTENT_TYPE", "Device", "Metrics", "Snapshot", "expose"]
