@@ -113,7 +113,7 @@ class Chronicle:
     # requests by minute
 
     async def keep(self) -> None:
-        """Write down each minute when it is over, for as long as this runs; the rest with ``write_minute``."""
+        """Write down each minute when it is over; ``write_minute`` writes the last, unfinished one."""
         while True:
             await asyncio.sleep(MINUTE_S - self._wall() % MINUTE_S)
             self.write_minute(int(self._wall() // MINUTE_S) - 1)

@@ -1,4 +1,4 @@
-"""The SQLite file under the history. Where it cannot be used, the history goes on in memory and says so once."""
+"""The SQLite file under the history; without it the history goes on in memory, and says so once."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ class HistoryFile:
             return
         self.close()
         self._on_trouble(
-            f"the history is kept in memory only: {self._path} cannot be used ({why}); delete it to begin anew"
+            f"the history is kept in memory only: {self._path} cannot be used ({why}); "
+            "delete it to begin anew"
         )
         self._path = None
 

@@ -143,7 +143,8 @@ _ALL = (
         "hotseat_time_to_first_token_seconds",
         "histogram",
         ("model",),
-        "From a request's header to the first byte of a streamed answer's body, the wait for the seat included.",
+        "From a request's header to the first byte of a streamed answer's body, the wait for the seat "
+        "included.",
         FIRST_BOUNDS,
     ),
     Metric(
@@ -172,8 +173,8 @@ def series(metric: Metric) -> tuple[str, ...]:
 def reference() -> str:
     """``docs/reference/metrics.md``."""
     rows = [
-        f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{name}`' for name in metric.labels)} | {metric.help} |"
-        for metric in _ALL
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{name}`' for name in one.labels)} | {one.help} |"
+        for one in _ALL
     ]
     return "\n".join([_INTRODUCTION, *rows, "", _MODELS])
 
