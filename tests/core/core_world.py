@@ -55,6 +55,7 @@ class Process:
     model: str
     run: int
     footprint: dict[str, int]
+    fingerprint: str
     doing: str = "starting"
     """``starting``, ``serving``, ``draining``, ``stopping``, ``falling asleep``, ``asleep``, ``waking``."""
     leftover: dict[str, int] = field(default_factory=dict)
@@ -87,6 +88,7 @@ class World:
         self.backoffs: dict[str, int] = {}
         self.leftovers: dict[str, tuple[SleepSpec | None, dict[str, int]]] = {}
         """What each model is expected to take asleep, and the terms under which that was learned."""
+        self.shortest_wake_s: dict[str, float] = {}
         self.closing: ev.ShutdownRequested | None = None
         self.unusable: set[str] = set()
         self.log: list[str] = []
@@ -134,8 +136,11 @@ class World:
         self.box = box
         self.requested = {m: since for m, since in self.requested.items() if m in box.seats}
         self._forget_those_gone()
-        for model in box.seats:
+        for model, spec in box.seats.items():
             self._expect_leftover(model)
+            process = self.processes.get(model)
+            if process is not None and process.fingerprint == spec.fingerprint:
+                process.footprint = dict(spec.footprint)  # said of this run, too
         self.tell(ev.BoxConfigured(box))
 
     def shut_down(self, leave_running: bool) -> None:
@@ -198,7 +203,8 @@ class World:
     def is_found(self, model: str, ready: bool, fingerprint: str) -> None:
         """Somebody else started it."""
         run = self.numbers[model] = self.numbers.get(model, 0) + 1
-        process = Process(model, run, dict(self.box.seats[model].footprint), since=self.now)
+        spec = self.box.seats[model]
+        process = Process(model, run, dict(spec.footprint), fingerprint or spec.fingerprint, since=self.now)
         if ready:
             process.doing, process.served = "serving", True
             process.ready_since = self.now
@@ -343,7 +349,9 @@ class World:
         self.numbers[order.model] = order.run
         spec = self.box.seats[order.model]
         self._expect_leftover(order.model)
-        self.processes[order.model] = Process(order.model, order.run, dict(spec.footprint), since=self.now)
+        self.processes[order.model] = Process(
+            order.model, order.run, dict(spec.footprint), spec.fingerprint, since=self.now
+        )
 
     def _wakes(self, process: Process) -> None:
         process.doing, process.since, process.lies_low = "waking", self.now, False
@@ -361,6 +369,9 @@ class World:
             process.doing, process.since = "draining", self.now
         if move.new is State.READY and process and process.doing == "draining":
             process.doing, process.since = "serving", self.now
+        if move.old is State.WAKING and move.new is State.READY and move.took_s is not None:
+            shortest_s = self.shortest_wake_s.get(move.model, move.took_s)
+            self.shortest_wake_s[move.model] = max(0.01, min(shortest_s, move.took_s))
         if move.new is State.BACKOFF:
             self._backs_off(move)
         if move.old is State.BACKOFF and move.cause is Cause.COOLED_DOWN:
@@ -400,11 +411,11 @@ class World:
     def _evicted(self, move: do.ReportMove, process: Process, costs: dict[str, float | None]) -> None:
         assert move.needed_by is not None
         victim, newcomer = self.box.seats[move.model], self.box.seats[move.needed_by]
-        now_costs = {name: view.start_cost_s for name, view in self.core.views().items()}
-        swap_s = min(
-            policy.swap_cost_s(known.get(victim.name), known.get(newcomer.name))
-            for known in (costs, now_costs)
-        )
+        learned = {name: view.start_cost_s for name, view in self.core.views().items()}
+        pair = (victim.name, newcomer.name)
+        wakes = [self.shortest_wake_s[name] for name in pair if name in self.shortest_wake_s]
+        swap_s = min(policy.swap_cost_s(*(known.get(name) for name in pair)) for known in (costs, learned))
+        swap_s = min([swap_s, *wakes])
         if victim.pinned:
             raise Broken(6, f"{victim.name} is pinned and was evicted")
         waiting = self.waiting(newcomer.name)
@@ -431,8 +442,11 @@ class World:
         else:
             return False
         patience_s = newcomer.max_wait_s
-        if patience_s is None:
-            patience_s = max(policy.MAX_WAIT * swap_s, 1.5 * (victim.residency_s or 0.0))
+        if patience_s is None:  # of an average swap: not shorter than six of the cheapest
+            starts = [view.start_cost_s for view in self.core.views().values()]
+            known = [cost for cost in (*starts, *self.shortest_wake_s.values()) if cost is not None]
+            cheapest_s = max(0.01, min([*known, swap_s]))
+            patience_s = max(policy.MAX_WAIT * cheapest_s, 1.5 * (victim.residency_s or 0.0))
         return self.now >= since + patience_s - SLACK_S
 
     # coming to rest

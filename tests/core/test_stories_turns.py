@@ -840,6 +840,27 @@ def test_the_operators_stop_of_a_sleeper_stops_it() -> None:
     assert s.since_last()[-1] == "stop chat#1"
 
 
+def test_turns_of_sleepers_are_as_short_as_their_wakes_are_quick() -> None:
+    s = Story(model("chat", 0.9, sleep=sleeper()), model("coder", 0.9, sleep=sleeper()))
+
+    def come(name: str, other: str, seconds: float) -> float:
+        """``name`` is asked for while ``other`` is in use; how long it was kept waiting for the turn."""
+        asked, began = s.ask(name), s.now
+        while s.state(other) is State.READY:
+            s.serve(other, 0.1)
+        kept = s.now - began
+        s.slept(other)
+        s.ready(name, after=seconds)
+        s.give_back(asked)
+        return kept
+
+    s.up("chat", cost=40)
+    assert come("coder", "chat", 40) > 100  # cold starts
+    come("chat", "coder", 1)
+    come("coder", "chat", 1)
+    assert come("chat", "coder", 1) < 10
+
+
 # found above the budget
 
 

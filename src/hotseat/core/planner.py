@@ -41,6 +41,8 @@ class Plan:
     tense: bool = False
     """Somebody waits for room, or too much is taken: a lease that comes back may change the plan."""
     again_at: float = NEVER
+    patience_s: float = 0.0
+    """What those in line wait before they go first, where their configuration does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Place:
             return 2, -rank(self.seat)
         if now >= self.since + self.patience_s:
             return 0, self.since + self.patience_s
-        head_start_s = HEAD_START * policy.swap_cost_s(self.seat.start_cost_s) * rank(self.seat)
+        head_start_s = HEAD_START * policy.swap_cost_s(self.seat.return_cost_s) * rank(self.seat)
         return 1, self.since - head_start_s
 
 
@@ -77,7 +79,9 @@ def make_plan(line: Collection[Seat], residents: Collection[Seat], budget: Footp
     _relieve(plan, residents, pool, soon_free, now)
     waiting = [seat for seat in line if seat.queue]
     asked = sum(len(seat.queue) for seat in waiting)
-    places = sorted((_place(seat, len(waiting)) for seat in line), key=lambda place: place.order(now))
+    swap_s = policy.swap_cost_s(*(seat.return_cost_s for seat in (*waiting, *pool)))
+    plan.patience_s = policy.max_wait_s(swap_s, len(waiting))
+    places = sorted((_place(seat, plan.patience_s) for seat in line), key=lambda place: place.order(now))
     for place in places:
         seat, need = place.seat, _need(place.seat)
         if any(eviction.victim is seat for eviction in plan.evict):  # asleep, and in the way of one before
@@ -139,11 +143,9 @@ def rank(seat: Seat) -> int:
     return seat.spec.priority + seat.queue.top_priority()
 
 
-def _place(seat: Seat, contenders: int) -> Place:
-    patience_s = seat.spec.max_wait_s
-    if patience_s is None:
-        patience_s = policy.max_wait_s(policy.swap_cost_s(seat.start_cost_s), contenders)
-    return Place(seat, asked_since(seat), patience_s)
+def _place(seat: Seat, patience_s: float) -> Place:
+    told_s = seat.spec.max_wait_s
+    return Place(seat, asked_since(seat), patience_s if told_s is None else told_s)
 
 
 def _need(seat: Seat) -> Footprint:
@@ -191,7 +193,7 @@ def _leaves_at(seat: Seat, place: Place, asked: int, now: float) -> float:
         return now if since is not None or not (seat.queue or seat.requested) else NEVER
     if seat.state in LOADING:
         return NEVER if seat.queue or seat.requested or since is None else now
-    swap_s = policy.swap_cost_s(seat.start_cost_s, place.seat.start_cost_s)
+    swap_s = policy.swap_cost_s(seat.return_cost_s, place.seat.return_cost_s)
     fixed_s = seat.spec.residency_s
     turn_s = policy.turn_s(swap_s, max(seat.peak, seat.demand), asked) if fixed_s is None else fixed_s
     if since is None:  # only to keep it warm: nobody must notice
@@ -221,7 +223,7 @@ def _choose(gap: Mapping[str, int], willing: list[Seat], needed_by: Seat, now: f
 def _value(seat: Seat, now: float) -> float:
     if seat.state is State.DRAINING:
         return 0.0
-    restart_s = policy.swap_cost_s(seat.start_cost_s)
+    restart_s = policy.swap_cost_s(seat.return_cost_s)
     worth = policy.worth(restart_s, now - seat.idle_since if seat.quiet else 0.0, seat.demand)
     return worth * (1 + sum(seat.holds().values()) / PPM)  # of two alike, the smaller one
 

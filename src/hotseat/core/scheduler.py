@@ -36,6 +36,7 @@ class Scheduler:
         """The latest run of each model ever known, so that no number is given twice."""
         self._alarms = Alarms()
         self._plan_at = NEVER
+        self._patience_s = 0.0
         self._tense = False
         """A lease that comes back may change the plan."""
         self._closing: ev.ShutdownRequested | None = None
@@ -500,7 +501,7 @@ class Scheduler:
                 return NEVER
             wait_s = seat.spec.max_wait_s
             if wait_s is None:
-                wait_s = policy.max_wait_s(policy.swap_cost_s(seat.start_cost_s), len(self._wanting))
+                wait_s = self._patience_s
             limit_s = wait_s + self._longest_drain_s + seat.spec.start_timeout_s
         return seat.queue.oldest().since + limit_s
 
@@ -577,6 +578,7 @@ class Scheduler:
         plan = make_plan(self._wanting.values(), self._residents.values(), self._box.budget, now)
         self._carry_out(plan, now)
         self._plan_at, self._tense = plan.again_at, self._tense or plan.tense
+        self._patience_s = plan.patience_s
         self._dirty = False
 
     def _carry_out(self, plan: Plan, now: float) -> None:

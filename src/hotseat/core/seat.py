@@ -128,6 +128,14 @@ class Seat:
             self.spec.sleep is not None and not self.distrusts_sleep and not self.retired and not self.stale
         )
 
+    @property
+    def return_cost_s(self) -> float | None:
+        """What it takes to have it ready again once it is away: a wake where it sleeps, else a start."""
+        away = self.state in (State.STOPPED, State.STARTING, State.BACKOFF)
+        if self.wake_cost_s is None or away or not (self.asleep or self.sleeps):
+            return self.start_cost_s
+        return self.wake_cost_s
+
     def holds(self) -> Footprint:
         """GPU memory counted for it in its present state."""
         if self.state not in HOLDS_RUN:
