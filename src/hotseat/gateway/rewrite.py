@@ -63,7 +63,7 @@ _TEMPLATES = (
     "continue_final_message",
     "system_prompt",
 )
-"""Fields by which a client could put its own words before ours; removed where a prompt replaces them."""
+"""Fields by which a client could put its own words before ours, or leave ours out; removed."""
 _SPOKEN = ("messages", "system", "instructions", "input", "prompt", "role", *_TEMPLATES)
 
 
@@ -75,7 +75,10 @@ class Rules:
     def __init__(self, policy: PolicySpec) -> None:
         self.prompt = policy.prompt
         self._defaults = [(_family(name), name, value) for name, value in policy.defaults.items()]
-        self._clamp = [(_family(name), bound) for name, bound in policy.clamp.items()]
+        self._clamp = [
+            (_family(name), int(bound) if float(bound).is_integer() else bound)
+            for name, bound in policy.clamp.items()
+        ]
         self._drop = [spelling for name in policy.drop for spelling in _spellings(_family(name))]
         policed = {*self._drop, *(_SPOKEN if policy.prompt else ())}
         for name in (*policy.defaults, *policy.clamp):
@@ -144,7 +147,6 @@ def _fill(family: str, name: str, value: Any, path: bytes, body: dict[str, Any])
 
 def _clamp(family: str, bound: float, path: bytes | None, body: dict[str, Any]) -> None:
     """``path``: where text is generated."""
-    limit = int(bound) if bound.is_integer() else bound
     given = False
     for spelling in _spellings(family):
         value = body.get(spelling)
@@ -160,15 +162,14 @@ def _clamp(family: str, bound: float, path: bytes | None, body: dict[str, Any]) 
         given = True
         endless = value < 0 and family not in _SIGNED
         if value > bound or endless or (value == 0 and family in _ZERO_IS_ALL):
-            body[spelling] = limit
+            body[spelling] = bound
     if not given and family == "max_tokens" and path is not None:
-        body[_MAX_TOKENS[path]] = limit  # saying nothing asks for as much as there is
+        body[_MAX_TOKENS[path]] = bound  # saying nothing asks for as much as there is
 
 
 def _impose(prompt: PromptSpec, path: bytes, body: dict[str, Any]) -> None:
-    if prompt.mode == "replace":
-        for name in _TEMPLATES:
-            body.pop(name, None)
+    for name in _TEMPLATES:
+        body.pop(name, None)
     if path == b"/v1/chat/completions":
         messages = _messages(body, "messages")
         body["messages"] = [{"role": "system", "content": prompt.text}, *_kept(prompt, messages)]
