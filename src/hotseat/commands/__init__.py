@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "logs": "Print the last lines that a model's server wrote.",
     "check": "Ask models, and fail if they do not answer in time.",
     "clients": "Print a ready configuration for a program that talks to hotseat.",
+    "seed": "Download models before they are asked for.",
     "switch": "Give the seat to one model of the Compose stack.",
     "simulate": "Compare ways to take turns, over made-up or recorded traffic.",
     "lint": "Check the Compose files of a stack.",

@@ -1,0 +1,204 @@
+"""``hotseat seed``: download models before they are asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from hotseat import config
+from hotseat.commands import Exit
+from hotseat.commands.check import INTERRUPTED
+from hotseat.commands.failing import BadConfig, Failed
+from hotseat.commands.stack_options import CannotRead, read_settings
+from hotseat.config import ConfigError
+from hotseat.core.spec import ModelSpec, ProcessSpec, Settings
+from hotseat.seeding.wanted import Wanted, hub_folder, of_command, parse, plain_folder
+from hotseat.stack.composefile import ComposeFileError
+from hotseat.stack.reading import read_project, stack_environment
+
+if TYPE_CHECKING:
+    from hotseat.seeding.hub import Hub, Plan
+
+
+@click.command(
+    "seed",
+    epilog="""\b
+Examples:
+  hotseat seed -c hotseat.yaml --dry-run
+  hotseat seed coder chat
+  hotseat seed Qwen/Qwen2.5-Coder-3B-Instruct@488639f1ff808d1d3d0ba301aef8c11461451ec5
+
+Needs the extra seed: pip install 'hotseat[seed]'. HF_ENDPOINT names another hub, HF_TOKEN a token.
+
+Exit status: 0 all are there, 1 one is not, 2 wrong usage or configuration, 130 interrupted.""",
+)
+@click.argument("names", nargs=-1, metavar="[MODEL]...")
+@click.option("-c", "--config", "file", metavar="FILE", help="The configuration with the models.")
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The stack's cache folder (CACHE_DIR in its .env): files go to DIR/huggingface/hub. Without one, "
+    "they go where Hugging Face's tools look (HF_HUB_CACHE, HF_HOME).",
+    metavar="DIR",
+)
+@click.option(
+    "--token-file", type=click.File("r"), metavar="FILE", help="Read the hub's token from this file."
+)
+@click.option("--all-files", is_flag=True, help="Other formats of the same weights, too.")
+@click.option("--verify", is_flag=True, help="Compare checksums of what is there already, too.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be fetched.")
+def command(
+    names: tuple[str, ...],
+    file: str | None,
+    cache: Path | None,
+    token_file: TextIO | None,
+    all_files: bool,
+    verify: bool,
+    dry_run: bool,
+) -> None:
+    """Download models into the Hugging Face cache, so that a first start need not.
+
+    MODEL is OWNER/NAME at the hub, with @REVISION to pin it, or a model of the configuration; without
+    one, all that the configuration's vLLM commands and containers name. What is there already is left
+    alone, a folder made with --local-dir too. Fetched files are compared with the hub's checksums.
+    """
+    try:
+        from hotseat.seeding.hub import Hub
+    except ImportError as error:
+        raise Failed(f"hotseat seed needs {error.name}: pip install 'hotseat[seed]'") from None
+    wanted, env = _wanted(names, file)
+    if cache is None and env.get("CACHE_DIR"):
+        cache = Path(env["CACHE_DIR"])
+    folder = hub_folder(cache, env)
+    token = token_file.read().strip() if token_file else None
+    hub = Hub(
+        folder,
+        token or env.get("HF_TOKEN"),
+        endpoint=env.get("HF_ENDPOINT"),
+        quiet=not sys.stderr.isatty(),
+    )
+    places = [folder] if cache is None else [cache, cache / "huggingface", folder]
+    todo = []
+    for one in wanted:
+        if plain := plain_folder(places, one):
+            click.echo(f"{one}: there already, as a folder of its own. Serve it by its path: {plain}")
+        else:
+            todo.append(one)
+    try:
+        ok = _seed(hub, todo, all_files=all_files, verify=verify, dry_run=dry_run)
+    except KeyboardInterrupt:
+        click.echo("Interrupted. Whole files are kept: run it again to go on.", err=True)
+        # Threads of a download would hold the exit until their file is whole.
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
+    sys.exit(Exit.OK if ok else Exit.FAILED)
+
+
+def _seed(hub: Hub, todo: list[Wanted], *, all_files: bool, verify: bool, dry_run: bool) -> bool:
+    from hotseat.seeding.hub import CannotSeed
+
+    ok = True
+    plans: list[Plan] = []
+    for one in todo:
+        try:
+            plan = hub.plan(one, everything=all_files)
+        except CannotSeed as error:
+            click.echo(f"ERROR {error}", err=True)
+            ok = False
+            continue
+        plans.append(plan)
+        click.echo(
+            f"{one}: {len(plan.files)} files, {_size(plan.size)}, {_size(plan.missing)} to fetch; "
+            f"commit {plan.commit}"
+        )
+    missing, room = sum(plan.missing for plan in plans), hub.room()
+    if missing:
+        click.echo(f"{_size(missing)} go to {hub.folder}, where {_size(room)} are free")
+    if missing > room:
+        raise Failed(f"{_size(missing - room)} too little room in {hub.folder}: nothing was fetched")
+    if dry_run:
+        return ok
+    for plan in plans:
+        try:
+            place = hub.fetch(plan)
+            checked = hub.verify(plan) if plan.missing or verify else 0
+        except CannotSeed as error:
+            click.echo(f"ERROR {error}", err=True)
+            ok = False
+            continue
+        told = f", {checked} files have the right checksum" if checked else ""
+        click.echo(f"{plan.wanted}: ready{told}: {place}")
+    return ok
+
+
+def _wanted(names: tuple[str, ...], file: str | None) -> tuple[list[Wanted], Mapping[str, str]]:
+    """The models at the hub, each once, and the environment with the stack's ``.env`` below it."""
+    parsed = [(name, parse(name)) for name in names]
+    if names and file is None and all(one for _, one in parsed):
+        return list(dict.fromkeys(one for _, one in parsed if one)), os.environ
+    try:
+        path = Path(file if file is not None else config.find(os.environ))
+        env = stack_environment(path.parent, os.environ)
+    except ConfigError as error:
+        raise BadConfig(error) from None
+    except ComposeFileError as error:
+        raise CannotRead(str(error)) from None
+    settings = read_settings(path, path.parent)
+    found: list[Wanted] = []
+    if names:
+        found.extend(one or _named(name, settings) for name, one in parsed)
+    else:
+        found.extend(_all(settings))
+    return list(dict.fromkeys(found)), env
+
+
+def _named(name: str, settings: Settings) -> Wanted:
+    route = next((one for one in settings.routes if name in (one.name, *one.aliases)), None)
+    model = settings.models.get(route.model if route else name)
+    if model is None:
+        raise CannotRead(f"{name!r} is neither OWNER/NAME nor one of {', '.join(settings.models)}")
+    wanted = _of_model(model)
+    if wanted is None:
+        raise CannotRead(f"{name}: its command names no model at the hub; write OWNER/NAME")
+    return wanted
+
+
+def _all(settings: Settings) -> Iterator[Wanted]:
+    found = False
+    for name, model in settings.models.items():
+        wanted = _of_model(model)
+        if wanted:
+            found = True
+            yield wanted
+        else:
+            click.echo(f"{name}: its command names no model at the hub", err=True)
+    if not found:
+        raise CannotRead("there is nothing to seed; write OWNER/NAME")
+
+
+def _of_model(model: ModelSpec) -> Wanted | None:
+    launch = model.launch
+    if isinstance(launch, ProcessSpec):
+        return of_command(launch.command) if model.engine == "vllm" else None
+    if launch.compose is None:
+        return None
+    try:
+        project = read_project([Path(launch.compose.file)], os.environ).project
+    except ComposeFileError as error:
+        raise CannotRead(str(error)) from None
+    service = project.by_container(launch.container)
+    return of_command(service.command) if service else None
+
+
+def _size(size: int) -> str:
+    number = float(size)
+    for unit in ("bytes", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"

@@ -1,0 +1,80 @@
+"""What to fetch, and folders that hold it already."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hotseat.engines import flags
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A model at the hub."""
+
+    repository: str
+    """``Qwen/Qwen2.5-Coder-3B-Instruct``."""
+    revision: str | None = None
+    """A commit, a tag or a branch; ``None``: the main branch as it is now."""
+
+    def __str__(self) -> str:
+        return self.repository + (f"@{self.revision}" if self.revision else "")
+
+
+def parse(text: str) -> Wanted | None:
+    """``OWNER/NAME`` or ``OWNER/NAME@REVISION``; ``None`` for another text."""
+    repository, at, revision = text.partition("@")
+    if not _REPOSITORY.fullmatch(repository) or (at and not revision):
+        return None
+    return Wanted(repository=repository, revision=revision or None)
+
+
+def of_command(words: Sequence[str]) -> Wanted | None:
+    """What a vLLM command serves; ``None`` for a path, and for a command that names no model."""
+    words = flags.words(words)
+    named = flags.value(words, "--model")
+    if named is None:
+        start = words.index("serve") + 1 if "serve" in words else 0
+        named = next((word for word in words[start : start + 1] if not word.startswith("-")), None)
+    wanted = parse(named) if named else None
+    revision = flags.value(words, "--revision")
+    return Wanted(repository=wanted.repository, revision=revision) if wanted else None
+
+
+def hub_folder(cache: Path | None, env: Mapping[str, str]) -> Path:
+    """Where the hub's files lie: below the stack's cache folder, else where Hugging Face's tools look."""
+    if cache is not None:
+        return cache / "huggingface" / "hub"
+    if named := env.get("HF_HUB_CACHE"):
+        return Path(named).expanduser()
+    home = env.get("HF_HOME") or str(Path(env.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    return Path(home).expanduser() / "hub"
+
+
+def plain_folder(places: Sequence[Path], wanted: Wanted) -> Path | None:
+    """A folder with a model's own files, as ``--local-dir`` makes it, complete."""
+    name = "models--" + wanted.repository.replace("/", "--")
+    for place in places:
+        if _is_complete(place / name):
+            return place / name
+    return None
+
+
+def _is_complete(folder: Path) -> bool:
+    if not (folder / "config.json").is_file() or list(
+        folder.glob(".cache/huggingface/download/*.incomplete")
+    ):
+        return False
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        return all((folder / str(one)).is_file() for one in index["weight_map"].values())
+    except FileNotFoundError:
+        return any(next(folder.glob(pattern), None) for pattern in _WEIGHTS)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return False
