@@ -33,12 +33,17 @@ lint: venv ## ruff, mypy, import contracts
 
 .PHONY: test
 test: lint ## all checks and every test that needs Python packages alone
-	$(BIN)/pytest -n auto -m "not system" $(COVERAGE) --cov-fail-under=$(FLOOR)
+	$(BIN)/pytest -n auto -m "not system and not vllm" $(COVERAGE) --cov-fail-under=$(FLOOR)
 
 .PHONY: test-all
 test-all: test ## and those that need system packages (.ci/packages.txt), and the demo
 	$(BIN)/pytest -m system $(COVERAGE) --cov-append --cov-fail-under=$(FLOOR_ALL)
 	DEMO_EXIT=1 DEMO_PORT=0 $(MAKE) --no-print-directory demo
+
+.PHONY: test-vllm
+test-vllm: venv ## tests with the real vLLM, built for CPUs: by hand, slow (scripts/vllm.sh says what it needs)
+	@scripts/vllm.sh
+	$(BIN)/pytest -m vllm tests/vllm
 
 .PHONY: format
 format: venv ## write the code as ruff formats it

@@ -108,6 +108,10 @@ def test_max_num_seqs_is_read(flags: str, count: int | None) -> None:
 @pytest.mark.parametrize(
     ("line", "phase"),
     [
+        (
+            "INFO [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: model='m'",
+            "starting engine",
+        ),
         ("INFO Starting to load model Qwen/Qwen3-4B...", "loading weights"),
         ("Loading safetensors checkpoint shards:  50% Completed | 1/2", "loading weights"),
         ("INFO Loading weights took 3.21 seconds", "compiling"),

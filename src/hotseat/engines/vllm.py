@@ -23,6 +23,7 @@ PHASES = tuple(
         (r"Loading weights took|Model loading took|Finished loading model", "compiling"),
         (r"Starting to load model|Loading (?:safetensors|pt) checkpoint shards", "loading weights"),
         (r"Loading model weights|Loading weights", "loading weights"),
+        (r"Initializing an? (?:V\d )?LLM engine", "starting engine"),
     )
 )
 
