@@ -19,6 +19,7 @@ import uvloop
 
 from hotseat.admin.app import Admin
 from hotseat.admin.control import CannotReload
+from hotseat.chronicle import Chronicle
 from hotseat.config.problems import ConfigError
 from hotseat.config.values import is_loopback
 from hotseat.containers import as_they_are
@@ -27,12 +28,14 @@ from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Settings, TlsSpec
 from hotseat.core.states import State
 from hotseat.engines.pick import engine_named
+from hotseat.feed import Feed
 from hotseat.gateway.entry import Gateway
 from hotseat.gateway.rates import Limiter, MemoryLimiter
 from hotseat.gateway.seats import Refused
 from hotseat.gateway.server import Server, serve
-from hotseat.gpu import open_gpus, room_for
+from hotseat.gpu import Reading, open_gpus, room_for
 from hotseat.history import History
+from hotseat.metrics import Metrics
 from hotseat.readiness import Answer, probe_once, until_ready
 from hotseat.reload import compare, watch
 from hotseat.runtimes.base import Handle, Runtime
@@ -83,6 +86,9 @@ class App:
             raise CannotServe(f"state_dir {state_dir} cannot be made: {error.strerror}") from error
         self._gpus = open_gpus()
         self._history = History(state_dir / "history.sqlite3", _history_trouble)
+        self._chronicle = Chronicle(
+            self._history, Metrics(settings.models), Feed(), wall=time.time, booted_at=_booted_at()
+        )
         self._runtimes = _runtimes(settings, state_dir)
         self.supervisor = Supervisor(
             settings,
@@ -93,12 +99,20 @@ class App:
             check=_check,
             room=self._room,
             sleeper=Sleeper(self._gpus),
-            starts=self._history,
+            starts=self._chronicle,
             luck=random.random,
             wall=time.time,
             on_move=self._moved,
+            on_phase=self._chronicle.entered,
         )
-        self.admin = Admin(settings, self.supervisor, wall=time.time, reload=self.reload)
+        self.admin = Admin(
+            settings,
+            self.supervisor,
+            self._chronicle,
+            wall=time.time,
+            reload=self.reload,
+            devices=self._devices,
+        )
         self._limiter = _limiter(settings.serve.rate_store)
         self.gateway = Gateway(
             settings,
@@ -108,6 +122,7 @@ class App:
             write_log=_write_out,
             limiter=self._limiter,
         )
+        self.gateway.books.on_record = self._chronicle.metrics.finished
         self._server: Server | None = None
 
     async def open(self, sockets: list[socket.socket] | None = None) -> None:
@@ -128,6 +143,7 @@ class App:
                 url = f"{'https' if tls else 'http'}://{host}:{port}"
                 log.info("listening", url=url, models=list(self.settings.models))
             self._warn_if_open()
+            self._tasks.start("requests by minute", self._chronicle.keep())
             self._watch_files()
 
     async def reload(self) -> Mapping[str, list[str]]:
@@ -154,6 +170,7 @@ class App:
         """Put a configuration into force; ``more`` are runtimes that it needs and we lack."""
         self._runtimes |= more
         await self.supervisor.configure(settings, more)
+        self._chronicle.metrics.configure(settings.models)
         self.admin.configure(settings)
         self.gateway.configure(settings, local_only=settings.serve.open)
         self.settings = settings
@@ -225,20 +242,27 @@ class App:
         assert self._server is not None
         await self._tasks.close()
         if serve.leave_running:
+            self.admin.close()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.supervisor.close(leave_running=True))
                 await self._server.stop(serve.drain_timeout_s)
         else:
             await self.supervisor.close()
+            self.admin.close()  # who watches has seen the models go
             await self._server.stop(LAST_BYTES_S)
         self.gateway.close()
         await self._limiter.close()
+        self._chronicle.write_minute()
         self._history.close()
 
     async def _room(self, model: ModelSpec) -> Reason | None:
         return await room_for(self._gpus, model.seat.footprint) if self._gpus else None
 
+    def _devices(self) -> list[Reading]:
+        return list(self._gpus.read().values()) if self._gpus else []
+
     def _moved(self, move: do.ReportMove) -> None:
+        self._chronicle.moved(move)
         if move.run is not None and move.new in (State.STOPPED, State.BACKOFF):
             self.gateway.run_ended(move.model, move.run)
         model = self.settings.models.get(move.model)
@@ -275,6 +299,11 @@ def _tls(spec: TlsSpec) -> ssl.SSLContext:
         ) from error
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _booted_at() -> float:
+    """When this machine was booted, in Unix time."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _history_trouble(why: str) -> None:

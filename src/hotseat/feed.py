@@ -20,12 +20,9 @@ KEPT = 512
 HELD = 256
 """Events held for one reader."""
 MOST_READERS = 64
+"""More than these are to be sent away."""
 
 _encode = msgspec.json.encode
-
-
-class TooManyReaders(Exception):
-    """No more readers are taken."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -47,7 +44,6 @@ class Feed:
         self._ring: deque[Event] = deque(maxlen=KEPT)
         self._readers: set[Reader] = set()
         self._last = 0
-        self._closed = False
 
     def __len__(self) -> int:
         """Readers now."""
@@ -63,10 +59,8 @@ class Feed:
 
     def reader(self, after: str | None = None) -> Reader:
         """A new reader; ``after`` is the id of the last event that it has seen: it gets those since then
-        that are still kept (all that are kept, if the id is of another life). Raises ``TooManyReaders``.
+        that are still kept (all that are kept, if the id is of another life).
         """
-        if len(self._readers) >= MOST_READERS:
-            raise TooManyReaders
         reader = Reader(self)
         if after is not None:
             boot, _, number = after.partition("-")
@@ -76,8 +70,6 @@ class Feed:
                 reader.dropped = max(0, self._ring[0].number - seen - 1)
             for event in missed:
                 reader.offer(event)
-        if self._closed:
-            reader.end()
         self._readers.add(reader)
         return reader
 
@@ -89,12 +81,6 @@ class Feed:
         """The reader has gone."""
         self._readers.discard(reader)
 
-    def close(self) -> None:
-        """There will be no more events: every reader comes to its end."""
-        self._closed = True
-        for reader in self._readers:
-            reader.end()
-
 
 class Reader:
     """One who reads. Leaving the ``with`` block ends it."""
@@ -105,7 +91,6 @@ class Reader:
         self._news = asyncio.Event()
         self.dropped = 0
         """Events that were lost since ``take`` was called last."""
-        self.ended = False
 
     def offer(self, event: Event) -> None:
         """Here is an event; the oldest goes if there is no room."""
@@ -114,13 +99,8 @@ class Reader:
         self._queue.append(event)
         self._news.set()
 
-    def end(self) -> None:
-        """Nothing more will come."""
-        self.ended = True
-        self._news.set()
-
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for something to take, or for the end; ``False`` when the time ran out first."""
+        """Wait for something to take; ``False`` when the time ran out first."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._news.wait()
@@ -133,8 +113,7 @@ class Reader:
         dropped, self.dropped = self.dropped, 0
         events = list(self._queue)
         self._queue.clear()
-        if not self.ended:
-            self._news.clear()
+        self._news.clear()
         return dropped, events
 
     def __enter__(self) -> Self:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from hotseat.core.errors import Reason, Refusal
-from hotseat.core.views import SeatView
+from hotseat.core.views import SeatView, Upstream
 
 
 class CannotReload(Exception):
@@ -56,3 +56,9 @@ class Control(Protocol):
 
     async def tail(self, model: str, count: int) -> list[str]:
         """The last lines that its current or latest run wrote."""
+
+    def follow(self, model: str, last: int) -> AsyncIterator[str]:
+        """The last lines of its current or latest run, then each as it comes, through all runs to come."""
+
+    def upstream(self, model: str) -> Upstream | None:
+        """The address of its run while that is ready."""

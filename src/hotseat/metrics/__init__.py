@@ -2,6 +2,7 @@
 
 from hotseat.metrics.catalogue import CATALOGUE
 from hotseat.metrics.counting import Metrics
+from hotseat.metrics.relabel import join
 from hotseat.metrics.showing import CONTENT_TYPE, Device, Snapshot, expose
 
-__all__ = ["CATALOGUE", "CONTENT_TYPE", "Device", "Metrics", "Snapshot", "expose"]
+__all__ = ["CATALOGUE", "CONTENT_TYPE", "Device", "Metrics", "Snapshot", "expose", "join"]

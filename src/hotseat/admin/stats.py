@@ -1,0 +1,182 @@
+"""How things stand and what happened, as JSON: ``/routes`` and ``/stats``."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from hotseat.admin.control import Control
+from hotseat.chronicle import Chronicle
+from hotseat.core.spec import PPM, DockerSpec, Footprint, ModelSpec, RouteSpec, Settings
+from hotseat.core.views import SeatView
+from hotseat.metrics import Device, Snapshot
+
+TOLD_INCIDENTS = 20
+"""Failures, and swaps, in ``/stats``."""
+TOLD_MINUTES = 60
+
+
+class Stats:
+    """Reads the control, the chronicle and the GPUs."""
+
+    def __init__(
+        self,
+        control: Control,
+        chronicle: Chronicle,
+        *,
+        wall: Callable[[], float],
+        devices: Callable[[], Sequence[Device]],
+    ) -> None:
+        """``wall()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
+        self._control, self._chronicle, self._wall, self._devices = control, chronicle, wall, devices
+        self._began_at = wall()
+
+    def configure(self, settings: Settings) -> None:
+        """Speak of this configuration from now on."""
+        self.settings = settings
+        self.routes = {route.name: route for route in settings.routes}
+
+    # routes
+
+    def route_table(self, *, lines: bool = True) -> dict[str, dict[str, Any]]:
+        """``lines``: with the lines that a failed model wrote last, which are for admins."""
+        views = self._control.views()
+        return {name: self._route(route, views, lines=lines) for name, route in self.routes.items()}
+
+    def _route(self, route: RouteSpec, views: Mapping[str, SeatView], *, lines: bool) -> dict[str, Any]:
+        view, model = views[route.model], self.settings.models[route.model]
+        row: dict[str, Any] = {
+            "model": route.model,
+            "path": f"{route.path}/v1",
+            "aliases": list(route.aliases),
+            "runtime": model.runtime,
+            "target": _target(model),
+            "state": str(view.state),
+            "default": route.name == self.settings.serve.default_route,
+            "footprint": shares(model.seat.footprint),
+        }
+        phase = self._control.phase(route.model)
+        if phase is not None:
+            row["phase"] = phase
+        if view.reason is not None:
+            row["last_error"] = _reason(view, lines=lines)
+        return row
+
+    # models, and the box
+
+    def everything(self) -> dict[str, Any]:
+        """``/stats``."""
+        history = self._chronicle.history
+        return {
+            "models": {name: self.model(view) for name, view in self._control.views().items()},
+            "budget": shares(self.settings.box.budget),
+            "gpus": [
+                {
+                    "device": gpu.device,
+                    "name": gpu.name,
+                    "total_mib": gpu.total_mib,
+                    "used_mib": gpu.used_mib,
+                    "busy_percent": gpu.busy_percent,
+                }
+                for gpu in self._devices()
+            ],
+            "failures": [asdict(one) | {"at": iso(one.at)} for one in history.failures(TOLD_INCIDENTS)],
+            "swaps": [
+                {"at": iso(one.at), "from": one.old, "to": one.new} for one in history.swaps(TOLD_INCIDENTS)
+            ],
+            "unusable_runtimes": dict(self._control.unusable()),
+            "since": iso(self._began_at),
+        }
+
+    def model(self, view: SeatView) -> dict[str, Any]:
+        """One model."""
+        control, now = self._control, self._control.now()
+        counts = self._chronicle.metrics.models.get(view.model)
+        return {
+            "state": str(view.state),
+            "run": view.run,
+            "phase": control.phase(view.model),
+            "eta_s": _rounded(control.eta_s(view.model)),
+            "since": self._at(view.since),
+            "last_move": self._last_move(view.model),
+            "in_flight": view.in_flight,
+            "waiting": view.waiting,
+            "requests": control.requests(view.model),
+            "tokens_in": counts.tokens_in if counts else 0,
+            "tokens_out": counts.tokens_out if counts else 0,
+            "minutes": self._minutes(view.model),
+            "starts": view.starts,
+            "spin_up_s": [round(s, 3) for s in control.spin_ups(view.model)],
+            "last_hit": None if view.last_used is None else self._at(view.last_used),
+            "idle_stops": view.idle_stops,
+            "evictions": view.evictions,
+            "failures": view.failures,
+            "retry_in_s": None
+            if view.backoff_until is None
+            else _rounded(max(0.0, view.backoff_until - now)),
+            "footprint": shares(view.footprint),
+            "last_error": _reason(view),
+        }
+
+    def _last_move(self, model: str) -> dict[str, Any] | None:
+        move = self._chronicle.last_move(model)
+        return asdict(move) | {"at": iso(move.at)} if move else None
+
+    def _minutes(self, model: str) -> list[dict[str, Any]]:
+        since = int(self._wall() // 60) - TOLD_MINUTES
+        return [
+            {
+                "at": iso(one.minute * 60),
+                "requests": one.requests,
+                "errors": one.errors,
+                "tokens_in": one.tokens_in,
+                "tokens_out": one.tokens_out,
+            }
+            for one in self._chronicle.history.minutes(model, since)
+        ]
+
+    def _at(self, then: float) -> str:
+        return iso(self._wall() - (self._control.now() - then))
+
+    def snapshot(self) -> Snapshot:
+        """For the metrics."""
+        broken = self._control.unusable()
+        runtimes = {model.runtime for model in self.settings.models.values()}
+        return Snapshot(
+            views=self._control.views(),
+            now=self._control.now(),
+            wall=self._wall(),
+            budget=self.settings.box.budget,
+            runtimes={name: name not in broken for name in sorted(runtimes)},
+            devices=self._devices(),
+        )
+
+
+def shares(footprint: Footprint) -> dict[str, float]:
+    """Of each device, from 0 to 1."""
+    return {device: ppm / PPM for device, ppm in footprint.items()}
+
+
+def iso(at: float) -> str:
+    """Unix time as text."""
+    text = datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _target(model: ModelSpec) -> str:
+    launch = model.launch
+    return launch.container if isinstance(launch, DockerSpec) else launch.command[0]
+
+
+def _reason(view: SeatView, *, lines: bool = True) -> dict[str, Any] | None:
+    reason = view.reason
+    if reason is None:
+        return None
+    told = {"summary": reason.summary, "hint": reason.hint}
+    return {**told, "lines": list(reason.lines)} if lines else told
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
