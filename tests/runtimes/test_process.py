@@ -95,7 +95,10 @@ async def until(true: Callable[[], bool]) -> None:
 
 def killed_launcher(state: Path, moment: str, *words: str, name: str = "chat") -> None:
     """A hotseat that launched a model and was killed at that moment."""
-    done = subprocess.run([sys.executable, launcher.__file__, str(state), moment, name, *words], check=False)
+    # -P: beside the launcher lies a fake of the name hotseat.
+    done = subprocess.run(
+        [sys.executable, "-P", launcher.__file__, str(state), moment, name, *words], check=False
+    )
     assert done.returncode == -signal.SIGKILL
 
 
