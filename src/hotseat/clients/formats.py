@@ -256,7 +256,7 @@ def _curl(choice: Choice) -> str:
     bearer = "Authorization: Bearer "
     header = shlex.quote(bearer + choice.key) if choice.key else f'"{bearer}${choice.variable}"'
     return (
-        f"curl -N {shlex.quote(choice.v1 + '/chat/completions')} \\\n"
+        f"curl -sSN {shlex.quote(choice.v1 + '/chat/completions')} \\\n"
         f"  -H {header} -H 'Content-Type: application/json' \\\n"
         f"  -d {shlex.quote(json.dumps(body))}\n"
     )

@@ -92,7 +92,7 @@ FAILURES = (
     failure(
         r"LocalEntryNotFoundError|offline mode is enabled",
         "the model is not in the cache",
-        "download it first",
+        "download it first: hotseat seed",
     ),
     *SYSTEM_FAILURES,
     failure(r"EngineDeadError", "its engine died"),
