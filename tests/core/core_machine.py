@@ -14,6 +14,7 @@ from hotseat.core.errors import Reason
 from hotseat.core.spec import PPM, BoxSpec, SeatSpec, SleepSpec
 
 T = TypeVar("T")
+PENDING = ("starting", "waking", "stopping", "falling asleep")
 NAMES = ("ada", "bob", "cyd", "dan")
 CRASH = Reason(summary="exited with code 3", exit_code=3)
 HOPELESS = Reason(summary="command not found", permanent=True)
@@ -22,6 +23,7 @@ moments = st.sampled_from([0.0, 0.01, 0.4, 1.0, 3.0, 9.0, 31.0, 65.0, 400.0])
 portions = st.sampled_from([0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9, 1.0])
 which = st.integers(0, 1000)
 priorities = st.sampled_from([0, 0, 0, 1, -1, 5])
+leftovers = st.sampled_from([None, None, 0, 2, 8, 12])
 ways_to_fail = st.sampled_from(["ends", "says", "outside"])
 budgets = st.sampled_from([900_000, PPM, 700_000])
 
@@ -144,18 +146,33 @@ class Histories(RuleBasedStateMachine):
     def runs(self, *doing: str) -> list[Process]:
         return [process for process in self.w.processes.values() if process.doing in doing]
 
-    @rule(index=which, tenths=st.sampled_from([None, None, 0, 2, 8, 12]))
+    @rule(index=which, tenths=leftovers)
     def a_run_gets_on(self, index: int, tenths: int | None) -> None:
-        pending = self.runs("starting", "waking", "stopping", "falling asleep")
-        process = self.pick(pending, index)
-        if process is None:
+        if process := self.pick(self.runs(*PENDING), index):
+            self.get_on(process, tenths)
+
+    @rule(tenths=leftovers, crowd=st.booleans())
+    def a_quiet_night(self, tenths: int | None, crowd: bool) -> None:
+        """All answers end, everything gets on, and in the morning all are asked for at once."""
+        for _ in range(3):
+            for asked in self.w.holding():
+                if asked.run is not None:
+                    self.w.give_back(asked)
+            for process in self.runs(*PENDING):
+                self.get_on(process, tenths)
+            self.w.pass_time(31.0)
+        for name in sorted(self.w.box.seats) if crowd else ():
+            self.w.ask(name)
+
+    def get_on(self, process: Process, tenths: int | None) -> None:
+        if self.w.processes.get(process.model) is not process:
             return
         match process.doing:
             case "starting" | "waking":
                 self.w.passes_probe(process)
             case "stopping":
                 self.w.ends(process, ENDED)
-            case _:
+            case "falling asleep":
                 taken = {device: ppm * (tenths or 0) // 10 for device, ppm in process.footprint.items()}
                 self.w.sleeps(process, None if tenths is None else taken)
 

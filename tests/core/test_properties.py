@@ -8,7 +8,7 @@ from core_machine import Histories
 from hypothesis import HealthCheck, settings
 
 _quick = settings(
-    max_examples=120,
+    max_examples=90,
     stateful_step_count=50,
     derandomize=True,
     database=None,
