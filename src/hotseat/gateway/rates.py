@@ -101,8 +101,9 @@ class Limit:
                 self._slide(count, now)
             if not count.total:
                 del self._counts[subject]
-        while len(self._counts) >= MOST_SUBJECTS:
-            del self._counts[next(iter(self._counts))]
+        if len(self._counts) >= MOST_SUBJECTS:  # many at once, so that this is not done for each of them
+            for subject in list(self._counts)[: MOST_SUBJECTS // 4]:
+                del self._counts[subject]
         self._clean_at = min(MOST_SUBJECTS, max(_CLEAN_FROM, 2 * len(self._counts)))
 
     def __len__(self) -> int:
