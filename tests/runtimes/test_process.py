@@ -349,7 +349,7 @@ def test_a_server_gets_our_environment_without_our_secrets(
     for name in secret:
         monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("HF_HOME", "/cache")
-    shown = (*secret, "HF_HOME", "WHERE")
+    shown = (*secret, "HF_HOME", "WHERE", "SPT_NOENV")
     text = "".join(f'echo "{name}=${name}"; ' for name in shown)
 
     async def story() -> None:
@@ -360,6 +360,7 @@ def test_a_server_gets_our_environment_without_our_secrets(
             assert lines == [
                 "VLLM_API_KEY=", "ADMIN_API_KEY=", "UPSTREAM_API_KEY=its own", "HOTSEAT_CONFIG=",
                 "NOTIFY_SOCKET=", "HF_HOME=/cache", f"WHERE=port {handle.port}",
+                "SPT_NOENV=1",  # titles of processes leave our marks alone
             ]  # fmt: skip
 
     play(story)

@@ -185,6 +185,8 @@ class ProcessRuntime:
         command = [word.replace(PORT, port) for word in spec.command]
         env = inherited()
         env.setdefault("PYTHONUNBUFFERED", "1")  # output to a file would otherwise come late
+        # setproctitle, with which vLLM names its workers, would otherwise write over the marks.
+        env.setdefault("SPT_NOENV", "1")
         env.update({name: value.replace(PORT, port) for name, value in spec.env.items()})
         env.update(launch.marks(self._owner))
         output = self._output(launch.model)
