@@ -81,9 +81,9 @@ class Relay:
         upstream.transport.write(b"".join(lines) + body)
         try:
             await self._answer(upstream, send)
-        except BaseException:
+        except ConnectionError:
             upstream.transport.abort()
-            raise
+            return
         if upstream.reusable:
             self._idle.append(upstream)
         else:
@@ -101,7 +101,10 @@ class Relay:
             raise ConnectionError("the upstream went before it answered")
         status, headers = head
         await send({"type": "http.response.start", "status": status, "headers": headers})
+        client = send.__self__  # uvicorn's; the only one that knows at once that the client has gone
         while (part := await upstream.parts.get()) is not _LAST:
+            if client.disconnected:
+                raise ConnectionError("the client has gone")
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 

@@ -122,7 +122,7 @@ def running(
 
 
 def wait_until_listening(
-    port: int, process: subprocess.Popen[bytes], log: Path, within_s: float = 20
+    port: int, process: subprocess.Popen[bytes], log: Path, within_s: float = 60
 ) -> None:
     """Return once somebody accepts connections; raises ``Unavailable`` with the log's end."""
     deadline = time.monotonic() + within_s
