@@ -98,7 +98,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: list[str], core: int, log: Path, env: dict[str, str] | None = None, *, grace_s: float = 20.0
+    command: list[str], core: int, log: Path, env: dict[str, str] | None = None, *, grace_s: float = 60.0
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The command as a process on this core, its output in ``log``; ended by SIGTERM, then by force."""
     ours = os.sched_getaffinity(0)
