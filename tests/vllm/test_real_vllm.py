@@ -52,7 +52,6 @@ def chat(hotseat: Hotseat, model: str) -> None:
     answer = hotseat.ask(model, messages=HELLO, max_tokens=4, ignore_eos=True)
     assert answer.status == 200, answer.body
     assert answer.json["usage"]["completion_tokens"] == 4
-    assert answer.json["model"] == model
 
 
 def process_of(hotseat: Hotseat, title: str) -> int:
@@ -92,7 +91,6 @@ def test_a_cold_start_tells_its_phases_and_the_waiting_stream_is_served(hotseat:
     assert any(f": hotseat chat: starting, {phase}, ".encode() in raw for phase in phases)
     made = chunks(raw)
     assert made[-1]["choices"][0]["finish_reason"] == "length"
-    assert {chunk["model"] for chunk in made} == {"chat"}
     chat(hotseat, "chat")
 
 
