@@ -264,13 +264,11 @@ async def test_a_client_that_hangs_up_pays_for_what_it_got() -> None:
         await served.release.wait()
 
     config = site(PolicySpec(limits=(limit,)))
-    async with (
-        Served(script) as server,
-        front(config, ready={"chat": server.port}) as gate,
-        await gate.open() as wire,
-    ):
-        await wire.ask("/site/v1/completions", b'{"stream":true}')
-        await wire.until(b"data: {}\n\n" * 25)
+    async with Served(script) as server, front(config, ready={"chat": server.port}) as gate:
+        async with await gate.open() as wire:
+            await wire.ask("/site/v1/completions", b'{"stream":true}')
+            for _ in range(25):
+                await wire.until(b"data: {}\n\n")
         await gate.ticket_closed()
         assert (await gate.ask("/site/v1/completions", b"{}")).status == 429
 
