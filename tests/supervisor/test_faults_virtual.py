@@ -292,3 +292,21 @@ def test_new_models_learn_that_their_runtime_is_unusable() -> None:
             assert refused.value.refusal.code is Code.RUNTIME_UNAVAILABLE
 
     run_virtual(story())
+
+
+def test_an_order_that_fails_by_a_bug_hangs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async with house(model("chat", 0.3), model("coder", 0.3)) as home:
+
+            def broken(spec: ModelSpec) -> object:
+                raise RuntimeError("a bug")
+
+            monkeypatch.setattr(home.supervisor, "_engine_of", broken)
+            with pytest.raises(Refused) as refused:
+                await home.answer("chat")
+            assert "hotseat failed to start it: RuntimeError('a bug')" in refused.value.refusal.message
+            monkeypatch.undo()
+            await asyncio.sleep(2)
+            await asyncio.gather(home.answer("chat"), home.answer("coder"))
+
+    run_virtual(story())

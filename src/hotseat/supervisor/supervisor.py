@@ -307,12 +307,22 @@ class Supervisor:
             while self._events:
                 fact = self._events.popleft()
                 for effect in self._core.handle(fact, self.now()):
-                    self._carry[type(effect)](self, effect)
+                    self._carry_out(effect)
         finally:
             self._feeding = False
         wake_at = self._core.wake_at
         if wake_at < self._alarm_at:
             self._set_alarm(wake_at)
+
+    def _carry_out(self, effect: do.Effect) -> None:
+        """An order that fails is a bug; the rest must be carried out all the same, or clients would hang."""
+        try:
+            self._carry[type(effect)](self, effect)
+        except Exception as error:
+            log.error("order failed", order=type(effect).__name__, exc_info=error)
+            if isinstance(effect, do.StartRun):
+                reason = Reason(summary=f"hotseat failed to start it: {error!r}")
+                self._events.append(ev.StartFailed(effect.model, effect.run, reason))
 
     def _set_alarm(self, at: float) -> None:
         if self._alarm is not None:
