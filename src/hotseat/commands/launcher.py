@@ -7,7 +7,7 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -26,6 +26,7 @@ CLIENT_KEY_VARIABLES = ("HOTSEAT_API_KEY", "VLLM_API_KEY")
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
 _MAX_ANSWER = 64 * 1024 * 1024
+_MAX_LINE = 64 * 1024
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -88,6 +89,29 @@ class Launcher:
             return _reply(response, response.read(_MAX_ANSWER))
         except TimeoutError:
             raise
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(f"{self.url} broke off: {_words(error)}") from None
+        finally:
+            connection.close()
+
+    def follow(self, path: str) -> Iterator[str]:
+        """The lines of an answer that goes on until the launcher ends it. Raises ``Unreachable`` or
+        ``Failed``."""
+        connection = self._connect(CONNECT_TIMEOUT_S)
+        try:
+            assert connection.sock is not None
+            connection.sock.settimeout(ANSWER_TIMEOUT_S)
+            connection.request("GET", self._base + path, headers=self._headers())
+            socket = connection.sock
+            response = connection.getresponse()
+            if response.status != 200:
+                self._read(response.status, response.read(_MAX_ANSWER))
+                raise Failed(f"{self.url} answered with status {response.status}")
+            socket.settimeout(None)  # nobody knows when the next line comes
+            while line := response.readline(_MAX_LINE):
+                yield line.decode("utf-8", "replace").rstrip("\n")
+        except TimeoutError:
+            raise Failed(f"{self.url} did not answer within {ANSWER_TIMEOUT_S:g} seconds") from None
         except (OSError, http.client.HTTPException) as error:
             raise Failed(f"{self.url} broke off: {_words(error)}") from None
         finally:

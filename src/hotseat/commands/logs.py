@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import click
 
@@ -16,6 +17,7 @@ from hotseat.commands.table import one_line
 Examples:
   hotseat logs chat
   hotseat logs chat -n 1000 | grep -i error
+  hotseat logs -f chat
 
 Exit status: 0 shown, 1 the launcher refused, 2 wrong usage, 3 no launcher answers.""",
 )
@@ -28,14 +30,23 @@ Exit status: 0 shown, 1 the launcher refused, 2 wrong usage, 3 no launcher answe
     show_default=True,
     help="How many lines at most.",
 )
+@click.option("-f", "--follow", is_flag=True, help="Go on with what it writes, until Ctrl-C.")
 @launcher.options
 @click.option("--json", "as_json", is_flag=True, help="Print the lines as JSON.")
-def command(name: str, lines: int, url: str | None, config: str | None, as_json: bool) -> None:
+def command(name: str, lines: int, follow: bool, url: str | None, config: str | None, as_json: bool) -> None:
     """Print the last lines that a model's server wrote.
 
-    NAME is a model or a route. The lines are those of its current run, or of its latest one.
+    NAME is a model or a route. The lines are those of its current run, or of its latest one; with
+    --follow the lines of the runs after it come too.
     """
     running = launcher.connect(url, config)
+    if follow:
+        if as_json:
+            raise click.UsageError("--follow prints lines as they come, not JSON")
+        with suppress(KeyboardInterrupt):
+            for line in running.follow(f"/logs/{launcher.segment(name)}?lines={lines}&follow=1"):
+                click.echo(one_line(line.expandtabs()))
+        return
     answer = running.get(f"/logs/{launcher.segment(name)}?lines={lines}")
     if as_json:
         click.echo(json.dumps(answer, indent=2))

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import click
 
+from hotseat.admin import endpoints
 from hotseat.commands import COMMANDS
 from hotseat.config import reference as config_reference
+from hotseat.metrics import catalogue
 from hotseat.stack import rules as lint_rules
 
 INTRODUCTION = """\
@@ -42,7 +44,9 @@ def pages() -> Mapping[str, str]:
         "commands.md": commands_page(),
         "config.md": config_reference.markdown(),
         "config.schema.json": config_reference.schema_text(),
+        "endpoints.md": endpoints.reference(),
         "lint.md": lint_rules.reference(),
+        "metrics.md": catalogue.reference(),
     }
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from hotseat.commands import launcher
+from hotseat.commands.failing import Failed, Unreachable
+from hotseat.commands.launcher import Launcher
 from hotseat.commands.table import one_line, table
 
+WATCH_EVERY_S = 2.0
 LOADING = ("starting", "waking")
 """The states that end in ``ready``: what is left of them can be said."""
 
@@ -28,12 +33,27 @@ Exit status: 0 shown, 1 the launcher refused, 2 wrong usage, 3 no launcher answe
 )
 @launcher.options
 @click.option("--json", "as_json", is_flag=True, help="Print routes and models as JSON.")
-def command(url: str | None, config: str | None, as_json: bool) -> None:
+@click.option("-w", "--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
+def command(url: str | None, config: str | None, as_json: bool, watch: bool) -> None:
     """Show the models of the running launcher.
 
     An admin key is taken from HOTSEAT_ADMIN_KEY, ADMIN_API_KEY or VLLM_API_KEY.
     """
     running = launcher.connect(url, config)
+    if not watch:
+        _show(running, as_json)
+        return
+    with suppress(KeyboardInterrupt):
+        while True:
+            click.clear()
+            try:
+                _show(running, as_json)
+            except (Failed, Unreachable) as problem:  # it may come back
+                click.echo(problem.format_message())
+            time.sleep(WATCH_EVERY_S)
+
+
+def _show(running: Launcher, as_json: bool) -> None:
     routes = running.get("/routes").get("routes", {})
     models = running.get("/stats").get("models", {})
     unusable = running.get("/healthz", also=503).get("runtimes", {})
@@ -67,7 +87,7 @@ def render(url: str, routes: Mapping[str, Any], models: Mapping[str, Any], now: 
                 str(model.get("requests", 0)),
                 str(model.get("starts", 0)),
                 f"{starts[-1]:.1f} s" if starts else "",
-                _ago(model.get("last_hit"), now),
+                ago(model.get("last_hit"), now),
                 ", ".join(paths.get(name, [])),
             ]
         )
@@ -100,7 +120,8 @@ def _failure(model: Mapping[str, Any]) -> str | None:
     return one_line(": ".join(said))
 
 
-def _ago(iso: Any, now: datetime.datetime) -> str:
+def ago(iso: Any, now: datetime.datetime) -> str:
+    """How long ago that was: ``5 m ago``; empty for what is no time."""
     if not isinstance(iso, str):
         return ""
     try:

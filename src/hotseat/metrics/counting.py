@@ -137,7 +137,10 @@ class Metrics:
                 self.nowhere[code] = self.nowhere.get(code, 0) + 1
             return
         status = record.status
-        counts.codes[status] = counts.codes.get(status, 0) + 1
+        try:
+            counts.codes[status] += 1
+        except KeyError:
+            counts.codes[status] = 1
         if record.failed:
             counts.cuts[record.failed] = counts.cuts.get(record.failed, 0) + 1
         elif code:
