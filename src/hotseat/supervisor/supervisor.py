@@ -19,7 +19,8 @@ from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
 from hotseat.core.views import Loading, SeatView, Upstream
 from hotseat.engines.base import Engine
 from hotseat.history import Kind, Start
-from hotseat.runtimes.base import Found, Runtime, SeesSigns
+from hotseat.runtimes.base import Found, Runtime, Sign
+from hotseat.supervisor.lookout import Lookout
 from hotseat.supervisor.reports import kind_of_start, log_move, why_not_ready
 from hotseat.supervisor.runs import Check, Prober, RoomCheck, Run, Sleeper, as_found
 from hotseat.supervisor.ticket import Lease, Ticket
@@ -28,8 +29,6 @@ from hotseat.tasks import Tasks
 
 log = structlog.get_logger("hotseat")
 
-USABLE_EVERY_S = 1.0
-"""How often the runtimes are asked whether they can work."""
 TOLD_SPIN_UPS = 20
 
 
@@ -72,19 +71,20 @@ class Supervisor:
         self.refused = refused
         self._models = dict(settings.models)
         self._core = Scheduler(settings.box, luck)
-        self._runtimes = dict(runtimes)
         self._engine_of, self._probe, self._check = engine_of, probe, check
         self._room, self._sleeper = room, sleeper
         self._starts, self._wall = starts, wall
         self._on_move, self._on_phase = on_move, on_phase
         self._tasks = Tasks(self._task_failed)
+        self._lookout = Lookout(
+            runtimes, self._tasks, found=self._found, sign=self._heed, changed=self._usable_changed
+        )
         self._runs: dict[str, Run] = {}
         self._numbers: dict[str, int] = {}
         self._tickets: dict[int, Ticket] = {}
         self._ids = itertools.count(1)
         self._granted: dict[str, int] = {}
         self._spin_ups: dict[str, deque[float]] = {}
-        self._unusable: dict[str, str] = {}
         self._events: deque[ev.Event] = deque()
         self._feeding = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -96,29 +96,17 @@ class Supervisor:
 
     async def open(self) -> None:
         """Open the runtimes, take back what was left running, and start what is to be warm."""
-        for name in self._runtimes:
-            await self._open_runtime(name)
-            await self._recover(name)
-        self._look_at_runtimes()
-        self._tasks.start("runtimes usable", self._keep_looking())
+        await self._lookout.open()
+        await self._recover()
         self._remember_starts()
         self._warmth.configure(self._models)
         self._tasks.start("keep-warm schedules", self._warmth.keep())
         self._feed(ev.TimePassed())
 
-    async def _open_runtime(self, name: str) -> None:
-        runtime = self._runtimes[name]
-        await runtime.open()
-        self._tasks.start(f"watch {name}", self._watch(runtime))
-        if isinstance(runtime, SeesSigns):
-            self._tasks.start(f"signs of {name}", self._heed(runtime))
-
-    async def _recover(self, name: str) -> None:
+    async def _recover(self) -> None:
         views = self._core.views()
         known = {n: run.model for n, run in self._runs.items() if n in views and views[n].run is not None}
-        ours = {n: m for n, m in {**known, **self._models}.items() if m.runtime == name}
-        for found in await self._runtimes[name].recover(ours):
-            self._found(found)
+        await self._lookout.recover({**known, **self._models})
 
     def _remember_starts(self) -> None:
         for model in self._models:
@@ -126,20 +114,13 @@ class Supervisor:
             if seconds is not None:
                 self._feed(ev.StartRemembered(model, seconds))
 
-    @property
-    def runtimes(self) -> frozenset[str]:
-        """Names of the runtimes that are open."""
-        return frozenset(self._runtimes)
-
     async def configure(self, settings: Settings, more: Mapping[str, Runtime]) -> None:
         """Take over another configuration; ``more`` are runtimes that its models need and we lack.
 
         A model that is as it was keeps its run. One that is launched differently now is restarted when
         it is idle, one that is gone is drained and stopped.
         """
-        self._runtimes |= more
-        for name in more:
-            await self._open_runtime(name)
+        await self._lookout.add(more)
         self._models = dict(settings.models)
         for name, run in self._runs.items():
             spec = self._models.get(name)
@@ -147,10 +128,9 @@ class Supervisor:
                 run.model = spec
         self._feed(ev.BoxConfigured(settings.box))
         self._remember_starts()
-        self._look_at_runtimes(anew=True)
+        self._lookout.look(anew=True)
         self._warmth.configure(self._models)
-        for name in self._runtimes:
-            await self._recover(name)
+        await self._recover()
 
     async def close(self, *, leave_running: bool = False) -> None:
         """Refuse what waits, drain, stop every model (or leave them for adoption), and end all tasks."""
@@ -160,8 +140,7 @@ class Supervisor:
         if self._alarm is not None:
             self._alarm.cancel()
         await self._tasks.close()
-        for runtime in self._runtimes.values():
-            await runtime.close()
+        await self._lookout.close()
 
     async def _next_move(self) -> None:
         await self._moved.wait()
@@ -247,7 +226,7 @@ class Supervisor:
 
     def unusable(self) -> Mapping[str, str]:
         """Runtimes that cannot work now, and why."""
-        return dict(self._unusable)
+        return dict(self._lookout.unusable)
 
     async def start(self, model: str, *, wait: bool) -> Refusal | None:
         """Start it, backoff or not. With ``wait``: return when it is ready, or why it is not."""
@@ -271,7 +250,7 @@ class Supervisor:
 
     async def tail(self, model: str, count: int) -> list[str]:
         """The last lines that its current or latest run wrote."""
-        return await self._runtimes[self._models[model].runtime].tail(model, count)
+        return await self._lookout[self._models[model].runtime].tail(model, count)
 
     async def follow(self, model: str, last: int) -> AsyncIterator[str]:
         """The last lines of its current or latest run, then each as it comes, through all runs to come."""
@@ -358,7 +337,7 @@ class Supervisor:
         run = Run(
             spec,
             number,
-            self._runtimes[spec.runtime],
+            self._lookout[spec.runtime],
             self._engine_of(spec),
             self._probe,
             self._check,
@@ -429,41 +408,19 @@ class Supervisor:
         self._begin(model, number, found)
         self._feed(ev.RunFound(model, number, ready=False, fingerprint=found.fingerprint))
 
-    async def _watch(self, runtime: Runtime) -> None:
-        async for found in runtime.watch():
-            self._found(found)
-
-    async def _heed(self, runtime: SeesSigns) -> None:
+    def _heed(self, sign: Sign) -> None:
         """A runtime hears of a run's troubles (paused, its own health check failed) before any probe."""
-        async for sign in runtime.signs():
-            run = self._runs.get(sign.handle.model)
-            if run is None or run.handle is None or run.handle.ident != sign.handle.ident:
-                continue
-            if sign.trouble is None:
-                run.hint()
-            else:
-                run.suspect(sign.trouble.for_clients(), certain=True)
+        run = self._runs.get(sign.handle.model)
+        if run is None or run.handle is None or run.handle.ident != sign.handle.ident:
+            return
+        if sign.trouble is None:
+            run.hint()
+        else:
+            run.suspect(sign.trouble.for_clients(), certain=True)
 
-    async def _keep_looking(self) -> None:
-        while True:
-            await asyncio.sleep(USABLE_EVERY_S)
-            self._look_at_runtimes()
-
-    def _look_at_runtimes(self, *, anew: bool = False) -> None:
-        """``anew``: the models may be others than before, so each is told whether it can run."""
-        for name, runtime in self._runtimes.items():
-            why = runtime.unusable()
-            changed = why != self._unusable.get(name)
-            if not (changed or anew):
-                continue
-            if changed and why is None:
-                log.info("runtime usable", runtime=name)
-                del self._unusable[name]
-            elif changed and why is not None:
-                log.error("runtime unusable", runtime=name, why=why)
-                self._unusable[name] = why
-            models = tuple(n for n, m in self._models.items() if m.runtime == name)
-            self._feed(ev.RuntimeChanged(models, why))
+    def _usable_changed(self, runtime: str, why: str | None) -> None:
+        models = tuple(name for name, model in self._models.items() if model.runtime == runtime)
+        self._feed(ev.RuntimeChanged(models, why))
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         log.error("task failed", task=name, exc_info=error)
