@@ -1,0 +1,101 @@
+"""Limits shared through a real Redis: two launchers count together; without it each goes on alone."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hotseat.core.front import LimitSpec
+from hotseat.gateway.errors import Problem, Refuse
+from hotseat.gateway.rates import Visit
+from hotseat.gateway.rates_shared import NoStore, SharedLimiter
+
+pytestmark = [pytest.mark.anyio, pytest.mark.system("redis-server")]
+
+HOUR = LimitSpec(amount=3, per_s=3600.0, scope="model chat")
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    """A Redis on a socket file."""
+    path = tmp_path / "redis.sock"
+    process = subprocess.Popen(
+        ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if "ready to accept connections" in line.lower():
+                break
+        yield f"unix://{path}"
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+async def ask(limiter: SharedLimiter, *specs: LimitSpec, key: str = "me") -> Visit | Problem:
+    try:
+        return await limiter.enter(limiter.limits(specs), key, lambda: "10.0.0.1")
+    except Refuse as refuse:
+        return refuse.problem
+
+
+async def test_two_launchers_count_together(redis: str) -> None:
+    one, other = SharedLimiter(redis), SharedLimiter(redis)
+    try:
+        visits = [await ask(limiter, HOUR) for limiter in (one, other, one)]
+        lefts = [visit.headers.split(b"\r\n")[1] for visit in visits if not isinstance(visit, Problem)]
+        assert lefts == [b"x-ratelimit-remaining-requests: %d" % left for left in (2, 1, 0)]
+        refused = await ask(other, HOUR)
+        assert isinstance(refused, Problem)
+        assert (refused.status, refused.code) == (429, "rate_limit_exceeded")
+        assert refused.retry_after_s is not None
+        assert 3000 < refused.retry_after_s <= 3601
+        assert not isinstance(await ask(other, HOUR, key="you"), Problem)
+    finally:
+        await one.close()
+        await other.close()
+
+
+async def test_tokens_and_requests_at_once(redis: str) -> None:
+    tokens = LimitSpec(amount=100, per_s=3600.0, what="tokens", scope="key me")
+    at_once = LimitSpec(amount=1, per_s=0, what="concurrent", scope="key me")
+    one, other = SharedLimiter(redis), SharedLimiter(redis)
+    try:
+        visit = await ask(one, tokens, at_once)
+        assert not isinstance(visit, Problem)
+        assert visit.counts_tokens
+        assert isinstance(await ask(one, at_once), Problem)
+        assert not isinstance(await ask(other, at_once), Problem)  # each launcher for itself
+        visit.leave(130)
+        async with asyncio.timeout(20):
+            while not isinstance(await ask(other, tokens), Problem):
+                pass  # each question is a round trip to the store
+        assert not isinstance(await ask(one, at_once), Problem)
+    finally:
+        await one.close()
+        await other.close()
+
+
+async def test_without_the_store_each_counts_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limiter = SharedLimiter(f"unix://:a-password@{tmp_path}/nothing.sock")
+    try:
+        kinds = [isinstance(await ask(limiter, HOUR), Problem) for _ in range(4)]
+        assert kinds == [False, False, False, True]
+        assert caplog.text.count("rate_store does not answer") == 1
+        assert "a-password" not in caplog.text
+    finally:
+        await limiter.close()
+
+
+def test_a_url_that_is_none_is_said_so() -> None:
+    for url in ("http://127.0.0.1", "127.0.0.1:6379", "redis://host:port/0"):
+        with pytest.raises(NoStore) as error:
+            SharedLimiter(url)
+        assert url not in str(error.value)
