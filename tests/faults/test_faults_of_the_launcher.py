@@ -122,6 +122,7 @@ def test_after_kill_9_what_is_configured_otherwise_is_started_anew(made: Hotseat
     pid = killed_at(made, "serving")
     made.write({"chat": ["--overlap-log", str(made.folder / "overlap"), "--tokens", "2"]})
     with running(made):
+        made.told(lambda line: line.get("cause") == "configured")  # it is idle, so it goes at once
         assert made.ask("chat").pid != pid
     assert copies(made).count("overlap") == 0
 
