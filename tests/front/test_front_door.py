@@ -13,6 +13,7 @@ import pytest
 
 from fakes.front import Front, front, model, settings
 from fakes.wire import LAST_CHUNK, SSE_HEAD, Message, Served, always, chunk, ok, once
+from hotseat import logs
 from hotseat.core.front import AuthSpec, KeySpec, LimitSpec, PolicySpec, PromptSpec
 from hotseat.core.spec import RouteSpec, Settings
 
@@ -419,6 +420,19 @@ async def test_the_access_log_tells_names_and_numbers_and_nothing_said() -> None
     assert (by_id["four"]["status"], by_id["four"].get("path")) == (404, None)
     for secret in (SECRET, "sk-query-secret", "cookie-secret", "sk-wrong-one", "sk-path-secret", words):
         assert secret.encode() not in log.text
+
+
+async def test_a_secret_in_an_id_or_a_path_is_hidden() -> None:
+    log = Log()
+    logs.hide(SECRET)
+    try:
+        async with door(settings(auth=auth()), write_log=log.write) as (gate, _):
+            await gate.ask(f"/chat/v1/responses/{SECRET}", headers=[KEY, ("X-Request-ID", SECRET)])
+            gate.gateway.books.flush()
+    finally:
+        logs.forget()
+    [line] = log.lines()
+    assert (line["id"], line["path"]) == ("***", "/v1/responses/***")
 
 
 async def test_clients_that_go_and_servers_that_fail_are_in_the_books() -> None:

@@ -28,6 +28,7 @@ from hotseat.gateway.routing import Kind, Tables, Target, is_anthropic
 from hotseat.gateway.seats import Seats
 from hotseat.gateway.upstream import Upstreams
 from hotseat.gateway.waiting import Patience
+from hotseat.logs import redact
 
 _METHODS = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _ALLOW = b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
@@ -115,6 +116,8 @@ class Gateway:
             head = RequestHead(client.headers)
             the_id = request_id(head.picked.get(b"x-request-id"))
             record.id = the_id.decode("ascii")
+            if b"x-request-id" in head.picked:  # it may be anything, a key too
+                record.id = redact(record.id)
             client.extra = b"x-request-id: %b\r\n" % the_id
             visitor = Visitor(client, head, self._configured, the_id)
             record.key = visitor.caller.name

@@ -19,6 +19,7 @@ SLICES = 60
 MOST_SUBJECTS = 100_000
 """Beyond it the oldest counts are forgotten."""
 _CLEAN_FROM = 1024
+_MANY = 1 << 62
 
 
 class Count:
@@ -35,7 +36,17 @@ class Count:
 class Limit:
     """One limit and its counts."""
 
-    __slots__ = ("_clean_at", "_counts", "_slice_s", "amount", "by_client", "by_key", "spec", "what")
+    __slots__ = (
+        "_clean_at",
+        "_counts",
+        "_lines",
+        "_slice_s",
+        "amount",
+        "by_client",
+        "by_key",
+        "spec",
+        "what",
+    )
 
     def __init__(self, spec: LimitSpec) -> None:
         self.spec = spec
@@ -44,6 +55,7 @@ class Limit:
         self.by_client = spec.per == "client"
         self.by_key = spec.per == "key"
         self._slice_s = spec.per_s / SLICES
+        self._lines = _lines(spec.what, spec.amount)
         self._counts: dict[str, Count] = {}
         self._clean_at = _CLEAN_FROM
 
@@ -85,9 +97,13 @@ class Limit:
                 return (number + 1 + SLICES) * self._slice_s - now
         return 1.0  # concurrent: nobody knows
 
-    def reset_s(self, count: Count, now: float) -> float:
-        """How long until nothing counts any more, if nothing else comes."""
-        return (count.slices[-1][0] + 1 + SLICES) * self._slice_s - now if count.slices else 0.0
+    def headers(self, count: Count, now: float) -> bytes:
+        """Header lines that tell what is left, and when nothing counts any more if nothing else comes."""
+        if not self._slice_s:
+            return b""
+        slices = count.slices
+        reset_s = (slices[-1][0] + 1 + SLICES) * self._slice_s - now if slices else 0.0
+        return self._lines % (max(0, self.amount - count.total), reset_s + 0.999)
 
     def _slide(self, count: Count, now: float) -> None:
         slices = count.slices
@@ -183,23 +199,27 @@ class MemoryLimiter:
         """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
         now = self._clock()
         held: list[tuple[Limit, Count]] = []
-        tokens = False
+        requests: tuple[Limit, Count] | None = None
+        tokens: tuple[Limit, Count] | None = None
+        most = least = _MANY
         for limit in limits:
             count = limit.count(limit.subject(key, address), now)
-            if count.total >= limit.amount:
-                raise refusal(limit, limit.wait_s(count, now), _headers(limit, count, now))
-            held.append((limit, count))
-        tightest: dict[str, tuple[int, Limit, Count]] = {}
-        for limit, count in held:
-            if limit.what == "tokens":
-                tokens = True
-            else:
-                limit.add(count, 1, now)
             left = limit.amount - count.total
-            if limit.what != "concurrent" and (limit.what not in tightest or left < tightest[limit.what][0]):
-                tightest[limit.what] = (left, limit, count)
-        headers = b"".join(_headers(limit, count, now) for _, limit, count in tightest.values())
-        return MemoryVisit(held, headers, tokens, self._clock)
+            if left <= 0:
+                raise refusal(limit, limit.wait_s(count, now), limit.headers(count, now))
+            held.append((limit, count))
+            if limit.what == "requests":
+                if left < most:
+                    most, requests = left, (limit, count)
+            elif limit.what == "tokens" and left < least:
+                least, tokens = left, (limit, count)
+        for limit, count in held:
+            if limit.what != "tokens":
+                limit.add(count, 1, now)
+        headers = b"" if requests is None else requests[0].headers(requests[1], now)
+        if tokens is not None:
+            headers += tokens[0].headers(tokens[1], now)
+        return MemoryVisit(held, headers, tokens is not None, self._clock)
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -244,18 +264,15 @@ def refusal(limit: Limit, wait_s: float, headers: bytes) -> Refuse:
 
 def left_headers(what: str, amount: int, left: int, reset_s: float) -> bytes:
     """What is left, in the names that OpenAI gave to these headers."""
+    return _lines(what, amount) % (max(0, left), max(0.0, reset_s) + 0.999)
+
+
+def _lines(what: str, amount: int) -> bytes:
+    """With places for what is left and for the whole seconds of the reset."""
     kind = what.encode()
-    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %ds\r\n" % (
+    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%ds\r\n" % (
         kind,
         amount,
         kind,
-        max(0, left),
         kind,
-        max(0, -int(-reset_s // 1)),
     )
-
-
-def _headers(limit: Limit, count: Count, now: float) -> bytes:
-    if limit.what == "concurrent":
-        return b""
-    return left_headers(limit.what, limit.amount, limit.amount - count.total, limit.reset_s(count, now))

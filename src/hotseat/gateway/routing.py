@@ -15,6 +15,7 @@ from hotseat.gateway.errors import not_found
 from hotseat.gateway.origins import Cors
 from hotseat.gateway.rates import Limit, Limiter
 from hotseat.gateway.rewrite import Rules
+from hotseat.logs import redact
 
 CONTROL_SEGMENTS = frozenset(
     {
@@ -140,7 +141,8 @@ class Target:
         self.kind = kind
         self.path = path
         """The path at the model's server, or the whole path for our own."""
-        self.text = path.decode("ascii")
+        self.text = redact(path.decode("ascii"))
+        """For the log."""
         self.route = route
         """``None``: the body's model decides, or the default route."""
         self.special = special
