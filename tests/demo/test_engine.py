@@ -12,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,15 @@ ENGINE = Path(__file__).resolve().parents[2] / "demo" / "engine.py"
 LIMIT_S = 60
 
 
-def launch(port: int = 0) -> subprocess.Popen[str]:
+@contextmanager
+def launched(port: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """An engine, which has ended afterwards, whatever it does."""
     command = [sys.executable, str(ENGINE), "--port", str(port), "--alias", "chat"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def read_until(process: subprocess.Popen[str], word: str) -> str:
@@ -44,10 +51,8 @@ def wait_until_ready(process: subprocess.Popen[str]) -> str:
 @pytest.fixture(scope="module")
 def engine() -> Iterator[str]:
     """A running engine's address."""
-    process = launch()
-    try:
+    with launched() as process:
         yield wait_until_ready(process)
-    finally:
         process.terminate()
         assert process.wait(LIMIT_S) == 0
 
@@ -102,24 +107,24 @@ def test_wrong_parameters_are_a_400_with_an_error_object(engine: str) -> None:
 
 
 def test_sigterm_ends_it_while_it_loads() -> None:
-    process = launch()
-    read_until(process, "loading")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(LIMIT_S) == 0
+    with launched() as process:
+        read_until(process, "loading")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT_S) == 0
 
 
 def test_sigterm_does_not_wait_for_a_running_stream() -> None:
-    process = launch()
-    url = wait_until_ready(process) + "/v1/chat/completions"
     body = json.dumps({"messages": MESSAGES, "max_tokens": 2000, "stream": True, "ignore_eos": True}).encode()
-    with urllib.request.urlopen(url, body, timeout=LIMIT_S) as stream:
-        assert stream.readline().startswith(b"data:")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(LIMIT_S) == 0
-        try:
-            rest = stream.read()
-        except http.client.IncompleteRead as cut:
-            rest = cut.partial
+    with launched() as process:
+        url = wait_until_ready(process) + "/v1/chat/completions"
+        with urllib.request.urlopen(url, body, timeout=LIMIT_S) as stream:
+            assert stream.readline().startswith(b"data:")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(LIMIT_S) == 0
+            try:
+                rest = stream.read()
+            except http.client.IncompleteRead as cut:
+                rest = cut.partial
     assert b"[DONE]" not in rest
 
 
@@ -128,6 +133,6 @@ def test_a_taken_port_is_a_clear_failure() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        process = launch(port)
-        assert f"127.0.0.1:{port}" in read_until(process, "cannot serve")
-    assert process.wait(LIMIT_S) == 1
+        with launched(port) as process:
+            assert f"127.0.0.1:{port}" in read_until(process, "cannot serve")
+            assert process.wait(LIMIT_S) == 1

@@ -65,7 +65,10 @@ def hotseat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        assert process.wait(LIMIT_S) == 0, log.read_text()
+        try:
+            assert process.wait(LIMIT_S) == 0, log.read_text()
+        finally:
+            process.kill()
 
 
 def wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
