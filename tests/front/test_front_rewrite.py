@@ -171,6 +171,11 @@ def sent(path: bytes, content: bytes, rules: Rules = RULES) -> dict[str, Any] | 
 
 
 def judge(path: bytes, server: dict[str, Any]) -> None:
+    judge_bounds(server)
+    judge_prompt(path, server)
+
+
+def judge_bounds(server: dict[str, Any]) -> None:
     told = [as_number(server[name]) for name in MOST_TOKENS if server.get(name) is not None]
     assert told, "without a bound the answer has no end"
     for number in told:
@@ -187,7 +192,6 @@ def judge(path: bytes, server: dict[str, Any]) -> None:
         assert 0 < (as_number(server["top_k"]) or math.inf) <= 40
     assert "logit_bias" not in server
     assert "tools" not in server
-    judge_prompt(path, server)
 
 
 def judge_prompt(path: bytes, server: dict[str, Any]) -> None:
@@ -339,3 +343,38 @@ def test_what_servers_read_differently_is_refused(value: bytes) -> None:
     assert sent(b"/v1/chat/completions", b'{"messages":[],"x":' + value + b"}") is None
     assert sent(b"/v1/chat/completions", b'\xef\xbb\xbf{"messages":[]}') is None
     assert sent(b"/v1/chat/completions", '{"messages":[]}'.encode("utf-16")) is None
+
+
+def test_what_a_policy_does_not_touch_keeps_its_spelling() -> None:
+    content = b'{ "messages": [ {"role":"user", "content":1e2, "content":2.50} ], "temperature":0.1 }'
+    asked = body.read(content, RequestHead([]))
+    asked.rewrite(Rules(PolicySpec(defaults={"temperature": 0.5})), b"/v1/chat/completions", None)
+    assert asked.content is content
+    asked.rewrite(Rules(PolicySpec(clamp={"n": 1})), b"/v1/chat/completions", None)
+    assert asked.content == (
+        b'{"messages":[ {"role":"user", "content":1e2, "content":2.50} ],"temperature":0.1}'
+    )
+    for duplicates in (b'{"n":1,"n":5}', b'{"n":5,"n":1}'):
+        asked = body.read(duplicates, RequestHead([]))
+        asked.rewrite(Rules(PolicySpec(clamp={"n": 1})), b"/v1/chat/completions", None)
+        assert asked.content == b'{"n":1}'
+
+
+BOUNDED = Rules(PolicySpec(clamp=POLICY.clamp, drop=POLICY.drop, defaults=POLICY.defaults))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    path=st.sampled_from(GENERATING), fields=st.lists(st.tuples(names, likely), max_size=6), data=st.data()
+)
+def test_bounds_hold_where_no_prompt_is_imposed(path: bytes, fields: Any, data: st.DataObject) -> None:
+    content = written(fields, data.draw).encode() if fields else b"{}"
+    try:
+        asked = body.read(content, RequestHead([]))
+        asked.rewrite(BOUNDED, path, None)
+    except Refuse:
+        return
+    top: list[Any] = []
+    decoded = json.loads(asked.content, object_pairs_hook=lambda found: top.append(found) or dict(found))
+    assert len({name for name, _ in top[-1]}) == len(top[-1])
+    judge_bounds(lenient(decoded))

@@ -28,6 +28,7 @@ class _Asked(msgspec.Struct):
 
 
 _peek = msgspec.json.Decoder(_Asked).decode
+_decode = msgspec.json.Decoder().decode
 _whole = msgspec.json.Decoder(dict[str, Any]).decode
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -48,10 +49,19 @@ class Body:
         if not self.content:
             return
         try:
-            whole = _whole(self.content)
+            if rules.prompt is not None:
+                whole = _whole(self.content)
+            else:  # nothing below the first level matters: it stays as it was written
+                whole = {
+                    key: _decode(raw) if rules.knows(key) else raw
+                    for key, raw in _split(self.content).items()
+                }
+            before = None if rules.bounds else dict(whole)
             if name is not None:
                 whole["model"] = self.model = name
-            self.content = msgspec.json.encode(rules.apply(path, whole))
+            whole = rules.apply(path, whole)
+            if whole != before:
+                self.content = msgspec.json.encode(whole)
         except msgspec.DecodeError as error:
             raise bad_request(f"the body is not valid JSON: {_words(error)}", code="invalid_json") from None
         except RecursionError:

@@ -70,10 +70,14 @@ _SPOKEN = ("messages", "system", "instructions", "input", "prompt", "role", *_TE
 class Rules:
     """One policy, ready for use."""
 
-    __slots__ = ("_clamp", "_defaults", "_drop", "_policed", "prompt")
+    __slots__ = ("_clamp", "_defaults", "_drop", "_policed", "bounds", "prompt")
 
     def __init__(self, policy: PolicySpec) -> None:
         self.prompt = policy.prompt
+        self.bounds = bool(policy.clamp or policy.drop or policy.prompt)
+        """Whether it takes something from the client: then a body is always written anew, so that no
+        duplicate of a field is left for the server to choose.
+        """
         self._defaults = [(_family(name), name, value) for name, value in policy.defaults.items()]
         self._clamp = [
             (_family(name), int(bound) if float(bound).is_integer() else bound)
@@ -88,6 +92,10 @@ class Rules:
     def serves(self, path: bytes) -> bool:
         """Whether this path may be served: with a prompt, only where it can be imposed."""
         return self.prompt is None or path in _HARMLESS or (path in _MAX_TOKENS and path != b"/infill")
+
+    def knows(self, name: str) -> bool:
+        """Whether the value of this field matters."""
+        return name in self._policed
 
     def check_path(self, path: bytes) -> None:
         """Raise ``Refuse`` (404) for a path that may not be served."""
