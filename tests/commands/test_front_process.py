@@ -96,7 +96,7 @@ def serving(
 
 
 def config(**more: Any) -> dict[str, Any]:
-    command = [*engine.command("--api-key", SECRETS["UPSTREAM_API_KEY"])]
+    command = [*engine.command("--name", "chat", "--api-key", SECRETS["UPSTREAM_API_KEY"])]
     return {"state_dir": "state", "models": {"chat": {"command": command}}, **more}
 
 
