@@ -190,7 +190,8 @@ class App:
         """The opt-out must not be overlooked."""
         settings = self.settings
         if not settings.auth.required:
-            log.warning("AUTH IS OFF: whoever reaches the port may use every model", reason="auth: off")
+            what = "every model" if settings.auth.keys else "every model and the admin API"
+            log.warning(f"AUTH IS OFF: whoever reaches the port may use {what}", reason="auth: off")
         for route in settings.routes:
             if settings.auth.enforced and not route.policy.auth:
                 log.warning("a route is open: it needs no key", route=route.name, path=route.path)

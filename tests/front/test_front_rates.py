@@ -214,3 +214,7 @@ async def test_counts_go_on_under_another_configuration() -> None:
     world.limits = world.limiter.limits([minute(2)])
     assert await world.enters()
     assert len(world.limiter.limits([minute(1), minute(1)])) == 1
+    world.limiter.keep(world.limits)
+    assert [await world.enters() for _ in range(2)] == [True, False]
+    world.limits = world.limiter.limits([minute(1)])  # was forgotten
+    assert await world.enters()

@@ -83,8 +83,10 @@ class Gateway:
     def configure(self, settings: Settings, *, local_only: bool) -> None:
         """Take over another configuration; requests under way keep the one that they began with."""
         door = Door(settings.auth, self._limiter, self._wall)
+        tables = Tables(settings, self._limiter)
+        self._limiter.keep([*door.limits(), *(limit for route in tables.routes for limit in route.limits)])
         self._configured = Configured(
-            tables=Tables(settings, self._limiter),
+            tables=tables,
             door=door,
             addresses=Addresses(settings.auth.trusted_proxies),
             patience=Patience(hold_headers_s=settings.serve.hold_headers_s),

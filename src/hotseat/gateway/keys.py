@@ -83,6 +83,10 @@ class Door:
         )
         self._anybody = Caller(KeySpec(name="", digest=b"", admin=not auth.keys))
 
+    def limits(self) -> list[Limit]:
+        """The limits of all keys."""
+        return [limit for caller in self._callers.values() for limit in caller.limits]
+
     def who(self, picked: Picked) -> Caller:
         """The one who sent this header. Never raises; a stranger says why he is one."""
         caller = self._anybody

@@ -9,7 +9,7 @@ bounded further (``burst``). A count takes at most ``SLICES`` small entries, and
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from hotseat.core.front import LimitSpec
@@ -147,6 +147,9 @@ class Limiter(Protocol):
     def limits(self, specs: Sequence[LimitSpec]) -> tuple[Limit, ...]:
         """These limits with their counts; those that were known go on."""
 
+    def keep(self, limits: Iterable[Limit]) -> None:
+        """Forget all others: the configuration has them no more."""
+
     async def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> Visit:
         """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
 
@@ -194,6 +197,10 @@ class MemoryLimiter:
                     self._known[one] = Limit(one)
                 made.append(self._known[one])
         return tuple(dict.fromkeys(made))
+
+    def keep(self, limits: Iterable[Limit]) -> None:
+        """Forget all others: the configuration has them no more."""
+        self._known = {limit.spec: limit for limit in limits}
 
     async def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryVisit:
         """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""

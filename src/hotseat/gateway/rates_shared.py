@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hotseat.core.front import LimitSpec
@@ -92,6 +92,10 @@ class SharedLimiter:
     def limits(self, specs: Sequence[LimitSpec]) -> tuple[Limit, ...]:
         """These limits; the store knows their counts."""
         return self._memory.limits(specs)
+
+    def keep(self, limits: Iterable[Limit]) -> None:
+        """Forget all others: the configuration has them no more."""
+        self._memory.keep(limits)
 
     async def enter(
         self, limits: Sequence[Limit], key: str, address: Callable[[], str]
