@@ -225,6 +225,8 @@ class Engine:
             if self.args.health_hangs or "health-hangs" in mood:
                 self.hang()
             respond(connection, 503 if "health-503" in mood else self.args.health_status, b"")
+        elif path == "/metrics":
+            respond(connection, 200, METRICS, "text/plain; version=0.0.4")
         elif path == "/is_sleeping":
             respond_json(connection, 200, {"is_sleeping": not self.awake.is_set()})
         elif path == "/sleep":
@@ -440,6 +442,12 @@ def respond_error(
     respond_json(
         connection, status, {"error": {"message": message, "type": kind, "param": None, "code": status}}
     )
+
+
+METRICS = b"""# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{model_name="fake"} 0.0
+"""
 
 
 if __name__ == "__main__":

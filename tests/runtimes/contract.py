@@ -206,6 +206,17 @@ class RuntimeContract:
 
         rig.run(story)
 
+    def test_lines_may_begin_with_the_last_ones(self, rig: Rig) -> None:
+        async def story(runtime: Runtime) -> None:
+            handle = await runtime.start(rig.model(start_s=0, says=("one", "two")), 1)
+            await written(runtime, handle, "Application startup complete.")
+            late = runtime.lines(handle, 1)
+            assert await anext(aiter(late)) == "Application startup complete."
+            await runtime.stop(handle, 20)
+            assert "one" not in [line async for line in late]
+
+        rig.run(story)
+
     def test_tail_is_of_the_latest_run(self, rig: Rig) -> None:
         async def story(runtime: Runtime) -> None:
             assert await runtime.tail("chat", 10) == []

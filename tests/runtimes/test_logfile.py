@@ -120,3 +120,28 @@ def test_of_what_is_not_there_nothing_is_read(tmp_path: Path) -> None:
         assert [line async for line in file.follow(lambda: True)] == []
 
     asyncio.run(asyncio.wait_for(story(), 30))
+
+
+def test_following_may_begin_before_the_end(tmp_path: Path) -> None:
+    log = LogFile(tmp_path, "chat")
+    log.path.write_bytes(b"one\ntwo\nthree\nhal")
+
+    async def follow(last: int) -> list[str]:
+        return [line async for line in log.follow(lambda: True, last)]
+
+    assert asyncio.run(follow(2)) == ["two", "three", "hal"]
+    assert asyncio.run(follow(0)) == ["hal"]
+    assert asyncio.run(follow(99)) == ["one", "two", "three", "hal"]
+
+
+def test_following_a_long_log_begins_with_a_whole_line(tmp_path: Path) -> None:
+    log = LogFile(tmp_path, "chat")
+    log.path.write_bytes(b"".join(b"line %d\n" % n for n in range(60_000)))
+
+    async def follow() -> list[str]:
+        return [line async for line in log.follow(lambda: True, 1_000_000)]
+
+    lines = asyncio.run(follow())
+    assert lines[-1] == "line 59999"
+    assert 20_000 < len(lines) < 60_000
+    assert lines == [f"line {n}" for n in range(60_000 - len(lines), 60_000)]

@@ -1,0 +1,41 @@
+"""The description of our endpoints, and that it is true."""
+
+from __future__ import annotations
+
+import re
+
+from hotseat.admin.endpoints import ENDPOINTS, openapi, reference
+from hotseat.gateway.ours import _FOR_ALL, _FOR_KEYS
+
+
+def test_who_may_ask_is_what_the_gateway_enforces() -> None:
+    told = {one.path: one.who for one in ENDPOINTS}
+    assert {path for path, who in told.items() if who == "all"} == {path.decode() for path in _FOR_ALL}
+    assert {path for path, who in told.items() if who == "key"} == {path.decode() for path in _FOR_KEYS}
+
+
+def test_openapi_has_every_endpoint_and_refers_to_nothing_that_is_missing() -> None:
+    told = openapi()
+    operations = [(path, method) for path, item in told["paths"].items() for method in item]
+    assert operations == [(one.path, one.method.lower()) for one in ENDPOINTS]
+    ids = [item["operationId"] for path in told["paths"].values() for item in path.values()]
+    assert len(set(ids)) == len(ids)
+    for one in ENDPOINTS:
+        operation = told["paths"][one.path][one.method.lower()]
+        in_path = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
+        assert in_path == set(re.findall(r"\{(\w+)\}", one.path))
+        assert ("401" in operation["responses"]) == (one.who != "all")
+    assert set(re.findall(r"#/components/schemas/(\w+)", str(told))) == set(told["components"]["schemas"])
+
+
+def test_orders_say_what_they_take() -> None:
+    schema = openapi()["paths"]["/admin/start"]["post"]["requestBody"]["content"]["application/json"][
+        "schema"
+    ]
+    assert schema["required"] == ["route"]
+    assert schema["additionalProperties"] is False
+
+
+def test_the_page_has_every_endpoint() -> None:
+    page = reference()
+    assert all(f"## {one.method} {one.path}\n" in page for one in ENDPOINTS)
