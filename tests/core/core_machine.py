@@ -151,18 +151,19 @@ class Histories(RuleBasedStateMachine):
         if process := self.pick(self.runs(*PENDING), index):
             self.get_on(process, tenths)
 
-    @rule(tenths=leftovers, crowd=st.booleans())
-    def a_quiet_night(self, tenths: int | None, crowd: bool) -> None:
-        """All answers end, everything gets on, and in the morning all are asked for at once."""
-        for _ in range(3):
-            for asked in self.w.holding():
-                if asked.run is not None:
-                    self.w.give_back(asked)
-            for process in self.runs(*PENDING):
-                self.get_on(process, tenths)
-            self.w.pass_time(31.0)
-        for name in sorted(self.w.box.seats) if crowd else ():
-            self.w.ask(name)
+    @rule(tenths=leftovers, rounds=st.integers(1, 4))
+    def days_go_by(self, tenths: int | None, rounds: int) -> None:
+        """All are asked for, everything gets on, all answers end, and it is quiet for a while."""
+        for _ in range(rounds):
+            for name in sorted(self.w.box.seats):
+                self.w.ask(name)
+            for _ in range(3):
+                for process in self.runs(*PENDING):
+                    self.get_on(process, tenths)
+                for asked in self.w.holding():
+                    if asked.run is not None:
+                        self.w.give_back(asked)
+                self.w.pass_time(16.0)
 
     def get_on(self, process: Process, tenths: int | None) -> None:
         if self.w.processes.get(process.model) is not process:

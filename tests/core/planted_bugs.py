@@ -113,11 +113,11 @@ def _drained_by_one(real: Callable[..., Any]) -> Callable[..., Any]:
     return returned
 
 
-def _sleepers_in_line_are_sacred(real: Callable[..., Any]) -> Callable[..., Any]:
-    def leaves_at(seat: Seat, *rest: Any) -> float:
-        return NEVER if seat.state is State.ASLEEP and seat.queue else real(seat, *rest)
+def _the_first_name_goes_first(real: Callable[..., Any]) -> Callable[..., Any]:
+    def order(self: planner.Place, now: float) -> Any:
+        return self.seat.name
 
-    return leaves_at
+    return order
 
 
 def _busy_ones_never_leave(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -221,7 +221,7 @@ BUGS = (
     _wrapping(3, "one is refused and kept in line", FairQueue, "clear", _refused_and_kept),
     _wrapping(4, "a single stream is cut at eviction", Scheduler, "_send_away", _stops_at_once),
     _wrapping(4, "drained when one lease is back", Scheduler, "_lease_returned", _drained_by_one),
-    _wrapping(5, "sleepers in line are sacred", planner, "_leaves_at", _sleepers_in_line_are_sacred),
+    _wrapping(5, "the first name goes first", planner.Place, "order", _the_first_name_goes_first),
     _wrapping(5, "busy models never leave", planner, "_leaves_at", _busy_ones_never_leave),
     _wrapping(5, "the plan is not looked at again", scheduling, "make_plan", _forgets_to_look_again),
     _wrapping(6, "everybody leaves at once", planner, "_leaves_at", _leaves_at_once),
