@@ -54,7 +54,8 @@ class Numbers:
 
 async def served(streams: Streams, pieces: Pieces, client: Client, method: str = "GET") -> None:
     response = streams.response(pieces, "text/plain")
-    await response({**SCOPE, "method": method}, client.receive, client.send)
+    async with asyncio.timeout(5000):  # of virtual time
+        await response({**SCOPE, "method": method}, client.receive, client.send)
 
 
 def test_it_ends_when_the_client_goes() -> None:

@@ -91,7 +91,7 @@ def test_ctrl_c_ends_following_quietly(launcher: Slow) -> None:
         assert command.stdout is not None
         command.stdout.readline()
         command.send_signal(signal.SIGINT)
-        rest, errors = command.communicate(timeout=LIMIT_S)
+        _, errors = command.communicate(timeout=LIMIT_S)
         assert (errors, command.returncode) == ("", 0)
 
 

@@ -137,7 +137,9 @@ def test_an_order_that_is_refused_is_told() -> None:
         fake.problem = Failed("it is [not] allowed")
         await pilot.press("s")
         await until(pilot, lambda: bool(app._notifications))
-        assert [note.message for note in app._notifications] == ["it is [not] allowed"]
+        assert [(note.message, note.markup) for note in app._notifications] == [
+            ("it is [not] allowed", False)
+        ]
 
     watched(story)
 

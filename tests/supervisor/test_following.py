@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from fakes.clock import run_virtual
 from fakes.house import House, house, model
+from fakes.runtime import Faults
 from hotseat.core.states import State
 
 
@@ -22,16 +23,16 @@ class Follower:
             self.lines.append(line)
 
 
+SAYS = {"chat": Faults(says=("one", "two", "three"))}
+
+
 def say(home: House, *lines: str) -> None:
-    run = home.world.runs[-1]
-    run.lines += lines
-    run.changed.set()
-    run.changed = asyncio.Event()
+    home.world.runs[-1].say(*lines)
 
 
 def test_the_last_lines_then_those_to_come_then_those_of_the_next_run() -> None:
     async def story() -> None:
-        async with house(model("chat")) as home, asyncio.TaskGroup() as group:
+        async with house(model("chat"), faults=SAYS) as home, asyncio.TaskGroup() as group:
             await home.answer("chat")
             said = len(home.world.runs[-1].lines)
             say(home, "a", "b", "c")
@@ -60,7 +61,7 @@ def test_the_last_lines_then_those_to_come_then_those_of_the_next_run() -> None:
 
 def test_a_model_that_does_not_run_gives_its_tail_and_waits() -> None:
     async def story() -> None:
-        async with house(model("chat")) as home, asyncio.TaskGroup() as group:
+        async with house(model("chat"), faults=SAYS) as home, asyncio.TaskGroup() as group:
             waiting = Follower(home.supervisor.follow("chat", 5))
             task = group.create_task(waiting.read())
             await asyncio.sleep(100)
