@@ -129,8 +129,7 @@ class App:
         """Take back what runs, then listen. Raises ``CannotServe``."""
         tls = _tls(self._listen.tls) if self._listen.tls else None
         async with self._changing:
-            await self.supervisor.open()
-            await self._ask_containers()
+            await self.supervisor.open(self._ask_containers)
             where = self._listen
             try:
                 self._server = await serve(
@@ -155,9 +154,10 @@ class App:
             new = await self._read_again()
             changes = compare(self._written, new)
             needed = _runtimes(new, self._state_dir, have=frozenset(self._runtimes))
-            await self._apply(new, needed)
+            await self._apply(await as_they_are(new, self._runtimes | needed, self.settings), needed)
             self._written = new
-            await self._ask_containers()
+            if needed:  # they could not be asked before they were opened
+                await self._ask_containers()
             self._warn_if_open()
             self._watch_files()
         told = changes.as_dict()
@@ -177,7 +177,7 @@ class App:
 
     async def _ask_containers(self) -> None:
         """Have the containers fill in what the configuration leaves to them."""
-        completed = await as_they_are(self._written, self._runtimes)
+        completed = await as_they_are(self._written, self._runtimes, self.settings)
         if completed != self.settings:
             await self._apply(completed, {})
 

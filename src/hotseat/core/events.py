@@ -114,6 +114,11 @@ class RunFound:
 
 
 @dataclass(slots=True)
+class RunsRecovered:
+    """All that ran before us has been told (``RunFound``): from now on models may be started."""
+
+
+@dataclass(slots=True)
 class StartRemembered:
     """What a start of the model took before our time (``history``)."""
 
@@ -182,6 +187,7 @@ Event = (
     | SleepFailed
     | WakeFailed
     | RunFound
+    | RunsRecovered
     | StartRemembered
     | StartRequested
     | StopRequested

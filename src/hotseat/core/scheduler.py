@@ -25,8 +25,12 @@ class Scheduler:
     that the core itself holds no randomness.
     """
 
-    def __init__(self, box: BoxSpec, luck: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self, box: BoxSpec, luck: Callable[[], float] = lambda: 0.0, *, settled: bool = True
+    ) -> None:
+        """``settled=False``: nothing is started or sent away before ``RunsRecovered`` has come."""
         self._box = box
+        self._settled = settled
         self._luck = luck
         self._seats: dict[str, Seat] = {}
         self._requests: dict[int, Seat] = {}
@@ -55,6 +59,7 @@ class Scheduler:
             ev.SleepFailed: self._sleep_failed,
             ev.WakeFailed: self._wake_failed,
             ev.RunFound: self._run_found,
+            ev.RunsRecovered: self._runs_recovered,
             ev.StartRemembered: self._start_remembered,
             ev.StartRequested: self._start_requested,
             ev.StopRequested: self._stop_requested,
@@ -322,6 +327,9 @@ class Scheduler:
         else:
             self._move(seat, State.STARTING, Cause.ADOPTED, now)
 
+    def _runs_recovered(self, event: ev.RunsRecovered, now: float) -> None:
+        self._settled, self._dirty = True, True
+
     def _start_remembered(self, event: ev.StartRemembered, now: float) -> None:
         seat = self._seats.get(event.model)
         if seat is not None and seat.start_cost_s is None:
@@ -368,7 +376,7 @@ class Scheduler:
             if seat.state is State.READY:  # it may hold more leases at once now
                 self._serve(seat, now)
         for seat in [s for s in self._seats.values() if s.name not in event.box.seats]:
-            seat.retired, seat.requested, seat.warm = True, False, False
+            seat.retired, seat.requested, seat.warm, seat.scheduled = True, False, False, False
             self._refuse_queue(seat, refusals.unknown(seat.name))
             self._send_away(seat, Cause.CONFIGURED, now)
             self._forget(seat)
@@ -566,6 +574,9 @@ class Scheduler:
         return wanted and seat.state in (State.STOPPED, State.ASLEEP) and seat.unusable is None
 
     def _replan(self, now: float) -> None:
+        if not self._settled:
+            self._dirty = False
+            return
         self._tense = False
         for seat in [s for s in self._residents.values() if s.stale]:
             if seat.state is State.ASLEEP or (seat.state is State.READY and seat.quiet):
@@ -587,7 +598,7 @@ class Scheduler:
             seat.requested, seat.reason = False, Reason(summary=refusal.message, permanent=True)
             self._refuse_queue(seat, refusal)
         for seat in plan.call_off:
-            seat.leaving = seat.needed_by = None
+            seat.leaving, seat.needed_by, seat.requested = None, None, False
             self._move(seat, State.READY, Cause.CALLED_OFF, now)
             self._serve(seat, now)
         for seat in plan.launch:  # before evictions: one that is put to sleep may cost a sleeper its bed

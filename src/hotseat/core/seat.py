@@ -155,6 +155,9 @@ class Seat:
         self.state, self.since = new, now
         if new is not State.STOPPING:  # a sleeper that is stopped takes no more than it did
             self.asleep = new is State.ASLEEP
+        if new in (State.READY, State.WAKING):
+            self.leaving = self.needed_by = None
+            self.to_sleep = False
         if new not in HOLDS_RUN:
             self.run = None
             self.leaving = self.needed_by = self.failed = None

@@ -189,7 +189,10 @@ class DockerRuntime:
                 return docker_facts.command(found)
             if spec.compose is not None:
                 service = await self._compose.service(spec.compose, spec.container)
-                entrypoint = service.get("entrypoint") or await engine.image_entrypoint(str(service["image"]))
+                entrypoint = service.get("entrypoint")
+                if not entrypoint and "image" not in service:
+                    return None  # to be built: nobody knows yet what it will run
+                entrypoint = entrypoint or await engine.image_entrypoint(str(service["image"]))
                 words = [*entrypoint, *(service.get("command") or ())]
                 # Compose doubles each dollar in what it prints, so that it can be read again.
                 return tuple(str(word).replace("$$", "$") for word in words)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ class Sight:
         self._launching: set[str] = set()
         self._seen: set[str] = set()
         """Models that have been looked at: what runs later was started by somebody else."""
-        self._heard_ns = 0
+        self._heard: deque[tuple[int, str, str]] = deque(maxlen=1000)
 
     async def open(self) -> None:
         """Connect; returns after the first try, whatever came of it."""
@@ -254,10 +255,11 @@ class Sight:
 
     def _hear(self, event: Mapping[str, Any]) -> None:
         at_ns = int(event["timeNano"])
-        if at_ns <= self._heard_ns:
-            return  # told again after a reconnect
-        self._heard_ns = at_ns
         action, container = str(event["Action"]), str(event["Actor"]["ID"])
+        fact = (at_ns, action, container)
+        if fact in self._heard:
+            return  # told again after a reconnect; its time alone tells nothing, clocks are set back
+        self._heard.append(fact)
         told = event["Actor"].get("Attributes") or {}
         names = {told.get("name"), str(told.get("oldName", "")).removeprefix("/")}
         for name, run in self.runs.items():

@@ -109,8 +109,7 @@ class Run:
             self._ended(end)
         except Exception as error:  # a bug, or a runtime that broke its contract: end the run, say so
             log.error("run failed", model=self.model.name, run=self.number, exc_info=error)
-            if self.handle is not None:
-                await self._runtime.stop(self.handle, 0)
+            await self._end_it(0)
             self._feed(
                 ev.RunExited(self.model.name, self.number, Reason(summary=f"hotseat failed: {error!r}"))
             )
@@ -164,7 +163,7 @@ class Run:
 
     def suspect(self, why: str, *, certain: bool = False) -> None:
         """Somebody who uses the run doubts that it works: look at once, or believe it if it is certain."""
-        if not self.ready or self.stopping:
+        if not self.ready or self.stopping or not self._awake:
             return
         if certain:
             self._unhealthy(why)
@@ -241,20 +240,11 @@ class Run:
     async def stop(self) -> None:
         """End it, trying again while the runtime cannot; report that it is gone."""
         self.stopping = True
-        tries = 0
-        while self.handle is not None:
-            try:
-                await self._runtime.stop(self.handle, self._grace_s())
-                break
-            except Exception as error:
-                pause_s = STOP_RETRY_S[min(tries, len(STOP_RETRY_S) - 1)]
-                log.warning(
-                    "stop failed", model=self.model.name, run=self.number, error=str(error), retry_s=pause_s
-                )
-                await asyncio.sleep(pause_s)
-                tries += 1
         if self.handle is None and self._life is not None:
-            self._life.cancel()  # still being launched: the runtime leaves nothing of it behind
+            # Still being launched: cancelled once, the runtime takes its time to leave nothing behind.
+            self._life.cancel()
+            await self._over.wait()
+        await self._end_it(self._grace_s())
         try:
             async with asyncio.timeout(LIFE_ENDS_S):
                 await self._over.wait()
@@ -262,6 +252,21 @@ class Run:
             if self._life is not None:
                 self._life.cancel()
         self._feed(ev.RunExited(self.model.name, self.number, Reason(summary="stopped")))
+
+    async def _end_it(self, grace_s: float) -> None:
+        """Have the runtime end it, again and again while it cannot."""
+        tries = 0
+        while self.handle is not None:
+            try:
+                await self._runtime.stop(self.handle, grace_s)
+                return
+            except Exception as error:
+                pause_s = STOP_RETRY_S[min(tries, len(STOP_RETRY_S) - 1)]
+                log.warning(
+                    "stop failed", model=self.model.name, run=self.number, error=str(error), retry_s=pause_s
+                )
+                await asyncio.sleep(pause_s)
+                tries += 1
 
     def _grace_s(self) -> float:
         most_s = self.model.stop_grace_s

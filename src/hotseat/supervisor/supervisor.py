@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import ClassVar, Protocol
 
 import structlog
 
 from hotseat.core import effects as do
 from hotseat.core import events as ev
+from hotseat.core import refusals
 from hotseat.core.errors import Reason, Refusal
 from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import ModelSpec, Settings
-from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
+from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
 from hotseat.core.views import Loading, SeatView, Upstream
 from hotseat.engines.base import Engine
 from hotseat.history import Kind, Start
@@ -30,6 +31,8 @@ from hotseat.tasks import Tasks
 log = structlog.get_logger("hotseat")
 
 TOLD_SPIN_UPS = 20
+CLOSE_WITHIN_S = 60.0
+"""What the end may take beyond drains and stops, when a runtime cannot stop its runs."""
 
 
 class Starts(Protocol):
@@ -70,7 +73,7 @@ class Supervisor:
         """
         self.refused = refused
         self._models = dict(settings.models)
-        self._core = Scheduler(settings.box, luck)
+        self._core = Scheduler(settings.box, luck, settled=False)
         self._engine_of, self._probe, self._check = engine_of, probe, check
         self._room, self._sleeper = room, sleeper
         self._starts, self._wall = starts, wall
@@ -90,18 +93,25 @@ class Supervisor:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = float("inf")
         self._moved = asyncio.Event()
+        self._late: dict[str, Found] = {}
+        """Found while another run of the model was on its way out."""
         self._warmth = Warmth(wall, lambda model, warm: self._feed(ev.WarmthChanged(model, warm)))
 
     # life
 
-    async def open(self) -> None:
-        """Open the runtimes, take back what was left running, and start what is to be warm."""
+    async def open(self, prepare: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Open the runtimes, take back what was left running, and start what is to be warm.
+
+        ``prepare`` is called when all that runs is known, before anything is started or sent away.
+        """
         await self._lookout.open()
         await self._recover()
+        if prepare is not None:
+            await prepare()
         self._remember_starts()
         self._warmth.configure(self._models)
         self._tasks.start("keep-warm schedules", self._warmth.keep())
-        self._feed(ev.TimePassed())
+        self._feed(ev.RunsRecovered())
 
     async def _recover(self) -> None:
         views = self._core.views()
@@ -127,6 +137,7 @@ class Supervisor:
             if spec is not None and spec.seat.fingerprint == run.model.seat.fingerprint:
                 run.model = spec
         self._feed(ev.BoxConfigured(settings.box))
+        self._tell_moved()
         self._remember_starts()
         self._lookout.look(anew=True)
         self._warmth.configure(self._models)
@@ -135,12 +146,22 @@ class Supervisor:
     async def close(self, *, leave_running: bool = False) -> None:
         """Refuse what waits, drain, stop every model (or leave them for adoption), and end all tasks."""
         self._feed(ev.ShutdownRequested(leave_running))
-        while not self._core.at_rest:
-            await self._next_move()
+        try:
+            async with asyncio.timeout(self._patience_s()):
+                while not self._core.at_rest:
+                    await self._next_move()
+        except TimeoutError:
+            left = [name for name, view in self._core.views().items() if view.run is not None]
+            log.error("models could not be stopped: the next start finds them", models=left)
         if self._alarm is not None:
             self._alarm.cancel()
         await self._tasks.close()
         await self._lookout.close()
+
+    def _patience_s(self) -> float:
+        """How long the end may take: every drain and stop, and some time for a runtime that is away."""
+        terms = [model.seat.drain_timeout_s + model.stop_grace_s for model in self._models.values()]
+        return max(terms, default=0.0) + CLOSE_WITHIN_S
 
     async def _next_move(self) -> None:
         await self._moved.wait()
@@ -232,7 +253,9 @@ class Supervisor:
         """Start it, backoff or not. With ``wait``: return when it is ready, or why it is not."""
         self._feed(ev.StartRequested(model))
         while wait:
-            view = self._core.view(model)
+            view = self._core.views().get(model)
+            if view is None:
+                return refusals.unknown(model)  # configured away meanwhile
             if view.state is State.READY:
                 return None
             if not view.requested:
@@ -244,7 +267,8 @@ class Supervisor:
         """Drain and stop it. With ``wait``: return when it is gone."""
         run = self._core.view(model).run
         self._feed(ev.StopRequested(model))
-        while wait and run is not None and self._core.view(model).run == run:
+        self._tell_moved()
+        while wait and run is not None and (view := self._core.views().get(model)) and view.run == run:
             await self._next_move()
         return None
 
@@ -368,6 +392,13 @@ class Supervisor:
             self._learn(move, run)
         log_move(move)
         self._on_move(move)
+        self._tell_moved()
+        if move.new not in HOLDS_RUN and (late := self._late.pop(move.model, None)) is not None:
+            ended = run.handle.ident if run is not None and run.handle is not None else None
+            if late.handle.ident != ended:
+                asyncio.get_running_loop().call_soon(self._found, late)
+
+    def _tell_moved(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
@@ -400,7 +431,10 @@ class Supervisor:
 
     def _found(self, found: Found) -> None:
         model = found.handle.model
-        if model not in self._models or self._core.view(model).run is not None:
+        if model not in self._models:
+            return
+        if self._core.view(model).run is not None:
+            self._late[model] = found  # its turn comes when the run that we know has ended
             return
         number = max(found.handle.run, self._numbers.get(model, 0) + 1)
         self._numbers[model] = number
