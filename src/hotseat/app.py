@@ -77,6 +77,7 @@ class App:
         self._listen = settings.serve
         self._reread, self._watched = reread, watched
         self._changing = asyncio.Lock()
+        self._closing = False
         self._tasks = Tasks(_task_failed)
         self._watch: asyncio.Task[None] | None = None
         self._state_dir = state_dir = Path(settings.serve.state_dir)
@@ -197,6 +198,8 @@ class App:
                 log.warning("a route is open: it needs no key", route=route.name, path=route.path)
 
     async def _read_again(self) -> Settings:
+        if self._closing:
+            raise CannotReload(["hotseat is shutting down"])
         if self._reread is None:
             raise CannotReload(["this hotseat was started without a file to read again"])
         try:
@@ -213,6 +216,8 @@ class App:
 
     def reload_soon(self, why: str) -> None:
         """Reload in a task of our own; what comes of it is in the log."""
+        if self._closing:
+            return
         log.info("reloading the configuration", why=why)
         self._tasks.start("reload", self._reload_and_go_on())
 
@@ -241,6 +246,7 @@ class App:
         """
         serve = self.settings.serve
         assert self._server is not None
+        self._closing = True
         await self._tasks.close()
         if serve.leave_running:
             self.admin.close()
@@ -267,7 +273,7 @@ class App:
         if move.run is not None and move.new in (State.STOPPED, State.BACKOFF):
             self.gateway.run_ended(move.model, move.run)
         model = self.settings.models.get(move.model)
-        if move.new is State.READY and model is not None and model.asks_container:
+        if move.new is State.READY and model is not None and model.asks_container and not self._closing:
             self._tasks.start(f"ask container of {move.model}", self._ask_containers_again())
 
 

@@ -285,3 +285,65 @@ def test_shutdown_lets_streams_end_and_refuses_the_rest() -> None:
             assert home.supervisor.now() == pytest.approx(21.0)
 
     run_virtual(story())
+
+
+def test_preloaded_models_that_were_left_running_are_adopted_all_of_them() -> None:
+    """Which is told first must not matter: none may be started beside its own earlier run."""
+
+    async def story() -> None:
+        first_of_all = [model(name, 0.4, warm=True) for name in ("a", "b")]
+        async with house(*first_of_all) as first:
+            await asyncio.sleep(3)
+            world = first.world
+            await first.supervisor.close(leave_running=True)
+            assert len(world.live()) == 2
+            async with house(*reversed(first_of_all), world=world):
+                await asyncio.sleep(3)
+                assert [world.starts(name) for name in ("a", "b")] == [1, 1]
+
+    run_virtual(story())
+
+
+def test_a_stop_during_a_slow_launch_frees_the_memory_when_the_launch_is_undone() -> None:
+    async def story() -> None:
+        slow = {"a": Faults(launch_s=20)}
+        async with house(model("a"), model("b"), faults=slow) as home:
+            with home.supervisor.ask("a") as ticket:
+                await ticket.wait(1)
+            await home.answer("b")
+            assert not home.world.live("a")
+
+    run_virtual(story())  # house() checks that nothing overlapped
+
+
+def test_what_comes_up_while_its_earlier_run_goes_down_is_counted() -> None:
+    async def story() -> None:
+        a, b = model("a"), model("b")
+        async with house(a, b, faults={"a": Faults(stop_s=2)}) as home:
+            await home.answer("a")
+            stopping = asyncio.gather(home.supervisor.stop("a", wait=True))
+            await asyncio.sleep(1)
+            home.world.runs[0].end(Reason(summary="exited with code 0"))
+            home.runtime.appear(a)
+            await stopping
+            await asyncio.sleep(2)
+            assert home.supervisor.state("a") == State.READY
+            assert home.world.starts("a") == 2
+
+    run_virtual(story())
+
+
+def test_an_order_that_waits_is_answered_when_somebody_else_stops_the_model() -> None:
+    async def story() -> None:
+        pinned, other = model("a", pinned=True, idle_s=None), model("b", 0.3)
+        async with house(pinned, other, model("c", 0.3), budget=0.9) as home:
+            await home.answer("a")
+            with home.supervisor.ask("b") as ticket:
+                await ticket.wait()
+                starting = asyncio.gather(home.supervisor.start("c", wait=True))
+                await asyncio.sleep(0.1)
+                await home.supervisor.stop("c", wait=False)
+                [refusal] = await asyncio.wait_for(starting, 60)
+                assert refusal is not None
+
+    run_virtual(story())

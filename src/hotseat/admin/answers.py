@@ -40,7 +40,7 @@ def wants_json(request: Request) -> None:
 def number(request: Request, name: str, default: int, most: int) -> int:
     """A whole number of the query. Raises ``HTTPException`` (400)."""
     text = request.query_params.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= most:
+    if len(text) > 9 or not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
         raise HTTPException(400, f"{name} must be a number from 1 to {most}")
     return int(text)
 

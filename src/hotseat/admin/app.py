@@ -125,7 +125,7 @@ class Admin:
         wants_json(request)
         try:
             order = await request.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise HTTPException(400, "the body is not valid JSON") from None
         if not isinstance(order, dict) or not isinstance(order.get("route"), str):
             raise HTTPException(400, 'the body must be like {"route": "chat"}, with the name as a string')

@@ -59,7 +59,7 @@ class Visitor:
         if route.cors:
             self.client.extra = self._id_line() + route.cors.lines(self.origin)
         if self.configured.local_only and self.origin not in route.cors:
-            refuse_other_origins(self.origin)
+            refuse_other_origins(self.origin, self.head.picked.get(b"sec-fetch-site"))
         self.configured.door.admit(self.caller, route, self.origin)
 
     def address(self) -> str:
@@ -88,7 +88,7 @@ class Visitor:
             headers=self.head.passed + self._id_line(),
             content=asked.content,
             size=size,
-            stream=asked.stream,
+            stream=asked.stream and client.method != b"HEAD",
             anthropic=target.anthropic,
             priority=route.priority + caller.priority,
             key=caller.name,

@@ -167,6 +167,8 @@ class Client(RequestResponseCycle):
 
     def write(self, data: bytes) -> None:
         """Add a piece of the body (not empty). It goes out with ``flush``, ``finish`` or ``abort``."""
+        if self.method == b"HEAD":
+            return  # what follows the header would be read as the next response
         size = len(data)
         self.bytes_sent += size
         if self.chunked_encoding:
@@ -283,6 +285,8 @@ class Client(RequestResponseCycle):
     async def _send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self.more_body:
+                self.keep_alive = False  # the rest of the request would be read as the next one
         else:
             self.bytes_sent += len(message.get("body", b""))
         await self.send(message)

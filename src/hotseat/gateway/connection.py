@@ -261,6 +261,9 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing() or self._lingering:
             return
+        if not self._whole and not self.pipeline and not self._deaf:
+            self.linger()  # answered before it was all here
+            return
         if self.pipeline:
             client, _ = self.pipeline.pop()
             self._start(client)

@@ -167,7 +167,7 @@ class Gateway:
             if tables.cors:
                 client.extra += tables.cors.lines(visitor.origin)
             if visitor.configured.local_only and visitor.origin not in tables.cors:
-                refuse_other_origins(visitor.origin)
+                refuse_other_origins(visitor.origin, visitor.head.picked.get(b"sec-fetch-site"))
             if tables.all_guarded:
                 visitor.must_be_known()
         if visitor.head.picked.get(b"upgrade", b"").lower() == b"websocket":
@@ -181,7 +181,7 @@ class Gateway:
         client, tables, door = visitor.client, visitor.configured.tables, visitor.configured.door
         if target.kind is Kind.CONTROL:
             if visitor.configured.local_only:
-                refuse_other_origins(visitor.origin)
+                refuse_other_origins(visitor.origin, visitor.head.picked.get(b"sec-fetch-site"))
             rank = standing(client, target.path, visitor.head, door, visitor.caller)
             await client.run_control(self._control, {"standing": rank})
             return

@@ -16,6 +16,7 @@ _FIELDS = {
     b"content-encoding": _PICK,
     b"host": _PICK,
     b"origin": _PICK,
+    b"sec-fetch-site": _PICK,
     b"connection": _PICK,
     b"upgrade": _PICK,
     # Credentials are the gateway's own business: never passed on.
@@ -25,6 +26,12 @@ _FIELDS = {
     # Sent on with the id that we settle on.
     b"x-request-id": _PICK,
     b"cookie": _DROP,
+    b"api-key": _DROP,
+    b"x-goog-api-key": _DROP,
+    b"x-auth-token": _DROP,
+    b"cf-access-client-id": _DROP,
+    b"cf-access-client-secret": _DROP,
+    b"cf-access-jwt-assertion": _DROP,
     b"proxy-authorization": _DROP,
     # Hop by hop (RFC 9110 §7.6.1).
     b"keep-alive": _DROP,

@@ -81,7 +81,9 @@ class Door:
             if auth.keys
             else "HTTP Basic is wanted here: user and password in Authorization",
         )
-        self._anybody = Caller(KeySpec(name="", digest=b"", admin=not auth.keys))
+        self._anybody = Caller(
+            KeySpec(name="", digest=b"", admin=not auth.configured or (auth.required and not auth.keys))
+        )
 
     def limits(self) -> list[Limit]:
         """The limits of all keys."""

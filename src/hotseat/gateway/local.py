@@ -16,10 +16,15 @@ def refuse_other_hosts(head: RequestHead) -> None:
         raise _refusal("Host", host)
 
 
-def refuse_other_origins(origin: bytes | None) -> None:
-    """Raise ``Refuse`` (403) for an ``Origin`` that is not this machine."""
+def refuse_other_origins(origin: bytes | None, site: bytes | None) -> None:
+    """Raise ``Refuse`` (403) for an ``Origin`` that is not this machine.
+
+    ``site`` is ``Sec-Fetch-Site``: a browser that shows an image or follows a link sends no ``Origin``.
+    """
     if origin is not None and not is_local_origin(origin):
         raise _refusal("Origin", origin)
+    if origin is None and site == b"cross-site":
+        raise _refusal("Sec-Fetch-Site", site)
 
 
 @lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hotseat.core.front import PolicySpec, PromptSpec
-from hotseat.gateway.errors import Refuse, bad_request, not_found
+from hotseat.gateway.errors import bad_request, not_found
 
 _MAX_TOKENS = {
     b"/v1/chat/completions": "max_tokens",
@@ -246,7 +246,4 @@ def _prefixed(prompt: PromptSpec, given: Any) -> Any:
         return f"{prompt.text}\n\n{given}"
     if isinstance(given, list) and given and all(isinstance(one, str) for one in given):
         return [f"{prompt.text}\n\n{one}" for one in given]
-    raise _NO_TEXT
-
-
-_NO_TEXT: Refuse = bad_request("prompt must be text here: a string or a list of strings", param="prompt")
+    raise bad_request("prompt must be text here: a string or a list of strings", param="prompt")
