@@ -462,14 +462,17 @@ class World:
             process.since = self.now
         early = self.waiting()
         bound_s = self._bound_s(start_s, stop_s, service_s)
-        until = self.now + bound_s
+        until, rung = self.now + bound_s, 0
         while any(not asked.answer for asked in early) or (self.closing and not self.core.at_rest):
             due = self._next_deed(start_s, stop_s, service_s)
             at = min(due[0], self.core.wake_at)
             if at > until:
                 left = [asked for asked in early if not asked.answer]
                 raise Broken(5, f"not answered within {bound_s} s: {left}; {self.core.views()}")
-            self.now = max(self.now, at)
+            began, self.now = self.now, max(self.now, at)
+            rung = rung + 1 if at <= began and due[0] > self.core.wake_at else 0
+            if rung > 20:
+                raise Broken(5, "it wants to be woken again and again")
             if due[0] <= self.core.wake_at:
                 self._do(due[1], due[2])
             else:
