@@ -7,7 +7,7 @@ both the short and the long forms of ports, volumes, networks and commands are u
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,4 +172,9 @@ def _gpu(data: Mapping[str, Any]) -> bool:
     node: Any = data
     for key in ("deploy", "resources", "reservations", "devices"):
         node = node.get(key) if isinstance(node, dict) else None
-    return any("gpu" in (one.get("capabilities") or ()) for one in node or () if isinstance(one, dict))
+    return any(_computes(one.get("capabilities") or ()) for one in node or () if isinstance(one, dict))
+
+
+def _computes(capabilities: Collection[str]) -> bool:
+    """Whether a reserved GPU is there to compute: ``utility`` alone lets nvidia-smi look at it."""
+    return "gpu" in capabilities and ("utility" not in capabilities or "compute" in capabilities)
