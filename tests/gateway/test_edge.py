@@ -305,3 +305,31 @@ async def test_a_bug_of_ours_is_an_answer_too() -> None:
         gate.seats.ask = None  # type: ignore[assignment, method-assign]
         answer = await gate.ask("/chat/v1/x", PLAIN)
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (500, "internal_error")
+
+
+async def test_our_pages_close_when_they_answer_before_the_body_is_here() -> None:
+    """Else the rest would be read as the next request, and nobody would watch the connection."""
+    async with front() as gate:
+        told = await gate.raw(b"POST /admin/at-once HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+        assert told.count(b"HTTP/1.1 ") == 1
+        assert b"connection: close" in told.lower()
+
+
+async def test_nothing_follows_the_header_of_a_head_request() -> None:
+    async with front() as gate:
+        body = b'{"model":"nobody","stream":true}'
+        head = b"HEAD /nobody/v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        told = await gate.raw(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert told.endswith(b"\r\n\r\n")
+
+
+def test_no_exception_is_kept_to_be_raised_again() -> None:
+    """It would keep every frame that it was ever raised through, with the request's body."""
+    import importlib
+    import pkgutil
+
+    import hotseat.gateway
+
+    for module in pkgutil.iter_modules(hotseat.gateway.__path__):
+        names = vars(importlib.import_module(f"hotseat.gateway.{module.name}"))
+        assert not [name for name, value in names.items() if isinstance(value, BaseException)]
