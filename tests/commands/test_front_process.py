@@ -79,12 +79,13 @@ def serving(
     )
     assert process.stderr is not None
     try:
-        lines = ""
-        for line in process.stderr:
-            lines += line
-            if '"listening"' in line:
-                break
-        assert '"listening"' in lines, lines
+        told = b""
+        while b'"listening"' not in told or not told.endswith(b"\n"):
+            # A byte at a time: what a file object reads ahead, communicate() would not get.
+            byte = os.read(process.stderr.fileno(), 1)
+            assert byte, told
+            told += byte
+        lines = told.decode()
         port = int(json.loads(lines.splitlines()[-1])["url"].rpartition(":")[2])
         found = Serving(process, port, tls)
         found.output = lines
