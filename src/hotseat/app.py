@@ -29,6 +29,7 @@ from hotseat.core.spec import ModelSpec, Settings, TlsSpec
 from hotseat.core.states import State
 from hotseat.engines.pick import engine_named
 from hotseat.feed import Feed
+from hotseat.gateway.capture import Captures
 from hotseat.gateway.entry import Gateway
 from hotseat.gateway.rates import Limiter, MemoryLimiter
 from hotseat.gateway.seats import Refused
@@ -106,12 +107,14 @@ class App:
             on_move=self._moved,
             on_phase=self._chronicle.entered,
         )
+        captures = Captures(state_dir / "captures", time.time)
         self.admin = Admin(
             settings,
             self.supervisor,
             self._chronicle,
             wall=time.time,
             reload=self.reload,
+            capturing=captures,
             devices=self._devices,
         )
         self._limiter = _limiter(settings.serve.rate_store)
@@ -122,6 +125,7 @@ class App:
             local_only=settings.serve.open,
             write_log=_write_out,
             limiter=self._limiter,
+            captures=captures,
         )
         self.gateway.books.on_record = self._chronicle.metrics.finished
         self._server: Server | None = None

@@ -145,15 +145,15 @@ class Hotseat:
         """A request to a model."""
         return self.send("POST", f"/{model}{path}", {"model": model, **body})
 
-    def send(self, method: str, path: str, body: Any = None) -> Answer:
+    def send(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """A request on a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.limit_s)
         try:
             payload = None if body is None else json.dumps(body)
-            connection.request(method, path, payload, {"Content-Type": "application/json"})
+            connection.request(method, path, payload, {"Content-Type": "application/json", **headers})
             response = connection.getresponse()
-            headers = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, headers, response.read())
+            told = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, told, response.read())
         finally:
             connection.close()
 

@@ -527,3 +527,30 @@ async def test_streams_are_told_and_not_held_to_it() -> None:
             gate.seats.ready("chat", server.port)
             gate.seats.tickets[0].grant()
             await wire.until(b"data: 1\n\n")
+
+
+async def test_a_page_that_may_ask_can_read_that_a_path_does_not_exist() -> None:
+    async with front(PUBLIC) as gate:
+        for path in ("/site/v2/chat", "/nope", "/v1/../stats"):
+            sent = [("Origin", SITE), *PREFLIGHT]
+            assert (await gate.ask(path, method="OPTIONS", headers=sent)).status == 204
+            refused = await gate.ask(path, b"{}", headers=[("Origin", SITE), KEY])
+            told = cors_of(refused)["access-control-allow-origin"]
+            assert (refused.status, told) == (404, SITE)
+            stranger = await gate.ask(
+                path, method="OPTIONS", headers=[("Origin", "https://evil.org"), *PREFLIGHT]
+            )
+            assert (stranger.status, cors_of(stranger)) == (401, {})
+        assert gate.seats.tickets == []
+
+
+async def test_errors_have_anthropics_shape_before_the_route_is_known_too() -> None:
+    twice = [("Content-Type", "a"), ("Content-Type", "b")]
+    async with front(PUBLIC) as gate:
+        for path, headers, kind in [
+            ("/nobody/v1/messages", [], "authentication_error"),
+            ("/nobody/v1/messages", [KEY], "not_found_error"),
+            ("/site/v1/messages/count_tokens", twice, "invalid_request_error"),
+        ]:
+            told = json.loads((await gate.ask(path, b"{}", headers=headers)).body)
+            assert (told["type"], told["error"]["type"]) == ("error", kind)

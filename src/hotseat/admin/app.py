@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hotseat.admin.answers import error, error_body, http_error, wants_json
-from hotseat.admin.control import CannotReload, Control, Reload
+from hotseat.admin.control import CannotReload, Capturing, Control, Reload
 from hotseat.admin.endpoints import ENDPOINTS, openapi
 from hotseat.admin.stats import Stats, shares
 from hotseat.admin.watching import Watching
@@ -21,6 +21,9 @@ from hotseat.core.errors import Refusal
 from hotseat.core.front import Standing
 from hotseat.core.spec import Settings
 from hotseat.metrics import Device
+
+CAPTURE_MOST_S = 3600
+"""The longest time that a capture can be ordered for."""
 
 
 class Admin:
@@ -34,11 +37,12 @@ class Admin:
         *,
         wall: Callable[[], float],
         reload: Reload,
+        capturing: Capturing,
         devices: Callable[[], Sequence[Device]],
     ) -> None:
         """``wall()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
-        self._control, self._reload_config = control, reload
-        self._stats = Stats(control, chronicle, wall=wall, devices=devices)
+        self._control, self._reload_config, self._capturing = control, reload, capturing
+        self._stats = Stats(control, chronicle, wall=wall, devices=devices, capturing=capturing)
         self._watching = Watching(control, chronicle, self._stats, self._find)
         self.configure(settings)
         answers = {
@@ -54,6 +58,7 @@ class Admin:
             "/admin/start": self._start,
             "/admin/stop": self._stop,
             "/admin/reload": self._reload,
+            "/admin/capture": self._capture,
         }
         self.app = Starlette(
             routes=[Route(one.path, answers[one.path], methods=[one.method]) for one in ENDPOINTS],
@@ -96,12 +101,12 @@ class Admin:
     # orders
 
     async def _start(self, request: Request) -> Response:
-        model, wait = await self._order(request)
+        model, wait = await self._wait_order(request)
         refusal = await self._control.start(model, wait=wait)
         return self._done(model, refusal)
 
     async def _stop(self, request: Request) -> Response:
-        model, wait = await self._order(request)
+        model, wait = await self._wait_order(request)
         await self._control.stop(model, wait=wait)
         return self._done(model, None)
 
@@ -121,7 +126,25 @@ class Admin:
         view = self._control.views()[model]
         return JSONResponse({"model": model, **self._stats.model(view)})
 
-    async def _order(self, request: Request) -> tuple[str, bool]:
+    async def _capture(self, request: Request) -> Response:
+        model, seconds = await self._order(request, "seconds", 60)
+        if isinstance(seconds, bool) or not isinstance(seconds, int) or not 0 <= seconds <= CAPTURE_MOST_S:
+            raise HTTPException(400, f"seconds must be a whole number from 0 (end it) to {CAPTURE_MOST_S}")
+        try:
+            told = self._capturing.start(model, seconds) if seconds else self._capturing.stop(model)
+        except OSError as problem:
+            why = f"{problem.filename}: {problem.strerror}"
+            return error(500, f"the file cannot be made: {why}", "cannot_capture")
+        return JSONResponse({"model": model, "capturing": seconds > 0, **(told or {})})
+
+    async def _wait_order(self, request: Request) -> tuple[str, bool]:
+        model, wait = await self._order(request, "wait", False)
+        if not isinstance(wait, bool):
+            raise HTTPException(400, "wait must be true or false")
+        return model, wait
+
+    async def _order(self, request: Request, more: str, default: Any) -> tuple[str, Any]:
+        """The model that ``route`` names, and what is said of ``more``."""
         wants_json(request)
         try:
             order = await request.json()
@@ -129,13 +152,10 @@ class Admin:
             raise HTTPException(400, "the body is not valid JSON") from None
         if not isinstance(order, dict) or not isinstance(order.get("route"), str):
             raise HTTPException(400, 'the body must be like {"route": "chat"}, with the name as a string')
-        unknown = sorted(set(order) - {"route", "wait"})
+        unknown = sorted(set(order) - {"route", more})
         if unknown:
-            raise HTTPException(400, f"unknown field {unknown[0]!r}; known are route and wait")
-        wait = order.get("wait", False)
-        if not isinstance(wait, bool):
-            raise HTTPException(400, "wait must be true or false")
-        return self._find(order["route"]), wait
+            raise HTTPException(400, f"unknown field {unknown[0][:100]!r}; known are route and {more}")
+        return self._find(order["route"]), order.get(more, default)
 
     def _find(self, name: str) -> str:
         stats = self._stats
@@ -143,4 +163,6 @@ class Admin:
             return stats.routes[name].model
         if name in stats.settings.models:
             return name
-        raise HTTPException(404, f"no route or model is called {name!r}; there are {', '.join(stats.routes)}")
+        raise HTTPException(
+            404, f"no route or model is called {name[:100]!r}; there are {', '.join(stats.routes)}"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from hotseat.core.errors import Reason, Refusal
 from hotseat.core.views import SeatView, Upstream
@@ -22,6 +22,20 @@ class CannotReload(Exception):
 
 Reload = Callable[[], Awaitable[Mapping[str, list[str]]]]
 """Reads the configuration again and applies it; what it changed. Raises ``CannotReload``."""
+
+
+class Capturing(Protocol):
+    """The debug capture: prompts and answers of one model, to a file, for a bounded time."""
+
+    def start(self, model: str, seconds: float) -> Mapping[str, Any]:
+        """Begin, or go on until so many seconds from now; what ``told`` says of it. Raises
+        ``OSError`` where the file cannot be made."""
+
+    def stop(self, model: str) -> Mapping[str, Any] | None:
+        """End it; what came of it, or ``None`` where there was none."""
+
+    def told(self) -> Mapping[str, Mapping[str, Any]]:
+        """What is captured now, by model: ``file``, ``until``, ``requests``, ``bytes``."""
 
 
 class Control(Protocol):

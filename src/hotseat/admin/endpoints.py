@@ -162,6 +162,27 @@ ENDPOINTS = (
         "lists what is wrong.",
         errors={400: "the configuration is not right", 415: "not sent as JSON"},
     ),
+    Endpoint(
+        method="POST",
+        path="/admin/capture",
+        who="admin",
+        summary="Write a model's prompts and answers to a file, for a bounded time.",
+        about="For debugging, and off unless ordered. The file is `captures/MODEL.jsonl` below `state_dir`, "
+        "for the launcher's user alone; a new capture replaces it. At most an hour, 64 MiB in all and 1 MiB "
+        "of each text; a restart ends it. No header is written, and credentials in the texts become `***`. "
+        "While it is on, the log and `/routes` (`capture`) say so. Answers `capturing`, `file`, `until`, "
+        "`requests` and `bytes`.",
+        body=(
+            _ROUTE,
+            Parameter(
+                name="seconds",
+                kind="integer",
+                help="From now, 1 to 3600; 0 ends it. One that is on goes on.",
+                default=60,
+            ),
+        ),
+        errors={**_ORDER_ERRORS, 500: "the file cannot be made"},
+    ),
 )
 
 _WHO: dict[Who, str] = {"all": "anybody", "key": "any key", "admin": "an admin key"}

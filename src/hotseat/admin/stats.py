@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hotseat.admin.control import Control
+from hotseat.admin.control import Capturing, Control
 from hotseat.chronicle import Chronicle
 from hotseat.core.spec import PPM, DockerSpec, Footprint, ModelSpec, RouteSpec, Settings
 from hotseat.core.views import SeatView
@@ -28,9 +28,11 @@ class Stats:
         *,
         wall: Callable[[], float],
         devices: Callable[[], Sequence[Device]],
+        capturing: Capturing,
     ) -> None:
         """``wall()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
         self._control, self._chronicle, self._wall, self._devices = control, chronicle, wall, devices
+        self._capturing = capturing
         self._began_at = wall()
 
     def configure(self, settings: Settings) -> None:
@@ -41,9 +43,14 @@ class Stats:
     # routes
 
     def route_table(self, *, lines: bool = True) -> dict[str, dict[str, Any]]:
-        """``lines``: with the lines that a failed model wrote last, which are for admins."""
+        """``lines``: with what is for admins: lines that a failed model wrote last, the capture."""
         views = self._control.views()
-        return {name: self._route(route, views, lines=lines) for name, route in self.routes.items()}
+        table = {name: self._route(route, views, lines=lines) for name, route in self.routes.items()}
+        for model, capture in self._capturing.told().items() if lines else ():
+            for row in table.values():
+                if row["model"] == model:
+                    row["capture"] = dict(capture)
+        return table
 
     def _route(self, route: RouteSpec, views: Mapping[str, SeatView], *, lines: bool) -> dict[str, Any]:
         view, model = views[route.model], self.settings.models[route.model]

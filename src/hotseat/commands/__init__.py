@@ -13,6 +13,7 @@ COMMANDS: Mapping[str, str] = {
     "stop": "Stop a model now.",
     "reload": "Have the running launcher read its configuration again.",
     "logs": "Print the last lines that a model's server wrote.",
+    "capture": "Write a model's prompts and answers to a file, for a while.",
     "top": "Watch the running launcher, live.",
     "check": "Ask models, and fail if they do not answer in time.",
     "clients": "Print a ready configuration for a program that talks to hotseat.",

@@ -62,8 +62,15 @@ def _show(running: Launcher, as_json: bool) -> None:
         click.echo(json.dumps(everything, indent=2))
         return
     click.echo(render(running.url, routes, models, datetime.datetime.now(datetime.UTC)))
+    for model, capture in _captures(routes).items():
+        until, file = capture.get("until"), capture.get("file")
+        click.echo(f"\nCAPTURING {model} until {until}: prompts and answers go to {file}")
     for name, why in unusable.items():
         click.echo(f"\nThe runtime {name} cannot work now: {one_line(str(why))}")
+
+
+def _captures(routes: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(route.get("model")): route["capture"] for route in routes.values() if route.get("capture")}
 
 
 def render(url: str, routes: Mapping[str, Any], models: Mapping[str, Any], now: datetime.datetime) -> str:

@@ -12,7 +12,9 @@ from hotseat.gateway.exchange import Asked
 from hotseat.gateway.head import RequestHead
 from hotseat.gateway.keys import Caller, Door
 from hotseat.gateway.local import refuse_other_origins
-from hotseat.gateway.routing import Route, Tables, Target
+from hotseat.gateway.origins import is_preflight
+from hotseat.gateway.query import without_credentials
+from hotseat.gateway.routing import NOWHERE, Route, Tables, Target
 from hotseat.gateway.waiting import Patience
 
 
@@ -43,9 +45,14 @@ class Visitor:
 
     def find(self) -> Target:
         """Where the path leads. Raises ``Refuse`` (404); strangers do not learn which there are (401)."""
+        tables = self.configured.tables
         try:
-            return self.configured.tables.resolve(self.client.path)
+            return tables.resolve(self.client.path)
         except Refuse:
+            if self.origin in tables.cors:  # a page that may ask somewhere here is to read what is wrong
+                if is_preflight(self.client):
+                    return NOWHERE
+                self.client.extra += tables.cors.lines(self.origin)
             self.must_be_known()
             raise
 
@@ -84,7 +91,7 @@ class Visitor:
         return Asked(
             route=route,
             method=client.method,
-            target=target.path + client.query,
+            target=target.path + without_credentials(client.query),
             headers=self.head.passed + self._id_line(),
             content=asked.content,
             size=size,

@@ -16,6 +16,7 @@ from hotseat.gateway import models_list, origins, usage
 from hotseat.gateway.address import Addresses
 from hotseat.gateway.asking import Configured, Visitor
 from hotseat.gateway.books import GONE, Books, Record, request_id
+from hotseat.gateway.capture import Captures
 from hotseat.gateway.client import ASGIApp, Client
 from hotseat.gateway.errors import Problem, Refuse
 from hotseat.gateway.exchange import Asked, Exchange, Metered
@@ -64,12 +65,13 @@ class Gateway:
         wall: Callable[[], float] = time.time,
         write_log: Callable[[bytes], object] | None = None,
         limiter: Limiter | None = None,
+        captures: Captures | None = None,
     ) -> None:
         """``control`` answers the paths that belong to hotseat itself.
 
         ``local_only``: refuse requests whose ``Host`` or ``Origin`` is not this machine. ``wall()`` is the
         time of day, in seconds since 1970. ``write_log`` takes lines of the access log; ``limiter`` counts
-        what is limited (by default in memory).
+        what is limited (by default in memory); ``captures``: who is captured, if anybody may be.
         """
         self._wall = wall
         self._seats = seats
@@ -77,6 +79,8 @@ class Gateway:
         self._upstreams = Upstreams()
         self._counts: dict[str, Counts] = {}
         self._limiter: Limiter = limiter or MemoryLimiter(time.monotonic)
+        self._captures = captures
+        self._captured = {} if captures is None else captures.on
         self.books = Books(write_log, wall)
         self.configure(settings, local_only=local_only)
 
@@ -94,6 +98,8 @@ class Gateway:
             local_only=local_only,
         )
         self._counts = {model: self._counts.get(model) or Counts() for model in settings.models}
+        if self._captures is not None:
+            self._captures.keep(settings.models)
 
     def counts(self) -> Mapping[str, Counts]:
         """What became of the requests, by model, since we run."""
@@ -106,6 +112,8 @@ class Gateway:
     def close(self) -> None:
         """Close all idle connections to models' servers, and write what the access log still holds."""
         self._upstreams.close()
+        if self._captures is not None:
+            self._captures.close()
         self.books.flush()
 
     async def answer(self, client: Client) -> None:
@@ -214,11 +222,17 @@ class Gateway:
         if visit is not None:
             client.extra += visit.headers
         metered = visit is not None and visit.counts_tokens
-        exchange = Metered(client, asked) if metered else Exchange(client, asked)
+        capture = self._captured.get(asked.route.model) if self._captured else None
+        if capture is not None:
+            exchange: Exchange = capture.follow(client, asked, record.id)
+        else:
+            exchange = Metered(client, asked) if metered else Exchange(client, asked)
         try:
             await exchange.run(self._seats, self._upstreams, patience)
         finally:
             _note(exchange, record, began)
+            if capture is not None:
+                capture.finished(exchange)
             if visit is not None:
                 visit.leave(_tokens(exchange, asked.size))
             self._account(exchange, client)

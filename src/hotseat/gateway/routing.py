@@ -281,8 +281,8 @@ def is_passed(path: bytes) -> bool:
 
 
 def is_anthropic(path: bytes) -> bool:
-    """Whether errors on this path (prefix removed) have Anthropic's shape."""
-    return path == b"/v1/messages" or path.startswith(b"/v1/messages/")
+    """Whether errors on this path, with a prefix or without, have Anthropic's shape."""
+    return path.endswith(b"/v1/messages") or b"/v1/messages/" in path
 
 
 def _names(settings: Settings, routes: tuple[Route, ...]) -> dict[str, Route]:
@@ -308,3 +308,7 @@ def _names(settings: Settings, routes: tuple[Route, ...]) -> dict[str, Route]:
             if found is not None:
                 names.setdefault(name, found)
     return names
+
+
+NOWHERE = Target(Kind.DATA, b"")
+"""Of a path that does not exist, for a browser that asks whether it may ask there."""
