@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -29,6 +30,7 @@ from hotseat.core.spec import ModelSpec, Settings, TlsSpec
 from hotseat.core.states import State
 from hotseat.engines.pick import engine_named
 from hotseat.feed import Feed
+from hotseat.gateway.books import Record
 from hotseat.gateway.capture import Captures
 from hotseat.gateway.entry import Gateway
 from hotseat.gateway.rates import Limiter, MemoryLimiter
@@ -36,6 +38,7 @@ from hotseat.gateway.seats import Refused
 from hotseat.gateway.server import Server, serve
 from hotseat.gpu import Reading, open_gpus, room_for
 from hotseat.history import History
+from hotseat.logs import redact
 from hotseat.metrics import Metrics
 from hotseat.readiness import Answer, probe_once, until_ready
 from hotseat.reload import compare, watch
@@ -44,6 +47,10 @@ from hotseat.runtimes.process import ProcessRuntime
 from hotseat.sleeping import Sleeper
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
+from hotseat.tracing.opening import CannotTrace, open_tracer
+
+if TYPE_CHECKING:
+    from hotseat.tracing.tracer import Tracer
 
 log = structlog.get_logger("hotseat")
 
@@ -86,6 +93,7 @@ class App:
             state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise CannotServe(f"state_dir {state_dir} cannot be made: {error.strerror}") from error
+        self._tracer: Tracer | None = None
         self._gpus = open_gpus()
         self._history = History(state_dir / "history.sqlite3", _history_trouble)
         self._chronicle = Chronicle(
@@ -105,7 +113,7 @@ class App:
             luck=random.random,
             wall=time.time,
             on_move=self._moved,
-            on_phase=self._chronicle.entered,
+            on_phase=self._entered,
         )
         captures = Captures(state_dir / "captures", time.time)
         self.admin = Admin(
@@ -128,6 +136,7 @@ class App:
             captures=captures,
         )
         self.gateway.books.on_record = self._chronicle.metrics.finished
+        self._tracer = self._open_tracer()
         self._server: Server | None = None
 
     async def open(self, sockets: list[socket.socket] | None = None) -> None:
@@ -262,6 +271,8 @@ class App:
             self.admin.close()  # who watches has seen the models go
             await self._server.stop(LAST_BYTES_S)
         self.gateway.close()
+        if self._tracer is not None:
+            await self._tracer.close()
         await self._limiter.close()
         self._chronicle.write_minute()
         self._history.close()
@@ -272,8 +283,39 @@ class App:
     def _devices(self) -> list[Reading]:
         return list(self._gpus.read().values()) if self._gpus else []
 
+    def _open_tracer(self) -> Tracer | None:
+        """Have traces made and sent, where they are wanted. Raises ``CannotServe``."""
+        models, count = self.settings.models, self._chronicle.metrics.finished
+        try:
+            tracer = open_tracer(
+                self.settings.serve,
+                os.environ,
+                engine=lambda model: models[model].engine if model in models else "",
+                upstream=self.supervisor.upstream,
+                redact=redact,
+                said=_trace_trouble,
+            )
+        except CannotTrace as error:
+            raise CannotServe(f"tracing: {error}") from None
+        if tracer is None:
+            return None
+
+        def ended(record: Record) -> None:
+            count(record)
+            tracer.ended(record)
+
+        self.gateway.books.on_record, self.gateway.trace = ended, tracer.begin
+        return tracer
+
+    def _entered(self, model: str, run: int, phase: str) -> None:
+        self._chronicle.entered(model, run, phase)
+        if self._tracer is not None:
+            self._tracer.entered(model, phase)
+
     def _moved(self, move: do.ReportMove) -> None:
         self._chronicle.moved(move)
+        if self._tracer is not None:
+            self._tracer.moved(move)
         if move.run is not None and move.new in (State.STOPPED, State.BACKOFF):
             self.gateway.run_ended(move.model, move.run)
         model = self.settings.models.get(move.model)
@@ -319,6 +361,10 @@ def _booted_at() -> float:
 
 def _history_trouble(why: str) -> None:
     log.warning("history", trouble=why)
+
+
+def _trace_trouble(what: str) -> None:
+    log.warning("tracing", trouble=what)
 
 
 def _task_failed(name: str, error: BaseException) -> None:

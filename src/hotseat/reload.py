@@ -39,6 +39,7 @@ def compare(old: Settings, new: Settings) -> Changes:
         "state_dir": old.serve.state_dir != new.serve.state_dir,
         "rate_store": old.serve.rate_store != new.serve.rate_store,
         "tls": old.serve.tls != new.serve.tls,
+        "tracing": old.serve.tracing != new.serve.tracing,
     }
     return Changes(
         added=tuple(name for name in new.models if name not in old.models),

@@ -124,6 +124,7 @@ class Resolver:
             drain_timeout_s=root.drain_timeout,
             watch_config=root.watch_config,
             rate_store=root.rate_store,
+            tracing=root.tracing,
             tls=self._tls(root.tls) if root.tls else None,
         )
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 from hotseat.core.spec import ProcessSpec, Settings
 from hotseat.logs import is_secret_name
+
+_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+"""What a collector of traces is told: names and values, and a credential among them as a rule."""
 
 
 def secret_values(settings: Settings, env: Mapping[str, str]) -> frozenset[str]:
@@ -15,4 +19,6 @@ def secret_values(settings: Settings, env: Mapping[str, str]) -> frozenset[str]:
     variables += [m.launch.env for m in settings.models.values() if isinstance(m.launch, ProcessSpec)]
     for each in variables:
         found |= {value for name, value in each.items() if is_secret_name(name)}
+        for name in _HEADERS:
+            found |= {unquote(pair.partition("=")[2].strip()) for pair in each.get(name, "").split(",")}
     return frozenset(found | settings.secrets) - {""}

@@ -58,6 +58,13 @@ Environment = Annotated[
     PlainValidator(values.environment),
     schema("object", "variables by name", additionalProperties={"type": [*TEXT_OR_NUMBER, "null"]}),
 ]
+Tracing = Annotated[
+    bool | str,
+    PlainValidator(values.tracing),
+    WithJsonSchema(
+        {"title": "true, false or URL", "anyOf": [{"type": "boolean"}, {"type": "string", "format": "uri"}]}
+    ),
+]
 _SHARE = {"type": TEXT_OR_NUMBER, "title": "share of one GPU", "examples": [0.9]}
 
 
@@ -416,6 +423,12 @@ class Root(Shape):
     )
     access_log: Bool = Field(
         default=True, description="One line of JSON on standard output for each request, when it has ended."
+    )
+    tracing: Tracing | None = Field(
+        default=None,
+        description="OpenTelemetry traces (needs the extra `otel`): `true`, `false`, or a collector's URL "
+        "(OTLP over HTTP). By default they are sent where `OTEL_EXPORTER_OTLP_ENDPOINT` or "
+        "`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set; the other `OTEL_*` variables count too.",
     )
     tls: Tls | None = Field(default=None, description="HTTPS by hotseat itself, for a local network.")
     models: dict[str, Model] = Field(default={}, description="The models, by name. At least one.")

@@ -14,6 +14,7 @@ import re
 import shlex
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
+from urllib.parse import urlsplit
 
 from hotseat.core.spec import PPM, WarmSpan
 from hotseat.schedule import parse_span
@@ -162,6 +163,25 @@ def flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("expected true or false")
     return value
+
+
+def tracing(value: object) -> bool | str:
+    """True or false, or where traces go."""
+    if isinstance(value, str) and "://" in value:
+        try:
+            url = urlsplit(value)
+            right = url.scheme in ("http", "https") and url.hostname and (url.port is None or url.port)
+        except ValueError:
+            right = False
+        if not right or url.query or url.fragment:
+            raise ValueError("expected the URL of a collector, such as http://127.0.0.1:4318")
+        if url.username is not None or url.password is not None:
+            raise ValueError("keep credentials out of the URL: OTEL_EXPORTER_OTLP_HEADERS is for them")
+        return value
+    try:
+        return flag(value)
+    except ValueError:
+        raise ValueError("expected true, false or a URL such as http://127.0.0.1:4318") from None
 
 
 def whole(value: object) -> int:

@@ -205,6 +205,8 @@ class ServeSpec:
     rate_store: str | None = field(default=None, repr=False)
     """URL of a Redis where several launchers count together; ``None``: each in its memory."""
     tls: TlsSpec | None = None
+    tracing: bool | str | None = None
+    """Whether traces are sent, or where to (a URL); ``None``: as the ``OTEL_*`` variables say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,10 @@ class Record(msgspec.Struct, omit_defaults=True):
     duration_s: float = 0.0
     failed: str = ""
     """Why the answer is missing or not whole: ``upstream``, ``truncated``, ``gone``."""
+    trace: str = ""
+    """The ``traceparent`` that the model's server was told; empty without traces."""
+    parent: str = ""
+    """The caller's span, where it told one."""
 
 
 _encode = msgspec.json.Encoder().encode

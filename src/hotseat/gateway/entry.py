@@ -35,6 +35,10 @@ _METHODS = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"PATCH", b"DELETE", b"O
 _ALLOW = b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 
 
+Trace = Callable[[bytes], tuple[bytes, str, str]]
+"""A request's header lines in; out come those for the model's server, its span, and the caller's."""
+
+
 @dataclass(slots=True)
 class Counts:
     """What became of one model's requests."""
@@ -82,6 +86,8 @@ class Gateway:
         self._captures = captures
         self._captured = {} if captures is None else captures.on
         self.books = Books(write_log, wall)
+        self.trace: Trace | None = None
+        """Where there are traces: gives the model's server its part in one."""
         self.configure(settings, local_only=local_only)
 
     def configure(self, settings: Settings, *, local_only: bool) -> None:
@@ -141,6 +147,8 @@ class Gateway:
                 return
             self._judge(visitor, target)
             asked = await visitor.ask(target)
+            if self.trace is not None:
+                asked.headers, record.trace, record.parent = self.trace(asked.headers)
             route = asked.route
             record.route, record.model = route.name, route.model
             record.stream, record.bytes_in = asked.stream, asked.size

@@ -26,6 +26,9 @@ PRIVATE = frozenset(
         "UPSTREAM_API_KEY",
         "ADMIN_API_KEY",
         "TUNNEL_TOKEN",
+        # A collector's credentials.
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
         # What the service's own supervisor told us, not our children.
         "NOTIFY_SOCKET",
         "WATCHDOG_PID",

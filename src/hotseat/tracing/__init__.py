@@ -1,0 +1,1 @@
+"""Traces for OpenTelemetry: made of what the books and the supervisor tell, after the fact."""
