@@ -268,6 +268,19 @@ def test_out_of_memory_is_said(dockerd: Dockerd) -> None:
     play(story, dockerd.url)
 
 
+def test_a_container_that_ends_at_once_says_why(dockerd: Dockerd) -> None:
+    """Before it could be asked where it is reached."""
+    dockerd.docker("create", "--name", "chat", IMAGE, "sh", "-c", "echo no such model; exit 3")
+
+    async def story(runtime: DockerRuntime) -> None:
+        for number in range(1, 6):
+            end = await runtime.wait(await runtime.start(CHAT, number))
+            assert (end.reason.summary, end.outside) == ("exited with code 3", False)
+            assert end.reason.lines == ("no such model",)
+
+    play(story, dockerd.url)
+
+
 def test_lines_and_tail_are_of_this_start_alone(dockerd: Dockerd) -> None:
     containers.create(dockerd, "chat", exits_after=0, says=("hello",))
 

@@ -38,7 +38,9 @@ LOADED_LINES = (
     "Starting vLLM server on http://127.0.0.1:{port}",
 )
 
-MOODS = ("health-hangs", "health-503", "hangs", "500", "dead", "aborts")
+MOODS = ("health-hangs", "health-503", "hangs", "500", "dead", "aborts", "hungry")
+
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 def command(*options: str, name: str = "fake") -> tuple[str, ...]:
@@ -58,6 +60,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--token-interval-s", type=float, default=0.0)
     parser.add_argument("--service-s", type=float, default=0.0, help="before an answer's first byte")
     parser.add_argument("--never-ready", action="store_true", help="never listens")
+    parser.add_argument("--ready-when", metavar="FILE", help="loads until this file is there")
     parser.add_argument("--health-hangs", action="store_true", help="/health accepts and never answers")
     parser.add_argument("--health-status", type=int, default=200)
     parser.add_argument("--resets", action="store_true", help="accepts and resets every connection")
@@ -175,6 +178,8 @@ class Engine:
         deadline = time.monotonic() + self.args.start_s
         while (left := deadline - time.monotonic()) > 0:  # a swallowed signal cuts a sleep short
             time.sleep(left)
+        while self.args.ready_when and not os.path.exists(self.args.ready_when):
+            time.sleep(0.02)
         if self.args.fails_until and not os.path.exists(self.args.fails_until):
             os.close(os.open(self.args.fails_until, os.O_CREAT | os.O_WRONLY, 0o600))
             say(FAILURE_LINE)
@@ -274,6 +279,13 @@ class Engine:
         while True:
             time.sleep(60)
 
+    def eat(self, connection: socket.socket) -> NoReturn:
+        """Begin to answer, and take memory until somebody ends it."""
+        connection.sendall(STREAM_HEAD)
+        eaten = []
+        while True:
+            eaten.append(bytearray(1 << 22))
+
     def answer_api(self, connection: socket.socket, request: dict[str, Any], path: str) -> None:
         """What the key guards."""
         headers = request["headers"]
@@ -301,6 +313,8 @@ class Engine:
         mood = self.mood()
         if self.args.hangs or "hangs" in mood:
             self.hang()
+        if "hungry" in mood:
+            self.eat(connection)
         if "500" in mood or "dead" in mood:
             words = "EngineDeadError: EngineCore encountered an issue." if "dead" in mood else "boom"
             respond_error(connection, 500, words, "InternalServerError")
@@ -348,8 +362,7 @@ class Engine:
 
     def stream(self, connection: socket.socket, kind: str, body: dict[str, Any]) -> None:
         """An answer in chunks."""
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-        connection.sendall(head)
+        connection.sendall(STREAM_HEAD)
         for number, event in enumerate(self.events(kind, body)):
             if number == self.args.dies_in_stream:
                 os.kill(os.getpid(), signal.SIGKILL)

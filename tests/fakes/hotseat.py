@@ -84,9 +84,12 @@ class Hotseat:
         for name, terms in models.items():
             given = terms if isinstance(terms, dict) else {"options": terms}
             given = {"footprint": 0.01, "stop_grace": "5s", **given}
-            options = given.pop("options", [])
-            made[name] = {"command": list(command(*options, name=name)), **given}
+            made[name] = {**self._launch(name, given.pop("options", [])), **given}
         self.file.write_text(yaml.safe_dump({"state_dir": str(self.state), "models": made, **config}))
+
+    def _launch(self, name: str, options: list[str]) -> dict[str, Any]:
+        """How a fake engine with these options is run, as the configuration says it."""
+        return {"command": list(command(*options, name=name))}
 
     def start(self) -> Self:
         """Start it and wait until it listens."""

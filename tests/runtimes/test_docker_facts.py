@@ -116,6 +116,11 @@ def test_a_starts_log_begins_after_the_end_before() -> None:
     assert facts.log_since(inspected(FinishedAt="2026-11-23T19:44:30.1Z")) == "1795463070.100000000"
     assert facts.log_since(inspected(FinishedAt="2026-11-23T19:50:00Z")) == two_seconds_before
     assert facts.log_since(inspected(StartedAt=NEVER)) is None
+    ended_since, earlier = (
+        inspected(FinishedAt="2026-11-23T19:44:30.5Z"),
+        inspected(FinishedAt="2026-11-23T19:44:30.1Z"),
+    )
+    assert facts.log_since(ended_since, earlier) == "1795463070.100000000"
 
 
 @pytest.mark.parametrize(

@@ -181,8 +181,11 @@ def _reason(view: SeatView, *, lines: bool = True) -> dict[str, Any] | None:
     reason = view.reason
     if reason is None:
         return None
-    told = {"summary": reason.summary, "hint": reason.hint}
-    return {**told, "lines": list(reason.lines)} if lines else told
+    told: dict[str, Any] = {"summary": reason.summary, "hint": reason.hint}
+    if lines:
+        told |= {"exit_code": reason.exit_code, "signal": reason.signal, "oom": reason.oom}
+        told["lines"] = list(reason.lines)
+    return told
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -86,12 +86,12 @@ class DockerRuntime:
     async def _launch(self, sight: Sight, model: ModelSpec, number: int) -> Handle:
         engine, spec = sight.usable(), launch_spec(model)
         found = await engine.inspect(spec.container) or await self._make(sight, spec)
-        container, ours = str(found["Id"]), False
+        container, ours, earlier = str(found["Id"]), False, None
         try:
             if docker_facts.is_paused(found):
                 await engine.unpause(container)
             elif not docker_facts.is_running(found):
-                ours = True
+                ours, earlier = True, found
                 await engine.start(container)
             found = await engine.inspect(container) or found
             handle = await sight.handle(model, number, found)
@@ -100,7 +100,7 @@ class DockerRuntime:
                 with suppress(EngineDown, EngineError):
                     await engine.stop(container, 0)
             raise
-        sight.register(handle, found)
+        sight.register(handle, found, earlier)
         return handle
 
     async def _make(self, sight: Sight, spec: DockerSpec) -> Mapping[str, Any]:

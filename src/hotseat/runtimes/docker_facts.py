@@ -92,13 +92,15 @@ def has_memory_limit(found: Mapping[str, Any]) -> bool:
     return bool(found["HostConfig"].get("Memory"))
 
 
-def log_since(found: Mapping[str, Any]) -> str | None:
+def log_since(found: Mapping[str, Any], earlier: Mapping[str, Any] | None = None) -> str | None:
     """From when on its log is this start's, as the log API takes times; ``None``: it never started.
 
     A start is dated a little after its first line may have been written, so the end of the start before
-    is the better mark.
+    is the better mark. ``earlier``: the container as it was before this start, where that is known; one
+    that has ended since knows its latest end alone.
     """
-    started, before = _epoch(found["State"]["StartedAt"]), _epoch(found["State"]["FinishedAt"])
+    ended = (earlier or found)["State"]["FinishedAt"]
+    started, before = _epoch(found["State"]["StartedAt"]), _epoch(ended)
     if started <= 0:
         return None
     since = before if started - _FIRST_LINES_NS < before < started else started - _FIRST_LINES_NS

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -36,6 +37,16 @@ _ENDED_KEPT = 64
 _LINES_WITHIN_S = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """An event of a container."""
+
+    at_ns: int
+    action: str
+    container: str
+    told: Mapping[str, Any]
+
+
 class Sight:
     """The models' containers, as they are."""
 
@@ -57,7 +68,7 @@ class Sight:
         self._launching: set[str] = set()
         self._seen: set[str] = set()
         """Models that have been looked at: what runs later was started by somebody else."""
-        self._heard: deque[tuple[int, str, str]] = deque(maxlen=1000)
+        self._heard: deque[Fact] = deque(maxlen=1000)
 
     async def open(self) -> None:
         """Connect; returns after the first try, whatever came of it."""
@@ -102,10 +113,15 @@ class Sight:
             self._launching.discard(model.name)
             self.look_soon(model.name)
 
-    def register(self, handle: Handle, found: Mapping[str, Any]) -> Run:
-        """This is the model's run from now on."""
-        since, limited = docker_facts.log_since(found) or "0", docker_facts.has_memory_limit(found)
+    def register(
+        self, handle: Handle, found: Mapping[str, Any], earlier: Mapping[str, Any] | None = None
+    ) -> Run:
+        """This is the model's run from now on (``earlier``: see ``docker_facts.log_since``)."""
+        since, limited = docker_facts.log_since(found, earlier) or "0", docker_facts.has_memory_limit(found)
         run = Run(handle, since, limited=limited)
+        for fact in self._heard:  # it may have ended, or been told to end, before we knew it
+            if fact.container == run.container:
+                run.hear(fact.action, fact.at_ns / 1e9, fact.told)
         self.runs[handle.model] = run
         self._listen_to(run)
         return run
@@ -181,6 +197,8 @@ class Sight:
             address = docker_address.find(found, spec, await self._vantage())
         except ValueError as error:
             raise LaunchError(Reason(summary=f"model {model.name}: {error}", permanent=True)) from error
+        if address is None and not docker_facts.is_running(found):  # it has ended by now: let it be told why
+            return Handle(model.name, number, docker_facts.ident(found), spec.container, 0)
         if address is None:
             raise LaunchError(
                 Reason(
@@ -254,17 +272,16 @@ class Sight:
         self._tried.set()
 
     def _hear(self, event: Mapping[str, Any]) -> None:
-        at_ns = int(event["timeNano"])
-        action, container = str(event["Action"]), str(event["Actor"]["ID"])
-        fact = (at_ns, action, container)
+        actor = event["Actor"]
+        told = actor.get("Attributes") or {}
+        fact = Fact(int(event["timeNano"]), str(event["Action"]), str(actor["ID"]), told)
         if fact in self._heard:
             return  # told again after a reconnect; its time alone tells nothing, clocks are set back
         self._heard.append(fact)
-        told = event["Actor"].get("Attributes") or {}
         names = {told.get("name"), str(told.get("oldName", "")).removeprefix("/")}
         for name, run in self.runs.items():
-            if run.container == container and not run.over.is_set():
-                if (sign := run.hear(action, at_ns / 1e9, told)) is not None:
+            if run.container == fact.container and not run.over.is_set():
+                if (sign := run.hear(fact.action, fact.at_ns / 1e9, told)) is not None:
                     self.signs.put_nowait(sign)
                 self.look_soon(name)
         for name, model in self.models.items():

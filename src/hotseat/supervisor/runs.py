@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -234,6 +235,13 @@ class Run:
         self._entered(self.model.name, self.number, phase)
 
     def _ended(self, end: Exit) -> None:
+        if self.stopping and end.reason.signal == signal.SIGKILL and (grace_s := self._grace_s()) > 0:
+            log.warning(
+                "killed: did not end within its grace",
+                model=self.model.name,
+                run=self.number,
+                grace_s=grace_s,
+            )
         reason = explained(end.reason, self._engine)
         self._feed(ev.RunExited(self.model.name, self.number, reason, outside=end.outside))
 
