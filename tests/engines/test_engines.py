@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hotseat.core.errors import Reason
-from hotseat.engines.base import explained
+from hotseat.engines.base import LINES_SHOWN, explained
 from hotseat.engines.pick import ENGINES, engine_named, engine_of
 
 VLLM, OPENAI = engine_named("vllm"), engine_named("openai")
@@ -115,12 +115,15 @@ def test_max_num_seqs_is_read(flags: str, count: int | None) -> None:
         ("INFO Starting to load model Qwen/Qwen3-4B...", "loading weights"),
         ("Loading safetensors checkpoint shards:  50% Completed | 1/2", "loading weights"),
         ("INFO Loading weights took 3.21 seconds", "compiling"),
-        ("INFO Model loading took 7.6 GiB memory and 4.0 seconds", "compiling"),
+        ("INFO Model loading took 7.6 GiB memory and 4.000000 seconds", "compiling"),
         ("INFO Finished loading model", "compiling"),
-        ("INFO torch.compile took 21.5 s in total", "capturing graphs"),
+        ("INFO [backbone] torch.compile took 21.50 s in total", "capturing graphs"),
         ("Capturing CUDA graphs (mixed prefill-decode, PIECEWISE): 10%", "capturing graphs"),
         ("INFO Graph capturing finished in 12 secs, took 0.5 GiB", "warming up"),
-        ("INFO init engine (profile, create kv cache, warmup model) took 40 seconds", "starting server"),
+        (
+            "INFO init engine (profile, create kv cache, warmup model) took 40.00 s (compilation: 21.50 s)",
+            "starting server",
+        ),
         ("INFO Starting vLLM server on http://0.0.0.0:8000", "starting server"),
         ("INFO Starting vLLM API server 0 on http://0.0.0.0:8000", "starting server"),
         ("INFO:     Started server process [1]", "starting server"),
@@ -157,7 +160,12 @@ def test_other_servers_lines_tell_a_little(line: str, phase: str | None) -> None
             False,
             True,
         ),
-        ("ValueError: No available memory for the cache blocks. Try", "no GPU memory left", False, True),
+        (
+            "ValueError: No available memory for the cache blocks. Try",
+            "no memory left for the KV cache",
+            False,
+            True,
+        ),
         ("To serve at least one request with the model's max seq len (8192), 1 GiB", "KV cache", False, True),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried", "out of GPU memory", False, True),
         ("requests.exceptions.HTTPError: 401 Client Error: Unauthorized", "gated", True, False),
@@ -218,3 +226,26 @@ def test_llama_cpps_unknown_flag_is_permanent() -> None:
     hint = OPENAI.hint(["error: invalid argument: --bogus"])
     assert hint is not None
     assert (hint.summary, hint.permanent) == ("unknown flag --bogus", True)
+
+
+def test_of_many_lines_the_last_are_shown_and_the_one_that_tells_the_cause() -> None:
+    after = [f"line {number}" for number in range(100)]
+    reason = explained(Reason(summary="x", lines=("CUDA out of memory", *after)), VLLM)
+    assert reason.lines == ("CUDA out of memory", *after[-LINES_SHOWN + 1 :])
+    assert explained(Reason(summary="x", lines=tuple(after)), VLLM).lines == tuple(after[-LINES_SHOWN:])
+    told = explained(Reason(summary="x", lines=(*after, "CUDA out of memory")), VLLM)
+    assert told.lines == (*after[-LINES_SHOWN + 1 :], "CUDA out of memory")
+
+
+@pytest.mark.parametrize(
+    ("line", "summary"),
+    [
+        ("... on startup is less than the engine's budget after", "not enough free GPU memory"),
+        ("OSError: Error no file named model.safetensors found in /m", "weights are missing"),
+        ("Available memory on node 0 (1/12 GiB) on startup is less than desired CPU memory", "free memory"),
+    ],
+)
+def test_wordings_that_were_read_in_its_source(line: str, summary: str) -> None:
+    hint = VLLM.hint([f"ValueError: Free memory on device cuda:0 {line}"])
+    assert hint is not None
+    assert summary in hint.summary

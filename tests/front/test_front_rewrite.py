@@ -378,3 +378,12 @@ def test_bounds_hold_where_no_prompt_is_imposed(path: bytes, fields: Any, data: 
     decoded = json.loads(asked.content, object_pairs_hook=lambda found: top.append(found) or dict(found))
     assert len({name for name, _ in top[-1]}) == len(top[-1])
     judge_bounds(lenient(decoded))
+
+
+def test_many_chats_in_one_request_are_bounded_and_take_no_prompt() -> None:
+    path = b"/v1/chat/completions/batch"
+    bounded = Rules(PolicySpec(clamp={"max_tokens": BOUND}))
+    chats = [[{"role": "user", "content": "Hello"}]]
+    assert bounded.apply(path, {"messages": chats}) == {"messages": chats, "max_tokens": BOUND}
+    with pytest.raises(Refuse):
+        RULES.apply(path, {"messages": chats})

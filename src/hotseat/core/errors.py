@@ -37,6 +37,11 @@ STATUS: dict[Code, int] = {
 }
 
 
+LINES_JUDGED = 300
+"""Last lines of a run that are searched for the cause of its end. vLLM tells what its engine died of, and
+then how that reached the server that it was started by: the cause stands 60 lines before the end or more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """Why a run failed or ended: ``summary`` and ``hint`` are fit for clients, ``lines`` for admins only."""
@@ -51,7 +56,7 @@ class Reason:
     signal: int | None = None
     oom: bool = False
     lines: tuple[str, ...] = ()
-    """The last lines that it wrote."""
+    """The last lines that it wrote (see ``engines.base.explained``)."""
 
     def for_clients(self) -> str:
         """The summary, with the hint where there is one."""

@@ -22,6 +22,12 @@ class Hint:
     permanent: bool = False
     """Waiting does not mend it."""
     oom: bool = False
+    line: str = ""
+    """The line that said so."""
+
+
+LINES_SHOWN = 40
+"""Of the lines that a run wrote last, those that admins are shown."""
 
 
 class Engine(Protocol):
@@ -85,7 +91,8 @@ def first_match(failures: Iterable[Failure], lines: Iterable[str]) -> Hint | Non
         for line in kept:
             if (match := row.pattern.search(line)) is not None:
                 named = _flags(match[1]) if match.re.groups else ""
-                return replace(row.hint, summary=row.hint.summary.replace("{0}", named).strip())
+                summary = row.hint.summary.replace("{0}", named).strip()
+                return replace(row.hint, summary=summary, line=line)
     return None
 
 
@@ -96,8 +103,10 @@ def _flags(text: str) -> str:
 
 
 def explained(reason: Reason, engine: Engine, lines: Iterable[str] | None = None) -> Reason:
-    """The reason with what its lines (or these) say about the cause; unchanged where they say nothing."""
+    """The reason with what its lines (or these) say about the cause, and of many lines those to show."""
     found = engine.hint(reason.lines if lines is None else lines)
+    if len(reason.lines) > LINES_SHOWN:
+        reason = replace(reason, lines=_shown(reason.lines, found.line if found else ""))
     if found is None:
         return reason
     return replace(
@@ -107,3 +116,9 @@ def explained(reason: Reason, engine: Engine, lines: Iterable[str] | None = None
         permanent=reason.permanent or found.permanent,
         oom=reason.oom or found.oom,
     )
+
+
+def _shown(lines: Sequence[str], telling: str) -> tuple[str, ...]:
+    """The last lines, after the one that tells the cause if that is further up."""
+    last = tuple(lines[-LINES_SHOWN:])
+    return last if not telling or telling in last else (telling, *last[1:])

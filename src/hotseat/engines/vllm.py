@@ -37,9 +37,21 @@ FAILURES = (
     ),
     failure(
         r"RepositoryNotFoundError|Repository Not Found|is not a valid model identifier"
-        r"|Invalid repository ID or local directory",
+        r"|Invalid repository ID or local directory|HFValidationError: Repo id must be",
         "no such model",
         "check the model's name or path, and HF_TOKEN for a private one",
+        permanent=True,
+    ),
+    failure(
+        r"Cannot find any model weights with|no file named .*(?:safetensors|pytorch_model)",
+        "the model's weights are missing",
+        "download it again: hotseat seed",
+        permanent=True,
+    ),
+    failure(
+        r"SafetensorError",
+        "a file of the model's weights is damaged",
+        "remove it and download it again: hotseat seed",
         permanent=True,
     ),
     failure(
@@ -49,7 +61,8 @@ FAILURES = (
         permanent=True,
     ),
     failure(
-        r"Model architectures .* (?:are not supported|failed to be inspected)",
+        r"Model architectures .* (?:are not supported|failed to be inspected)"
+        r"|does not recognize this architecture",
         "this vLLM does not know the model's architecture",
         "use a newer image",
         permanent=True,
@@ -61,14 +74,32 @@ FAILURES = (
         permanent=True,
     ),
     failure(
-        r"Free memory on device .* less than desired GPU memory utilization",
+        r"User-specified max_model_len .* is greater than the derived max_model_len",
+        "the model does not take requests as long as that",
+        "lower --max-model-len",
+        permanent=True,
+    ),
+    failure(
+        r"Sleep mode is not supported on current platform",
+        "there is no sleep mode on this machine",
+        "take --enable-sleep-mode away",
+        permanent=True,
+    ),
+    failure(
+        r"Free memory on device .* is less than (?:desired GPU memory utilization|the engine's budget)",
         "not enough free GPU memory",
         "lower --gpu-memory-utilization, or free what other programs hold",
         oom=True,
     ),
     failure(
+        r"Available memory on node .* is less than (?:desired CPU memory|requested memory for kv)",
+        "not enough free memory",
+        "lower --gpu-memory-utilization (on a CPU too) or VLLM_CPU_KVCACHE_SPACE",
+        oom=True,
+    ),
+    failure(
         r"No available memory for the cache blocks",
-        "no GPU memory left for the KV cache",
+        "no memory left for the KV cache",
         "raise --gpu-memory-utilization or lower --max-model-len",
         oom=True,
     ),

@@ -17,6 +17,7 @@ from hotseat.gateway.errors import bad_request, not_found
 
 _MAX_TOKENS = {
     b"/v1/chat/completions": "max_tokens",
+    b"/v1/chat/completions/batch": "max_tokens",
     b"/v1/completions": "max_tokens",
     b"/v1/messages": "max_tokens",
     b"/v1/responses": "max_output_tokens",
@@ -33,6 +34,9 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
 }
 """Other names of a field; bounding, dropping or defaulting one means all of them."""
 _FAMILY = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
+
+_NO_PROMPT = frozenset({b"/infill", b"/v1/chat/completions/batch"})
+"""Those of them on which a system prompt cannot be imposed."""
 
 _SIGNED = frozenset({"presence_penalty", "frequency_penalty", "temperature", "seed", "logit_bias"})
 """Fields whose negative values are plain numbers; elsewhere they mean *without end*."""
@@ -91,7 +95,7 @@ class Rules:
 
     def serves(self, path: bytes) -> bool:
         """Whether this path may be served: with a prompt, only where it can be imposed."""
-        return self.prompt is None or path in _HARMLESS or (path in _MAX_TOKENS and path != b"/infill")
+        return self.prompt is None or path in _HARMLESS or (path in _MAX_TOKENS and path not in _NO_PROMPT)
 
     def knows(self, name: str) -> bool:
         """Whether the value of this field matters."""

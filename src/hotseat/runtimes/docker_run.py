@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from hotseat.core.errors import Reason
+from hotseat.core.errors import LINES_JUDGED, Reason
 from hotseat.runtimes import docker_facts
 from hotseat.runtimes.base import Exit, Handle, Sign
 from hotseat.runtimes.docker_facts import EngineDown, Evidence
@@ -17,7 +17,6 @@ from hotseat.runtimes.docker_facts import EngineDown, Evidence
 if TYPE_CHECKING:
     from hotseat.runtimes.docker_engine import Engine
 
-_EXIT_LINES = 40
 _LINES_WITHIN_S = 2.0
 """The log ends with the container, or hundredths of a second after; an engine in trouble may keep it."""
 _TROUBLE = {
@@ -42,7 +41,7 @@ class Run:
         self.over = asyncio.Event()
         self.exit: Exit | None = None
         self.log_ended = asyncio.Event()
-        self._last_lines: deque[str] = deque(maxlen=_EXIT_LINES)
+        self._last_lines: deque[str] = deque(maxlen=LINES_JUDGED)
 
     def shows(self, found: Mapping[str, Any] | None) -> bool:
         """This container, as inspected, is this run, and it runs."""
@@ -82,7 +81,7 @@ class Run:
     async def listen(self, engine: Engine) -> None:
         """Keep the last lines that it writes: of a container that is removed, nothing can be read later."""
         self._last_lines.clear()
-        async for line in engine.follow(self.container, self.log_since, tail=_EXIT_LINES):
+        async for line in engine.follow(self.container, self.log_since, tail=LINES_JUDGED):
             self._last_lines.append(line)
         self.log_ended.set()
 
@@ -92,7 +91,7 @@ class Run:
         with suppress(EngineDown, TimeoutError):
             async with asyncio.timeout(_LINES_WITHIN_S):
                 if self.evidence.died_at is None:  # we were not there
-                    lines = await engine.last_lines(self.container, _EXIT_LINES, self.log_since)
+                    lines = await engine.last_lines(self.container, LINES_JUDGED, self.log_since)
                 else:
                     await self.log_ended.wait()
         self.exit = docker_facts.why(

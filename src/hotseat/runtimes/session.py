@@ -8,7 +8,7 @@ import os
 import signal
 from contextlib import suppress
 
-from hotseat.core.errors import Reason
+from hotseat.core.errors import LINES_JUDGED, Reason
 from hotseat.runtimes import procfs
 from hotseat.runtimes.base import Exit, Handle
 from hotseat.runtimes.logfile import LogFile
@@ -16,7 +16,6 @@ from hotseat.runtimes.records import Launch
 
 log = logging.getLogger(__name__)
 
-REASON_LINES = 50
 LOG_CHECK_S = 5.0
 STUBBORN_S = 10.0
 
@@ -85,7 +84,7 @@ class Session:
                 waited_s = 0.0
 
     def _collect(self) -> Reason:
-        lines = tuple(self.output.tail(REASON_LINES))
+        lines = tuple(self.output.tail(LINES_JUDGED))
         try:
             _, status = os.waitpid(self.launch.pid, 0)
         except ChildProcessError:  # adopted: its end is known, its status is not
