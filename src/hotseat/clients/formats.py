@@ -83,7 +83,7 @@ def _continue_json(choice: Choice) -> str:
             "model": one.name,
             "apiBase": choice.v1,
             "apiKey": _placeholder(choice),
-            "requestOptions": {"timeout": TIMEOUT_S * 1000},
+            "requestOptions": {"timeout": TIMEOUT_S},
         }
         return made | ({"contextLength": one.context} if one.context else {})
 
@@ -103,7 +103,7 @@ def _opencode(choice: Choice) -> str:
         "options": {
             "baseURL": choice.v1,
             "apiKey": choice.key or f"{{env:{choice.variable}}}",
-            "timeout": TIMEOUT_S * 1000,
+            **dict.fromkeys(("timeout", "headerTimeout", "chunkTimeout"), TIMEOUT_S * 1000),
         },
         "models": {one.name: model(one) for one in choice.offered},
     }
@@ -134,7 +134,14 @@ def _shell_key(choice: Choice) -> str:
 
 
 def _claude_code(choice: Choice) -> str:
-    model = shlex.quote(choice.chatting.name)
+    one = choice.chatting
+    model = shlex.quote(one.name)
+    room = []
+    if one.context:  # of a model that it does not know it expects far more than a small one has
+        room = [
+            f"CLAUDE_CODE_MAX_CONTEXT_TOKENS={one.context}",
+            f"CLAUDE_CODE_MAX_OUTPUT_TOKENS={one.context // 4}",
+        ]
     names = ["MODEL", "DEFAULT_HAIKU_MODEL", "DEFAULT_SONNET_MODEL", "DEFAULT_OPUS_MODEL"]
     return "".join(
         f"export {line}\n"
@@ -142,6 +149,7 @@ def _claude_code(choice: Choice) -> str:
             f"ANTHROPIC_BASE_URL={shlex.quote(choice.url)}",
             f"ANTHROPIC_AUTH_TOKEN={_shell_key(choice)}",
             *(f"ANTHROPIC_{name}={model}" for name in names),
+            *room,
             f"API_TIMEOUT_MS={TIMEOUT_S * 1000}",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
         ]
@@ -277,7 +285,12 @@ FORMATS: Mapping[str, Format] = {
     ),
     "opencode": Format(title="opencode: opencode.json", render=_opencode, coding=True),
     "cline": Format(title="Cline: what to enter in its settings", render=_cline, coding=True, blind=True),
-    "claude-code": Format(title="Claude Code: for the shell", render=_claude_code, coding=True),
+    "claude-code": Format(
+        title="Claude Code: for the shell",
+        render=_claude_code,
+        coding=True,
+        note="Its own instructions take some 12,000 tokens: give the model a context of 32,768 or more.",
+    ),
     "open-webui": Format(title="Open WebUI: for its Compose file", render=_open_webui),
     "librechat": Format(title="LibreChat: librechat.yaml", render=_librechat),
     "zed": Format(

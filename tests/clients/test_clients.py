@@ -110,6 +110,7 @@ def test_continue_as_it_was(hotseat: Hotseat) -> None:
     assert [one["title"] for one in data["models"]] == ["chat", "coder"]
     assert data["tabAutocompleteModel"]["model"] == "chat"  # coder would swap with it
     assert data["models"][0]["apiKey"] == KEY
+    assert data["models"][0]["requestOptions"] == {"timeout": 900}  # seconds, as in config.yaml
 
 
 def test_opencode(hotseat: Hotseat) -> None:
@@ -129,6 +130,9 @@ def test_claude_code(hotseat: Hotseat) -> None:
     assert told["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{hotseat.port}"
     assert told["ANTHROPIC_AUTH_TOKEN"] == "$a 'key'"
     assert {value for name, value in told.items() if name.endswith("MODEL")} == {"coder"}
+    assert "CLAUDE_CODE_MAX" not in done.stdout  # nobody knows how long its context is
+    known = printed(hotseat, "claude-code", "--context", "32768")
+    assert "export CLAUDE_CODE_MAX_CONTEXT_TOKENS=32768\nexport CLAUDE_CODE_MAX_OUTPUT_TOKENS=8192\n" in known
 
 
 def test_open_webui_and_librechat(hotseat: Hotseat) -> None:
@@ -172,6 +176,9 @@ def test_programs_run(hotseat: Hotseat, name: str, with_key: bool) -> None:
     assert "error" not in done.stdout
 
 
+WITH_CONTEXT = {"continue", "continue-json", "opencode", "cline", "zed", "claude-code"}
+
+
 def test_every_program_is_printed_from_a_file_alone(tmp_path: Path) -> None:
     file = tmp_path / "hotseat.yaml"
     command = "vllm serve x --port {port} --max-model-len 4096 --gpu-memory-utilization 0.5"
@@ -180,7 +187,7 @@ def test_every_program_is_printed_from_a_file_alone(tmp_path: Path) -> None:
         done = hotseat_clients(name, "-c", str(file))
         assert done.exit_code == 0, done.stderr
         assert "only" in done.stdout
-        assert ("4096" in done.stdout) is (name in {"continue", "continue-json", "opencode", "cline", "zed"})
+        assert ("4096" in done.stdout) is (name in WITH_CONTEXT)
         if name != "zed":
             assert "http://127.0.0.1:8123" in done.stdout
 
