@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from hotseat.admin.endpoints import ENDPOINTS, openapi, reference
+from hotseat.admin.stats import without_secrets
 from hotseat.gateway.ours import _FOR_ALL, _FOR_KEYS
 
 
@@ -39,3 +40,23 @@ def test_orders_say_what_they_take() -> None:
 def test_the_page_has_every_endpoint() -> None:
     page = reference()
     assert all(f"## {one.method} {one.path}\n" in page for one in ENDPOINTS)
+
+
+def test_a_command_is_told_without_its_secrets() -> None:
+    words = [
+        "serve",
+        "--api-key",
+        "s1",
+        "--hf-token=s2",
+        "--tokens",
+        "20",
+        "--db.password",
+        "s3",
+        "API_KEY=s4",
+        "key",
+    ]
+    assert without_secrets(words) == [
+        "serve", "--api-key", "***", "--hf-token=***", "--tokens", "20", "--db.password", "***",
+        "API_KEY=***", "key",
+    ]  # fmt: skip
+    assert without_secrets(["--api-key", "--port", "1"]) == ["--api-key", "--port", "1"]

@@ -229,7 +229,7 @@ class Histories(RuleBasedStateMachine):
 
     # operators
 
-    @rule(index=which, what=st.sampled_from(["start", "stop", "warm", "cool", "down", "up"]))
+    @rule(index=which, what=st.sampled_from(["start", "stop", "rest", "warm", "cool", "down", "up"]))
     def an_operator_acts(self, index: int, what: str) -> None:
         name = self.name(index)
         match what:
@@ -237,6 +237,8 @@ class Histories(RuleBasedStateMachine):
                 self.w.order(ev.StartRequested(name))
             case "stop":
                 self.w.order(ev.StopRequested(name))
+            case "rest":
+                self.w.order(ev.StopRequested(name, to_sleep=True))
             case "warm" | "cool":
                 self.w.tell(ev.WarmthChanged(name, what == "warm"))
             case _:

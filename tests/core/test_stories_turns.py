@@ -609,6 +609,26 @@ def test_the_ladder_ready_asleep_stopped() -> None:
     assert s.since_last() == ["stop chat#1"]
 
 
+def test_an_operator_puts_to_sleep_what_sleeps() -> None:
+    s = Story(model("chat", sleep=sleeper()), model("plain"))
+    s.up("chat")
+    ana = s.ask("chat")
+    s.tell(ev.StopRequested("chat", to_sleep=True))
+    assert s.state("chat") is State.DRAINING
+    s.give_back(ana)
+    assert s.since_last() == ["start chat#1", "sleep chat#1"]
+    s.tell(ev.StopRequested("chat", to_sleep=True))  # it is about to
+    s.slept("chat")
+    s.tell(ev.StopRequested("chat", to_sleep=True))
+    assert s.state("chat") is State.ASLEEP
+    s.tell(ev.StopRequested("chat"))
+    assert s.since_last() == ["stop chat#1"]
+    s.gone("chat")
+    s.up("plain")
+    s.tell(ev.StopRequested("plain", to_sleep=True))
+    assert s.since_last()[-1] == "stop plain#1"
+
+
 def test_a_sleeper_wakes_for_a_request() -> None:
     s = Story(model("chat", idle_s=60, sleep=sleeper()))
     s.up("chat")

@@ -53,6 +53,7 @@ class Admin:
             "/metrics": self._watching.metrics,
             "/metrics/models": self._watching.model_metrics,
             "/events": self._watching.events,
+            "/admin/launch/{model}": self._launch,
             "/logs/{model}": self._watching.logs,
             "/openapi.json": self._openapi,
             "/admin/start": self._start,
@@ -95,19 +96,26 @@ class Admin:
     async def _get_stats(self, request: Request) -> Response:
         return JSONResponse(self._stats.everything())
 
+    async def _launch(self, request: Request) -> Response:
+        model = self._find(request.path_params["model"])
+        command, image = await self._control.made_of(model)
+        return JSONResponse(self._stats.launch(model, command, image))
+
     async def _openapi(self, request: Request) -> Response:
         return JSONResponse(openapi())
 
     # orders
 
     async def _start(self, request: Request) -> Response:
-        model, wait = await self._wait_order(request)
-        refusal = await self._control.start(model, wait=wait)
+        model, order = await self._order(request, wait=False)
+        refusal = await self._control.start(model, wait=order["wait"])
         return self._done(model, refusal)
 
     async def _stop(self, request: Request) -> Response:
-        model, wait = await self._wait_order(request)
-        await self._control.stop(model, wait=wait)
+        model, order = await self._order(request, wait=False, sleep=False)
+        if order["sleep"] and self._stats.settings.models[model].seat.sleep is None:
+            raise HTTPException(400, f"{model} does not sleep: configure sleep for it")
+        await self._control.stop(model, wait=order["wait"], to_sleep=order["sleep"])
         return self._done(model, None)
 
     async def _reload(self, request: Request) -> Response:
@@ -127,8 +135,9 @@ class Admin:
         return JSONResponse({"model": model, **self._stats.model(view)})
 
     async def _capture(self, request: Request) -> Response:
-        model, seconds = await self._order(request, "seconds", 60)
-        if isinstance(seconds, bool) or not isinstance(seconds, int) or not 0 <= seconds <= CAPTURE_MOST_S:
+        model, order = await self._order(request, seconds=60)
+        seconds: int = order["seconds"]
+        if not 0 <= seconds <= CAPTURE_MOST_S:
             raise HTTPException(400, f"seconds must be a whole number from 0 (end it) to {CAPTURE_MOST_S}")
         try:
             told = self._capturing.start(model, seconds) if seconds else self._capturing.stop(model)
@@ -137,14 +146,8 @@ class Admin:
             return error(500, f"the file cannot be made: {why}", "cannot_capture")
         return JSONResponse({"model": model, "capturing": seconds > 0, **(told or {})})
 
-    async def _wait_order(self, request: Request) -> tuple[str, bool]:
-        model, wait = await self._order(request, "wait", False)
-        if not isinstance(wait, bool):
-            raise HTTPException(400, "wait must be true or false")
-        return model, wait
-
-    async def _order(self, request: Request, more: str, default: Any) -> tuple[str, Any]:
-        """The model that ``route`` names, and what is said of ``more``."""
+    async def _order(self, request: Request, **defaults: bool | int) -> tuple[str, dict[str, Any]]:
+        """The model that ``route`` names, and what is said of the rest; each is of its default's kind."""
         wants_json(request)
         try:
             order = await request.json()
@@ -152,10 +155,17 @@ class Admin:
             raise HTTPException(400, "the body is not valid JSON") from None
         if not isinstance(order, dict) or not isinstance(order.get("route"), str):
             raise HTTPException(400, 'the body must be like {"route": "chat"}, with the name as a string')
-        unknown = sorted(set(order) - {"route", more})
+        unknown = sorted(set(order) - {"route", *defaults})
         if unknown:
-            raise HTTPException(400, f"unknown field {unknown[0][:100]!r}; known are route and {more}")
-        return self._find(order["route"]), order.get(more, default)
+            *others, last = ["route", *defaults]
+            known = f"{', '.join(others)} and {last}"
+            raise HTTPException(400, f"unknown field {unknown[0][:100]!r}; known are {known}")
+        given = {**defaults, **order}
+        for name, default in defaults.items():
+            if type(given[name]) is not type(default):
+                wanted = "true or false" if isinstance(default, bool) else "a whole number"
+                raise HTTPException(400, f"{name} must be {wanted}")
+        return self._find(order["route"]), given
 
     def _find(self, name: str) -> str:
         stats = self._stats

@@ -65,8 +65,14 @@ class Control(Protocol):
     async def start(self, model: str, *, wait: bool) -> Refusal | None:
         """Start it, backoff or not. With ``wait``: return when it is ready, or why it is not."""
 
-    async def stop(self, model: str, *, wait: bool) -> Reason | None:
-        """Drain and stop it. With ``wait``: return when it is gone."""
+    async def stop(self, model: str, *, wait: bool, to_sleep: bool = False) -> Reason | None:
+        """Drain and stop it. With ``wait``: return when it is gone.
+
+        ``to_sleep``: put it to sleep instead, where it sleeps at all.
+        """
+
+    async def made_of(self, model: str) -> tuple[tuple[str, ...] | None, str | None]:
+        """The command of its server, and the image of its container, as far as they are known now."""
 
     async def tail(self, model: str, count: int) -> list[str]:
         """The last lines that its current or latest run wrote."""

@@ -41,6 +41,7 @@ class Endpoint:
 
 _ROUTE = Parameter(name="route", kind="string", help="A route's or a model's name.")
 _WAIT = Parameter(name="wait", kind="boolean", help="Answer only when it is done.")
+_SLEEP = Parameter(name="sleep", kind="boolean", help="Put it to sleep instead.")
 _ORDER_ERRORS = {
     400: "the body is not what it should be",
     404: "no such route or model",
@@ -130,6 +131,18 @@ ENDPOINTS = (
     ),
     Endpoint(
         method="GET",
+        path="/admin/launch/{model}",
+        who="admin",
+        summary="What a model's server is run as, and on what machine.",
+        about="What a benchmark has to note: runtime, image, command (less the values of flags that speak of "
+        "keys, tokens and passwords), processor, memory, GPUs, and hotseat's version.",
+        parameters=(
+            Parameter(name="model", kind="string", where="path", help="A model's or a route's name."),
+        ),
+        errors={404: "no such route or model"},
+    ),
+    Endpoint(
+        method="GET",
         path="/openapi.json",
         who="key",
         summary="This page for machines (OpenAPI 3.1).",
@@ -150,7 +163,7 @@ ENDPOINTS = (
         who="admin",
         summary="Let running answers finish, then stop a model.",
         about="The answer is the model as in `/stats`.",
-        body=(_ROUTE, _WAIT),
+        body=(_ROUTE, _WAIT, _SLEEP),
         errors=_ORDER_ERRORS,
     ),
     Endpoint(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from hotseat import __version__, machine
 from hotseat.admin.control import Capturing, Control
 from hotseat.chronicle import Chronicle
 from hotseat.core.spec import PPM, DockerSpec, Footprint, ModelSpec, RouteSpec, Settings
@@ -16,6 +18,9 @@ from hotseat.metrics import Device, Snapshot
 TOLD_INCIDENTS = 20
 """Failures, and swaps, in ``/stats``."""
 TOLD_MINUTES = 60
+_SECRET_WORDS = frozenset(
+    {"key", "keys", "token", "secret", "password", "passwd", "credential", "credentials"}
+)
 
 
 class Stats:
@@ -70,6 +75,21 @@ class Stats:
         if view.reason is not None:
             row["last_error"] = _reason(view, lines=lines)
         return row
+
+    def launch(self, name: str, command: Sequence[str] | None, image: str | None) -> dict[str, Any]:
+        """``/admin/launch/{model}``."""
+        model = self.settings.models[name]
+        return {
+            "model": name,
+            "runtime": model.runtime,
+            "target": _target(model),
+            "image": image,
+            "command": None if command is None else without_secrets(command),
+            "sleeps": model.seat.sleep is not None,
+            "footprint": shares(model.seat.footprint),
+            "machine": machine.facts() | {"gpus": [[gpu.name, gpu.total_mib] for gpu in self._devices()]},
+            "hotseat": __version__,
+        }
 
     # models, and the box
 
@@ -170,6 +190,22 @@ def iso(at: float) -> str:
     """Unix time as text."""
     text = datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
+
+
+def without_secrets(command: Sequence[str]) -> list[str]:
+    """A command's words, less the values of flags that speak of keys, tokens and passwords."""
+    told: list[str] = []
+    hide = False
+    for word in command:
+        name, equals, _ = word.partition("=")
+        if hide and not word.startswith("--"):
+            told.append("***")
+            hide = False
+            continue
+        secret = bool(_SECRET_WORDS & set(re.split(r"[-_.]", name.lower())))
+        told.append(f"{name}=***" if secret and equals else word)
+        hide = secret and not equals and word.startswith("-")
+    return told
 
 
 def _target(model: ModelSpec) -> str:

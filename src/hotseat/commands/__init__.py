@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "Ask models, and fail if they do not answer in time.",
     "clients": "Print a ready configuration for a program that talks to hotseat.",
     "seed": "Download models before they are asked for.",
+    "bench": "Measure starts and throughput of models, and judge the results.",
     "switch": "Give the seat to one model of the Compose stack.",
     "simulate": "Compare ways to take turns, over made-up or recorded traffic.",
     "lint": "Check the Compose files of a stack.",

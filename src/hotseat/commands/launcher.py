@@ -46,6 +46,14 @@ class Reply:
     """Empty where it is no JSON object."""
 
 
+class Refused(Failed):
+    """A client's request was answered with an error."""
+
+    def __init__(self, reply: Reply, what: str) -> None:
+        super().__init__(f"{what}: {reply.message}" if reply.message else what)
+        self.reply = reply
+
+
 class Launcher:
     """One launcher, at a URL."""
 
@@ -112,6 +120,30 @@ class Launcher:
                 yield line.decode("utf-8", "replace").rstrip("\n")
         except TimeoutError:
             raise Failed(f"{self.url} did not answer within {ANSWER_TIMEOUT_S:g} seconds") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(f"{self.url} broke off: {_words(error)}") from None
+        finally:
+            connection.close()
+
+    def stream(self, path: str, body: Mapping[str, Any], silence_s: float) -> Iterator[str]:
+        """The lines of a streamed answer to a client's POST. Raises ``Refused``, ``Unreachable``, ``Failed``.
+
+        ``silence_s``: so long nothing may come.
+        """
+        connection = self._connect(CONNECT_TIMEOUT_S)
+        try:
+            assert connection.sock is not None
+            connection.sock.settimeout(silence_s)
+            headers = {**self._headers(), "Accept": "text/event-stream", "Content-Type": "application/json"}
+            connection.request("POST", self._base + path, json.dumps(body), headers)
+            response = connection.getresponse()
+            if response.status != 200:
+                reply = _reply(response, response.read(_MAX_ANSWER))
+                raise Refused(reply, f"{self.url}{path} answered with status {reply.status}")
+            while line := response.readline(_MAX_LINE):
+                yield line.decode("utf-8", "replace").rstrip("\r\n")
+        except TimeoutError:
+            raise Failed(f"{self.url} was silent for {silence_s:g} seconds") from None
         except (OSError, http.client.HTTPException) as error:
             raise Failed(f"{self.url} broke off: {_words(error)}") from None
         finally:

@@ -42,10 +42,14 @@ def order(
     wait: bool,
     timeout_s: float,
     as_json: bool,
+    **more: bool,
 ) -> None:
-    """Give the order and say what came of it. Raises ``Failed`` or ``Unreachable``."""
+    """Give the order (``more``: further fields) and say what came of it.
+
+    Raises ``Failed`` or ``Unreachable``.
+    """
     answer = running.post(
-        f"/admin/{verb}", {"route": name, "wait": wait}, timeout_s if wait else ANSWER_TIMEOUT_S
+        f"/admin/{verb}", {"route": name, "wait": wait, **more}, timeout_s if wait else ANSWER_TIMEOUT_S
     )
     if as_json:
         click.echo(json.dumps(answer, indent=2))

@@ -30,12 +30,17 @@ def commands_page() -> str:
     parts = [INTRODUCTION]
     for name, short in COMMANDS.items():
         command: click.Command = importlib.import_module(f"hotseat.commands.{name.replace('-', '_')}").command
-        context = click.Context(
-            command, info_name=f"hotseat {name}", terminal_width=100, max_content_width=100, color=False
-        )
-        context.help_option_names = ["-h", "--help"]
-        parts.append(f"## hotseat {name}\n\n{short}\n\n```text\n{command.get_help(context).rstrip()}\n```\n")
+        parts.append(_section(f"hotseat {name}", short, command))
+        if isinstance(command, click.Group):
+            for inner, one in command.commands.items():
+                parts.append(_section(f"hotseat {name} {inner}", one.get_short_help_str(100), one))
     return "\n".join(parts)
+
+
+def _section(name: str, short: str, command: click.Command) -> str:
+    context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100, color=False)
+    context.help_option_names = ["-h", "--help"]
+    return f"## {name}\n\n{short}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
 
 
 def pages() -> Mapping[str, str]:

@@ -13,14 +13,16 @@ from hotseat.commands import launcher, ordering
 Examples:
   hotseat stop chat
   hotseat stop chat --wait --timeout 120
+  hotseat stop chat --sleep
 
 Exit status: 0 done, 1 it did not work, 2 wrong usage, 3 no launcher answers.""",
 )
 @click.argument("name")
-@ordering.options("Return when it is gone.")
+@click.option("--sleep", is_flag=True, help="Put it to sleep instead (a model with sleep configured).")
+@ordering.options("Return when it is gone, or asleep.")
 @launcher.options
 def command(
-    name: str, wait: bool, timeout_s: float, as_json: bool, url: str | None, config: str | None
+    name: str, sleep: bool, wait: bool, timeout_s: float, as_json: bool, url: str | None, config: str | None
 ) -> None:
     """Stop a model now.
 
@@ -28,4 +30,5 @@ def command(
     The next request starts it again.
     """
     running = launcher.connect(url, config)
-    ordering.order(running, "stop", name, wait=wait, timeout_s=timeout_s, as_json=as_json)
+    more = {"sleep": True} if sleep else {}
+    ordering.order(running, "stop", name, wait=wait, timeout_s=timeout_s, as_json=as_json, **more)

@@ -3,7 +3,8 @@
 ``load(path, env)`` gives ``core.spec.Settings`` or raises ``ConfigError`` with everything that is wrong.
 """
 
-from hotseat.config.listen import listen_address
+from hotseat.config.levels_file import read_levels
+from hotseat.config.listen import listen_address, state_folder
 from hotseat.config.load import environment, find, load, loads
 from hotseat.config.problems import ConfigError, Problem
 from hotseat.config.secrets import secret_values
@@ -16,5 +17,7 @@ __all__ = [
     "listen_address",
     "load",
     "loads",
+    "read_levels",
     "secret_values",
+    "state_folder",
 ]

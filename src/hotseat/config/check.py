@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from hotseat.config.document import Document, Path
 from hotseat.config.front_shape import Basic, Key, Policy, SystemPrompt, Tls
+from hotseat.config.levels import Levels
 from hotseat.config.shape import Compose, Gpu, Model, Root, Route, Sleep
 
 _KEYS: dict[str, type[BaseModel]] = {
@@ -22,6 +23,7 @@ _KEYS: dict[str, type[BaseModel]] = {
     "system_prompt": SystemPrompt,
     "basic": Basic,
     "tls": Tls,
+    "slo": Levels,
 }
 _NAMED: dict[str, type[BaseModel]] = {"models": Model, "routes": Route, "keys": Key}
 _PLACES = ("", "models.NAME", "routes.NAME", "keys.NAME", *_KEYS)

@@ -31,6 +31,9 @@ AutoDuration = Annotated[
 Size = Annotated[
     int, PlainValidator(values.size), schema(["string", "integer"], "size", examples=["32MiB", "64GiB"])
 ]
+Number = Annotated[
+    float, PlainValidator(values.positive_number), schema(TEXT_OR_NUMBER, "number", examples=[40, 2.5])
+]
 Bool = Annotated[bool, PlainValidator(values.flag), schema("boolean", "true or false")]
 Int = Annotated[int, PlainValidator(values.whole), schema("integer", "whole number")]
 Count = Annotated[int, PlainValidator(values.count), schema("integer", "whole number", minimum=1)]

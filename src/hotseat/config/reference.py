@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from hotseat.config import access, policies
 from hotseat.config.front_shape import Basic, Key, Policy, SystemPrompt, Tls
+from hotseat.config.levels import Levels
 from hotseat.config.load import OVERRIDES
 from hotseat.config.resolve import UPSTREAM_KEY_VARIABLE
 from hotseat.config.routing import RESERVED
@@ -37,6 +38,11 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("`basic`", "HTTP Basic, wanted before anything is passed on.", Basic),
     ("`tls`", "HTTPS by hotseat itself.", Tls),
     ("`sleep` and `models.NAME.sleep`", "Sleep instead of stop (vLLM's sleep mode).", Sleep),
+    (
+        "`slo` and `models.NAME.slo`",
+        "Service levels: what `hotseat bench report` holds the results of benchmarks against.",
+        Levels,
+    ),
     (
         "`compose` and `models.NAME.compose`",
         "Where containers come from. What a model leaves out is taken from the top of the file.",

@@ -24,6 +24,7 @@ from hotseat.config.kinds import (
     Size,
     schema,
 )
+from hotseat.config.levels import Levels
 from hotseat.core.spec import WarmSpan
 
 Command = Annotated[
@@ -314,6 +315,9 @@ class Model(Policy):
     sleep: SleepOrLevel | None = Field(
         default=None, description="Sleep instead of stop: `1`, `2`, `false`, or a mapping."
     )
+    slo: Levels | None = Field(
+        default=None, description="This model's own service levels; what it leaves out is taken from the top."
+    )
 
 
 class Route(Policy):
@@ -371,6 +375,10 @@ class Root(Shape):
     wait_limit: PositiveDuration | None = Field(default=None, description=WAIT_LIMIT)
     max_queue: Count | None = Field(default=None, description=MAX_QUEUE)
     sleep: SleepOrLevel | None = Field(default=None, description="Sleep instead of stop, for all models.")
+    slo: Levels | None = Field(
+        default=None,
+        description="Service levels that `hotseat bench report --slo FILE` holds results against.",
+    )
     return_to_default: Bool = Field(
         default=False, description="Start `default_model` again when nobody asks for anything."
     )

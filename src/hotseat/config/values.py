@@ -69,6 +69,16 @@ def duration(value: object) -> float:
     return float(seconds)
 
 
+def positive_number(value: object) -> float:
+    """A number of more than 0."""
+    number = _number(value)
+    if number is None:
+        raise ValueError("expected a number")
+    if number <= 0:
+        raise ValueError("must be more than 0")
+    return float(number)
+
+
 def positive_duration(value: object) -> float:
     """Seconds, more than 0."""
     seconds = duration(value)

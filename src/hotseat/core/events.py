@@ -138,6 +138,8 @@ class StopRequested:
     """An operator wants the model stopped."""
 
     model: str
+    to_sleep: bool = False
+    """Asleep will do, where it sleeps at all."""
 
 
 @dataclass(slots=True)

@@ -352,7 +352,9 @@ class Scheduler:
             return
         seat.requested = False
         self._refuse_queue(seat, refusals.stopped(seat))
-        self._send_away(seat, Cause.REQUESTED, now)
+        if event.to_sleep and seat.state in (State.ASLEEP, State.SUSPENDING):
+            return
+        self._send_away(seat, Cause.REQUESTED, now, to_sleep=event.to_sleep and seat.sleeps)
 
     def _warmth_changed(self, event: ev.WarmthChanged, now: float) -> None:
         seat = self._seats.get(event.model)

@@ -75,6 +75,14 @@ class KnowsCommands(Protocol):
         """How long it is given to end by itself, in seconds, where that was said."""
 
 
+@runtime_checkable
+class KnowsImages(Protocol):
+    """A runtime whose runs come from images."""
+
+    async def image_of(self, model: ModelSpec) -> str | None:
+        """The image's name and the digest of what it is now; ``None`` where nobody knows it now."""
+
+
 class Runtime(Protocol):
     """A way to run models."""
 

@@ -198,6 +198,13 @@ class DockerRuntime:
                 return tuple(str(word).replace("$$", "$") for word in words)
         return None
 
+    async def image_of(self, model: ModelSpec) -> str | None:
+        """The image of the model's container, as ``NAME (sha256:…)``; ``None`` where there is none yet."""
+        with suppress(EngineDown, EngineError):
+            found = await self._opened().usable().inspect(launch_spec(model).container)
+            return docker_facts.image(found) if found is not None else None
+        return None
+
     async def grace_of(self, model: ModelSpec) -> float | None:
         """The container's own ``stop_grace_period``; ``None`` where it has none or is not known."""
         with suppress(EngineDown, EngineError):

@@ -124,6 +124,11 @@ def command(found: Mapping[str, Any]) -> tuple[str, ...]:
     return (str(found["Path"]), *map(str, found.get("Args") or ()))
 
 
+def image(found: Mapping[str, Any]) -> str:
+    """The image that it was made from: its name then, and what it is."""
+    return f"{found['Config'].get('Image')} ({found.get('Image')})"
+
+
 def grace_s(found: Mapping[str, Any]) -> float | None:
     """Its own time to stop (``stop_grace_period``), where it has one."""
     seconds = found["Config"].get("StopTimeout")

@@ -15,12 +15,12 @@ from hotseat.core import events as ev
 from hotseat.core import refusals
 from hotseat.core.errors import Reason, Refusal
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.spec import ModelSpec, Settings
+from hotseat.core.spec import ModelSpec, ProcessSpec, Settings
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
 from hotseat.core.views import Loading, SeatView, Upstream
 from hotseat.engines.base import Engine
 from hotseat.history import Kind, Start
-from hotseat.runtimes.base import Found, Runtime, Sign
+from hotseat.runtimes.base import Found, KnowsCommands, KnowsImages, Runtime, Sign
 from hotseat.supervisor.lookout import Lookout
 from hotseat.supervisor.reports import kind_of_start, log_move, why_not_ready
 from hotseat.supervisor.runs import Check, Prober, RoomCheck, Run, Sleeper, as_found
@@ -263,14 +263,26 @@ class Supervisor:
             await self._next_move()
         return None
 
-    async def stop(self, model: str, *, wait: bool) -> Reason | None:
-        """Drain and stop it. With ``wait``: return when it is gone."""
+    async def stop(self, model: str, *, wait: bool, to_sleep: bool = False) -> Reason | None:
+        """Drain and stop it, or put it to sleep. With ``wait``: return when it is gone, or asleep."""
         run = self._core.view(model).run
-        self._feed(ev.StopRequested(model))
+        self._feed(ev.StopRequested(model, to_sleep))
         self._tell_moved()
         while wait and run is not None and (view := self._core.views().get(model)) and view.run == run:
+            if to_sleep and view.state is State.ASLEEP:
+                break
             await self._next_move()
         return None
+
+    async def made_of(self, model: str) -> tuple[tuple[str, ...] | None, str | None]:
+        """The command of its server, and the image of its container, as far as they are known now."""
+        spec = self._models[model]
+        runtime = self._lookout[spec.runtime]
+        if isinstance(spec.launch, ProcessSpec):
+            return spec.launch.command, None
+        command = await runtime.command_of(spec) if isinstance(runtime, KnowsCommands) else None
+        image = await runtime.image_of(spec) if isinstance(runtime, KnowsImages) else None
+        return command, image
 
     async def tail(self, model: str, count: int) -> list[str]:
         """The last lines that its current or latest run wrote."""

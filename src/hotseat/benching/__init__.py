@@ -1,0 +1,1 @@
+"""Benchmarks of the models: measured through the running launcher, kept, compared, judged and drawn."""
