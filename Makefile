@@ -63,9 +63,9 @@ soak: venv ## crashes, reloads and impatient clients, 10 minutes (SOAK_S=60 for 
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak
 
 .PHONY: mutants
-mutants: venv ## mutation testing of core/, for hours, by hand (MUTANTS='hotseat.core.policy*' for a part)
+mutants: venv ## mutation testing of core/, an hour or so, by hand (MUTANTS='hotseat.core.policy*' for a part)
 	$(BIN)/python -m pip install --quiet mutmut==3.8.1
-	$(BIN)/mutmut run $(MUTANTS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" HOTSEAT_BRIEF=1 $(BIN)/mutmut run $(MUTANTS)
 	$(BIN)/mutmut results
 
 .PHONY: constraints

@@ -129,12 +129,12 @@ def test_a_server_that_completes_no_text_is_awake_all_the_same() -> None:
     wake(Server(completions=404))
 
 
-def test_what_is_found_asleep_is_woken_and_what_is_awake_is_left_alone() -> None:
-    for asleep in (True, False):
-        server = Server()
-        sleeper = Sleeper(None, server.call, lambda handle, said=asleep: said)
-        asyncio.run(sleeper.rouse(model(), HANDLE))
-        assert bool(server.calls) == asleep
+@pytest.mark.parametrize("said", [True, False])
+def test_whether_a_run_sleeps_is_asked_and_changes_nothing(said: bool) -> None:
+    server = Server()
+    sleeper = Sleeper(None, server.call, lambda handle: said)
+    assert asyncio.run(sleeper.asleep(HANDLE)) is said
+    assert not server.calls
 
 
 def test_nobody_there_is_not_asleep_and_cannot_be_called() -> None:

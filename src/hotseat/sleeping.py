@@ -97,10 +97,9 @@ class Sleeper:
             await self._ask(model, handle, "/reset_prefix_cache")
         await self._warm_up(model, handle)
 
-    async def rouse(self, model: ModelSpec, handle: Handle) -> None:
-        """Wake it if it sleeps (an earlier hotseat may have left it so). Raises ``SleepError``."""
-        if await asyncio.to_thread(self._asleep, handle):
-            await self.wake(model, handle)
+    async def asleep(self, handle: Handle) -> bool:
+        """Whether it says that it sleeps (an earlier hotseat may have left it so)."""
+        return await asyncio.to_thread(self._asleep, handle)
 
     async def _warm_up(self, model: ModelSpec, handle: Handle) -> None:
         """The first answer after a wake is several times slower: let it be one that nobody waits for.

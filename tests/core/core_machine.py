@@ -169,6 +169,8 @@ class Histories(RuleBasedStateMachine):
         if self.w.processes.get(process.model) is not process:
             return
         match process.doing:
+            case "starting" if process.found and tenths == 2:  # an earlier hotseat left it asleep
+                self.w.sleeps(process, None)
             case "starting" | "waking":
                 self.w.passes_probe(process)
             case "stopping":

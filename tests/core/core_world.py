@@ -64,6 +64,8 @@ class Process:
     since: float = 0.0
     ready_since: float = 0.0
     served: bool = False
+    found: bool = False
+    """It was not started by us."""
 
     @property
     def takes(self) -> dict[str, int]:
@@ -205,6 +207,7 @@ class World:
         run = self.numbers[model] = self.numbers.get(model, 0) + 1
         spec = self.box.seats[model]
         process = Process(model, run, dict(spec.footprint), fingerprint or spec.fingerprint, since=self.now)
+        process.found = True
         if ready:
             process.doing, process.served = "serving", True
             process.ready_since = self.now
@@ -250,6 +253,9 @@ class World:
         dead: set[str] = set()
         if isinstance(event, ev.RunExited | ev.StartFailed | ev.RunUnhealthy):
             dead.add(event.model)
+        for model in self.unusable & set(self.requested):
+            if self.core.state(model) in (State.STOPPED, State.ASLEEP):  # who ordered it is told no
+                del self.requested[model]
         for effect in effects:
             match effect:
                 case do.GrantLease():

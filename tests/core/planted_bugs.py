@@ -1,6 +1,6 @@
 """Plants a bug against each promise and shows that the property test finds it. By hand:
 
-    python tests/core/planted_bugs.py [word in the bug's name]
+    PYTHONPATH=tests python tests/core/planted_bugs.py [word in the bug's name]
 
 Each bug is a small, believable mistake, planted by replacing one function; random histories are tried until
 one fails. Prints one line a bug, and ends with status 1 when one was not found.
@@ -8,19 +8,13 @@ one fails. Prints one line a bug, and ends with status 1 when one was not found.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-from unittest.mock import patch
 
 from core_machine import Histories
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
+from fakes.planted import Bug, main, wrapping
 from hotseat.core import events as ev
 from hotseat.core import planner, policy
 from hotseat.core import scheduler as scheduling
@@ -32,17 +26,6 @@ from hotseat.core.seat import Seat
 from hotseat.core.states import HOLDS_RUN, Cause, State
 
 EXAMPLES, STEPS = 3000, 60
-
-
-@dataclass(frozen=True)
-class Bug:
-    """One mistake."""
-
-    promise: int
-    name: str
-    owner: Any
-    attribute: str
-    replacement: Any
 
 
 def _memory_is_free_when_told_to_stop(seat: Seat) -> Any:
@@ -209,72 +192,29 @@ def _a_return_counts_twice(real: Callable[..., Any]) -> Callable[..., Any]:
     return returned
 
 
-def _wrapping(promise: int, name: str, owner: Any, attribute: str, plant: Callable[..., Any]) -> Bug:
-    return Bug(promise, name, owner, attribute, plant(getattr(owner, attribute)))
-
-
 BUGS = (
     Bug(1, "memory is free once told to stop", Seat, "holds", _memory_is_free_when_told_to_stop),
-    _wrapping(1, "devices are added up", policy, "fits", _devices_added_up),
-    _wrapping(2, "a crowd starts it twice", Scheduler, "_launch", _starts_twice),
-    _wrapping(3, "who goes stays in line", Scheduler, "_request_withdrawn", _withdrawn_stays_in_line),
-    _wrapping(3, "one is refused and kept in line", FairQueue, "clear", _refused_and_kept),
-    _wrapping(4, "a single stream is cut at eviction", Scheduler, "_send_away", _stops_at_once),
-    _wrapping(4, "drained when one lease is back", Scheduler, "_lease_returned", _drained_by_one),
-    _wrapping(5, "the first name goes first", planner.Place, "order", _the_first_name_goes_first),
-    _wrapping(5, "busy models never leave", planner, "_leaves_at", _busy_ones_never_leave),
-    _wrapping(5, "the plan is not looked at again", scheduling, "make_plan", _forgets_to_look_again),
-    _wrapping(6, "everybody leaves at once", planner, "_leaves_at", _leaves_at_once),
-    _wrapping(6, "turns are half a swap", policy, "turn_s", _short_turns),
-    _wrapping(6, "pinned models are evicted", planner, "_may_ever_leave", _evicts_pinned),
-    _wrapping(7, "a start ends with its last client", Scheduler, "_request_withdrawn", _abandons_at_once),
-    _wrapping(7, "a start that is awaited gives way", planner, "_leaves_at", _loading_gives_way),
-    _wrapping(8, "a failed start leaves clients waiting", Scheduler, "_died", _hangs_at_failure),
+    wrapping(1, "devices are added up", policy, "fits", _devices_added_up),
+    wrapping(2, "a crowd starts it twice", Scheduler, "_launch", _starts_twice),
+    wrapping(3, "who goes stays in line", Scheduler, "_request_withdrawn", _withdrawn_stays_in_line),
+    wrapping(3, "one is refused and kept in line", FairQueue, "clear", _refused_and_kept),
+    wrapping(4, "a single stream is cut at eviction", Scheduler, "_send_away", _stops_at_once),
+    wrapping(4, "drained when one lease is back", Scheduler, "_lease_returned", _drained_by_one),
+    wrapping(5, "the first name goes first", planner.Place, "order", _the_first_name_goes_first),
+    wrapping(5, "busy models never leave", planner, "_leaves_at", _busy_ones_never_leave),
+    wrapping(5, "the plan is not looked at again", scheduling, "make_plan", _forgets_to_look_again),
+    wrapping(6, "everybody leaves at once", planner, "_leaves_at", _leaves_at_once),
+    wrapping(6, "turns are half a swap", policy, "turn_s", _short_turns),
+    wrapping(6, "pinned models are evicted", planner, "_may_ever_leave", _evicts_pinned),
+    wrapping(7, "a start ends with its last client", Scheduler, "_request_withdrawn", _abandons_at_once),
+    wrapping(7, "a start that is awaited gives way", planner, "_leaves_at", _loading_gives_way),
+    wrapping(8, "a failed start leaves clients waiting", Scheduler, "_died", _hangs_at_failure),
     Bug(8, "back-offs do not grow", policy, "backoff_s", _backoff_does_not_grow),
     Bug(9, "reports of old runs are believed", Scheduler, "_current", _old_runs_are_believed),
-    _wrapping(9, "run numbers begin again", Scheduler, "_forget", _numbers_begin_again),
-    _wrapping(9, "a return counts twice", Scheduler, "_lease_returned", _a_return_counts_twice),
+    wrapping(9, "run numbers begin again", Scheduler, "_forget", _numbers_begin_again),
+    wrapping(9, "a return counts twice", Scheduler, "_lease_returned", _a_return_counts_twice),
 )
 
 
-def hunt(bug: Bug) -> tuple[str | None, int]:
-    """What gave the bug away (``None``: nothing), and after how many histories."""
-    tried = 0
-
-    class Counted(Histories):
-        def __init__(self) -> None:
-            nonlocal tried
-            tried += 1
-            super().__init__()
-
-    terms = settings(
-        max_examples=EXAMPLES, stateful_step_count=STEPS, derandomize=True, database=None, deadline=None,
-        phases=(Phase.generate,), suppress_health_check=list(HealthCheck), print_blob=False,
-    )  # fmt: skip
-    planted = patch.object(bug.owner, bug.attribute, bug.replacement)
-    with planted, contextlib.redirect_stdout(io.StringIO()):
-        try:
-            run_state_machine_as_test(Counted, settings=terms)
-        except Exception as error:
-            return (str(error) or type(error).__name__).splitlines()[0][:90], tried
-    return None, tried
-
-
-def main() -> int:
-    """Hunt all bugs, or those whose name holds the word given."""
-    word = sys.argv[1] if len(sys.argv) > 1 else ""
-    missed = 0
-    for bug in BUGS:
-        if word not in bug.name:
-            continue
-        began = time.monotonic()
-        found, tried = hunt(bug)
-        missed += found is None
-        verdict = f"found by history {tried}: {found}" if found else f"NOT FOUND in {tried} histories"
-        print(f"{bug.promise}  {bug.name:52} {time.monotonic() - began:5.1f} s  {verdict}", flush=True)
-    print("all found" if not missed else f"{missed} not found")
-    return 1 if missed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(BUGS, Histories, EXAMPLES, STEPS))

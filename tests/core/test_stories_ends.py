@@ -157,7 +157,7 @@ def test_leaving_lets_ready_models_run_and_stops_the_half_done() -> None:
     s.ask("b")
     s.since_last()
     s.tell(ev.ShutdownRequested(leave_running=True))
-    assert sorted(s.since_last()) == ["stop b#1", "stop c#1"]  # who adopts a sleeper does not know it sleeps
+    assert sorted(s.since_last()) == ["stop b#1", "stop c#1"]  # the next configuration may have no sleep
     s.gone("b")
     s.gone("c")
     assert s.core.at_rest

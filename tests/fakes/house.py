@@ -52,8 +52,9 @@ class Memory:
 class FakeSleeper:
     """Sleeps and wakes in the given times, or fails."""
 
-    async def rouse(self, model: ModelSpec, handle: Handle) -> None:
+    async def asleep(self, handle: Handle) -> bool:
         """What is found is awake."""
+        return False
 
     def __init__(self, wake_s: float = 0.2, *, wake_fails: bool = False, sleep_fails: bool = False) -> None:
         self.wake_s, self.wake_fails, self.sleep_fails = wake_s, wake_fails, sleep_fails

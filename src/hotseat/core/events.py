@@ -77,7 +77,9 @@ class RunUnhealthy:
 
 @dataclass(slots=True)
 class RunSlept:
-    """The run sleeps; ``leftover`` is what it still takes, where that was measured."""
+    """The run sleeps (one that was found may have slept all along); ``leftover`` is what it still takes,
+    where that was measured.
+    """
 
     model: str
     run: int

@@ -27,12 +27,12 @@ def shutting_down(seat: Seat) -> Refusal:
     )
 
 
-def unusable(seat: Seat) -> Refusal:
+def unusable(model: str, why: str) -> Refusal:
     """Its runtime cannot work now."""
     return Refusal(
         code=Code.RUNTIME_UNAVAILABLE,
-        message=f"model {seat.name} cannot be started now: {seat.unusable}",
-        model=seat.name,
+        message=f"model {model} cannot be started now: {why}",
+        model=model,
         retry_after_s=5.0,
     )
 

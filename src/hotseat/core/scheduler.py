@@ -137,7 +137,7 @@ class Scheduler:
         if self._closing:
             return refusals.shutting_down(seat)
         if seat.unusable is not None and seat.state not in _MAY_SERVE:
-            return refusals.unusable(seat)
+            return refusals.unusable(seat.name, seat.unusable)
         if seat.state is State.BACKOFF:
             return refusals.backing_off(seat, now)
         if seat.state is State.STOPPING and seat.failed is not None and not seat.served:
@@ -289,14 +289,16 @@ class Scheduler:
 
     def _run_slept(self, event: ev.RunSlept, now: float) -> None:
         seat = self._current(event.model, event.run)
-        if seat is None or seat.state is not State.SUSPENDING:
+        found = seat is not None and seat.state is State.STARTING and seat.adopted
+        if seat is None or not (seat.state is State.SUSPENDING or found):
             return
         if event.leftover is not None:
             seat.leftover = dict(event.leftover)
         if not policy.fits(seat.leftover, seat.run_footprint):
             self._distrust(seat, Cause.SLEEP_FAILED, Reason(summary="takes more asleep than awake"), now)
             return
-        self._move(seat, State.ASLEEP, Cause.SLEPT, now)
+        seat.served = True
+        self._move(seat, State.ASLEEP, Cause.ADOPTED if found else Cause.SLEPT, now)
 
     def _sleep_failed(self, event: ev.SleepFailed, now: float) -> None:
         seat = self._current(event.model, event.run)
@@ -566,7 +568,8 @@ class Scheduler:
     def _want(self, seat: Seat) -> None:
         """Put it in line if somebody wants it and it has no run that could serve."""
         if seat.unusable is not None and seat.state in (State.STOPPED, State.ASLEEP):
-            self._refuse_queue(seat, refusals.unusable(seat))
+            self._refuse_queue(seat, refusals.unusable(seat.name, seat.unusable))
+            seat.requested = False
         if seat.state in (State.STOPPED, State.ASLEEP) and (seat.queue or seat.requested or seat.warm):
             self._wanting[seat.name] = seat
             self._dirty = True

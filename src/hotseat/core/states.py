@@ -90,7 +90,7 @@ _END = (State.STOPPED, State.BACKOFF)
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.STOPPED: frozenset({State.STARTING, State.READY}),  # READY: found running and healthy
-    State.STARTING: frozenset({State.READY, State.STOPPING, *_END}),
+    State.STARTING: frozenset({State.READY, State.ASLEEP, State.STOPPING, *_END}),  # ASLEEP: found so
     State.READY: frozenset({State.DRAINING, State.STOPPING, State.SUSPENDING, *_END}),
     State.DRAINING: frozenset({State.READY, State.STOPPING, State.SUSPENDING, *_END}),
     State.STOPPING: frozenset(_END),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from hotseat.core import effects as do
+from hotseat.core import refusals
 from hotseat.core.errors import Code, Reason, Refusal
 from hotseat.core.states import FAILURES, LOADING, Cause, State
 from hotseat.core.views import SeatView
@@ -20,8 +21,10 @@ def kind_of_start(state: State) -> Kind:
     return Kind.WAKE if state in (State.ASLEEP, State.WAKING) else Kind.COLD
 
 
-def why_not_ready(view: SeatView) -> Refusal:
-    """Why a start that an operator ordered came to nothing."""
+def why_not_ready(view: SeatView, unusable: str | None) -> Refusal:
+    """Why a start that an operator ordered came to nothing; ``unusable``: why its runtime cannot work."""
+    if unusable is not None:
+        return refusals.unusable(view.model, unusable)
     reason = view.reason or Reason(summary="it was stopped")
     return Refusal(
         code=Code.MODEL_FAILED if reason.permanent else Code.MODEL_BACKOFF,

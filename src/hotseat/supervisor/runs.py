@@ -43,8 +43,8 @@ class Sleeper(Protocol):
     async def wake(self, model: ModelSpec, handle: Handle) -> None:
         """Wake it and warm it up; returns when it answers. Raises ``SleepError``."""
 
-    async def rouse(self, model: ModelSpec, handle: Handle) -> None:
-        """Wake it if it sleeps. Raises ``SleepError``."""
+    async def asleep(self, handle: Handle) -> bool:
+        """Whether it says that it sleeps; one that cannot be asked does not."""
 
 
 Prober = Callable[[ModelSpec, Handle, asyncio.Event], Awaitable[None]]
@@ -137,18 +137,19 @@ class Run:
         """From the first probe that passes, see to it that it goes on answering."""
         assert self.handle is not None
         await self._probe(self.model, self.handle, self._poke)
-        if self.found and self.model.seat.sleep is not None:
-            # Its health check passes while it sleeps, and requests are parked in silence.
-            try:
-                await self._sleeper.rouse(self.model, self.handle)
-            except SleepError as error:
-                log.warning("found asleep", model=self.model.name, run=self.number, error=str(error))
-                await self._runtime.stop(self.handle, self._grace_s())
-                return
+        self._awake = not await self._found_asleep()
         self.ready = True
-        self._feed(ev.ProbePassed(self.model.name, self.number))
+        name, number = self.model.name, self.number
+        self._feed(ev.ProbePassed(name, number) if self._awake else ev.RunSlept(name, number))
         while True:
             self._unhealthy(f"does not answer its health check any more ({await self._health.failing()})")
+
+    async def _found_asleep(self) -> bool:
+        """Whether an earlier hotseat left it asleep: it would pass its health check and park requests."""
+        if not self.found or self.model.seat.sleep is None:
+            return False
+        assert self.handle is not None
+        return await self._sleeper.asleep(self.handle)
 
     async def _look(self) -> str | None:
         """One health check; of a run that sleeps nothing is asked."""

@@ -93,6 +93,7 @@ class Supervisor:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = float("inf")
         self._moved = asyncio.Event()
+        self._closing = False
         self._late: dict[str, Found] = {}
         """Found while another run of the model was on its way out."""
         self._warmth = Warmth(wall, lambda model, warm: self._feed(ev.WarmthChanged(model, warm)))
@@ -145,7 +146,9 @@ class Supervisor:
 
     async def close(self, *, leave_running: bool = False) -> None:
         """Refuse what waits, drain, stop every model (or leave them for adoption), and end all tasks."""
+        self._closing = True
         self._feed(ev.ShutdownRequested(leave_running))
+        self._tell_moved()  # orders that wait are answered, also where nothing moves
         try:
             async with asyncio.timeout(self._patience_s()):
                 while not self._core.at_rest:
@@ -259,7 +262,7 @@ class Supervisor:
             if view.state is State.READY:
                 return None
             if not view.requested:
-                return why_not_ready(view)
+                return why_not_ready(view, self._lookout.unusable.get(self._models[model].runtime))
             await self._next_move()
         return None
 
@@ -443,7 +446,7 @@ class Supervisor:
 
     def _found(self, found: Found) -> None:
         model = found.handle.model
-        if model not in self._models:
+        if model not in self._models or self._closing:
             return
         if self._core.view(model).run is not None:
             self._late[model] = found  # its turn comes when the run that we know has ended
@@ -467,6 +470,7 @@ class Supervisor:
     def _usable_changed(self, runtime: str, why: str | None) -> None:
         models = tuple(name for name, model in self._models.items() if model.runtime == runtime)
         self._feed(ev.RuntimeChanged(models, why))
+        self._tell_moved()
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         log.error("task failed", task=name, exc_info=error)
