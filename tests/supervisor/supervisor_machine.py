@@ -248,6 +248,7 @@ class Histories(RuleBasedStateMachine):
         self.step(6)  # what has happened just now is heard of
         assert not self.machine.broken, self.machine.broken
         assert not self.unhandled, self.unhandled
+        assert self.h.supervisor._core.wake_at >= self.loop.time(), "promise 5: a deadline has come unheard"
         if not self.provoked:
             assert not self.log.errors, self.log.errors
         for client in self.h.clients:
