@@ -138,10 +138,11 @@ class App:
         self.gateway.books.on_record = self._chronicle.metrics.finished
         self._tracer = self._open_tracer()
         self._server: Server | None = None
+        self._tls: ssl.SSLContext | None = None
 
     async def open(self, sockets: list[socket.socket] | None = None) -> None:
         """Take back what runs, then listen. Raises ``CannotServe``."""
-        tls = _tls(self._listen.tls) if self._listen.tls else None
+        tls = self._tls = _tls(self._listen.tls) if self._listen.tls else None
         async with self._changing:
             await self.supervisor.open(self._ask_containers)
             where = self._listen
@@ -166,6 +167,7 @@ class App:
         """
         async with self._changing:
             new = await self._read_again()
+            self._renew_certificate()
             changes = compare(self._written, new)
             needed = _runtimes(new, self._state_dir, have=frozenset(self._runtimes))
             await self._apply(await as_they_are(new, self._runtimes | needed, self.settings), needed)
@@ -226,6 +228,18 @@ class App:
             problems = [f"without a key, hotseat may not go on listening on {self._listen.host}: restart it"]
         log.error("configuration not reloaded", problems=problems)
         raise CannotReload(problems)
+
+    def _renew_certificate(self) -> None:
+        """The files of ``tls`` may hold others by now: connections to come get them."""
+        if self._tls is None or self._listen.tls is None:
+            return
+        spec = self._listen.tls
+        try:
+            _tls(spec)  # one that fails halfway would spoil the context in use
+        except CannotServe as error:
+            log.error("configuration not reloaded", problems=[str(error)])
+            raise CannotReload([str(error)]) from None
+        self._tls.load_cert_chain(spec.cert, spec.key, password="")
 
     def reload_soon(self, why: str) -> None:
         """Reload in a task of our own; what comes of it is in the log."""

@@ -397,3 +397,46 @@ async def test_a_million_keys_tried_leave_nothing_behind() -> None:
         for number in range(20_000):
             assert door.who({b"authorization": b"Bearer sk-%d" % number}).problem is not None
         assert len(door._callers) == len(AUTH.keys)
+
+
+SECOND = ("X-API-Secret", "second-factor")
+
+
+@pytest.mark.parametrize(
+    ("auth", "expected"),
+    [
+        # no key: who has the second factor is the owner
+        (AuthSpec(api_secret=digest("second-factor")), {"with": (200, 200), "without": (401, 401)}),
+        # and with auth: off still the owner alone opens the admin pages
+        (
+            AuthSpec(api_secret=digest("second-factor"), required=False),
+            {"with": (200, 200), "without": (200, 401)},
+        ),
+        # with a key the second factor alone shows nobody
+        (
+            AuthSpec(keys=(key("default", admin=True),), api_secret=digest("second-factor"), required=False),
+            {"with": (200, 401), "without": (200, 401), "both": (200, 200)},
+        ),
+        (AuthSpec(required=False), {"without": (200, 200)}),
+    ],
+)
+async def test_the_owners_rank(auth: AuthSpec, expected: dict[str, tuple[int, int]]) -> None:
+    sent = {"with": [SECOND], "without": [], "both": [SECOND, bearer("default")]}
+    for name, statuses in expected.items():
+        requests = [("/v1/embeddings", CHAT, *sent[name]), ("/stats", None, *sent[name])]
+        assert (await asked(settings(auth=auth), *requests))[0] == list(statuses), name
+
+
+async def test_the_401_of_an_admin_page_names_what_is_missing() -> None:
+    secret = AuthSpec(api_secret=digest("second-factor"), required=False)
+    user = AuthSpec(basic=BasicSpec(user=digest("me"), password=digest("pw")), required=False)
+    for auth, code in ((secret, "missing_api_secret"), (user, "missing_basic_auth")):
+        async with front(settings(auth=auth)) as gate:
+            assert json.loads((await gate.ask("/stats")).body)["error"]["code"] == code
+
+
+async def test_a_published_key_tells_of_no_route() -> None:
+    async with front(GUARDED, wall=lambda: NOW) as gate:
+        for origin in ((), (("Origin", "https://example.org"),)):
+            answer = await gate.ask("/healthz", headers=[bearer("page"), *origin])
+            assert answer.get("x-standing") == "STRANGER"

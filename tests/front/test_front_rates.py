@@ -218,3 +218,18 @@ async def test_counts_go_on_under_another_configuration() -> None:
     assert [await world.enters() for _ in range(2)] == [True, False]
     world.limits = world.limiter.limits([minute(1)])  # was forgotten
     assert await world.enters()
+
+
+async def test_no_count_of_a_limit_that_was_changed_is_left() -> None:
+    limiter = MemoryLimiter(lambda: 0.0)
+    for amount in range(1, 50):
+        specs = [
+            LimitSpec(amount=amount, per_s=60.0, burst=1, scope="key a"),
+            LimitSpec(amount=amount, per_s=60.0, what="tokens", scope="route b"),
+            LimitSpec(amount=amount, per_s=0, what="concurrent", scope="route b"),
+        ]
+        limits = limiter.limits(specs)
+        limiter.keep(limits)
+        (await limiter.enter(limits, "a", lambda: "1.1.1.1")).leave(5)
+        assert len(limiter._known) == len(limits)
+        assert sum(map(len, limiter._known.values())) == len(limits)

@@ -83,6 +83,32 @@ async def test_tokens_and_requests_at_once(redis: str) -> None:
         await other.close()
 
 
+async def test_what_is_refused_for_being_too_many_at_once_is_counted_nowhere(redis: str) -> None:
+    at_once = LimitSpec(amount=1, per_s=0, what="concurrent", scope="model chat")
+    limiter = SharedLimiter(redis)
+    try:
+        visit = await ask(limiter, HOUR, at_once)
+        assert not isinstance(visit, Problem)
+        for _ in range(5):
+            assert isinstance(await ask(limiter, HOUR, at_once), Problem)
+        visit.leave(0)
+        left = []
+        for _ in range(2):
+            again = await ask(limiter, HOUR, at_once)
+            assert not isinstance(again, Problem)
+            left.append(again.headers.split(b"\r\n")[1][-1:])
+            again.leave(0)
+        assert left == [b"1", b"0"]
+        # and what the store refuses is not at once any more
+        for _ in range(2):
+            refused = await ask(limiter, HOUR, at_once)
+            assert isinstance(refused, Problem)
+            assert refused.type == "requests"
+            assert "3600 s" in refused.message
+    finally:
+        await limiter.close()
+
+
 async def test_without_the_store_each_counts_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     limiter = SharedLimiter(f"unix://:a-password@{tmp_path}/nothing.sock")
     try:

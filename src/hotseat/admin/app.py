@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hotseat.admin.answers import error, error_body, http_error, wants_json
+from hotseat.admin.answers import error, error_body, http_error, order
 from hotseat.admin.control import CannotReload, Capturing, Control, Reload
 from hotseat.admin.endpoints import ENDPOINTS, openapi
 from hotseat.admin.stats import Stats, shares
@@ -65,6 +65,7 @@ class Admin:
             routes=[Route(one.path, answers[one.path], methods=[one.method]) for one in ENDPOINTS],
             exception_handlers={HTTPException: http_error},
         )
+        self.app.router.redirect_slashes = False  # a path has one spelling
 
     def configure(self, settings: Settings) -> None:
         """Speak of this configuration from now on."""
@@ -119,7 +120,7 @@ class Admin:
         return self._done(model, None)
 
     async def _reload(self, request: Request) -> Response:
-        wants_json(request)
+        await order(request, ())
         try:
             changes = await self._reload_config()
         except CannotReload as error:
@@ -148,24 +149,15 @@ class Admin:
 
     async def _order(self, request: Request, **defaults: bool | int) -> tuple[str, dict[str, Any]]:
         """The model that ``route`` names, and what is said of the rest; each is of its default's kind."""
-        wants_json(request)
-        try:
-            order = await request.json()
-        except (ValueError, RecursionError):
-            raise HTTPException(400, "the body is not valid JSON") from None
-        if not isinstance(order, dict) or not isinstance(order.get("route"), str):
+        given = await order(request, ("route", *defaults))
+        if not isinstance(given.get("route"), str):
             raise HTTPException(400, 'the body must be like {"route": "chat"}, with the name as a string')
-        unknown = sorted(set(order) - {"route", *defaults})
-        if unknown:
-            *others, last = ["route", *defaults]
-            known = f"{', '.join(others)} and {last}"
-            raise HTTPException(400, f"unknown field {unknown[0][:100]!r}; known are {known}")
-        given = {**defaults, **order}
+        given = {**defaults, **given}
         for name, default in defaults.items():
             if type(given[name]) is not type(default):
                 wanted = "true or false" if isinstance(default, bool) else "a whole number"
                 raise HTTPException(400, f"{name} must be {wanted}")
-        return self._find(order["route"]), given
+        return self._find(given["route"]), given
 
     def _find(self, name: str) -> str:
         stats = self._stats

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -36,6 +37,12 @@ class Endpoint:
     """Fields of the JSON object that it takes."""
     answer: str = "application/json"
     """Media type of a good answer."""
+    also: str = ""
+    """Another one that it may have."""
+    told: Mapping[str, str] = field(default_factory=dict)
+    """Fields of the JSON object that it answers, and their types; with ``?`` those that may be left out."""
+    unlike_errors: frozenset[int] = frozenset()
+    """Of ``errors``, those that answer that object too."""
     errors: dict[int, str] = field(default_factory=dict)
 
 
@@ -45,8 +52,11 @@ _SLEEP = Parameter(name="sleep", kind="boolean", help="Put it to sleep instead."
 _ORDER_ERRORS = {
     400: "the body is not what it should be",
     404: "no such route or model",
+    413: "more than 64 KiB",
     415: "not sent as JSON",
 }
+
+_MODEL = {"model": "string", "state": "string", "in_flight": "integer", "waiting": "integer"}
 
 ENDPOINTS = (
     Endpoint(
@@ -55,6 +65,7 @@ ENDPOINTS = (
         who="all",
         summary="Whether hotseat itself is up.",
         about="Always 200 with `status: ok` while it answers at all; models do not matter.",
+        told={"status": "string"},
     ),
     Endpoint(
         method="GET",
@@ -65,12 +76,15 @@ ENDPOINTS = (
         "`status`; a key of models sees `routes` and `budget`; an admin also the lines that a failed "
         "model wrote last.",
         errors={503: "a runtime cannot be used"},
+        told={"status": "string", "routes?": "object", "budget?": "object", "runtimes?": "object"},
+        unlike_errors=frozenset({503}),
     ),
     Endpoint(
         method="GET",
         path="/routes",
         who="admin",
         summary="The routes: path, model, runtime, state.",
+        told={"routes": "object"},
     ),
     Endpoint(
         method="GET",
@@ -79,6 +93,15 @@ ENDPOINTS = (
         summary="How every model stands, the budget, the GPUs, and the latest failures and swaps.",
         about="For each model: state, phase, `eta_s`, `last_move`, requests in flight and waiting, tokens, "
         "`minutes` (the last hour by minute), durations of starts, last hit, and why it failed last.",
+        told={
+            "models": "object",
+            "budget": "object",
+            "gpus": "array",
+            "failures": "array",
+            "swaps": "array",
+            "unusable_runtimes": "object",
+            "since": "string",
+        },
     ),
     Endpoint(
         method="GET",
@@ -127,6 +150,8 @@ ENDPOINTS = (
             Parameter(name="lines", kind="integer", help="How many of the past, 1 to 10000.", default=100),
             Parameter(name="follow", kind="boolean", help="Go on (1)."),
         ),
+        also="text/plain",
+        told={"model": "string", "lines": "array"},
         errors={400: "lines or follow is not what it should be", 404: "no such route or model"},
     ),
     Endpoint(
@@ -139,6 +164,14 @@ ENDPOINTS = (
         parameters=(
             Parameter(name="model", kind="string", where="path", help="A model's or a route's name."),
         ),
+        told={
+            "model": "string",
+            "runtime": "string",
+            "target": "string",
+            "footprint": "object",
+            "machine": "object",
+            "hotseat": "string",
+        },
         errors={404: "no such route or model"},
     ),
     Endpoint(
@@ -146,6 +179,7 @@ ENDPOINTS = (
         path="/openapi.json",
         who="key",
         summary="This page for machines (OpenAPI 3.1).",
+        told={"openapi": "string", "info": "object", "paths": "object", "components": "object"},
     ),
     Endpoint(
         method="POST",
@@ -155,6 +189,7 @@ ENDPOINTS = (
         about="The answer is the model as in `/stats`. With `wait` it comes when the model is ready, or "
         "says why it is not.",
         body=(_ROUTE, _WAIT),
+        told=_MODEL,
         errors={**_ORDER_ERRORS, 503: "with wait: it did not start"},
     ),
     Endpoint(
@@ -164,6 +199,7 @@ ENDPOINTS = (
         summary="Let running answers finish, then stop a model.",
         about="The answer is the model as in `/stats`.",
         body=(_ROUTE, _WAIT, _SLEEP),
+        told=_MODEL,
         errors=_ORDER_ERRORS,
     ),
     Endpoint(
@@ -173,7 +209,18 @@ ENDPOINTS = (
         summary="Read the configuration again and apply it.",
         about="Says what has changed. Where the configuration is not right, nothing changes and `problems` "
         "lists what is wrong.",
-        errors={400: "the configuration is not right", 415: "not sent as JSON"},
+        told={
+            "status": "string",
+            "added": "array",
+            "removed": "array",
+            "changed": "array",
+            "needs_restart": "array",
+        },
+        errors={
+            400: "the configuration (or the body) is not right",
+            413: "more than 64 KiB",
+            415: "not sent as JSON",
+        },
     ),
     Endpoint(
         method="POST",
@@ -194,6 +241,14 @@ ENDPOINTS = (
                 default=60,
             ),
         ),
+        told={
+            "model": "string",
+            "capturing": "boolean",
+            "file?": "string",
+            "until?": "string",
+            "requests?": "integer",
+            "bytes?": "integer",
+        },
         errors={**_ORDER_ERRORS, 500: "the file cannot be made"},
     ),
 )
@@ -215,7 +270,10 @@ def openapi() -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
             "schemas": {"Error": _ERROR},
         },
     }
@@ -246,10 +304,13 @@ def _operation(one: Endpoint) -> dict[str, Any]:
     made: dict[str, Any] = {
         "summary": one.summary,
         "operationId": one.method.lower() + "".join(c if c.isalnum() else "_" for c in one.path),
-        "security": [] if one.who == "all" else [{"key": []}],
+        "security": [] if one.who == "all" else [{"key": []}, {"x-api-key": []}],
         "responses": {
-            "200": {"description": "done", "content": {one.answer: {}}},
-            **{str(status): _error(words) for status, words in sorted(errors.items())},
+            "200": _answer("done", one),
+            **{
+                str(status): _answer(words, one) if status in one.unlike_errors else _error(words)
+                for status, words in sorted(errors.items())
+            },
         },
     }
     if one.about:
@@ -271,6 +332,19 @@ def _operation(one: Endpoint) -> dict[str, Any]:
             "content": {"application/json": {"schema": _object(one.body)}},
         }
     return made
+
+
+def _answer(words: str, one: Endpoint) -> dict[str, Any]:
+    content: dict[str, Any] = {one.answer: {}}
+    if one.told:
+        content[one.answer]["schema"] = {
+            "type": "object",
+            "required": [name for name in one.told if not name.endswith("?")],
+            "properties": {name.rstrip("?"): {"type": kind} for name, kind in one.told.items()},
+        }
+    if one.also:
+        content[one.also] = {}
+    return {"description": words, "content": content}
 
 
 def _error(words: str) -> dict[str, Any]:

@@ -9,13 +9,15 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import click
 
+from hotseat.commands import proofs
 from hotseat.commands.failing import BadConfig, Failed, Unreachable
-from hotseat.config.listen import listen_address
+from hotseat.config.listen import listens
 from hotseat.config.problems import ConfigError
 
 KEY_VARIABLES = ("HOTSEAT_ADMIN_KEY", "ADMIN_API_KEY", "VLLM_API_KEY")
@@ -27,7 +29,11 @@ CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
 _MAX_ANSWER = 64 * 1024 * 1024
 _MAX_LINE = 64 * 1024
+_SECOND_FACTORS = {"missing_api_secret": proofs.SECRET, "missing_basic_auth": proofs.BASIC}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+_HEADERS_FILE = "hotseat.headers_file"
+_PEM_BEGIN, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -58,9 +64,18 @@ class Launcher:
     """One launcher, at a URL."""
 
     def __init__(
-        self, url: str, env: Mapping[str, str], key_variables: tuple[str, ...] = KEY_VARIABLES
+        self,
+        url: str,
+        env: Mapping[str, str],
+        key_variables: tuple[str, ...] = KEY_VARIABLES,
+        *,
+        headers_file: str | None = None,
+        cert: str | None = None,
     ) -> None:
-        """Raises ``click.BadParameter`` for a text that is no URL, ``Failed`` for a key that is none."""
+        """``cert``: the certificate that it must show, a PEM file; else any that this machine trusts will do.
+
+        Raises ``click.BadParameter`` for a text that is no URL, ``Failed`` for a key that is none.
+        """
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             host, port = parts.hostname, parts.port
@@ -72,10 +87,9 @@ class Launcher:
         self._https, self._host, self._port = parts.scheme == "https", host, port
         self._base = parts.path.rstrip("/")
         self._key_variables = key_variables
-        self._key = next((env[name] for name in key_variables if env.get(name)), None)
-        if self._key and not (self._key.isascii() and self._key.isprintable()):
-            # http.client would say so too, with the key in its words
-            raise Failed("the key has characters that a header cannot carry")
+        key = next((env[name] for name in key_variables if env.get(name)), None)
+        self._proofs = proofs.fields(key, env, headers_file)
+        self._cert = None if cert is None else _certificate(cert)
 
     def get(self, path: str, *, also: int | None = None) -> dict[str, Any]:
         """A JSON object; ``also`` is a status that is an answer too. Raises ``Unreachable`` or ``Failed``."""
@@ -150,10 +164,7 @@ class Launcher:
             connection.close()
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        return headers
+        return {"Accept": "application/json", **self._proofs}
 
     def _ask(
         self, method: str, path: str, body: str | None, timeout_s: float, also: int | None = None
@@ -180,10 +191,20 @@ class Launcher:
             connection.close()
 
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self._https else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=timeout_s)
+        connection: http.client.HTTPConnection
+        if self._https:
+            context = ssl.create_default_context()
+            if self._cert is not None:  # it is compared below, whatever name it is for and whoever signed it
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection = http.client.HTTPSConnection(
+                self._host, self._port, timeout=timeout_s, context=context
+            )
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         try:
             connection.connect()
+            if isinstance(connection.sock, ssl.SSLSocket) and self._cert is not None:
+                self._check_certificate(connection.sock)
         except ssl.SSLError as error:
             raise Failed(f"{self.url}: {_words(error)}") from None
         except OSError as error:
@@ -193,18 +214,26 @@ class Launcher:
             ) from None
         return connection
 
+    def _check_certificate(self, sock: ssl.SSLSocket) -> None:
+        if sock.getpeercert(binary_form=True) != self._cert:
+            sock.close()
+            raise Failed(f"{self.url} shows another certificate than the configuration's: hotseat reload")
+
     def _read(self, status: int, raw: bytes) -> dict[str, Any]:
         try:
             answer = json.loads(raw)
         except ValueError:
             answer = None
+        error = answer.get("error") if isinstance(answer, dict) else None
+        code = error.get("code") if isinstance(error, dict) else None
+        if status in (401, 403) and code in _SECOND_FACTORS:
+            raise Failed(f"{self.url} wants a second factor: set {_SECOND_FACTORS[code]} in the environment")
         if status in (401, 403):
             kind = "an admin" if self._key_variables is KEY_VARIABLES else "another"
             raise Failed(f"{self.url} wants {kind} key: set {self._key_variables[0]} in the environment")
         if not isinstance(answer, dict):
             raise Failed(f"what answers at {self.url} is no hotseat (status {status})")
         if status >= 400:
-            error = answer.get("error")
             message = error.get("message") if isinstance(error, dict) else None
             raise Failed(str(message or f"{self.url} answered with status {status}"))
         return answer
@@ -229,19 +258,48 @@ def options(command: _Command) -> _Command:
         metavar="FILE",
         help="The launcher's configuration, to read its address from. [env: HOTSEAT_CONFIG]",
     )
-    return url(config(command))
+    headers_file = click.option(
+        "--headers-file",
+        envvar=proofs.HEADERS_FILE,
+        metavar="FILE",
+        expose_value=False,
+        callback=_keep_headers_file,
+        help=f"Header fields to send, each on a line (a front may want some). A second factor is taken from "
+        f"{proofs.SECRET} (X-API-Secret) or {proofs.BASIC} (user:password). [env: {proofs.HEADERS_FILE}]",
+    )
+    return url(config(headers_file(command)))
+
+
+def _keep_headers_file(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    context.meta[_HEADERS_FILE] = value
 
 
 def connect(url: str | None, config: str | None, key_variables: tuple[str, ...] = KEY_VARIABLES) -> Launcher:
     """The launcher that the options name."""
+    cert = None
     if url is None:
         try:
-            host, port = listen_address(config, os.environ)
+            where = listens(config, os.environ)
         except ConfigError as error:
             raise BadConfig(error) from None
-        host = _WILDCARDS.get(host, host)
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    return Launcher(url, os.environ, key_variables)
+        host, cert = _WILDCARDS.get(where.host, where.host), where.cert
+        scheme = "http" if cert is None else "https"
+        url = f"{scheme}://[{host}]:{where.port}" if ":" in host else f"{scheme}://{host}:{where.port}"
+    context = click.get_current_context(silent=True)
+    headers_file = None if context is None else context.meta.get(_HEADERS_FILE)
+    return Launcher(url, os.environ, key_variables, headers_file=headers_file, cert=cert)
+
+
+def _certificate(file: str) -> bytes:
+    """The first certificate of a PEM file. Raises ``Failed``."""
+    try:
+        text = Path(file).read_text("latin-1")
+        begin = text.index(_PEM_BEGIN)
+        return ssl.PEM_cert_to_DER_cert(text[begin : text.index(_PEM_END, begin) + len(_PEM_END)])
+    except OSError as error:
+        raise Failed(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise Failed(f"{file} holds no certificate") from None
 
 
 def _reply(response: http.client.HTTPResponse, raw: bytes) -> Reply:

@@ -4,35 +4,55 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from hotseat.config import values
 from hotseat.config.document import read
 from hotseat.config.load import find, text_of_file
-from hotseat.config.places import home_folder, state_dir
+from hotseat.config.places import beside, state_dir
 from hotseat.config.problems import ConfigError, Problem
 
 DEFAULT = ("127.0.0.1", 8000)
 
 
-def listen_address(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> tuple[str, int]:
-    """``LISTEN``, else the file's ``listen``, else the default; other keys are not looked at.
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where a launcher listens."""
 
-    A client may lack what the launcher has (keys, variables), so only this one value must be sound.
+    host: str
+    port: int
+    cert: str | None = None
+    """The certificate that it shows; ``None``: it speaks plain HTTP."""
+
+
+def listens(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> Where:
+    """``LISTEN``, else the file's ``listen``, else the default; and the file's ``tls``. No other key is read.
+
+    A client may lack what the launcher has (keys, variables), so only these values must be sound.
     Raises ``ConfigError``: a named file that cannot be read, or a ``listen`` that is none.
     """
-    if given := env.get("LISTEN"):
-        return _address(given, Problem("environment", None, "LISTEN", ""))
+    variable = env.get("LISTEN")
+    address = _address(variable, Problem("environment", None, "LISTEN", "")) if variable else None
     if path is None:
         try:
             path = find(env)
         except ConfigError:
-            return DEFAULT
+            return Where(*(address or DEFAULT))
     file = os.fspath(path)
     document = read(text_of_file(file), file, env)
-    given = document.data.get("listen") if isinstance(document.data, dict) else None
-    if given is None:
-        return DEFAULT
-    return _address(given, Problem(file, document.place(("listen",)).line, "listen", ""))
+    data = document.data if isinstance(document.data, dict) else {}
+    given = data.get("listen")
+    if address is None and given is not None:
+        address = _address(given, Problem(file, document.place(("listen",)).line, "listen", ""))
+    tls = data.get("tls")
+    cert = tls.get("cert") if isinstance(tls, dict) else None
+    return Where(*(address or DEFAULT), cert=beside(file, cert, env) if isinstance(cert, str) else None)
+
+
+def listen_address(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> tuple[str, int]:
+    """Host and port of ``listens``."""
+    where = listens(path, env)
+    return where.host, where.port
 
 
 def state_folder(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> str:
@@ -48,9 +68,7 @@ def state_folder(path: str | os.PathLike[str] | None, env: Mapping[str, str]) ->
     given = document.data.get("state_dir") if isinstance(document.data, dict) else None
     if not isinstance(given, str) or not given:
         return default
-    if given == "~" or given.startswith("~/"):
-        given = home_folder(env) + given[1:]
-    return os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(file)), given))
+    return beside(file, given, env)
 
 
 def _address(value: object, place: Problem) -> tuple[str, int]:

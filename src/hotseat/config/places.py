@@ -25,3 +25,10 @@ def state_dir(env: Mapping[str, str], *, root: bool) -> str:
 def home_folder(env: Mapping[str, str]) -> str:
     """Where ``~`` leads."""
     return env.get("HOME") or os.path.expanduser("~")
+
+
+def beside(file: str, text: str, env: Mapping[str, str]) -> str:
+    """A path that a configuration names: ``~`` is the home folder, the rest is relative to the file's."""
+    if text == "~" or text.startswith("~/"):
+        text = home_folder(env) + text[1:]
+    return os.path.normpath(Path(file).absolute().parent / text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path as FilePath
 from urllib.parse import urlsplit
 
 from hotseat.config import routing, values
@@ -14,7 +13,7 @@ from hotseat.config.command import Told, told
 from hotseat.config.document import Document, Path
 from hotseat.config.fingerprint import fingerprint
 from hotseat.config.front_shape import Tls
-from hotseat.config.places import home_folder, state_dir
+from hotseat.config.places import beside, state_dir
 from hotseat.config.policies import Policies
 from hotseat.config.room import check_room
 from hotseat.config.shape import Compose, Model, Root, Sleep
@@ -49,7 +48,6 @@ class Resolver:
         self._document = document
         self._root = root
         self._env = env
-        self._folder = FilePath(document.file).absolute().parent
         self._budget = self._budgets()
 
     def settings(self) -> Settings:
@@ -336,7 +334,5 @@ class Resolver:
         return self._env.get(UPSTREAM_KEY_VARIABLE) or self._env.get(KEY) or None
 
     def _file(self, text: str) -> str:
-        """A path as it is meant: ``~`` is the home folder, the rest is relative to the file's folder."""
-        if text == "~" or text.startswith("~/"):
-            text = home_folder(self._env) + text[1:]
-        return os.path.normpath(self._folder / text)
+        """A path as it is meant."""
+        return beside(self._document.file, text, self._env)

@@ -289,6 +289,8 @@ class Client(RequestResponseCycle):
                 self.keep_alive = False  # the rest of the request would be read as the next one
         else:
             self.bytes_sent += len(message.get("body", b""))
+            if self.more_body and not message.get("more_body"):
+                self.keep_alive = True  # closed at once the answer might be lost: the connection lingers
         await self.send(message)
 
 

@@ -24,6 +24,9 @@ from hotseat.gateway.client import Client
 
 _log = logging.getLogger(__name__)
 
+_MOST_FRAMING = 8
+"""Bytes on the wire for each byte of a body: chunks of one byte take six."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -73,7 +76,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._field_bytes = 0
-        self._body_bytes = 0
+        self._body_bytes = self._framed_bytes = 0
         self._upgrading = False
         self._deaf = False  # what comes is thrown away
         self._lingering = False
@@ -142,6 +145,8 @@ class Connection(HttpToolsProtocol):
             return
         if self._in_head:
             self._head_bytes += len(data)
+        else:
+            self._framed_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -154,7 +159,10 @@ class Connection(HttpToolsProtocol):
         if self._in_head and self._head_bytes > self._limits.head_bytes:
             self._reject(_TOO_LARGE)
         elif not self._whole:
-            self._watch_sender()
+            if self._framed_bytes - _MOST_FRAMING * self._body_bytes > self._limits.head_bytes:
+                self._reject(_TOO_MUCH_AROUND)  # the parser keeps a trailer that has no end
+            else:
+                self._watch_sender()
         elif self._timer is not None:
             self._cancel_timer()
 
@@ -184,7 +192,7 @@ class Connection(HttpToolsProtocol):
         self.expect_100_continue = False
         self._whole = self._upgrading = False
         self._in_head = True
-        self._field_bytes = self._body_bytes = 0
+        self._field_bytes = self._body_bytes = self._framed_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -373,5 +381,11 @@ _MALFORMED = errors.Problem(
 )
 _TOO_LARGE = errors.Problem(
     status=431, code="header_too_large", message="the request's header is too large", should_retry=False
+)
+_TOO_MUCH_AROUND = errors.Problem(
+    status=431,
+    code="header_too_large",
+    message="what stands around the request's body (chunk extensions, trailers) is too large",
+    should_retry=False,
 )
 _TOO_SLOW = errors.Problem(status=408, code="request_timeout", message="the request came too slowly")

@@ -9,6 +9,7 @@ Headers = list[tuple[bytes, bytes]]
 _PICK_AND_PASS = 1
 _PICK = 2
 _DROP = 3
+_CODED = 4
 
 _FIELDS = {
     b"content-type": _PICK_AND_PASS,
@@ -33,12 +34,21 @@ _FIELDS = {
     b"cf-access-client-secret": _DROP,
     b"cf-access-jwt-assertion": _DROP,
     b"proxy-authorization": _DROP,
+    b"apikey": _DROP,
+    b"x-access-token": _DROP,
+    b"x-amz-security-token": _DROP,
+    b"x-auth-key": _DROP,
+    b"x-csrf-token": _DROP,
+    b"x-forwarded-access-token": _DROP,
+    b"x-goog-iap-jwt-assertion": _DROP,
+    b"x-token": _DROP,
+    b"x-xsrf-token": _DROP,
     # Hop by hop (RFC 9110 §7.6.1).
     b"keep-alive": _DROP,
     b"proxy-connection": _DROP,
     b"te": _DROP,
     b"trailer": _DROP,
-    b"transfer-encoding": _DROP,
+    b"transfer-encoding": _CODED,
     b"http2-settings": _DROP,
     b"expect": _DROP,
 }
@@ -65,6 +75,10 @@ class RequestHead:
                 picked[name] = value
                 if use == _PICK_AND_PASS:
                     passed += (name, b": ", value, b"\r\n")
+                elif use == _CODED and value.strip().lower() != b"chunked":
+                    raise bad_request(
+                        "of transfer codings only chunked is taken", code="unsupported_encoding"
+                    )
         connection = picked.get(b"connection", b"")
         if connection not in _USUAL_CONNECTION:
             passed = _without_nominated(passed, connection)

@@ -81,9 +81,12 @@ class Door:
             if auth.keys
             else "HTTP Basic is wanted here: user and password in Authorization",
         )
-        self._anybody = Caller(
-            KeySpec(name="", digest=b"", admin=not auth.configured or (auth.required and not auth.keys))
-        )
+        self._anybody = Caller(KeySpec(name="", digest=b"", admin=not auth.configured))
+        # Where there is no key, a second factor alone shows the owner.
+        self._known = self._anybody if auth.keys else Caller(KeySpec(name="", digest=b"", admin=True))
+        self._wanted = self._no_key
+        if not auth.keys:
+            self._wanted = self._no_basic if auth.basic is not None else self._no_secret
 
     def limits(self) -> list[Limit]:
         """The limits of all keys."""
@@ -91,11 +94,9 @@ class Door:
 
     def who(self, picked: Picked) -> Caller:
         """The one who sent this header. Never raises; a stranger says why he is one."""
-        caller = self._anybody
-        if self._callers:
-            caller = self._by_key(picked)
+        caller = self._by_key(picked) if self._callers else self._anybody
         if self._basic is not None or self._secret is not None:
-            caller = self._second_factor(picked, caller)
+            caller = self._second_factor(picked, caller if self._callers else self._known)
         if caller.problem is not None and not self.enforced:
             return self._anybody
         return caller
@@ -123,7 +124,7 @@ class Door:
         if caller.admin:
             return
         if caller is self._anybody:  # no key is wanted for models, but one is for this
-            self.admit_known(self._no_key, origin)
+            self.admit_known(self._wanted, origin)
         why = "" if self._has_admin else "; none does: set ADMIN_API_KEY"
         raise _forbidden(f"the key {caller.name!r} does not open the admin API{why}", "admin_key_required")
 

@@ -23,8 +23,8 @@ def standing(client: Client, path: bytes, head: RequestHead, door: Door, caller:
         door.admit_known(caller, origin)
     elif path not in _FOR_ALL:
         door.admit_admin(caller, origin)
-    if caller.problem is not None:
-        return Standing.STRANGER
+    if caller.problem is not None or caller.origins is not None:
+        return Standing.STRANGER  # strangers know a web page's key too
     return Standing.ADMIN if caller.admin else Standing.GUEST
 
 

@@ -103,12 +103,17 @@ class SharedLimiter:
         """Let a request in. Raises ``Refuse`` (429)."""
         if time.monotonic() < self._down_until:
             return await self._memory.enter(limits, key, address)
+        # What is counted here can be given back; a count in the store cannot, so that comes last.
+        local = await self._memory.enter([one for one in limits if one.what == "concurrent"], key, address)
         try:
             headers, spent = await self._count(limits, key, address)
         except StorageError as error:
+            local.leave(0)
             self._failed("rate_store", error.storage_error)
             return await self._memory.enter(limits, key, address)
-        local = await self._memory.enter([one for one in limits if one.what == "concurrent"], key, address)
+        except BaseException:
+            local.leave(0)
+            raise
         return SharedVisit(self, local, spent, headers)
 
     async def _count(
