@@ -4,19 +4,16 @@ waits or reads is answered.
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from fakes.boxed import Boxed
+from fakes.boxed import Boxed, under_way
 from fakes.dockerd import Dockerd
-from fakes.hotseat import LIMIT_S, Answer, serving
+from fakes.hotseat import serving
 from faults.cases import error_event
 
 pytestmark = pytest.mark.system("dockerd", "docker", "iptables", "ip")
@@ -65,41 +62,6 @@ def _options(folder: Path, act: str, phase: str, name: str = "") -> list[str]:
     if phase == "loading" and not name.startswith("second"):
         options += ["--ready-when", str(folder / (name or named(act, phase)))]
     return options
-
-
-class Client:
-    """Somebody whose request is under way."""
-
-    def __init__(self, hotseat: Boxed, model: str, *, stream: bool) -> None:
-        self._wire = http.client.HTTPConnection("127.0.0.1", hotseat.port, timeout=LIMIT_S)
-        body = json.dumps({"model": model, "stream": stream})
-        self._wire.request("POST", f"/{model}/v1/completions", body, {"Content-Type": "application/json"})
-        self._pool = ThreadPoolExecutor(1)
-        self._answer: Future[Answer] = self._pool.submit(self._read)
-
-    def _read(self) -> Answer:
-        response = self._wire.getresponse()
-        headers = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, headers, response.read())
-
-    def answer(self) -> Answer:
-        """What came of it."""
-        try:
-            return self._answer.result(LIMIT_S)
-        finally:
-            self._pool.shutdown()
-            self._wire.close()
-
-
-def under_way(hotseat: Boxed, model: str, phase: str) -> Client:
-    """A client who waits for the model's start, or reads its stream."""
-    client = Client(hotseat, model, stream=phase == "streaming")
-    if phase == "streaming":
-        hotseat.until(model, lambda stats: stats["in_flight"] == 1)
-    else:
-        hotseat.until(model, lambda stats: stats["state"] == "starting" and stats["waiting"] == 1)
-        hotseat.started(model)
-    return client
 
 
 @pytest.mark.parametrize(("act", "phase"), [case for case in CASES if case[1] == "idle"])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from fakes.containers import ENGINE
 from fakes.dockerd import IMAGE, Dockerd
-from fakes.hotseat import Hotseat
+from fakes.hotseat import LIMIT_S, Answer, Hotseat
 
 
 class Boxed(Hotseat):
@@ -70,3 +73,38 @@ class Boxed(Hotseat):
         while not (state := self.state_of(name))["Running"]:
             assert time.monotonic() < deadline, state
         return str(state["StartedAt"])
+
+
+class Client:
+    """Somebody whose request is under way."""
+
+    def __init__(self, hotseat: Boxed, model: str, *, stream: bool) -> None:
+        self._wire = http.client.HTTPConnection("127.0.0.1", hotseat.port, timeout=LIMIT_S)
+        body = json.dumps({"model": model, "stream": stream})
+        self._wire.request("POST", f"/{model}/v1/completions", body, {"Content-Type": "application/json"})
+        self._pool = ThreadPoolExecutor(1)
+        self._answer: Future[Answer] = self._pool.submit(self._read)
+
+    def _read(self) -> Answer:
+        response = self._wire.getresponse()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, response.read())
+
+    def answer(self) -> Answer:
+        """What came of it."""
+        try:
+            return self._answer.result(LIMIT_S)
+        finally:
+            self._pool.shutdown()
+            self._wire.close()
+
+
+def under_way(hotseat: Boxed, model: str, phase: str) -> Client:
+    """A client who waits for the model's start, or reads its stream."""
+    client = Client(hotseat, model, stream=phase == "streaming")
+    if phase == "streaming":
+        hotseat.until(model, lambda stats: stats["in_flight"] == 1)
+    else:
+        hotseat.until(model, lambda stats: stats["state"] == "starting" and stats["waiting"] == 1)
+        hotseat.started(model)
+    return client

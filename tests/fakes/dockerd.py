@@ -36,6 +36,8 @@ class Dockerd:
         self.url = f"unix://{self.socket}"
         self.tcp_url = f"tcp://127.0.0.1:{_free_port()}"
         self.log = self.folder / "dockerd.log"
+        self.live_restore = False
+        """Whether containers run on without the engine (from its next start on)."""
         self._bridge = f"hs{secrets.token_hex(4)}"
         self._process: subprocess.Popen[bytes] | None = None
         self._config = self.folder / "client"
@@ -82,7 +84,7 @@ class Dockerd:
 
     def start(self) -> None:
         """Start the engine and wait until it answers."""
-        (self.folder / "daemon.json").write_text("{}")
+        (self.folder / "daemon.json").write_text(json.dumps({"live-restore": self.live_restore}))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

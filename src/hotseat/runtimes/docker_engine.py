@@ -10,7 +10,9 @@ import errno
 import json
 import math
 import os
+import time
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +26,9 @@ EVENTS = (
     *("create", "start", "die", "oom", "kill", "pause", "unpause", "stop", "destroy", "rename"),
     "health_status",
 )
+_FILTERS = json.dumps({"type": ["container"], "event": list(EVENTS)})
 _CONNECT_S = 5.0
+_PAST_S = 2.0
 _ANSWER_S = 60.0
 """Starting a container with a GPU takes the engine seconds; nothing takes it a minute."""
 _LINE_LIMIT = 64 * 1024
@@ -54,15 +58,10 @@ class Engine:
         await self._docker.close()
 
     async def negotiate(self) -> None:
-        """Ask the engine which version of the API it speaks (again: it may have been upgraded).
-
-        Raises ``EngineError`` where the version or the events are forbidden.
-        """
+        """Ask the engine which version of the API it speaks (again: it may have been upgraded)."""
         self._docker.api_version = "auto"
         async with _told(self.url), asyncio.timeout(_CONNECT_S):
             self.api_version = str((await self._docker.version())["ApiVersion"])
-            # A socket proxy that forbids events says so here, before we rely on them.
-            await self._docker.events.run(since="1", until="1")
 
     async def inspect(self, container: str) -> Mapping[str, Any] | None:
         """The container of this name or id; ``None`` where there is none."""
@@ -130,12 +129,28 @@ class Engine:
         if rest:
             yield rest
 
+    async def past_events(self, since: float) -> list[Mapping[str, Any]]:
+        """What happened to containers from ``since`` (seconds of the epoch) to now, as far as it knows.
+
+        Raises ``EngineError`` where events are forbidden.
+        """
+        subscriber = self._docker.events.channel.subscribe()
+        until = f"{time.time():.9f}"
+        # By the clock of an engine on another machine, that moment may be still to come.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PAST_S), _told(self.url):
+                await self._docker.events.run(since=f"{since:.9f}", until=until, filters=_FILTERS)
+        events = []
+        while not subscriber.queue.empty():
+            if (event := subscriber.queue.get_nowait()) is not None:
+                events.append(event)
+        return events
+
     async def events(self, since: float) -> AsyncGenerator[Mapping[str, Any], None]:
         """What happens to containers from ``since`` (seconds of the epoch) on; ends when the engine goes.
 
         Raises ``EngineError`` where they are forbidden.
         """
-        filters = json.dumps({"type": ["container"], "event": list(EVENTS)})
         subscriber = self._docker.events.channel.subscribe()
 
         refused: list[EngineError] = []
@@ -144,7 +159,7 @@ class Engine:
             # Whatever cuts the stream, its end reaches the subscriber as None.
             try:
                 async with _told(self.url):
-                    await self._docker.events.run(since=f"{since:.9f}", filters=filters)
+                    await self._docker.events.run(since=f"{since:.9f}", filters=_FILTERS)
             except EngineError as error:
                 refused.append(error)
             except (EngineDown, ValueError):

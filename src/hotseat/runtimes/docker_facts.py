@@ -143,7 +143,8 @@ def why(
     code = evidence.exit_code if evidence.exit_code is not None else state.get("ExitCode")
     oom = evidence.out_of_memory() or bool(state.get("OOMKilled"))
     number = code - 128 if code is not None and code > 128 else None
-    away = evidence.unseen and code in (None, *_ENGINE_STOPS_WITH)
+    unseen = evidence.unseen and evidence.died_at is None
+    away = unseen and code in (None, *_ENGINE_STOPS_WITH)
     outside = not ordered and not oom and (evidence.deliberate() or away)
 
     def reason(summary: str, hint: str | None = None) -> Reason:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -228,23 +228,29 @@ class Sight:
                 if (found := await self.look(model)) is not None:
                     self.found.put_nowait(found)
             except (EngineDown, EngineError):
-                await asyncio.sleep(_LOOK_AGAIN_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_AGAIN_S):
+                        await wanted.wait()
                 wanted.set()
 
     # the connection
 
     async def _stay_connected(self) -> None:
         """Hear events, and look at everything whenever the connection is new."""
-        tries = 0
+        tries, seen = 0, time.time()
         while True:
-            since = time.time() - _REPLAY_S
             try:
                 await self.engine.negotiate()
+                since = seen - _REPLAY_S
+                # What happened meanwhile comes first: it says why what we are about to see is so.
+                for event in await self.engine.past_events(since):
+                    self._hear(event)
                 self._connected()
                 async with aclosing(self.engine.events(since)) as events:
                     async for event in events:
                         tries = 0
                         self._hear(event)
+                seen = time.time()
             except EngineDown as error:
                 self._lost(str(error))
             except EngineError as error:
