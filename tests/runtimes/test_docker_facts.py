@@ -180,6 +180,9 @@ def test_ports_by_command_image_and_default() -> None:
     assert address.inner_port(found, CHAT) == 77
     found["Args"] = ["--port", "$PORT"]
     assert address.inner_port(found, CHAT) == 9000
+    for nothing in ([], None):
+        found["Args"] = nothing
+        assert address.inner_port(found, CHAT) == 9000
     found["Config"]["ExposedPorts"] = {"1/tcp": {}, "2/tcp": {}}
     assert address.inner_port(found, CHAT) == 8000
 

@@ -72,7 +72,7 @@ def inner_port(found: Mapping[str, Any], spec: DockerSpec) -> int:
     if spec.port is not None:
         return spec.port
     words = [str(word) for word in found.get("Args") or ()]
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words[1:], ""], strict=False):
         value = after if word == "--port" else word.removeprefix("--port=")
         if value != word and value.isdigit():
             return int(value)

@@ -22,10 +22,7 @@ import aiohttp
 from hotseat.runtimes.docker_facts import EngineDown, EngineError
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
-EVENTS = (
-    *("create", "start", "die", "oom", "kill", "pause", "unpause", "stop", "destroy", "rename"),
-    "health_status",
-)
+EVENTS = ("start", "die", "oom", "kill", "pause", "unpause", "destroy", "rename", "health_status")
 _FILTERS = json.dumps({"type": ["container"], "event": list(EVENTS)})
 _CONNECT_S = 5.0
 _PAST_S = 2.0

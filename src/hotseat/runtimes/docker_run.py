@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _LINES_WITHIN_S = 2.0
 """The log ends with the container, or hundredths of a second after; an engine in trouble may keep it."""
+_TOLD_WITHIN_S = 0.2
+"""Where its end was seen before it was heard of, the event gets so long: it knows the exit code."""
 _TROUBLE = {
     "pause": Reason(summary="its container is paused", hint="docker unpause it, or stop it"),
     "health_status: unhealthy": Reason(summary="its container's health check failed"),
@@ -38,6 +40,8 @@ class Run:
         self.evidence = Evidence()
         self.ordered = False
         """We told it to stop."""
+        self.died = asyncio.Event()
+        """Its death was heard of."""
         self.over = asyncio.Event()
         self.exit: Exit | None = None
         self.log_ended = asyncio.Event()
@@ -72,6 +76,7 @@ class Run:
             evidence.oom_at = at
         elif action == "die" and evidence.died_at is None:
             evidence.exit_code, evidence.died_at = int(told["exitCode"]), at
+            self.died.set()
         elif action in _TROUBLE:
             return Sign(self.handle, _TROUBLE[action])
         elif action in _MENDED:
@@ -87,6 +92,10 @@ class Run:
 
     async def end(self, engine: Engine, found: Mapping[str, Any] | None) -> None:
         """It has ended: find out why. ``found`` is its container now, as far as that was looked up."""
+        if not self.evidence.unseen:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TOLD_WITHIN_S):
+                    await self.died.wait()
         lines: list[str] = []
         with suppress(EngineDown, TimeoutError):
             async with asyncio.timeout(_LINES_WITHIN_S):

@@ -34,7 +34,10 @@ _LOOK_AGAIN_S = 0.5
 _REPLAY_S = 10.0
 """Events are asked for from so long before we connect: nothing falls into the gap."""
 _ENDED_KEPT = 64
-_LINES_WITHIN_S = 2.0
+_MOVES = {"start", "die", "destroy", "rename"}
+"""Events after which something else may be the case. After the others (a signal sent, say) nothing is yet,
+and a look would wait until the engine has tidied up after what they announce, a tenth of a second or more.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,13 +288,14 @@ class Sight:
             return  # told again after a reconnect; its time alone tells nothing, clocks are set back
         self._heard.append(fact)
         names = {told.get("name"), str(told.get("oldName", "")).removeprefix("/")}
+        moved = {name for name, model in self.models.items() if launch_spec(model).container in names}
         for name, run in self.runs.items():
             if run.container == fact.container and not run.over.is_set():
+                moved.add(name)
                 if (sign := run.hear(fact.action, fact.at_ns / 1e9, told)) is not None:
                     self.signs.put_nowait(sign)
-                self.look_soon(name)
-        for name, model in self.models.items():
-            if launch_spec(model).container in names:
+        if fact.action in _MOVES:
+            for name in moved:
                 self.look_soon(name)
 
     def _task_failed(self, name: str, error: BaseException) -> None:
