@@ -73,3 +73,10 @@ def test_the_cause_may_stand_far_from_the_end() -> None:
     found = VLLM.hint(lines("no-cache-memory"))
     assert found is not None
     assert found.line not in lines("no-cache-memory")[-LINES_SHOWN:]
+
+
+def test_a_worker_that_died_in_service() -> None:
+    """Three answers were under way: each is mourned in a traceback of its own."""
+    found = VLLM.hint(lines("worker-killed")[-LINES_JUDGED:])
+    assert found is not None
+    assert found.summary == "its engine died"

@@ -29,6 +29,11 @@ FAILURE_LINE = (
     "utilization (0.9, 21.6 GiB). Decrease GPU memory utilization or reduce GPU memory used by other "
     "processes."
 )
+FAILURE_ECHO = (
+    *(f'  File "/opt/venv/lib/python3.11/site-packages/vllm/fake.py", line {n}, in fake' for n in range(60)),
+    "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+)
+"""What vLLM writes after the cause: how its server heard of its engine's end."""
 LOADED_LINES = (
     "Loading weights took 0.01 seconds",
     "Model loading took 0.1 GiB memory and 0.02 seconds",
@@ -38,6 +43,9 @@ LOADED_LINES = (
     "Starting vLLM server on http://127.0.0.1:{port}",
 )
 
+CUT_WITHIN_S = 1.0
+"""How long it lives on when it was told to end, so that answers under way get their last words."""
+DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 MOODS = ("health-hangs", "health-503", "hangs", "500", "dead", "aborts", "hungry")
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -130,6 +138,12 @@ class Engine:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.ready = False
+        self.ending = threading.Event()
+        """It was told to end: answers under way are cut short."""
+        self.under_way = 0
+        self.idle = threading.Condition()
+        self.asleep: set[str] = set()
+        """Parts of its memory, by vLLM's names for them, that were put to sleep and not woken."""
         self.awake = threading.Event()
         self.awake.set()
         self.overlap_log: str | None = None
@@ -145,6 +159,9 @@ class Engine:
             if self.args.deaf_while_loading and not self.ready:
                 say("SIGTERM swallowed")
                 return
+            self.ending.set()
+            with self.idle:
+                self.idle.wait_for(lambda: self.under_way == 0, CUT_WITHIN_S)
             self.leave(0)
 
         signal.signal(signal.SIGINT, asked)
@@ -182,15 +199,19 @@ class Engine:
             time.sleep(0.02)
         if self.args.fails_until and not os.path.exists(self.args.fails_until):
             os.close(os.open(self.args.fails_until, os.O_CREAT | os.O_WRONLY, 0o600))
-            say(FAILURE_LINE)
-            self.leave(1)
+            self.fail()
         if self.args.start_fails:
-            say(FAILURE_LINE)
-            self.leave(1)
+            self.fail()
         for line in LOADED_LINES:
             say(line.format(port=self.args.port))
         while self.args.never_ready:
             time.sleep(60)
+
+    def fail(self) -> NoReturn:
+        """As a start of vLLM fails: in many words, of which the first tell why."""
+        for line in (FAILURE_LINE, *FAILURE_ECHO):
+            say(line)
+        self.leave(1)
 
     def serve(self) -> None:
         """Listen, and give each connection a thread."""
@@ -224,14 +245,20 @@ class Engine:
 
     def answer(self, connection: socket.socket, request: dict[str, Any]) -> None:
         """One request."""
-        path = request["path"].partition("?")[0]
+        path, _, query = request["path"].partition("?")
         mood = self.mood()
-        if path == "/health":
+        if path == "/health" and request["method"] != "GET":
+            respond_json(connection, 405, {"detail": "Method Not Allowed"})
+        elif path in ("/health", "/ping"):
             if self.args.health_hangs or "health-hangs" in mood:
                 self.hang()
             respond(connection, 503 if "health-503" in mood else self.args.health_status, b"")
         elif path == "/metrics":
             respond(connection, 200, METRICS, "text/plain; version=0.0.4")
+        elif path == "/version":
+            respond_json(connection, 200, {"version": "0.32.0"})
+        elif path == "/load":
+            respond_json(connection, 200, {"server_load": 0})
         elif path == "/is_sleeping":
             respond_json(connection, 200, {"is_sleeping": not self.awake.is_set()})
         elif path == "/sleep":
@@ -239,25 +266,47 @@ class Engine:
             if self.args.sleep_fails:
                 respond_json(connection, 500, {"error": {"message": "cannot sleep", "code": 500}})
                 return
+            self.asleep = {"weights", "kv_cache"}
             self.awake.clear()
-            respond(connection, 200, b"")
+            level = 2 if "level=2" in query else 1
+            respond_json(connection, 200, {"status": "sleeping", "level": level})
         elif path == "/wake_up":
             self.tell_call(request)
             if self.args.wake_fails:
                 respond_json(connection, 500, {"error": {"message": "CUDA out of memory", "code": 500}})
                 return
-            self.awake.set()
-            respond(connection, 200, b"")
-        elif path in ("/collective_rpc", "/reset_prefix_cache"):
+            self.asleep -= {query.removeprefix("tags=")} if query else self.asleep
+            if not self.asleep:
+                self.awake.set()
+            tags = [query.removeprefix("tags=")] if query else None
+            status = "sleeping" if self.asleep else "awake"
+            respond_json(connection, 200, {"status": status, "tags": tags})
+        elif path == "/collective_rpc":
             self.tell_call(request)
-            respond(connection, 200, b"")
+            respond_json(connection, 200, {"results": [None]})
+        elif path == "/reset_prefix_cache":
+            self.tell_call(request)
+            respond_json(connection, 200, {"success": True})
         elif path.startswith("/v1/"):
             if self.args.tells_calls:
                 self.tell_call(request)
             self.awake.wait()
-            self.answer_api(connection, request, path)
+            with self.counted():
+                self.answer_api(connection, request, path)
         else:
             respond_json(connection, 404, {"detail": "Not Found"})
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """While an answer is under way."""
+        with self.idle:
+            self.under_way += 1
+        try:
+            yield
+        finally:
+            with self.idle:
+                self.under_way -= 1
+                self.idle.notify_all()
 
     def tell_call(self, request: dict[str, Any]) -> None:
         """A line of the log for a call, with its body."""
@@ -304,11 +353,18 @@ class Engine:
             respond_json(connection, 404, {"detail": "Not Found"})
             return
         if not headers.get("content-type", "").startswith("application/json"):
-            respond_error(connection, 400, "Unsupported Media Type: Only 'application/json' is allowed")
+            words = "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"
+            respond_error(connection, 400, words, "Bad Request")
             return
         body = json.loads(request["body"])
         if body.get("model") not in (None, "", *self.args.name):
-            respond_error(connection, 404, f"The model `{body['model']}` does not exist.", "NotFoundError")
+            names = ", ".join(self.args.name)
+            words = f"The model `{body['model']}` does not exist. Valid aliases: {names}."
+            if path == "/v1/messages":
+                error = {"type": "NotFoundError", "message": words}
+                respond_json(connection, 404, {"type": "error", "error": error})
+            else:
+                respond_error(connection, 404, words, "NotFoundError", "model")
             return
         mood = self.mood()
         if self.args.hangs or "hangs" in mood:
@@ -316,22 +372,26 @@ class Engine:
         if "hungry" in mood:
             self.eat(connection)
         if "500" in mood or "dead" in mood:
-            words = "EngineDeadError: EngineCore encountered an issue." if "dead" in mood else "boom"
-            respond_error(connection, 500, words, "InternalServerError")
+            respond_error(connection, 500, DEAD if "dead" in mood else "boom", "InternalServerError")
             return
-        time.sleep(self.args.service_s)
+        self.ending.wait(self.args.service_s)
         kind = path.rpartition("/")[2] if path != "/v1/chat/completions" else "chat"
         if body.get("stream"):
             self.stream(connection, kind, body)
         else:
-            time.sleep(self.args.tokens * self.args.token_interval_s)
+            self.ending.wait(self.args.tokens * self.args.token_interval_s)
             respond_json(connection, 200, self.whole(kind))
 
     def words(self) -> Iterator[str]:
         """The tokens of an answer, as they come."""
         for index in range(self.args.tokens):
-            time.sleep(self.args.token_interval_s)
+            if self.ending.wait(self.args.token_interval_s):
+                return
             yield f"token{index} "
+
+    def finish_reason(self) -> str:
+        """OpenAI's word for the end. (In Anthropic's an answer that was cut short looks like a whole one.)"""
+        return "abort" if self.ending.is_set() or "aborts" in self.mood() else "stop"
 
     def usage(self) -> dict[str, int]:
         """OpenAI's count of tokens."""
@@ -352,7 +412,7 @@ class Engine:
                 **common, "type": "message", "role": "assistant", "content": content,
                 "stop_reason": "end_turn", "stop_sequence": None, "usage": usage,
             }  # fmt: skip
-        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+        choice: dict[str, Any] = {"index": 0, "finish_reason": self.finish_reason()}
         if kind == "chat":
             choice["message"] = {"role": "assistant", "content": text}
         else:
@@ -381,8 +441,7 @@ class Engine:
             piece = {"delta": {"content": word}} if kind == "chat" else {"text": word}
             yield sse({**common, "choices": [{"index": 0, "finish_reason": None, **piece}]})
         piece = {"delta": {}} if kind == "chat" else {"text": ""}
-        reason = "abort" if "aborts" in self.mood() else "stop"
-        yield sse({**common, "choices": [{"index": 0, "finish_reason": reason, **piece}]})
+        yield sse({**common, "choices": [{"index": 0, "finish_reason": self.finish_reason(), **piece}]})
         if (body.get("stream_options") or {}).get("include_usage"):
             yield sse({**common, "choices": [], "usage": self.usage()})
         yield "data: [DONE]\n\n"
@@ -449,12 +508,11 @@ def respond_json(connection: socket.socket, status: int, value: Any) -> None:
 
 
 def respond_error(
-    connection: socket.socket, status: int, message: str, kind: str = "BadRequestError"
+    connection: socket.socket, status: int, message: str, kind: str, param: str | None = None
 ) -> None:
     """vLLM's error object."""
-    respond_json(
-        connection, status, {"error": {"message": message, "type": kind, "param": None, "code": status}}
-    )
+    error = {"message": message, "type": kind, "param": param, "code": status}
+    respond_json(connection, status, {"error": error})
 
 
 METRICS = b"""# HELP vllm:num_requests_running Number of requests in model execution batches.

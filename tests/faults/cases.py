@@ -9,6 +9,7 @@ All cases share one hotseat: a model that fails must not disturb the others anyw
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import time
@@ -40,6 +41,7 @@ def models(moods: Path) -> dict[str, list[str] | dict[str, Any]]:
         "slow": {"options": ["--start-s", "2"], "start_timeout": "60s"},
         "deaf": {"options": ["--ignores-stop"], "stop_grace": "1s"},
         "deaf-loading": {"options": ["--deaf-while-loading", "--never-ready"], "start_timeout": "1s"},
+        "endless": {"options": ["--tokens", "100000", "--token-interval-s", "0.01"], "drain_timeout": "0s"},
         "dies-in-stream": ["--dies-in-stream", "2"],
         "mute": {"options": ["--hangs"], "first_byte_timeout": "500ms"},
         **moody,
@@ -70,6 +72,22 @@ class FaultsOfModels:
     """One case for each fault."""
 
     # Starts
+
+    @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+    def test_an_answer_that_a_stop_cuts_off_does_not_look_whole(self, hotseat: Hotseat, path: str) -> None:
+        """vLLM ends it with ``[DONE]``, or with an ordinary ``end_turn``, when it is told to stop."""
+        connection = http.client.HTTPConnection("127.0.0.1", hotseat.port, timeout=LIMIT_S)
+        body = json.dumps({"model": "endless", "messages": [], "max_tokens": 9, "stream": True})
+        connection.request("POST", f"/endless{path}", body, {"Content-Type": "application/json"})
+        with connection.getresponse() as response:
+            while b"token1 " not in response.readline():
+                pass
+            ordered = hotseat.send("POST", "/admin/stop", {"route": "endless"})
+            assert ordered.status == 200
+            rest = response.read()
+        assert b"its server is being stopped: cut off after 0 s of draining" in rest
+        assert b"[DONE]" not in rest
+        assert b"message_stop" not in rest
 
     def test_a_start_that_fails_says_why_and_backs_off(self, hotseat: Hotseat) -> None:
         with ThreadPoolExecutor(8) as pool:

@@ -133,7 +133,7 @@ async def test_other_errors_are_the_requests_own(code: int) -> None:
 
 @pytest.mark.parametrize("early", [False, True], ids=["500", "in-the-stream"])
 async def test_a_dead_engine_is_believed_at_once(early: bool) -> None:
-    dead = b'{"error":{"message":"EngineDeadError: see stack trace","code":500}}'
+    dead = b'{"error":{"message":"EngineCore encountered an issue. See stack trace","code":500}}'
     stream = SSE_HEAD + chunk(b"data: 1\n\n") + chunk(b"data: " + dead + b"\n\n")
     answer = stream + chunk(b"data: [DONE]\n\n") + LAST_CHUNK if early else status(500, dead)
     async with Served(always(answer)) as server, front(ready={"chat": server.port}) as gate:
@@ -182,6 +182,8 @@ async def test_an_answer_in_one_piece_cut_short_is_counted() -> None:
         (200, b'event: error\ndata: {"type":"error","error":{}}', End.FAILED),
         (500, b"", End.FAILED),
         (500, b"EngineDeadError", End.DEAD),
+        (500, b'{"error":{"message":"EngineCore encountered an issue. See stack trace"}}', End.DEAD),
+        (200, b'data: {"error": {"message": "EngineCore encountered an issue. See"}}', End.DEAD),
         (503, b"", End.GOOD),
         (503, b"EngineDeadError", End.DEAD),
         (400, b'{"error":{"message":"EngineDeadError"}}', End.GOOD),

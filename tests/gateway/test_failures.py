@@ -142,6 +142,31 @@ async def test_a_broken_lease_ends_the_stream_with_its_reason(path: str, anthrop
         await gate.ticket_closed()
 
 
+@pytest.mark.parametrize(("path", "anthropic"), STYLES)
+async def test_what_a_server_says_when_it_is_told_to_stop_is_no_answer(path: str, anthropic: bool) -> None:
+    """vLLM ends its answers then as if they were whole; the client must see that they are not."""
+
+    async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await served.take(reader)
+        writer.write(SSE_HEAD + chunk(b"data: 1\n\n"))
+        await served.release.wait()
+        writer.write(chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
+
+    async with Served(script) as server, front(ready={"chat": server.port}) as gate:
+        async with await gate.open() as wire:
+            await wire.ask(path, STREAM)
+            await wire.until(b"data: 1\n\n")
+            lease = gate.seats.tickets[0].lease
+            assert lease is not None
+            lease.break_it(Reason(summary="cut off after 60 s of draining", alive=True))
+            await asyncio.sleep(0)  # the order to stop goes out next
+            server.release.set()
+            rest = await wire.until(LAST_CHUNK)
+        assert b"its server is being stopped: cut off after 60 s of draining" in rest
+        assert b"[DONE]" not in rest
+        await gate.ticket_closed()
+
+
 async def test_a_lease_broken_before_the_answer() -> None:
     async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await served.take(reader)

@@ -192,7 +192,7 @@ class RuntimeContract:
             end = await runtime.wait(handle)
             assert end.reason.exit_code == 1
             assert any("ValueError" in line for line in end.reason.lines)
-            assert any("ValueError" in line for line in await runtime.tail("chat", 5))
+            assert any("ValueError" in line for line in await runtime.tail("chat", 100))
 
         rig.run(story)
 

@@ -55,6 +55,8 @@ class Reason:
     exit_code: int | None = None
     signal: int | None = None
     oom: bool = False
+    alive: bool = False
+    """The run has not ended, it is going to be stopped: what it says from now on is no answer."""
     lines: tuple[str, ...] = ()
     """The last lines that it wrote (see ``engines.base.explained``)."""
 

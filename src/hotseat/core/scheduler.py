@@ -549,7 +549,8 @@ class Scheduler:
                 seat.idle_stops += 1
                 self._send_away(seat, Cause.IDLE, now, to_sleep=seat.sleeps)
             case State.DRAINING:
-                reason = Reason(summary=f"cut off after {seat.spec.drain_timeout_s:g} s of draining")
+                words = f"cut off after {seat.spec.drain_timeout_s:g} s of draining"
+                reason = Reason(summary=words, alive=True)
                 self._break_leases(seat, reason, now)
                 self._let_go(seat, Cause.DRAIN_DEADLINE, now)
             case State.STOPPING:

@@ -17,7 +17,8 @@ ERRORS = 5
 
 _ABORTS = (b'"finish_reason":"abort"', b'"finish_reason": "abort"')
 _ERRORS = (b'data: {"error"', b'data: {"type":"error"', b'data: {"type": "error"')
-_DEAD = b"EngineDeadError"
+_DEAD = (b"EngineCore encountered an issue", b"EngineDeadError")
+"""vLLM's words for its engine's death; clients are told them without the error's name."""
 
 
 class End(Enum):
@@ -35,10 +36,14 @@ class End(Enum):
 def judge(status: int, tail: bytes) -> End:
     """The end of an answer. In JSON a quote inside a text is escaped, so no text looks like these."""
     if status >= 500:
-        return End.DEAD if _DEAD in tail else End.FAILED if status == 500 else End.GOOD
-    if any(sign in tail for sign in _ERRORS):
-        return End.DEAD if _DEAD in tail else End.FAILED
-    return End.ABORTED if any(sign in tail for sign in _ABORTS) else End.GOOD
+        return End.DEAD if _any(_DEAD, tail) else End.FAILED if status == 500 else End.GOOD
+    if _any(_ERRORS, tail):
+        return End.DEAD if _any(_DEAD, tail) else End.FAILED
+    return End.ABORTED if _any(_ABORTS, tail) else End.GOOD
+
+
+def _any(signs: tuple[bytes, ...], tail: bytes) -> bool:
+    return any(sign in tail for sign in signs)
 
 
 class Silent(Protocol):

@@ -339,7 +339,9 @@ class Exchange:
         self._broken = reason
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
-        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._give_up)
+        # A server that is told to stop may end its answers as if they were whole (vLLM does).
+        words_s = 0.0 if reason.alive else LAST_WORDS_S
+        asyncio.get_running_loop().call_later(words_s, self._give_up)
 
     def _give_up(self) -> None:
         if self._connection is not None:
@@ -349,7 +351,8 @@ class Exchange:
         """Tell the client, in the way that is still open, that there is no (whole) answer."""
         words = failure.words
         if self._broken is not None:
-            words = f"its server has ended: {self._broken.for_clients()}"
+            has = "is being stopped" if self._broken.alive else "has ended"
+            words = f"its server {has}: {self._broken.for_clients()}"
         self.failure = words
         client = self._client
         if client.response_started and not self._early and not self._sse:

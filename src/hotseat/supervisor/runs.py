@@ -161,7 +161,7 @@ class Run:
 
     def _unhealthy(self, why: str) -> None:
         self._hung = True
-        self._feed(ev.RunUnhealthy(self.model.name, self.number, Reason(summary=why)))
+        self._feed(ev.RunUnhealthy(self.model.name, self.number, Reason(summary=why, alive=True)))
 
     def suspect(self, why: str, *, certain: bool = False) -> None:
         """Somebody who uses the run doubts that it works: look at once, or believe it if it is certain."""
