@@ -220,7 +220,7 @@ def test_alternating_clients_do_not_swap_on_every_request() -> None:
         s.serve("chat", 0.2)
         served += 1
     assert served >= 20
-    assert s.now <= 2 + 4.5 * 2 + 0.3
+    assert s.now <= 2 + 4.25 * 2 + 0.3
 
 
 def test_four_clients_earn_a_longer_turn_than_one() -> None:

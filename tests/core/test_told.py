@@ -349,7 +349,7 @@ def test_a_back_off_is_shown_while_it_lasts() -> None:
 
 def test_pauses_and_wakes_are_averages() -> None:
     s = Story(model("chat", idle_s=60, sleep=sleeper()))
-    s.up("chat")
+    s.up("chat", cost=50)
     seat = s.core._seats["chat"]
     assert seat.pause_s is None
     s.pass_time(10)
@@ -368,6 +368,25 @@ def test_pauses_and_wakes_are_averages() -> None:
         s.ready("chat", after=took_s)
         s.give_back(ana)
     assert seat.wake_cost_s == pytest.approx(1.3)
+
+
+def test_pauses_are_learned_wherever_the_model_is_and_count_as_a_swap_at_most() -> None:
+    s = Story(model("chat", idle_s=60), model("coder"))
+    s.up("chat", cost=20)
+    s.pass_time(8)
+    s.ask("coder")
+    s.pass_time(4)
+    s.gone("chat")
+    s.ask("chat")
+    seat = s.core._seats["chat"]
+    assert seat.pause_s == 12.0  # it was away when they came back
+    s.ask("chat")  # no pause: somebody waits already
+    assert seat.pause_s == 12.0
+    s = Story(model("chat", idle_s=600))
+    s.up("chat", cost=20)
+    s.pass_time(500)
+    s.ask("chat")
+    assert s.core._seats["chat"].pause_s == 20.0
 
 
 def test_how_long_answers_take_is_an_average() -> None:

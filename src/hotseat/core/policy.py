@@ -14,7 +14,7 @@ DEFAULT_SWAP_S = 5.0
 """The cost of a swap before anything was measured."""
 TURN = 4.0
 """A turn between equals, in swaps: four fifths of the time then go into answers."""
-TURN_MIN, TURN_MAX = 1.0, 4.5
+TURN_MIN, TURN_MAX = 1.0, 4.25
 """Bounds of a turn that follows demand, in swaps."""
 MAX_WAIT = 6.0
 """What anybody waits at most before a turn is cut short, in swaps."""

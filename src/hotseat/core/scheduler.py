@@ -118,8 +118,8 @@ class Scheduler:
             return
         if seat.state is State.READY and not seat.queue.waiting and not self._closing:
             leases, limit = seat.leases, seat.spec.max_in_flight
-            if not leases and seat.last_used is not None:
-                seat.pause_s = learned(seat.pause_s, now - seat.idle_since)
+            if not leases:
+                seat.learn_pause(now)
             if limit is None or len(leases) < limit:
                 self._grant(seat, event.request, event.key, now)
                 return
@@ -127,6 +127,8 @@ class Scheduler:
         if refusal is not None:
             self._refuse(event.request, refusal)
             return
+        if seat.quiet:
+            seat.learn_pause(now)
         seat.queue.push(Waiting(event.request, event.key, event.priority, now))
         seat.peak = max(seat.peak, seat.demand)
         self._requests[event.request] = seat

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from hotseat.core import policy
 from hotseat.core.alarms import NEVER
 from hotseat.core.errors import Reason
 from hotseat.core.queue import FairQueue
@@ -86,7 +87,7 @@ class Seat:
     start_cost_s: float | None = None
     wake_cost_s: float | None = None
     pause_s: float | None = None
-    """The usual pause between two requests while it is ready."""
+    """The usual pause between two requests; none counts as longer than it takes to bring the model back."""
     service_s: float | None = None
     """How long a lease is usually held."""
 
@@ -184,6 +185,12 @@ class Seat:
         self.last_used = now
         if not self.leases:
             self.idle_since = now
+
+    def learn_pause(self, now: float) -> None:
+        """Somebody asks for it, and nobody has used it since ``idle_since``."""
+        if self.last_used is not None:
+            pause_s = min(now - self.idle_since, policy.swap_cost_s(self.return_cost_s))
+            self.pause_s = learned(self.pause_s, pause_s)
 
     def expect_leftover(self) -> None:
         """Take what is configured for its sleep, where that has changed and it does not sleep now."""
