@@ -12,7 +12,8 @@ class Tasks:
 
     def __init__(self, on_failure: Callable[[str, BaseException], None]) -> None:
         """``on_failure(name, error)`` is called for each task that ends in an unexpected exception."""
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        """In the order in which they were made, so that they always end in the same order."""
         self._on_failure = on_failure
 
     def __len__(self) -> int:
@@ -25,12 +26,12 @@ class Tasks:
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` as a task of this owner."""
         task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_failure(task.get_name(), error)
 

@@ -68,6 +68,7 @@ class Hotseat:
         """``files``: the most descriptors it may have. ``limit_s``: longer than any one thing takes."""
         self.folder, self.file = folder, folder / "hotseat.yaml"
         self.state = folder / "state"
+        self.access_log = folder / "access.log"
         self.write(models, **config)
         self._files, self._env = files, dict(env or {})
         self.limit_s = limit_s
@@ -95,14 +96,15 @@ class Hotseat:
         """Start it and wait until it listens."""
         env = {name: value for name, value in os.environ.items() if name not in _OURS}
         since = len(self.lines)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "hotseat", "serve", "-c", str(self.file)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**env, "LISTEN": f"127.0.0.1:{self.port}", **self._env},
-            preexec_fn=self._limit if self._files else None,
-        )
+        with open(self.access_log, "ab") as access_log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "hotseat", "serve", "-c", str(self.file)],
+                stdout=access_log,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**env, "LISTEN": f"127.0.0.1:{self.port}", **self._env},
+                preexec_fn=self._limit if self._files else None,
+            )
         self._reader = threading.Thread(target=self._read, args=[self.process], daemon=True)
         self._reader.start()
         listening = self.told(lambda line: line["event"] == "listening", since=since)

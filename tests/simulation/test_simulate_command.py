@@ -7,6 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from fakes.hotseat import Hotseat, serving
 from hotseat.commands.simulate import command
 
 CONFIG = "models:\n  a: {command: [serve, --port, '{port}']}\n  b: {command: [serve, --port, '{port}']}\n"
@@ -53,6 +54,25 @@ def test_a_trace_of_ones_own(tmp_path: Path) -> None:
     status, told = run(*words)
     assert status == 1
     assert "line 1" in told
+
+
+def test_the_access_log_of_a_running_hotseat_is_a_trace(tmp_path: Path) -> None:
+    terms = {"options": ["--service-s", "0.05"], "footprint": 0.9}
+    made = Hotseat(tmp_path, {"chat": terms, "coder": terms})
+    for hotseat in serving(made):
+        for model in ("chat", "chat", "coder"):
+            assert hotseat.ask(model).status == 200
+        assert hotseat.ask("nobody").status == 404
+        assert hotseat.send("GET", "/healthz").status == 200
+    lines = [json.loads(line) for line in made.access_log.read_text().splitlines()]
+    assert len(lines) >= 4
+    status, told = run(
+        "--trace", str(made.access_log), "-c", str(made.file), "--start-seconds", "1", "--json"
+    )
+    assert status == 0, told
+    [one] = json.loads(told)
+    ours = one["lines"][0]
+    assert (ours["way"], ours["answered"], one["ways"]["hotseat"]["starts"]) == ("hotseat", 3, 2)
 
 
 def test_a_bad_configuration_is_told(tmp_path: Path) -> None:

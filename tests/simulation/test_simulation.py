@@ -49,6 +49,21 @@ def test_four_clients_and_one() -> None:
     assert len(outcome.waits_s["right"]) >= 50  # the minority is served, too
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", ["poisson", "bursts", "switching", "office"])
+def test_on_no_day_is_it_worse_than_in_line(name: str, seed: int) -> None:
+    comparison = compare(SCENARIOS[name](seed), ("hotseat", "first-come"), offline=False)
+    total = {line.way: line.total_wait_s for line in comparison.lines(by_model=False)}
+    assert total["hotseat"] <= total["first-come"] * 1.0005
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_bursts_cost_as_little_as_swapping_on_demand(seed: int) -> None:
+    comparison = compare(SCENARIOS["bursts"](seed), ("hotseat", "swap-on-demand"), offline=False)
+    total = {line.way: line.total_wait_s for line in comparison.lines(by_model=False)}
+    assert total["hotseat"] <= total["swap-on-demand"] * 1.005
+
+
 @pytest.mark.parametrize("name", ["poisson", "bursts", "switching", "office", "thousand"])
 def test_open_traffic_is_served_no_worse_than_in_line_and_near_the_offline_figure(
     name: str,
@@ -152,6 +167,20 @@ def test_a_trace_is_read_in_any_order_and_from_any_hour() -> None:
     scenario = read_trace(lines, box("a", "b"), Cost(start_s=5.0))
     assert scenario.asks == (Ask(0.0, "a", 1.5, "ana"), Ask(30.0, "b", 2.0))
     assert simulate(scenario, Scheduler(scenario.box)).answered == 2
+
+
+def test_of_an_access_log_what_a_model_answered_is_taken() -> None:
+    lines = [
+        '{"time": "2026-01-05T08:00:10.500Z", "event": "request", "model": "a", "key": "ana", "status": 200, '
+        '"waited_s": 5.0, "duration_s": 8.5}',
+        '{"time": "2026-01-05T08:00:12Z", "event": "request", "model": "b", "code": "model_backoff"}',
+        '{"time": "2026-01-05T08:00:13Z", "event": "request", "path": "/stats", "status": 200}',
+        '{"time": "2026-01-05T08:00:14Z", "event": "ready", "model": "a"}',
+        '{"time": "2026-01-05T08:00:15Z", "event": "request", "model": "b", "duration_s": 3.0}',
+    ]
+    scenario = read_trace(lines, box("a", "b"), Cost(start_s=5.0))
+    assert scenario.asks == (Ask(0.0, "a", 3.5, "ana"), Ask(10.0, "b", 3.0))
+    assert scenario.about == "recorded traffic; 3 lines left out that no model answered"
 
 
 @pytest.mark.parametrize(

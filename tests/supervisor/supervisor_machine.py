@@ -7,6 +7,7 @@ times round, so that a cancellation or a ``kill -9`` may come between any two th
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -203,6 +204,9 @@ class Histories(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualLoop()
+        self.made = itertools.count()
+        self.numbers: dict[asyncio.Task[Any], int] = {}
+        self.loop.set_task_factory(self.make_task)
         self.log = Log()
         self.unhandled: list[str] = []
         self.loop.set_exception_handler(
@@ -238,6 +242,13 @@ class Histories(RuleBasedStateMachine):
         for _ in range(count):
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
+
+    def make_task(self, loop: Any, work: Any, **terms: Any) -> asyncio.Task[Any]:
+        """Tasks are numbered, so that all of them can be cancelled in the same order each time."""
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **terms)
+        task.add_done_callback(lambda task: self.numbers.pop(task, None))
+        self.numbers[task] = next(self.made)
+        return task
 
     def spawn(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         return self.loop.create_task(work, name=name)
@@ -291,7 +302,7 @@ class Histories(RuleBasedStateMachine):
         house = self.h
         house.runtime.dead = True
         while mine := asyncio.all_tasks(self.loop):
-            for task in mine:
+            for task in sorted(mine, key=self.numbers.__getitem__):
                 task.cancel()
             self.loop.run_until_complete(asyncio.wait(mine))
         if house.supervisor._alarm is not None:

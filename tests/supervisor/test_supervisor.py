@@ -41,6 +41,25 @@ def test_a_ready_model_grants_without_a_task_switch() -> None:
     run_virtual(story())
 
 
+def test_while_one_model_takes_ten_seconds_to_stop_others_are_granted_in_the_call_itself() -> None:
+    """No turn of the event loop lies between, so there is nothing that the stop could hold up."""
+
+    async def story() -> None:
+        slow = {"slow": Faults(ignores_stop=True)}
+        async with house(model("slow", 0.3), model("good", 0.3), model("cold", 0.3), faults=slow) as home:
+            await asyncio.gather(home.answer("slow"), home.answer("good"))
+            stopping = asyncio.gather(home.supervisor.stop("slow", wait=True))
+            await asyncio.sleep(0.1)
+            for _ in range(100):
+                with home.supervisor.ask("good") as ticket:
+                    assert ticket.lease is not None
+            assert await home.answer("cold") == pytest.approx(1.0)  # nor does a start take any longer
+            assert home.supervisor.state("slow") is State.STOPPING
+            await stopping
+
+    run_virtual(story())
+
+
 def test_exclusive_models_swap_and_never_overlap() -> None:
     async def story() -> None:
         async with house(model("chat"), model("coder")) as home:

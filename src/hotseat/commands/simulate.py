@@ -26,8 +26,9 @@ Examples:
   hotseat simulate office --by-model
   hotseat simulate --trace day.jsonl -c hotseat.yaml --start-seconds 60
 
-A trace has one JSON object a line: {"at": 12.5, "model": "chat", "seconds": 3.2}, with the time of the
-request (seconds, or an ISO time) and how long its answer took.
+A trace is hotseat's own access log (what `hotseat serve` writes to standard output), or one JSON object
+a line: {"at": 12.5, "model": "chat", "seconds": 3.2}, with the time of the request (seconds, or an ISO
+time) and how long its answer took.
 
 Exit status: 0 done, 1 the trace cannot be used, 2 wrong usage or configuration.""",
 )

@@ -1,4 +1,7 @@
-"""Recorded traffic: one JSON object a line, ``{"at": 12.5, "model": "chat", "seconds": 3.2}``."""
+"""Recorded traffic: hotseat's own access log, or one JSON object a line that says no more than is needed.
+
+{"at": 12.5, "model": "chat", "seconds": 3.2}
+"""
 
 from __future__ import annotations
 
@@ -19,27 +22,37 @@ def read_trace(lines: Iterable[str], box: BoxSpec, cost: Cost) -> Scenario:
     """The scenario of a trace: every model with the same costs, times counted from the first request.
 
     ``at`` is a number of seconds or an ISO time, ``seconds`` how long the answer took; ``key`` is
-    optional, other fields are ignored. Raises ``TraceError``.
+    optional, other fields are ignored. Of an access log, requests that a model answered are taken, and
+    all else is left out: other lines of the log, our own pages, what was refused. Raises ``TraceError``.
     """
-    asks = []
+    asks, left_out = [], 0
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                asks.append(_ask(json.loads(line), box))
+                ask = _ask(json.loads(line), box)
             except (ValueError, TypeError) as error:
                 raise TraceError(f"line {number}: {error}") from None
+            if ask is None:
+                left_out += 1
+            else:
+                asks.append(ask)
     if not asks:
         raise TraceError("there is no request in it")
     asks.sort(key=lambda ask: ask.at_s)
     begin_s = asks[0].at_s
     shifted = tuple(Ask(ask.at_s - begin_s, ask.model, ask.service_s, ask.key) for ask in asks)
     costs = dict.fromkeys(box.seats, cost)
-    return Scenario("trace", "recorded traffic", box, costs, shifted[-1].at_s + 1.0, asks=shifted)
+    about = "recorded traffic" + (f"; {left_out} lines left out that no model answered" if left_out else "")
+    return Scenario("trace", about, box, costs, shifted[-1].at_s + 1.0, asks=shifted)
 
 
-def _ask(fields: Any, box: BoxSpec) -> Ask:
+def _ask(fields: Any, box: BoxSpec) -> Ask | None:
     if not isinstance(fields, Mapping):
         raise TypeError("not a JSON object")
+    if "event" in fields:
+        if fields["event"] != "request" or not fields.get("model") or fields.get("code"):
+            return None
+        fields = _of_access_log(fields)
     missing = [name for name in ("at", "model", "seconds") if name not in fields]
     if missing:
         raise ValueError(f"lacks {', '.join(missing)}")
@@ -48,6 +61,19 @@ def _ask(fields: Any, box: BoxSpec) -> Ask:
         raise ValueError(f"model {model!r} is not configured; there are {', '.join(box.seats)}")
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"seconds is {seconds}")
-    at = fields["at"]
-    at_s = datetime.datetime.fromisoformat(at).timestamp() if isinstance(at, str) else float(at)
-    return Ask(at_s, model, seconds, str(fields.get("key", "")))
+    return Ask(_seconds(fields["at"]), model, seconds, str(fields.get("key", "")))
+
+
+def _of_access_log(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Its lines tell when a request ended; it began so much earlier, and waited for its seat first."""
+    took_s, waited_s = float(fields.get("duration_s", 0.0)), float(fields.get("waited_s", 0.0))
+    return {
+        "at": _seconds(fields.get("time", "")) - took_s,
+        "model": fields["model"],
+        "seconds": max(0.0, took_s - waited_s),
+        "key": fields.get("key", ""),
+    }
+
+
+def _seconds(at: Any) -> float:
+    return datetime.datetime.fromisoformat(at).timestamp() if isinstance(at, str) else float(at)
