@@ -27,12 +27,12 @@ PHASES = tuple(
     )
 )
 
+_GATED = ("the model is gated", "accept its terms on Hugging Face and set HF_TOKEN")
 FAILURES = (
     *PYTHON_FAILURES,
     failure(
-        r"gated repo|GatedRepoError|Access to model \S+ is restricted|401 Client Error",
-        "the model is gated",
-        "accept its terms on Hugging Face and set HF_TOKEN",
+        r"GatedRepoError|access (?:a )?gated repo|Access to model \S+ is restricted",
+        *_GATED,
         permanent=True,
     ),
     failure(
@@ -42,6 +42,8 @@ FAILURES = (
         "check the model's name or path, and HF_TOKEN for a private one",
         permanent=True,
     ),
+    # Of a model that does not exist Hugging Face says that too, so it comes after.
+    failure(r"401 Client Error", *_GATED, permanent=True),
     failure(
         r"Cannot find any model weights with|no file named .*(?:safetensors|pytorch_model)",
         "the model's weights are missing",
@@ -119,6 +121,11 @@ FAILURES = (
         r"No CUDA GPUs are available|Failed to infer device type|libcuda\.so\.1: cannot open",
         "no GPU in sight",
         "check the driver and the container toolkit",
+    ),
+    failure(
+        r"couldn't connect to '|error happened while trying to locate the file on the Hub",
+        "the model is not in the cache and Hugging Face cannot be reached",
+        "check the network, or download it first: hotseat seed",
     ),
     failure(
         r"LocalEntryNotFoundError|offline mode is enabled",
