@@ -107,9 +107,8 @@ async def front(
         seats.ready(name, port)
     gateway = Gateway(config or settings(), seats, control_app, local_only=local_only, **gateway_terms)
     if comment_every_s is not None:
-        configured = gateway._configured
-        patience = dataclasses.replace(configured.patience, comment_every_s=comment_every_s)
-        gateway._configured = dataclasses.replace(configured, patience=patience)
+        patience = dataclasses.replace(gateway.means.patience, comment_every_s=comment_every_s)
+        gateway.means = gateway.means._replace(patience=patience)
     server = await serve(gateway, host="127.0.0.1", limits=limits)
     try:
         yield Front(seats, gateway, server)

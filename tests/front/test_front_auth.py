@@ -393,7 +393,7 @@ async def test_the_models_server_gets_its_own_key_and_no_others() -> None:
 
 async def test_a_million_keys_tried_leave_nothing_behind() -> None:
     async with front(GUARDED, wall=lambda: NOW) as gate:
-        door = gate.gateway._configured.door
+        door = gate.gateway.configured.door
         for number in range(20_000):
             assert door.who({b"authorization": b"Bearer sk-%d" % number}).problem is not None
         assert len(door._callers) == len(AUTH.keys)

@@ -39,7 +39,7 @@ class World:
 
     async def ask(self, key: str = "me", address: str = "10.0.0.1") -> MemoryVisit | Problem:
         try:
-            return await self.limiter.enter(self.limits, key, at(address))
+            return self.limiter.enter(self.limits, key, at(address))
         except Refuse as refuse:
             return refuse.problem
 
@@ -230,6 +230,6 @@ async def test_no_count_of_a_limit_that_was_changed_is_left() -> None:
         ]
         limits = limiter.limits(specs)
         limiter.keep(limits)
-        (await limiter.enter(limits, "a", lambda: "1.1.1.1")).leave(5)
+        (limiter.enter(limits, "a", lambda: "1.1.1.1")).leave(5)
         assert len(limiter._known) == len(limits)
         assert sum(map(len, limiter._known.values())) == len(limits)

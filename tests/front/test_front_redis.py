@@ -41,7 +41,7 @@ def redis(tmp_path: Path) -> Iterator[str]:
 
 async def ask(limiter: SharedLimiter, *specs: LimitSpec, key: str = "me") -> Visit | Problem:
     try:
-        return await limiter.enter(limiter.limits(specs), key, lambda: "10.0.0.1")
+        return await limiter.enter_later(limiter.limits(specs), key, lambda: "10.0.0.1")
     except Refuse as refuse:
         return refuse.problem
 

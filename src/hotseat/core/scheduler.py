@@ -111,18 +111,58 @@ class Scheduler:
 
     # requests
 
+    def admit(self, request: int, model: str, key: str, now: float) -> int | None:
+        """The short way for ``RequestArrived``: the run on which a lease is granted at once.
+
+        ``None``: there is more to it, nothing was done, and the event has to be handled.
+        """
+        seat = self._seats.get(model)
+        if (
+            seat is None
+            or seat.state is not State.READY
+            or seat.queue.waiting
+            or self._closing
+            or seat.retired
+        ):
+            return None
+        leases, limit = seat.leases, seat.spec.max_in_flight
+        if limit is not None and len(leases) >= limit:
+            return None
+        if now < self._last:
+            now = self._last
+        self._last = now
+        if not leases:
+            seat.learn_pause(now)
+        seat.grant(request, key, now)
+        self._requests[request] = seat
+        return seat.run
+
+    def take_back(self, request: int, now: float) -> bool:
+        """The short way for ``LeaseReturned``: true where nothing follows from it.
+
+        False: there is more to it, nothing was done, and the event has to be handled.
+        """
+        seat = self._requests.get(request)
+        if seat is None or seat.state is not State.READY or seat.queue.waiting or request not in seat.leases:
+            return False
+        if len(seat.leases) == 1 and (self._tense or self._alarms.at(seat.name) > seat.idles_at(now)):
+            return False
+        if now < self._last:
+            now = self._last
+        self._last = now
+        del self._requests[request]
+        seat.give_back(request, now)
+        return True
+
     def _request_arrived(self, event: ev.RequestArrived, now: float) -> None:
+        run = self.admit(event.request, event.model, event.key, now)
+        if run is not None:
+            self._out.append(do.GrantLease(event.request, event.model, run))
+            return
         seat = self._seats.get(event.model)
         if seat is None or seat.retired:
             self._refuse(event.request, refusals.unknown(event.model))
             return
-        if seat.state is State.READY and not seat.queue.waiting and not self._closing:
-            leases, limit = seat.leases, seat.spec.max_in_flight
-            if not leases:
-                seat.learn_pause(now)
-            if limit is None or len(leases) < limit:
-                self._grant(seat, event.request, event.key, now)
-                return
         refusal = self._refusal_at_arrival(seat, now)
         if refusal is not None:
             self._refuse(event.request, refusal)

@@ -225,10 +225,14 @@ class Seat:
 
     def idle_deadline(self) -> float:
         """When a ready and quiet model is stopped for being idle."""
+        return NEVER if self.leases or self.queue.waiting else self.idles_at(self.idle_since)
+
+    def idles_at(self, quiet_since: float) -> float:
+        """When it is stopped for being idle, if it is quiet from then on."""
         spec = self.spec
-        if spec.idle_s is None or spec.pinned or self.warm or self.leases or self.queue.waiting:
+        if spec.idle_s is None or spec.pinned or self.warm:
             return NEVER
-        return self.idle_since + spec.idle_s
+        return quiet_since + spec.idle_s
 
     def view(self) -> SeatView:
         """A snapshot for others."""

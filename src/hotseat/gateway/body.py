@@ -46,7 +46,7 @@ class Body:
     def rewrite(self, rules: Rules, path: bytes, name: str | None) -> None:
         """Do what the route's policy says, and put another model's name in. Raises ``Refuse`` (400, 404)."""
         rules.check_path(path)
-        if not self.content:
+        if not self.content or (name is None and rules.changes_nothing(self.content)):
             return
         try:
             if rules.prompt is not None:

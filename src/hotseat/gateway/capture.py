@@ -22,8 +22,9 @@ import msgspec
 import structlog
 
 from hotseat import logs
+from hotseat.gateway.asking import Asked
 from hotseat.gateway.client import Client
-from hotseat.gateway.exchange import Asked, Exchange, Metered
+from hotseat.gateway.exchange import Exchange, Means, Metered, Owner
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of one capture's file, and of what is held in memory for it."""
@@ -143,9 +144,9 @@ class Capture:
             "bytes": self.written,
         }
 
-    def follow(self, client: Client, asked: Asked, record_id: str) -> Captured:
+    def follow(self, owner: Owner, client: Client, asked: Asked, means: Means, record_id: str) -> Captured:
         """An exchange that is captured."""
-        captured = Captured(client, asked, self, record_id)
+        captured = Captured(owner, client, asked, means, self, record_id)
         self._running.add(captured)
         return captured
 
@@ -195,10 +196,10 @@ class Capture:
 class Captured(Metered):
     """An exchange whose request and answer are kept, within bounds, until it has ended."""
 
-    __slots__ = ("_answer", "_answer_bytes", "_body", "_body_bytes", "_capture", "_record_id", "_sent")
-
-    def __init__(self, client: Client, asked: Asked, capture: Capture, record_id: str) -> None:
-        super().__init__(client, asked)
+    def __init__(
+        self, owner: Owner, client: Client, asked: Asked, means: Means, capture: Capture, record_id: str
+    ) -> None:
+        super().__init__(owner, client, asked, means)
         self._capture = capture
         self._record_id = record_id
         self._body = capture.take(asked.content, 0)

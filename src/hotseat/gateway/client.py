@@ -2,14 +2,16 @@
 
 uvicorn keeps the connection; this is its request-and-response object with a synchronous way to
 write, so that bytes go from the model's server to the client inside the parser's callback, without
-a task switch. Our own pages (an ASGI application) use the ordinary way.
+a task switch. A task is made only for what has to be waited for. Our own pages (an ASGI application)
+use the ordinary way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -43,8 +45,13 @@ class Source(Protocol):
 class Application(Protocol):
     """Who answers requests."""
 
-    async def answer(self, client: Client) -> None:
-        """Answer one request. Cancelled at once when its client goes."""
+    def answer(self, client: Client) -> Coroutine[Any, Any, None] | None:
+        """Begin to answer one request, once its header and whatever came with it are here.
+
+        What has to be waited for is returned, and runs in a task that is cancelled when the client goes.
+        ``None``: it has been answered, or callbacks see to the rest, and ``client.at_end`` is called if
+        the client goes first.
+        """
 
 
 class Client(RequestResponseCycle):
@@ -67,12 +74,19 @@ class Client(RequestResponseCycle):
     default_headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012  # never changed
 
     task: asyncio.Task[None] | None = None
-    """The task that answers."""
+    """The task that answers, where something has to be waited for."""
+    at_end: Callable[[], None] | None = None
+    """Called when nobody answers any more: the client has gone, or the task has ended. It may have nothing
+    left to do."""
     cancel_on_disconnect = True
     """Whether the task is cancelled when the client goes; ASGI applications get a message instead."""
     source: Source | None = None
     """Paused while the client reads more slowly than the response comes."""
     body_room = ROOM_BEFORE_READ
+    body: bytes | bytearray = b""  # type: ignore[assignment]
+    """As far as it is here and nobody has taken it."""
+    length: bytes | None = None
+    """The body's, where the header tells it: digits."""
     bytes_sent = 0
     """Of the response's body."""
     status = 0
@@ -103,20 +117,30 @@ class Client(RequestResponseCycle):
         self.http_1_0 = http_1_0
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expect_100_continue
-        self.body = bytearray()
         self._held: list[bytes] = []
 
     # The request
+
+    def add(self, data: bytes) -> None:
+        """A piece of the body has come."""
+        if not self.body:
+            self.body = data  # most bodies come in one piece
+            return
+        if isinstance(self.body, bytes):
+            self.body = bytearray(self.body)
+        self.body += data
 
     def take(self, limit: int) -> bytes | None:
         """The body, where all of it is here. Raises ``BodyTooLarge``."""
         if self.more_body:
             return None
-        if len(self.body) > limit:
+        return self._take(limit)
+
+    def _take(self, limit: int) -> bytes:
+        whole, self.body = self.body, b""
+        if len(whole) > limit:
             raise BodyTooLarge
-        whole = bytes(self.body)
-        self.body = bytearray()
-        return whole
+        return bytes(whole)
 
     async def read(self, limit: int) -> bytes:
         """The whole body, at most ``limit`` bytes. Raises ``BodyTooLarge``."""
@@ -128,12 +152,7 @@ class Client(RequestResponseCycle):
             self.message_event.clear()
             self.flow.resume_reading()
             await self.message_event.wait()
-        if len(self.body) > limit:
-            self.body = bytearray()
-            raise BodyTooLarge
-        whole = bytes(self.body)
-        self.body = bytearray()
-        return whole
+        return self._take(limit)
 
     # The response
 
@@ -222,7 +241,9 @@ class Client(RequestResponseCycle):
 
     def cancel(self) -> None:
         """The client has gone: nobody wants the answer any more."""
-        if self.task is not None and self.cancel_on_disconnect:
+        if self.task is None:
+            self._end()
+        elif self.cancel_on_disconnect:
             self.task.cancel()
 
     @property
@@ -234,28 +255,57 @@ class Client(RequestResponseCycle):
         """Wait until the client has taken (nearly) all that was written."""
         await self.flow.drain()
 
-    # The task
+    # Who answers
 
-    async def run_asgi(self, app: Any) -> None:
+    def begin(self, app: Application) -> None:
         """Have the application answer; whatever it does, the client gets an answer or an end."""
         try:
-            await app.answer(self)
+            rest = app.answer(self)
+        except Exception:
+            self._failed()
+        else:
+            if rest is not None:
+                self.go_on(rest)
+
+    def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
+        """See to what has to be waited for, in a task."""
+        connection = self.connection
+        self.message_event.set()  # what came before anybody waited
+        # The server state's set holds the task to its end.
+        self.task = connection.loop.create_task(self._see_to(rest))
+        connection.tasks.add(self.task)
+        self.task.add_done_callback(partial(self._task_done, rest))
+
+    async def _see_to(self, rest: Coroutine[Any, Any, None]) -> None:
+        try:
+            await rest
             if not self.response_complete and not self.disconnected:
                 raise RuntimeError("the response was not completed")
         except asyncio.CancelledError:
             self.abort()
             raise
         except Exception:
-            _log.exception("a request failed inside hotseat")
-            if self.response_started:
-                self.abort()
-            else:
-                self.refuse(_OURS)
-        finally:
-            self.connection.tasks.discard(self.task)
-            self.task = None
-            self.source = None
-            self.on_response = _nothing
+            self._failed()
+
+    def _failed(self) -> None:
+        _log.exception("a request failed inside hotseat")
+        if self.response_started:
+            self.abort()
+        else:
+            self.refuse(_OURS)
+
+    def _task_done(self, rest: Coroutine[Any, Any, None], task: asyncio.Task[None]) -> None:
+        rest.close()  # a task that was cancelled before it began has not touched it
+        self.connection.tasks.discard(task)
+        self.task = None
+        self.source = None
+        self.on_response = _nothing
+        self._end()
+
+    def _end(self) -> None:
+        at_end, self.at_end = self.at_end, None
+        if at_end is not None:
+            at_end()
 
     async def run_control(self, app: ASGIApp, state: dict[str, Any]) -> None:
         """Have an ASGI application answer; ``state`` goes into the scope.
@@ -265,6 +315,7 @@ class Client(RequestResponseCycle):
         self.cancel_on_disconnect = False
         lines = [line.partition(b": ") for line in self.extra.split(b"\r\n") if line]
         self.default_headers = [(name, value) for name, _, value in lines]
+        length = [] if self.length is None else [(b"content-length", self.length)]
         self.scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -274,7 +325,7 @@ class Client(RequestResponseCycle):
             "raw_path": self.path,
             "query_string": self.query[1:],
             "root_path": "",
-            "headers": self.headers,
+            "headers": self.headers + length,
             "scheme": self.connection.scheme or "http",
             "server": self.connection.server,
             "client": self.connection.client,

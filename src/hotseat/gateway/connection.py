@@ -21,11 +21,14 @@ from uvicorn.server import ServerState
 
 from hotseat.gateway import errors
 from hotseat.gateway.client import Client
+from hotseat.gateway.known import KnownHead, learn
 
 _log = logging.getLogger(__name__)
 
 _MOST_FRAMING = 8
 """Bytes on the wire for each byte of a body: chunks of one byte take six."""
+
+Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +75,16 @@ class Connection(HttpToolsProtocol):
         self.message_event = asyncio.Event()
         """Something came for the request that is being read, or the client has gone."""
         self._active: Client | None = None  # the one being answered; self.cycle is the one being read
+        self._new: Client | None = None  # the active one, before anybody was told of it
+        self._headers_before: Headers | None = None
+        self._known: tuple[KnownHead, bytes, tuple[bytes, bytes], Headers] | None = None
+        """A head that came twice, and what it says: method, target, fields."""
+        self.sender: object = None
+        """Who sent the last request, as far as its header says, kept for the next (``gateway.sender``)."""
         self._whole = True  # no request is half read
         self._in_head = True
         self._head_bytes = 0
-        self._field_bytes = 0
+        self._piece = 0  # size of what came last
         self._body_bytes = self._framed_bytes = 0
         self._upgrading = False
         self._deaf = False  # what comes is thrown away
@@ -99,7 +108,7 @@ class Connection(HttpToolsProtocol):
                 client.message_event.set()
                 client.cancel()
         self.pipeline.clear()
-        self._active = None
+        self._active = self._new = None
         super().connection_lost(exc)
         if not self.server_state.connections:
             self.server_state.empty.set()
@@ -143,10 +152,18 @@ class Connection(HttpToolsProtocol):
             elif self._drained > self._limits.linger_bytes:
                 self.transport.close()
             return
+        resting = self._whole and not self._head_bytes and self._active is None
+        if resting and self._known is not None:
+            known, method, target, headers = self._known
+            body_at = known.body_at(data)
+            if body_at:
+                self._begin_known(method, target, headers, data[body_at:])
+                return
+        self._piece = len(data)
         if self._in_head:
-            self._head_bytes += len(data)
+            self._head_bytes += self._piece
         else:
-            self._framed_bytes += len(data)
+            self._framed_bytes += self._piece
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -155,16 +172,48 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError:
             too_large = self._in_head and self._head_bytes > self._limits.head_bytes
             self._reject(_TOO_LARGE if too_large else _MALFORMED)
-            return
-        if self._in_head and self._head_bytes > self._limits.head_bytes:
-            self._reject(_TOO_LARGE)
-        elif not self._whole:
-            if self._framed_bytes - _MOST_FRAMING * self._body_bytes > self._limits.head_bytes:
-                self._reject(_TOO_MUCH_AROUND)  # the parser keeps a trailer that has no end
-            else:
-                self._watch_sender()
-        elif self._timer is not None:
-            self._cancel_timer()
+        else:
+            if self._in_head and self._head_bytes > self._limits.head_bytes:
+                self._reject(_TOO_LARGE)
+            elif not self._whole:
+                if self._framed_bytes - _MOST_FRAMING * self._body_bytes > self._limits.head_bytes:
+                    self._reject(_TOO_MUCH_AROUND)  # the parser keeps a trailer that has no end
+                else:
+                    self._watch_sender()
+            elif self._timer is not None:
+                self._cancel_timer()
+        # Begun only now, since its body may have come with its header: then nothing has to be waited for.
+        new = self._new
+        if new is not None:
+            self._new = None
+            if resting:
+                self._learn(new, data)
+            new.begin(self.app)
+
+    def _learn(self, client: Client, data: bytes) -> None:
+        """Keep the head of a request that came as a whole, if it came a second time."""
+        twice = self._headers_before == client.headers
+        self._headers_before = client.headers
+        if twice and self._whole and client.length is not None and client.keep_alive and not self.pipeline:
+            known = None if self.expect_100_continue else learn(data, client.length)
+            if known is not None:
+                self._known = known, client.method, (client.path, client.query), client.headers
+
+    def _begin_known(self, method: bytes, target: tuple[bytes, bytes], headers: Headers, body: bytes) -> None:
+        """A request whose head came before, with the whole of its body."""
+        client = self._active = self.cycle = Client(
+            self,
+            method,
+            target,
+            headers,
+            http_1_0=False,
+            keep_alive=not self.server_state.closing,
+            expect_100_continue=False,
+        )
+        client.length = b"%d" % len(body)
+        client.body = body
+        client.more_body = False
+        client.begin(self.app)
 
     def _pass_over_upgrade(self, rest: bytes) -> None:
         """Read the request again without its wish to upgrade.
@@ -178,6 +227,8 @@ class Connection(HttpToolsProtocol):
                 tokens = (token.strip() for token in value.split(b","))
                 value = b", ".join(token for token in tokens if token.lower() != b"upgrade")
             lines += (name, b": ", value, b"\r\n")
+        if self._length is not None:
+            lines += (b"content-length: ", self._length, b"\r\n")
         lines.append(b"\r\n")
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -190,28 +241,32 @@ class Connection(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._length: bytes | None = None
         self._whole = self._upgrading = False
         self._in_head = True
-        self._field_bytes = self._body_bytes = self._framed_bytes = 0
+        self._body_bytes = self._framed_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         self.url += url
-        self._field_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             return  # a trailer: nothing that was judged by the header may change now
-        self._field_bytes += len(name) + len(value) + 4
         name = name.lower()
+        if name == b"content-length":  # kept apart, so that headers of requests of one client are equal
+            self._length = value
+            return
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._field_bytes > self._limits.head_bytes:
+        if self._head_bytes + self._piece > self._limits.head_bytes:
             # Looked at here as well as in data_received: much may come in one piece.
-            self._head_bytes = self._field_bytes
-            raise ValueError("the header is too large")
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > self._limits.head_bytes:
+                self._head_bytes = size
+                raise ValueError("the header is too large")
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise ValueError("CONNECT is not served here")
@@ -229,8 +284,10 @@ class Connection(HttpToolsProtocol):
             keep_alive=not http_1_0 and not self.server_state.closing and self.parser.should_keep_alive(),
             expect_100_continue=self.expect_100_continue,
         )
+        if self._length is not None:
+            client.length = self._length
         if self._active is None:
-            self._start(client)
+            self._active = self._new = client
         else:  # pipelined: its turn comes when the one before it has been answered
             self.flow.pause_reading()
             self.pipeline.appendleft((client, self.app))
@@ -242,10 +299,11 @@ class Connection(HttpToolsProtocol):
         self._body_bytes += len(body)
         if client.response_complete:
             return
-        client.body += body
+        client.add(body)
         if len(client.body) > client.body_room:
             self.flow.pause_reading()
-        client.message_event.set()
+        if client.task is not None:
+            client.message_event.set()
 
     def on_message_complete(self) -> None:
         if self._upgrading:
@@ -253,16 +311,18 @@ class Connection(HttpToolsProtocol):
         self._whole = True
         self._in_head = True
         self._head_bytes = 0
-        self.cycle.more_body = False
-        self.cycle.message_event.set()
+        client = self.cycle
+        client.more_body = False
+        if client.task is not None:
+            client.message_event.set()
 
     # Requests
 
-    def _start(self, client: Client) -> None:
-        self._active = client
-        # The server state's set holds the task to its end, where it leaves the set by itself.
-        client.task = self.loop.create_task(client.run_asgi(self.app))
-        self.tasks.add(client.task)
+    def _begin_next(self) -> None:
+        """Answer the next one of a pipeline, unless it has gone meanwhile."""
+        client, self._new = self._new, None
+        if client is not None and not client.disconnected:
+            client.begin(self.app)
 
     def on_response_complete(self) -> None:
         self._active = None
@@ -273,8 +333,9 @@ class Connection(HttpToolsProtocol):
             self.linger()  # answered before it was all here
             return
         if self.pipeline:
-            client, _ = self.pipeline.pop()
-            self._start(client)
+            self._active, _ = self.pipeline.pop()
+            self._new = self._active
+            self.loop.call_soon(self._begin_next)  # not from here: a thousand of them would nest
         elif self._deaf or self.server_state.closing:
             self.transport.close()
             return
@@ -348,6 +409,7 @@ class Connection(HttpToolsProtocol):
                 last.keep_alive = False
                 return
             active.disconnected = True
+            self._new = None
             active.message_event.set()
             active.cancel()
             if active.response_started:

@@ -1,23 +1,25 @@
-"""One request on its way through: the seat asked for, the wait, the relay, the end.
+"""One request to a model and its response: the seat asked for, the wait, the relay, the end.
 
-Where the model is ready nothing here waits but for the model's server itself. The response is handed
-on inside the parser's callbacks; the client's back-pressure reaches the server by pausing the read.
-The client's end cancels the task, and with it whatever was going on.
+Where the model is ready and a connection to it rests, the request is sent at once, and the rest happens
+inside the parser's callbacks: the response is handed on as it comes, and the client's back-pressure
+reaches the server by pausing the read. What must be waited for (a model that starts, a new connection,
+the reason of a failure) is a coroutine, cancelled when the client goes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from dataclasses import dataclass
+from collections.abc import Coroutine
+from time import monotonic
+from typing import Any, NamedTuple, Protocol
 
 from hotseat.core.errors import Reason
 from hotseat.core.views import Loading
 from hotseat.gateway import errors, usage, waiting
+from hotseat.gateway.asking import Asked
 from hotseat.gateway.client import Client
 from hotseat.gateway.doubts import Doubts, End, judge
-from hotseat.gateway.routing import Route
 from hotseat.gateway.seats import Lease, Refused, Seats, Ticket
 from hotseat.gateway.upstream import Pool, UpstreamConnection, UpstreamFailure, Upstreams
 from hotseat.gateway.waiting import Patience
@@ -35,152 +37,180 @@ TRIES = 3
 _ERROR_BODY_BYTES = 64 * 1024
 
 
-@dataclass(slots=True, kw_only=True)
-class Asked:
-    """What a request asks of a model's server, ready to be sent."""
+class Owner(Protocol):
+    """Whose exchange it is (``gateway.passage``)."""
 
-    route: Route
-    method: bytes
-    target: bytes
-    """Path and query at the server."""
-    headers: bytes
-    """Header lines to pass on."""
-    content: bytes
-    size: int
-    """Of the body as the client sent it."""
-    stream: bool
-    anthropic: bool
-    """Whose shape errors have."""
-    priority: int = 0
-    key: str = ""
-    """The name of the key that asks; requests of one model are served fairly by key."""
+    def end(self) -> None:
+        """It has ended without a task."""
+
+    def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
+        """It has to wait for something after all."""
+
+
+class Means(NamedTuple):
+    """What all exchanges need."""
+
+    seats: Seats
+    upstreams: Upstreams
+    patience: Patience
 
 
 class Exchange:
-    """One request to a model and its response."""
+    """One request to a model and its response.
 
-    __slots__ = (
-        "_asked",
-        "_awaited",
-        "_broken",
-        "_client",
-        "_collected",
-        "_connection",
-        "_done",
-        "_doubts",
-        "_early",
-        "_gone",
-        "_hold",
-        "_last",
-        "_lease",
-        "_loading",
-        "_second",
-        "_sse",
-        "_third",
-        "_tries",
-        "code",
-        "failure",
-        "first_byte_at",
-        "granted_at",
-        "refused",
-        "truncated",
-        "upstream_status",
-        "usage",
-    )
+    Most of what it keeps never differs from these first values, so they are the class's.
+    """
 
-    def __init__(self, client: Client, asked: Asked) -> None:
+    _early = False
+    """The headers went before the model's server had answered."""
+    _sse = False
+    _last = b"\n\n"
+    _second = _third = b""
+    """What came before the last piece: where the reason of a stream's end stands."""
+    _awaited = False
+    """No byte of the response's body has come yet, and somebody watches the time."""
+    _ticket: Ticket | None = None
+    _lease: Lease | None = None
+    _pool: Pool | None = None
+    _doubts: Doubts | None = None
+    _collected: bytearray | None = None
+    _connection: UpstreamConnection | None = None
+    _done: asyncio.Future[UpstreamFailure | None] | None = None
+    """What the task waits for, where there is one."""
+    _broken: Reason | None = None
+    _gone: asyncio.Future[None] | None = None
+    _tries = 1
+    _loading: Loading | None = None
+    _hold: asyncio.Timeout | None = None
+    """Runs out where a silent request may not be held any longer."""
+    refused = False
+    """It got no lease."""
+    code = ""
+    """Of the error that we told the client, if we did."""
+    failure: str | None = None
+    """Why the answer is missing or cut short, if it is."""
+    truncated = False
+    """The server cut the answer short and did not call it an error."""
+    upstream_status = 0
+    granted_at: float | None = None
+    """When it had its seat, in ``time.monotonic``."""
+    first_byte_at: float | None = None
+    """When the first byte of the answer's body came."""
+    usage: tuple[int | None, int | None] = (None, None)
+    """Tokens in and out, where the server told them."""
+
+    def __init__(self, owner: Owner, client: Client, asked: Asked, means: Means) -> None:
+        self._owner = owner
         self._client = client
         self._asked = asked
-        self._early = False
-        """The headers went before the model's server had answered."""
-        self._sse = False
-        self._last = b"\n\n"
-        self._second = self._third = b""
-        """What came before the last piece: where the reason of a stream's end stands."""
-        self._awaited = False
-        """No byte of the response's body has come yet, and somebody watches the time."""
-        self._lease: Lease | None = None
-        self._doubts: Doubts | None = None
-        self._collected: bytearray | None = None
-        self._connection: UpstreamConnection | None = None
-        self._done: asyncio.Future[UpstreamFailure | None] | None = None
-        self._broken: Reason | None = None
-        self._gone: asyncio.Future[None] | None = None
-        self._tries = 1
-        self._loading: Loading | None = None
-        self.refused = False
-        self.code = ""
-        """Of the error that we told the client, if we did."""
-        self.failure: str | None = None
-        """Why the answer is missing or cut short, if it is."""
-        self.truncated = False
-        """The server cut the answer short and did not call it an error."""
-        self.upstream_status = 0
-        self._hold: asyncio.Timeout | None = None
-        """Runs out where a silent request may not be held any longer."""
-        self.granted_at: float | None = None
-        """When it had its seat, in ``time.monotonic``."""
-        self.first_byte_at: float | None = None
-        """When the first byte of the answer's body came."""
-        self.usage: tuple[int | None, int | None] = (None, None)
-        """Tokens in and out, where the server told them."""
+        self._means = means
 
     @property
     def model(self) -> str:
         """The model that is asked."""
         return self._asked.route.model
 
-    async def run(self, seats: Seats, upstreams: Upstreams, patience: Patience) -> None:
+    def begin(self) -> Coroutine[Any, Any, None] | None:
+        """Send the request, if that can be done at once (``owner.end`` follows); else: what to wait for."""
+        asked = self._asked
+        if asked.route.max_hold_s is None or asked.stream:
+            try:
+                lease = self._ask().lease
+            except Refused as refused:
+                self._refuse(refused)
+                self._owner.end()
+                return None
+            if lease is not None:
+                connection = self._sit(lease).take()
+                if connection is not None:
+                    self._send(connection)
+                    return None
+        return self.run()
+
+    async def run(self) -> None:
         """Serve the request to its end. Cancelled when the client goes.
 
         Raises ``Refuse`` (503) when it was held as long as its route allows.
         """
         held_s = self._asked.route.max_hold_s
         if held_s is None or self._asked.stream:
-            await self._run(seats, upstreams, patience)
+            await self._run()
             return
         try:
             async with asyncio.timeout(held_s) as self._hold:
-                await self._run(seats, upstreams, patience)
+                await self._run()
         except TimeoutError:
             self.refused = True
             raise errors.Refuse(errors.held(self.model, held_s, self._loading)) from None
 
-    async def _run(self, seats: Seats, upstreams: Upstreams, patience: Patience) -> None:
+    async def _run(self) -> None:
         try:
-            while await self._try(seats, upstreams, patience):
+            while await self._try():
                 pass
         except Refused as refused:
-            self.refused = True
-            problem = errors.from_refusal(refused.refusal, self._loading)
-            self.code = problem.code
-            self._tell(problem)
+            self._refuse(refused)
 
-    async def _try(self, seats: Seats, upstreams: Upstreams, patience: Patience) -> bool:
+    def _refuse(self, refused: Refused) -> None:
+        self.refused = True
+        problem = errors.from_refusal(refused.refusal, self._loading)
+        self.code = problem.code
+        self._tell(problem)
+
+    def close(self) -> None:
+        """Let go of all that is still held. Repeats are harmless."""
+        self._stand_up()
+        if self._connection is not None:
+            self._connection.abandon()
+            self._connection = None
+        if self._ticket is not None:
+            self._ticket.close()
+
+    # The seat
+
+    def _ask(self) -> Ticket:
+        asked = self._asked
+        ticket = self._ticket = self._means.seats.ask(
+            asked.route.model, priority=asked.priority, key=asked.key
+        )
+        return ticket
+
+    def _sit(self, lease: Lease) -> Pool:
+        self.granted_at = monotonic()
+        self._lease = lease
+        pool = self._pool = self._means.upstreams.pool(lease.upstream)
+        self._doubts = pool.doubts
+        lease.on_break(self._on_break)
+        return pool
+
+    def _stand_up(self) -> None:
+        """The answer has ended; the lease is kept until its last byte has gone."""
+        if self._lease is not None:
+            self._lease.on_break(None)
+        if self._awaited:
+            self._awaited = False
+            assert self._doubts is not None
+            self._doubts.first_byte(self)
+        self._client.source = None
+
+    async def _try(self) -> bool:
         """Stand in line and be served; true when the run had gone before it got the request: once more."""
-        client, asked = self._client, self._asked
-        with seats.ask(asked.route.model, priority=asked.priority, key=asked.key) as ticket:
-            if ticket.lease is None:
-                await self._wait(ticket, patience)
-            lease = ticket.lease
-            assert lease is not None
-            self.granted_at = time.monotonic()
-            self._loading = None
-            failure = await self._relay(lease, upstreams)
-            if failure is not None:
-                if failure.unreachable and self._broken is not None and self._tries < TRIES:
-                    self._tries, self._broken = self._tries + 1, None
-                    return True
-                self._fail(failure, asked.route.model)
-            if client.is_slow:
-                await client.drained()
-        return False
+        ticket = self._ticket or self._ask()
+        if ticket.lease is None:
+            await self._wait(ticket)
+        lease = ticket.lease
+        assert lease is not None
+        self._loading = None
+        return await self._see_through(await self._attempt(self._sit(lease)))
 
-    async def _wait(self, ticket: Ticket, patience: Patience) -> None:
+    async def _wait(self, ticket: Ticket) -> None:
         asked = self._asked
         try:
             await waiting.wait(
-                ticket, self._client, route=asked.route.name, stream=asked.stream, patience=patience
+                ticket,
+                self._client,
+                route=asked.route.name,
+                stream=asked.stream,
+                patience=self._means.patience,
             )
         except (Refused, asyncio.CancelledError):
             self._loading = ticket.loading()
@@ -188,31 +218,7 @@ class Exchange:
         finally:
             self._early = self._client.response_started
 
-    async def _relay(self, lease: Lease, upstreams: Upstreams) -> UpstreamFailure | None:
-        pool = upstreams.pool(lease.upstream)
-        self._lease, self._doubts = lease, pool.doubts
-        lease.on_break(self._on_break)
-        try:
-            failure = await self._attempt(pool)
-            while failure is not None and failure.stale and self._broken is None:
-                failure = await self._attempt(pool)
-            if failure is not None and not failure.silent and self._broken is None:
-                await self._why(failure)
-            return failure
-        finally:
-            lease.on_break(None)
-            if self._awaited:
-                pool.doubts.first_byte(self)
-            self._client.source = None
-            if self._connection is not None:
-                self._connection.abandon()
-
-    async def _why(self, failure: UpstreamFailure) -> None:
-        """A connection ends a little before its run is known to have ended: wait for that, and its reason."""
-        self._suspect(failure.words)
-        self._gone = asyncio.get_running_loop().create_future()
-        await asyncio.wait([self._gone], timeout=GONE_S if failure.unreachable else REASON_S)
-        self._gone = None
+    # The request
 
     async def _attempt(self, pool: Pool) -> UpstreamFailure | None:
         """Send the request and see the response through."""
@@ -222,35 +228,72 @@ class Exchange:
                 connection = await pool.connect()
             except UpstreamFailure as failure:
                 return failure
-        client = self._client
         self._done = asyncio.get_running_loop().create_future()
+        self._send(connection)
+        return await self._done
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        client, asked, pool = self._client, self._asked, self._pool
+        assert pool is not None
         self._connection = client.source = connection
-        connection.send(self._request(pool), self, method_is_head=self._asked.method == b"HEAD")
-        if (limit_s := self._asked.route.first_byte_timeout_s) is not None:
+        content = asked.content
+        sized = content or asked.method in _WITH_BODY
+        connection.send(
+            b"".join(
+                (
+                    asked.method,
+                    b" ",
+                    pool.base_path,
+                    asked.target,
+                    pool.lead,
+                    asked.route.authorization,
+                    asked.headers,
+                    b"content-length: %d\r\n\r\n" % len(content) if sized else b"\r\n",
+                    content,
+                )
+            ),
+            self,
+            method_is_head=asked.method == b"HEAD",
+        )
+        limit_s = asked.route.first_byte_timeout_s
+        if limit_s is not None:
             self._awaited = True
             pool.doubts.await_first_byte(self, limit_s)
         if client.is_slow:
             connection.pause_reading()
-        return await self._done
 
-    def _request(self, pool: Pool) -> bytes:
-        """The request as it goes to the model's server. (Nothing keeps it while the answer runs.)"""
-        asked = self._asked
-        content = asked.content
-        sized = content or asked.method in _WITH_BODY
-        return b"".join(
-            (
-                asked.method,
-                b" ",
-                pool.base_path,
-                asked.target,
-                pool.lead,
-                asked.route.authorization,
-                asked.headers,
-                b"content-length: %d\r\n\r\n" % len(content) if sized else b"\r\n",
-                content,
-            )
-        )
+    async def _see_through(self, failure: UpstreamFailure | None) -> bool:
+        """What comes after an attempt; true when the run had gone before it got the request: once more."""
+        pool, client = self._pool, self._client
+        assert pool is not None
+        while failure is not None and failure.stale and self._broken is None:
+            failure = await self._attempt(pool)
+        if failure is not None and not failure.silent and self._broken is None:
+            await self._why(failure)
+        self._stand_up()
+        if failure is not None:
+            if failure.unreachable and self._broken is not None and self._tries < TRIES:
+                self._tries, self._broken = self._tries + 1, None
+                assert self._ticket is not None
+                self._ticket.close()
+                self._ticket = None
+                return True
+            self._fail(failure)
+        if client.is_slow:
+            await client.drained()
+        return False
+
+    async def _go_on(self, failure: UpstreamFailure | None) -> None:
+        """From an answer that did not end as it should, or ended before the client had taken it."""
+        if await self._see_through(failure):
+            await self._run()
+
+    async def _why(self, failure: UpstreamFailure) -> None:
+        """A connection ends a little before its run is known to have ended: wait for that, and its reason."""
+        self._suspect(failure.words)
+        self._gone = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._gone], timeout=GONE_S if failure.unreachable else REASON_S)
+        self._gone = None
 
     # The response (Sink)
 
@@ -277,7 +320,7 @@ class Exchange:
         if self._awaited:
             self._first_byte()
         if self.first_byte_at is None:
-            self.first_byte_at = time.monotonic()
+            self.first_byte_at = monotonic()
         if self._collected is None:
             self._third = self._second
             self._second = self._last
@@ -320,8 +363,13 @@ class Exchange:
 
     def _ended(self, failure: UpstreamFailure | None) -> None:
         self._connection = None
-        if self._done is not None and not self._done.done():
-            self._done.set_result(failure)
+        if self._done is not None:
+            if not self._done.done():
+                self._done.set_result(failure)
+        elif failure is None and not self._client.is_slow:
+            self._owner.end()
+        else:
+            self._owner.go_on(self._go_on(failure))
 
     # Failures
 
@@ -347,7 +395,7 @@ class Exchange:
         if self._connection is not None:
             self._connection.fail("its server has ended")
 
-    def _fail(self, failure: UpstreamFailure, model: str) -> None:
+    def _fail(self, failure: UpstreamFailure) -> None:
         """Tell the client, in the way that is still open, that there is no (whole) answer."""
         words = failure.words
         if self._broken is not None:
@@ -359,7 +407,7 @@ class Exchange:
             client.abort()  # only a cut connection tells such a client that something is missing
         else:
             status = 503 if failure.unreachable else 504 if failure.silent else 502
-            problem = errors.unreachable(model, words, status=status)
+            problem = errors.unreachable(self.model, words, status=status)
             self.code = problem.code
             self._tell(problem)
 
@@ -377,11 +425,7 @@ class Exchange:
 class Metered(Exchange):
     """An exchange that counts events too, for limits on tokens where the server tells no usage."""
 
-    __slots__ = ("events",)
-
-    def __init__(self, client: Client, asked: Asked) -> None:
-        super().__init__(client, asked)
-        self.events = 0
+    events = 0
 
     def on_data(self, data: bytes) -> None:
         self.events += data.count(b"data:")

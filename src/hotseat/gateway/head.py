@@ -13,7 +13,6 @@ _CODED = 4
 
 _FIELDS = {
     b"content-type": _PICK_AND_PASS,
-    b"content-length": _PICK,
     b"content-encoding": _PICK,
     b"host": _PICK,
     b"origin": _PICK,

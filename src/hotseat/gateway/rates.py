@@ -150,7 +150,13 @@ class Limiter(Protocol):
     def keep(self, limits: Iterable[Limit]) -> None:
         """Forget all others: the configuration has them no more."""
 
-    async def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> Visit:
+    waits: bool
+    """Whether a request has to wait to be let in: then ``enter_later`` is asked, else ``enter``."""
+
+    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> Visit:
+        """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
+
+    async def enter_later(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> Visit:
         """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
 
     async def close(self) -> None:
@@ -183,6 +189,8 @@ class MemoryVisit:
 class MemoryLimiter:
     """Counts in this process' memory."""
 
+    waits = False
+
     def __init__(self, clock: Callable[[], float]) -> None:
         """``clock`` tells seconds that only grow."""
         self._clock = clock
@@ -202,7 +210,11 @@ class MemoryLimiter:
         """Forget all others: the configuration has them no more."""
         self._known = {limit.spec: limit for limit in limits}
 
-    async def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryVisit:
+    async def enter_later(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryVisit:
+        """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
+        return self.enter(limits, key, address)
+
+    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryVisit:
         """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
         now = self._clock()
         held: list[tuple[Limit, Count]] = []

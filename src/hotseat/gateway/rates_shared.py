@@ -64,6 +64,8 @@ class SharedVisit:
 class SharedLimiter:
     """Counts in a Redis."""
 
+    waits = True
+
     def __init__(self, url: str) -> None:
         """Raises ``NoStore`` for a URL that is none, and where the extra ``redis`` is not installed."""
         if _missing is not None:
@@ -97,20 +99,24 @@ class SharedLimiter:
         """Forget all others: the configuration has them no more."""
         self._memory.keep(limits)
 
-    async def enter(
+    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryVisit:
+        """Let a request in as if the store were away. Raises ``Refuse`` (429)."""
+        return self._memory.enter(limits, key, address)
+
+    async def enter_later(
         self, limits: Sequence[Limit], key: str, address: Callable[[], str]
     ) -> SharedVisit | MemoryVisit:
         """Let a request in. Raises ``Refuse`` (429)."""
         if time.monotonic() < self._down_until:
-            return await self._memory.enter(limits, key, address)
+            return self._memory.enter(limits, key, address)
         # What is counted here can be given back; a count in the store cannot, so that comes last.
-        local = await self._memory.enter([one for one in limits if one.what == "concurrent"], key, address)
+        local = self._memory.enter([one for one in limits if one.what == "concurrent"], key, address)
         try:
             headers, spent = await self._count(limits, key, address)
         except StorageError as error:
             local.leave(0)
             self._failed("rate_store", error.storage_error)
-            return await self._memory.enter(limits, key, address)
+            return self._memory.enter(limits, key, address)
         except BaseException:
             local.leave(0)
             raise

@@ -9,8 +9,10 @@ llama.cpp's servers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import msgspec
 
 from hotseat.core.front import PolicySpec, PromptSpec
 from hotseat.gateway.errors import bad_request, not_found
@@ -74,7 +76,7 @@ _SPOKEN = ("messages", "system", "instructions", "input", "prompt", "role", *_TE
 class Rules:
     """One policy, ready for use."""
 
-    __slots__ = ("_clamp", "_defaults", "_drop", "_policed", "bounds", "prompt")
+    __slots__ = ("_clamp", "_defaults", "_drop", "_given", "_policed", "bounds", "prompt")
 
     def __init__(self, policy: PolicySpec) -> None:
         self.prompt = policy.prompt
@@ -92,6 +94,7 @@ class Rules:
         for name in (*policy.defaults, *policy.clamp):
             policed.update(_spellings(_family(name)))
         self._policed = frozenset(policed)
+        self._given = None if self.bounds else _teller({family for family, _, _ in self._defaults})
 
     def serves(self, path: bytes) -> bool:
         """Whether this path may be served: with a prompt, only where it can be imposed."""
@@ -100,6 +103,10 @@ class Rules:
     def knows(self, name: str) -> bool:
         """Whether the value of this field matters."""
         return name in self._policed
+
+    def changes_nothing(self, content: bytes) -> bool:
+        """Whether there are only defaults, and this JSON object gives all of them; it may say no in doubt."""
+        return self._given is not None and self._given(content)
 
     def check_path(self, path: bytes) -> None:
         """Raise ``Refuse`` (404) for a path that may not be served."""
@@ -137,6 +144,30 @@ def _family(name: str) -> str:
 
 def _spellings(family: str) -> tuple[str, ...]:
     return _SPELLINGS.get(family, (family,))
+
+
+def _teller(families: Iterable[str]) -> Callable[[bytes], bool]:
+    """Whether a JSON object gives each of these fields, in whatever spelling; one parse tells."""
+    spelled = [_spellings(family) for family in families]
+    names = {f"f{n}": name for n, name in enumerate(name for group in spelled for name in group)}
+    kind = msgspec.defstruct("Given", [(field, Any, None) for field in names], rename=names.get)
+    decode = msgspec.json.Decoder(kind).decode
+    found = iter(names)
+    wanted = [tuple(next(found) for _ in group) for group in spelled]
+    alone = [group[0] for group in wanted if len(group) == 1]
+    several = [group for group in wanted if len(group) > 1]
+
+    def tell(content: bytes) -> bool:
+        try:
+            given = decode(content)
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        for field in alone:
+            if getattr(given, field) is None:
+                return False
+        return all(any(getattr(given, field) is not None for field in group) for group in several)
+
+    return tell
 
 
 def _check_names(fields: Mapping[str, Any], known: frozenset[str]) -> None:

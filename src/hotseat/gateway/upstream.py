@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import httptools
 
 from hotseat.core.views import Upstream
 from hotseat.gateway.doubts import Doubts
+from hotseat.gateway.known import KnownHead, learn
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +91,15 @@ class Sink(Protocol):
     def on_failure(self, failure: UpstreamFailure) -> None: ...
 
 
+class KnownResponse(NamedTuple):
+    """A response's head that came before, and what it says."""
+
+    head: KnownHead
+    status: int
+    fields: bytes
+    type: bytes
+
+
 class UpstreamConnection(asyncio.Protocol):
     """One connection to one run."""
 
@@ -101,6 +111,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._method_is_head = False
         self._reused = False
         self._heard = False
+        self._first = b""  # what came first of a response, while the parser looks at it
         self._in_head = True
         self._informational = False
         self._head_bytes = 0
@@ -155,7 +166,16 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
+        if not self._heard:
+            self._heard = True
+            known = self._pool.known
+            if (
+                known is not None
+                and (body_at := known.head.body_at(data))
+                and self._take(known, data[body_at:])
+            ):
+                return
+            self._first = data
         if self._in_head:
             self._head_bytes += len(data)
         try:
@@ -171,6 +191,23 @@ class UpstreamConnection(asyncio.Protocol):
                 self._sink.on_read()
             elif self._in_head and self._head_bytes > HEAD_LIMIT_BYTES:
                 self._fail(UpstreamFailure("its server sent a header that is too large"))
+        self._first = b""
+
+    def _take(self, known: KnownResponse, body: bytes) -> bool:
+        """A whole response whose head came before; false where the parser must see it."""
+        sink = self._sink
+        if sink is None or self._method_is_head:
+            return False
+        try:
+            sink.on_head(known.status, known.fields, b"%d" % len(body), known.type)
+            if body:
+                sink.on_data(body)
+        except Exception as error:
+            _log.warning("a response could not be taken", exc_info=error)
+            self._fail(UpstreamFailure("its server sent a malformed response"))
+        else:
+            self._complete(keep=True)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.forget(self)
@@ -245,10 +282,17 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._informational:
             return
+        if self._first and self._length is not None and self._keep and self._parser.get_status_code() == 200:
+            head = None if self._method_is_head else learn(self._first, self._length)
+            if head is not None:
+                self._pool.known = KnownResponse(head, 200, b"".join(self._fields), self._type)
+        self._complete(keep=self._keep)
+
+    def _complete(self, *, keep: bool) -> None:
         sink, self._sink = self._sink, None
         if sink is None or self._transport is None:
             return
-        if self._keep and not self._transport.get_write_buffer_size():
+        if keep and not self._transport.get_write_buffer_size():
             self.resume_reading()
             self._reused = True
             self._pool.give(self)
@@ -267,6 +311,8 @@ class Pool:
         """The request line's end and the field that follows it."""
         self.base_path = upstream.base_path.encode()
         self.doubts = Doubts()
+        self.known: KnownResponse | None = None
+        """The head of the last whole response; only the length of the next one's will differ."""
         self._loop = asyncio.get_running_loop()
         self._idle: deque[UpstreamConnection] = deque()
         self._closed = False

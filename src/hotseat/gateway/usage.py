@@ -5,9 +5,10 @@ In JSON a quote inside a text is escaped, so no answer's text looks like these f
 
 from __future__ import annotations
 
-_IN = (b'"prompt_tokens":', b'"input_tokens":')
-_OUT = (b'"completion_tokens":', b'"output_tokens":')
-_DIGITS = b"0123456789"
+import re
+
+_IN = re.compile(rb'"(?:prompt|input)_tokens":\s*(\d{1,18})')
+_OUT = re.compile(rb'"(?:completion|output)_tokens":\s*(\d{1,18})')
 
 
 def read(tail: bytes) -> tuple[int | None, int | None]:
@@ -17,17 +18,8 @@ def read(tail: bytes) -> tuple[int | None, int | None]:
         at = tail.rfind(b'"usage":', 0, at)
     if at == -1:
         return None, None
-    return _number(tail, at, _IN), _number(tail, at, _OUT)
-
-
-def _number(tail: bytes, start: int, names: tuple[bytes, ...]) -> int | None:
-    for name in names:
-        at = tail.find(name, start)
-        if at != -1:
-            digits = tail[at + len(name) : at + len(name) + 20].lstrip()
-            end = len(digits) - len(digits.lstrip(_DIGITS))
-            return int(digits[:end]) if end else None
-    return None
+    asked, answered = _IN.search(tail, at), _OUT.search(tail, at)
+    return asked and int(asked[1]), answered and int(answered[1])
 
 
 def estimate(asked_bytes: int, events: int) -> int:

@@ -173,8 +173,14 @@ class Supervisor:
 
     def ask(self, model: str, *, priority: int = 0, key: str = "") -> Ticket:
         """Ask for a lease. Raises ``refused`` when the answer is no at once."""
-        ticket = Ticket(self, next(self._ids), model, self.now())
-        self._tickets[ticket.request] = ticket
+        now = self.now()
+        request = next(self._ids)
+        ticket = self._tickets[request] = Ticket(self, request, model, now)
+        if not self._feeding:
+            run = self._core.admit(request, model, key, now)
+            if run is not None:  # a ready model with room: nothing is to be decided
+                self._grant(do.GrantLease(request, model, run))
+                return ticket
         self._feed(ev.RequestArrived(ticket.request, model, priority, key))
         if ticket.refusal is not None:
             ticket.closed = True
@@ -184,6 +190,8 @@ class Supervisor:
     def give_back(self, ticket: Ticket) -> None:
         """The ticket is done with."""
         if self._tickets.pop(ticket.request, None) is None:
+            return
+        if not self._feeding and self._core.take_back(ticket.request, self.now()):
             return
         if ticket.lease is None:
             self._feed(ev.RequestWithdrawn(ticket.request))

@@ -1,0 +1,50 @@
+"""Heads of messages that came before, byte for byte, but for the length of the body.
+
+On a kept connection one message's head is usually the next one's, with another ``Content-Length``. A head
+that the parser has taken is not parsed again: the same bytes have the same meaning, and between two
+messages a parser of HTTP keeps nothing. Only a message that is here as a whole, and nothing else with
+it, is taken this way; all else goes through the parser.
+"""
+
+from __future__ import annotations
+
+_DIGITS_MOST = 15
+
+
+class KnownHead:
+    """One head, as it was on the wire."""
+
+    __slots__ = ("_at", "_before", "_behind")
+
+    def __init__(self, before: bytes, behind: bytes) -> None:
+        """``before`` the digits of the length, and ``behind`` them."""
+        self._before = before
+        self._at = len(before)
+        self._behind = behind
+
+    def body_at(self, data: bytes) -> int:
+        """Where the body begins, if ``data`` is this head with its whole body behind it; else 0."""
+        if not data.startswith(self._before):
+            return 0
+        end = data.find(b"\r", self._at)
+        if not data.startswith(self._behind, end):
+            return 0
+        digits = data[self._at : end]
+        body_at = end + len(self._behind)
+        if digits.isdigit() and len(digits) <= _DIGITS_MOST and int(digits) == len(data) - body_at:
+            return body_at
+        return 0
+
+
+def learn(data: bytes, length: bytes) -> KnownHead | None:
+    """The head of a message that the parser has just taken as the whole of ``data``.
+
+    ``length``: the value of its ``Content-Length``. ``None`` where the message cannot be told by its head.
+    """
+    end = data.find(b"\r\n\r\n") + 4
+    at = data[:end].lower().find(b"\r\ncontent-length:")
+    if end < 4 or at == -1:
+        return None
+    at = data.find(length, at + 17, end)
+    known = KnownHead(data[:at], data[at + len(length) : end])
+    return known if at != -1 and known.body_at(data) else None

@@ -1,0 +1,365 @@
+"""A request's way through the gateway, in order, from its header to the books.
+
+Policies have their places on this path: who may ask (after the route is known and before the body
+is read; a route that the body names is judged again after it), what may be asked (on the body), how
+often (before the seat is asked for), and the books (after the response has ended).
+
+A request whose body is here, for a model that is ready, goes all this way in one call, with no task:
+the server's answer does the rest. Only what must be waited for is a coroutine.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from time import monotonic
+from typing import Any, Protocol
+
+from hotseat.gateway import models_list, origins, usage
+from hotseat.gateway.asking import Asked, ask
+from hotseat.gateway.books import GONE, Books, Record
+from hotseat.gateway.capture import Capture
+from hotseat.gateway.client import ASGIApp, BodyTooLarge, Client
+from hotseat.gateway.errors import Problem, Refuse
+from hotseat.gateway.exchange import Exchange, Means, Metered
+from hotseat.gateway.local import refuse_other_hosts
+from hotseat.gateway.ours import standing
+from hotseat.gateway.rates import Limit, Limiter, Visit
+from hotseat.gateway.routing import NOWHERE, Kind, Target, is_anthropic
+from hotseat.gateway.sender import Configured, Sender, sender_of
+
+_log = logging.getLogger(__name__)
+
+Rest = Coroutine[Any, Any, None]
+"""What has to be waited for."""
+Trace = Callable[[bytes], tuple[bytes, str, str]]
+"""A request's header lines in; out come those for the model's server, its span, and the caller's."""
+
+_METHODS = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+_ALLOW = b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+
+
+class House(Protocol):
+    """What all passages share (``gateway.entry.Gateway``)."""
+
+    configured: Configured
+    means: Means
+    limiter: Limiter
+    books: Books
+    control: ASGIApp
+    captured: Mapping[str, Capture]
+    trace: Trace | None
+
+    def account(self, exchange: Exchange, client: Client) -> None:
+        """An exchange has ended."""
+
+
+class Passage:
+    """One request on its way."""
+
+    __slots__ = (
+        "_began",
+        "_capture",
+        "_client",
+        "_configured",
+        "_exchange",
+        "_house",
+        "_id_line",
+        "_logged",
+        "_over",
+        "_record",
+        "_sender",
+        "_target",
+        "_visit",
+    )
+
+    def __init__(self, house: House, client: Client) -> None:
+        self._began = monotonic()
+        self._house = house
+        self._client = client
+        self._configured = house.configured
+        self._record = Record(method=client.method.decode("ascii"))
+        self._id_line = b""
+        self._logged = True
+        self._over = False
+        self._sender: Sender
+        self._target: Target | None = None
+        self._exchange: Exchange | None = None
+        self._visit: Visit | None = None
+        self._capture: Capture | None = None
+
+    def begin(self) -> Rest | None:
+        """Go as far as can be gone at once; what must be waited for is returned."""
+        self._client.at_end = self.end
+        try:
+            rest = self._begin()
+        except Refuse as refuse:
+            self._refuse(refuse)
+            self.end()
+        except Exception:
+            self._failed()
+            self.end()
+            raise
+        else:
+            if rest is not None:
+                return self._watched(rest)
+        return None
+
+    def go_on(self, rest: Rest) -> None:
+        """Wait after all, in a task, for what the exchange found out."""
+        self._client.go_on(self._watched(rest))
+
+    async def _watched(self, rest: Rest) -> None:
+        try:
+            await rest
+        except Refuse as refuse:
+            self._refuse(refuse)
+        except Exception:
+            self._failed()
+            raise
+        finally:
+            self.end()
+
+    def _refuse(self, refuse: Refuse) -> None:
+        self._record.code = refuse.problem.code
+        target = self._target
+        anthropic = is_anthropic(self._client.path) if target is None else target.anthropic
+        self._client.refuse(refuse.problem, anthropic=anthropic)
+
+    def _failed(self) -> None:
+        self._record.failed = "internal"
+        self._client.status = 500  # what the client is told next
+
+    # from the header on
+
+    def _begin(self) -> Rest | None:
+        client, configured, record = self._client, self._configured, self._record
+        sender = self._sender = sender_of(client, configured)
+        the_id, record.id = sender.new_id()
+        self._id_line = client.extra = b"x-request-id: %b\r\n" % the_id
+        record.key = sender.caller.name
+        if configured.local_only:
+            refuse_other_hosts(sender.head)
+        try:
+            target = configured.tables.resolve(client.path)
+        except Refuse:
+            target = self._nowhere()
+        self._target = target
+        record.path = target.text
+        if target.kind is not Kind.DATA or client.method == b"OPTIONS":
+            return self._answer_ourselves(target)
+        self._judge(target)
+        content = self._body()
+        if content is None:
+            return self._read_first(target)
+        asked = self._ask(target, content)
+        limits = asked.route.limits + sender.caller.limits
+        if limits:
+            limiter = self._house.limiter
+            if limiter.waits:
+                return self._enter_first(asked, limits)
+            self._enter(limiter.enter(limits, asked.key, sender.address))
+        return self._exchange_for(asked).begin()
+
+    def _nowhere(self) -> Target:
+        """For a path that leads nowhere: answers a page that may ask somewhere here. Raises ``Refuse``."""
+        client, sender, tables = self._client, self._sender, self._configured.tables
+        if sender.origin in tables.cors:  # it is to read what is wrong
+            if origins.is_preflight(client):
+                return NOWHERE
+            client.extra += tables.cors.lines(sender.origin)
+        sender.must_be_known()  # strangers do not learn which paths there are
+        raise
+
+    def _judge(self, target: Target) -> None:
+        """Who may ask, as far as it is known before the body. Raises ``Refuse``."""
+        client, sender, route = self._client, self._sender, target.route
+        if route is not None:
+            if route.cors:
+                client.extra = self._id_line + route.cors.lines(sender.origin)
+            sender.admit(route)
+        else:  # the body decides; until then a page that any route takes may read our errors
+            tables = self._configured.tables
+            if tables.cors:
+                client.extra += tables.cors.lines(sender.origin)
+            if sender.origin not in tables.cors:
+                sender.refuse_foreign_page()
+            if tables.all_guarded:
+                sender.must_be_known()
+        if sender.websocket:
+            client.keep_alive = False
+            raise Refuse(_NO_WEBSOCKET)
+        if client.method not in _METHODS:
+            raise Refuse(_METHOD)
+
+    def _body(self) -> bytes | None:
+        """The body, where all of it is here. Raises ``Refuse`` (413)."""
+        client, limit = self._client, self._configured.body_limit_bytes
+        try:
+            if client.length is not None and int(client.length) > limit:
+                raise BodyTooLarge
+            return client.take(limit)
+        except BodyTooLarge:
+            raise _too_large(limit) from None
+
+    def _ask(self, target: Target, content: bytes) -> Asked:
+        """What is asked of the model's server. Raises ``Refuse``."""
+        asked = ask(self._client, self._sender, target, content, self._id_line)
+        record, route = self._record, asked.route
+        if self._house.trace is not None:
+            asked.headers, record.trace, record.parent = self._house.trace(asked.headers)
+        record.route, record.model = route.name, route.model
+        record.stream, record.bytes_in = asked.stream, asked.size
+        self._logged = route.logged
+        return asked
+
+    def _enter(self, visit: Visit) -> None:
+        self._visit = visit
+        self._client.extra += visit.headers
+
+    def _exchange_for(self, asked: Asked) -> Exchange:
+        house, visit, client = self._house, self._visit, self._client
+        capture = house.captured.get(asked.route.model) if house.captured else None
+        exchange: Exchange
+        if capture is not None:
+            self._capture = capture
+            exchange = capture.follow(self, client, asked, house.means, self._record.id)
+        elif visit is not None and visit.counts_tokens:
+            exchange = Metered(self, client, asked, house.means)
+        else:
+            exchange = Exchange(self, client, asked, house.means)
+        self._exchange = exchange
+        return exchange
+
+    # what has to be waited for
+
+    async def _read_first(self, target: Target) -> None:
+        asked = self._ask(target, await self._read())  # kept nowhere else: it may be large
+        await self._enter_first(asked, asked.route.limits + self._sender.caller.limits)
+
+    async def _read(self) -> bytes:
+        limit = self._configured.body_limit_bytes
+        try:
+            return await self._client.read(limit)
+        except BodyTooLarge:
+            raise _too_large(limit) from None
+
+    async def _enter_first(self, asked: Asked, limits: tuple[Limit, ...]) -> None:
+        limiter = self._house.limiter
+        if limits and limiter.waits:
+            self._enter(await limiter.enter_later(limits, asked.key, self._sender.address))
+        elif limits:
+            self._enter(limiter.enter(limits, asked.key, self._sender.address))
+        await self._exchange_for(asked).run()
+
+    # what never reaches a model
+
+    def _answer_ourselves(self, target: Target) -> Rest | None:
+        """Raises ``Refuse``."""
+        client, sender, configured = self._client, self._sender, self._configured
+        tables, origin = configured.tables, sender.origin
+        if target.kind is Kind.CONTROL:
+            sender.refuse_foreign_page()
+            rank = standing(client, target.path, sender.head, configured.door, sender.caller)
+            return client.run_control(self._house.control, {"standing": rank})
+        cors = target.route.cors if target.route is not None else tables.cors
+        if origin in cors and origins.is_preflight(client):
+            client.extra += cors.lines(origin)
+            origins.preflight(client)
+            self.end()
+            return None
+        self._judge(target)
+        if target.route is None:
+            sender.must_be_known()
+        if client.method == b"OPTIONS":
+            client.start(204, _ALLOW, None)
+            client.finish()
+        elif client.method in (b"GET", b"HEAD"):
+            models_list.answer(client, target.model_id, tables, self._house.means.seats, sender.caller.sees)
+        else:
+            raise Refuse(_METHOD)
+        self.end()
+        return None
+
+    # the books
+
+    def end(self) -> None:
+        """It has ended in some way: let go of what it holds, and write it down. Repeats are harmless."""
+        if self._over:
+            return
+        self._over = True
+        self._client.at_end = None
+        try:
+            self._settle()
+        except Exception:  # often called from a parser, which would take it for an error of what it parses
+            _log.exception("the books of a request could not be kept")
+
+    def _settle(self) -> None:
+        client, exchange, visit, record, now = (
+            self._client,
+            self._exchange,
+            self._visit,
+            self._record,
+            monotonic(),
+        )
+        began = self._began
+        if exchange is not None:
+            exchange.close()
+            granted_at = exchange.granted_at
+            record.waited_s = round((now if granted_at is None else granted_at) - began, 4)
+            if exchange.first_byte_at is not None:
+                record.first_byte_s = round(exchange.first_byte_at - began, 4)
+            record.tokens_in, record.tokens_out = exchange.usage
+            if exchange.code:
+                record.code = exchange.code
+            if exchange.failure is not None:
+                record.failed = "upstream"
+            elif exchange.truncated:
+                record.failed = "truncated"
+            if self._capture is not None:
+                self._capture.finished(exchange)
+            self._house.account(exchange, client)
+        if visit is not None:
+            visit.leave(0 if exchange is None else _tokens(exchange, record.bytes_in))
+        record.status = client.status or GONE
+        record.bytes_out = client.bytes_sent
+        record.duration_s = round(now - began, 4)
+        if not client.response_complete and not record.failed:
+            record.failed = "gone"
+        self._house.books.enter(record, logged=self._logged)
+
+
+def _tokens(exchange: Exchange, size: int) -> int:
+    """Of both directions, for limits: told by the server, or estimated once it had the request."""
+    tokens_in, tokens_out = exchange.usage
+    if tokens_out is not None:
+        return (tokens_in or 0) + tokens_out
+    if not isinstance(exchange, Metered) or exchange.granted_at is None:
+        return 0
+    return usage.estimate(size, exchange.events)
+
+
+def _too_large(limit: int) -> Refuse:
+    return Refuse(
+        Problem(
+            status=413,
+            code="body_too_large",
+            message=f"the body is larger than {limit} bytes (body_limit)",
+            should_retry=False,
+        )
+    )
+
+
+_NO_WEBSOCKET = Problem(
+    status=501,
+    code="websocket_not_supported",
+    message="WebSockets are not passed through: use the HTTP API with stream: true",
+    should_retry=False,
+)
+_METHOD = Problem(
+    status=405,
+    code="method_not_allowed",
+    message="this method is not served here",
+    should_retry=False,
+    headers=((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),),
+)
