@@ -36,6 +36,14 @@ class Commands(click.Group):
             ctx.fail(f"There is no command {name!r}. {hint}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            from hotseat.commands.failing import Interrupted
+
+            raise Interrupted from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -44,7 +52,8 @@ class Commands(click.Group):
 @click.command(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 no launcher answers.",
+    epilog="Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 no launcher answers, "
+    "130 interrupted.",
 )
 @click.version_option(__version__, prog_name="hotseat", message="%(prog)s %(version)s")
 def main(**_: Any) -> None:

@@ -255,3 +255,45 @@ def test_a_broken_configuration_is_usage(tmp_path: Path) -> None:
     result = hotseat("status", "-c", "bad.yaml")
     assert result.exit_code == 2
     assert "bad.yaml:1: listen: expected an address" in result.stderr
+
+
+THREE = {
+    "chat": {"model": "chat", "path": "/chat/v1", "state": "ready"},
+    "site": {"model": "chat", "path": "/site/v1", "state": "ready"},
+    "coder": {"model": "coder", "path": "/coder/v1", "state": "stopped"},
+    "tiny": {"model": "tiny", "path": "/tiny/v1", "state": "asleep"},
+}
+
+
+def test_switch_stops_the_others_and_starts_one(
+    stub: StubLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docker-compose.yml").write_text("services: {}\n")
+    monkeypatch.chdir(tmp_path)  # a launcher that is named goes before the folder's stack
+    stub.answers["GET /routes"] = (200, {"routes": THREE})
+    stub.answers["POST /admin/stop"] = (200, {"model": "chat", "state": "draining"})
+    stub.answers["POST /admin/start"] = (200, {"model": "coder", "state": "stopped", "requested": True})
+    result = hotseat("switch", "coder")
+    assert result.exit_code == 0
+    assert result.stdout == "coder: stopped (waits for its turn)\n"
+    assert result.stderr == "chat: is to stop\ntiny: is to stop\n"
+    assert [(path, body) for _, path, _, body in stub.asked[1:]] == [
+        ("/admin/stop", {"route": "chat", "wait": False}),
+        ("/admin/stop", {"route": "tiny", "wait": False}),
+        ("/admin/start", {"route": "coder", "wait": False}),
+    ]
+
+
+def test_switch_to_a_route_of_a_ready_model(stub: StubLauncher) -> None:
+    stub.answers["GET /routes"] = (200, {"routes": THREE})
+    result = hotseat("switch", "site", "--dry-run")
+    assert (result.exit_code, result.stderr) == (0, "stop tiny\nstart site\n")
+    assert [path for _, path, _, _ in stub.asked] == ["/routes"]
+
+
+def test_switch_to_nobody_stops_nobody(stub: StubLauncher) -> None:
+    stub.answers["GET /routes"] = (200, {"routes": THREE})
+    result = hotseat("switch", "llama")
+    assert result.exit_code == 2
+    assert "there are chat, coder, site, tiny" in result.stderr
+    assert len(stub.asked) == 1

@@ -147,3 +147,13 @@ def test_a_dry_run_runs_nothing(stack_folder: Path, shims: Shims) -> None:
 @pytest.mark.system("shellcheck")
 def test_the_script_is_clean_shell() -> None:
     subprocess.run(["shellcheck", ROOT / "deploy" / "compose" / "switch.sh"], check=True, timeout=60)
+
+
+def test_in_the_folder_of_the_stack_it_needs_no_option(
+    stack_folder: Path, shims: Shims, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(stack_folder)
+    monkeypatch.delenv("HOTSEAT_URL", raising=False)
+    done = CliRunner().invoke(main, ["switch", "chat"])
+    assert done.exit_code == 0, done.output
+    assert asked(shims) == expected("chat")

@@ -130,6 +130,7 @@ class Stats:
             "last_move": self._last_move(view.model),
             "in_flight": view.in_flight,
             "waiting": view.waiting,
+            "requested": view.requested,
             "requests": control.requests(view.model),
             "tokens_in": counts.tokens_in if counts else 0,
             "tokens_out": counts.tokens_out if counts else 0,

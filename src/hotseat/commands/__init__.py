@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from enum import IntEnum
 
@@ -19,7 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "clients": "Print a ready configuration for a program that talks to hotseat.",
     "seed": "Download models before they are asked for.",
     "bench": "Measure starts and throughput of models, and judge the results.",
-    "switch": "Give the seat to one model of the Compose stack.",
+    "switch": "Stop the other models and start one.",
     "simulate": "Compare ways to take turns, over made-up or recorded traffic.",
     "lint": "Check the Compose files of a stack.",
     "doctor": "Say what is wrong on this machine, and what to type.",
@@ -39,3 +40,5 @@ class Exit(IntEnum):
     """Wrong usage, or a configuration that is not right."""
     UNREACHABLE = 3
     """No launcher answers at that address."""
+    INTERRUPTED = 128 + signal.SIGINT
+    """Ctrl-C, where that is no ordinary end."""

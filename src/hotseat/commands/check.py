@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -12,12 +11,10 @@ from dataclasses import asdict, dataclass
 import click
 
 from hotseat.commands import Exit, launcher
-from hotseat.commands.failing import Failed, Unreachable
+from hotseat.commands.failing import Failed, Interrupted, Unreachable
 from hotseat.commands.launcher import CLIENT_KEY_VARIABLES, Launcher, Reply
 from hotseat.commands.table import one_line
 
-INTERRUPTED = 128 + signal.SIGINT
-"""The exit status after Ctrl-C."""
 FINAL = ("model_failed", "model_backoff", "no_room")
 """Codes of refusals that tell of a failure: asking again at once does not help."""
 
@@ -84,8 +81,7 @@ def command(
         rows = [{**asdict(one), "took_s": round(one.took_s, 3)} for one in outcomes]
         click.echo(json.dumps({"url": running.url, "models": rows, "interrupted": interrupted}, indent=2))
     if interrupted:
-        click.echo("Interrupted. A model that was starting goes on starting.", err=True)
-        sys.exit(INTERRUPTED)
+        raise Interrupted("A model that was starting goes on starting.")
     sys.exit(Exit.OK if all(one.ok for one in outcomes) else Exit.FAILED)
 
 
@@ -123,6 +119,8 @@ def ask(running: Launcher, name: str, within_s: float) -> Outcome:
 
 
 def _said(reply: Reply) -> str:
+    if (reply.status, reply.code) == (404, "not_found"):
+        return "status 404: there is no route of this name"
     return f"status {reply.status}" + (f": {reply.message}" if reply.message else "")
 
 

@@ -22,6 +22,18 @@ class Unreachable(click.ClickException):
     exit_code = int(Exit.UNREACHABLE)
 
 
+class Interrupted(click.ClickException):
+    """Ctrl-C before it was done."""
+
+    exit_code = int(Exit.INTERRUPTED)
+
+    def __init__(self, more: str = "") -> None:
+        super().__init__(f"Interrupted.{' ' if more else ''}{more}")
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, file=file, err=file is None)
+
+
 class BadConfig(click.ClickException):
     """The configuration cannot be used; every problem on a line of its own."""
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
+from hotseat.commands.failing import Interrupted
 from hotseat.commands.launcher import ANSWER_TIMEOUT_S, Launcher
 from hotseat.commands.status import describe
 
@@ -46,11 +47,14 @@ def order(
 ) -> None:
     """Give the order (``more``: further fields) and say what came of it.
 
-    Raises ``Failed`` or ``Unreachable``.
+    Raises ``Failed``, ``Unreachable`` or ``Interrupted``.
     """
-    answer = running.post(
-        f"/admin/{verb}", {"route": name, "wait": wait, **more}, timeout_s if wait else ANSWER_TIMEOUT_S
-    )
+    try:
+        answer = running.post(
+            f"/admin/{verb}", {"route": name, "wait": wait, **more}, timeout_s if wait else ANSWER_TIMEOUT_S
+        )
+    except KeyboardInterrupt:
+        raise Interrupted("The order stands.") from None
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     else:

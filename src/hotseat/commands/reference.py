@@ -21,7 +21,7 @@ INTRODUCTION = """\
 `hotseat COMMAND --help` prints the same.
 
 Exit status of all commands: 0 done, 1 failed, 2 wrong usage or a configuration that is not right,
-3 no launcher answers.
+3 no launcher answers, 130 interrupted.
 """
 
 

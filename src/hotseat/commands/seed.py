@@ -12,7 +12,6 @@ import click
 
 from hotseat import config
 from hotseat.commands import Exit
-from hotseat.commands.check import INTERRUPTED
 from hotseat.commands.failing import BadConfig, Failed
 from hotseat.commands.stack_options import CannotRead, read_settings
 from hotseat.config import ConfigError
@@ -95,7 +94,7 @@ def command(
         click.echo("Interrupted. Whole files are kept: run it again to go on.", err=True)
         # Threads of a download would hold the exit until their file is whole.
         sys.stdout.flush()
-        os._exit(INTERRUPTED)
+        os._exit(Exit.INTERRUPTED)
     sys.exit(Exit.OK if ok else Exit.FAILED)
 
 

@@ -19,6 +19,8 @@ from hotseat.commands.table import one_line, table
 WATCH_EVERY_S = 2.0
 LOADING = ("starting", "waking")
 """The states that end in ``ready``: what is left of them can be said."""
+IDLE = ("stopped", "asleep")
+"""The states in which it holds no seat."""
 
 
 @click.command(
@@ -108,6 +110,8 @@ def describe(model: Mapping[str, Any]) -> str:
     """A model's state in words: ``starting (compiling, about 35 s left)``."""
     state = str(model.get("state", "?"))
     more = []
+    if state in IDLE and (model.get("requested") or model.get("waiting")):
+        more.append("waits for its turn")
     if model.get("phase") is not None and model["phase"] != state:
         more.append(str(model["phase"]))
     if model.get("eta_s") is not None and state in LOADING:

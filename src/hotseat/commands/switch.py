@@ -10,31 +10,83 @@ from pathlib import Path
 
 import click
 
+from hotseat.commands import launcher, ordering
 from hotseat.commands.failing import Failed
-from hotseat.commands.stack_options import CannotRead, read_settings, read_stack, stack_option
-from hotseat.stack.reading import find_compose
+from hotseat.commands.launcher import Launcher
+from hotseat.commands.stack_options import CannotRead, read_settings, read_stack
+from hotseat.stack.reading import COMPOSE_NAMES, find_compose
 from hotseat.stack.switching import SwitchError, plan
+
+HOLDS_NO_SEAT = ("stopped", "backoff", "stopping")
 
 
 @click.command(
     "switch",
     epilog="""\b
 Examples:
-  hotseat switch coder --stack /srv/llm/compose
-  hotseat switch q7b --dry-run
+  hotseat switch coder
+  hotseat switch coder --url http://gpu-box:8000 --wait
+  hotseat switch q7b --stack /srv/llm/compose --dry-run
 
-Exit status: 0 done, else Compose's own; 2 no such model.""",
+Exit status: 0 done, 1 it did not work, else Compose's own; 2 wrong usage or no such model,
+3 no launcher answers.""",
 )
 @click.argument("name")
-@stack_option
-@click.option("--dry-run", is_flag=True, help="Only print the commands.")
-def command(name: str, folder: Path, dry_run: bool) -> None:
-    """Stop the other models of the stack, then bring up the launcher and the model NAME.
+@click.option(
+    "--stack",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="By Compose, as switch.sh does: the folder with docker-compose.yml, hotseat.yaml and .env. "
+    "Default: this folder, where it has a Compose file and no launcher is named.",
+)
+@click.option("--dry-run", is_flag=True, help="Only print what would be done.")
+@ordering.options("Return when it is ready, or say why it is not.")
+@launcher.options
+def command(
+    name: str,
+    folder: Path | None,
+    dry_run: bool,
+    wait: bool,
+    timeout_s: float,
+    as_json: bool,
+    url: str | None,
+    config: str | None,
+) -> None:
+    """Stop the other models and start the model NAME.
 
-    NAME is a route, an alias, a container or a profile: coder, chat, q7b. Does what switch.sh does.
-    Running answers of the other models are cut off after their container's grace period; a request for
-    the model through the launcher waits for them instead.
+    Through the running launcher: running answers of the others are finished first. In the folder of the
+    stack, or with --stack: by Compose, which brings the launcher up too and cuts running answers off
+    after their container's grace period. NAME is a route or a model; by Compose also an alias, a
+    container or a profile: coder, chat, q7b.
     """
+    if folder is None and url is None and config is None:
+        here = Path()
+        folder = here if any((here / one).is_file() for one in COMPOSE_NAMES) else None
+    if folder is not None:
+        _by_compose(name, folder, dry_run)
+        return
+    running = launcher.connect(url, config)
+    for other in _others(running, name):
+        click.echo(f"stop {other}" if dry_run else f"{other}: is to stop", err=True)
+        if not dry_run:
+            running.post("/admin/stop", {"route": other, "wait": False})
+    if dry_run:
+        click.echo(f"start {name}", err=True)
+        return
+    ordering.order(running, "start", name, wait=wait, timeout_s=timeout_s, as_json=as_json)
+
+
+def _others(running: Launcher, name: str) -> list[str]:
+    """The other models that hold a seat. Raises ``CannotRead`` where there is no such model."""
+    routes = running.get("/routes").get("routes", {})
+    states = {str(route.get("model")): str(route.get("state")) for route in routes.values()}
+    chosen = routes[name].get("model") if name in routes else name
+    if chosen not in states:
+        raise CannotRead(f"no route or model is called {name!r}; there are {', '.join(sorted(routes))}")
+    return [model for model, state in states.items() if model != chosen and state not in HOLDS_NO_SEAT]
+
+
+def _by_compose(name: str, folder: Path, dry_run: bool) -> None:
     settings = read_settings(folder / "hotseat.yaml", folder)
     try:
         switching = plan(name, settings, read_stack(folder).project)

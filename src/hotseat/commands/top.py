@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from hotseat.commands import launcher
@@ -17,7 +19,7 @@ Keys:
   l          its logs; Escape goes back
   q          end
 
-Exit status: 0 ended, 1 the extra is missing, 2 wrong usage.""",
+Exit status: 0 ended, 1 the extra or the terminal is missing, 2 wrong usage.""",
 )
 @launcher.options
 def command(url: str | None, config: str | None) -> None:
@@ -30,4 +32,7 @@ def command(url: str | None, config: str | None) -> None:
         from hotseat.commands.top_app import Top
     except ImportError:
         raise Failed("hotseat top needs a library more: pip install 'hotseat[top]'") from None
-    Top(launcher.connect(url, config)).run()
+    running = launcher.connect(url, config)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Failed("hotseat top needs a terminal; hotseat status does not")
+    Top(running).run()

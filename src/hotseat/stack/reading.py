@@ -19,7 +19,7 @@ from hotseat.stack import composefile
 from hotseat.stack.composefile import ComposeFileError, ComposeText
 from hotseat.stack.project import Project, from_data
 
-_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+COMPOSE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 _TIMEOUT_S = 60
 PLACEHOLDER = "placeholder"
 """Stands for required variables that are not set, so that a check works without ``.env``."""
@@ -86,11 +86,11 @@ def compose_files(folder: Path, env: Mapping[str, str]) -> list[Path]:
     """
     if named := env.get("COMPOSE_FILE"):
         return [folder / one for one in named.split(env.get("COMPOSE_PATH_SEPARATOR") or os.pathsep)]
-    for name in _NAMES:
+    for name in COMPOSE_NAMES:
         if (found := folder / name).is_file():
             override = found.with_name(f"{found.stem.removesuffix('.override')}.override{found.suffix}")
             return [found, override] if override.is_file() else [found]
-    raise ComposeFileError(f"{folder}: no Compose file there ({', '.join(_NAMES)}); name one")
+    raise ComposeFileError(f"{folder}: no Compose file there ({', '.join(COMPOSE_NAMES)}); name one")
 
 
 def read_project(files: list[Path], env: Mapping[str, str]) -> Reading:
