@@ -226,3 +226,19 @@ def test_without_its_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     done = CliRunner().invoke(main, ["top", "--url", "http://127.0.0.1:1"])
     assert done.exit_code == 1
     assert "pip install 'hotseat[top]'" in done.output
+
+
+def test_who_waits_is_told_for_what() -> None:
+    stopped = {"state": "stopped", "footprint": {}, "waiting": 2, "eta_s": 30}
+    ready = {"state": "ready", "footprint": {"0": 0.9}}
+    going = {"state": "draining", "footprint": {"0": 0.9}, "last_move": {"needed_by": "chat"}}
+
+    def told(**models: Any) -> str:
+        return top_view.rows({"models": {"chat": stopped, **models}}, {}, NOW)[0][-1]
+
+    assert told(coder=ready) == "waits for the turn of coder to end, a start takes about 30 s"
+    assert told(coder=going, tiny=ready) == "waits until coder has gone, a start takes about 30 s"
+    assert told() == "waits for its turn, a start takes about 30 s"
+    assert told(chat=stopped | {"waiting": 0}, coder=ready) == ""
+    assert told(chat=stopped | {"waiting": 0, "requested": True}, coder=going).startswith("waits until coder")
+    assert told(chat=ready) == ""

@@ -14,7 +14,7 @@ import click
 from hotseat import config
 from hotseat.commands.stack_options import CannotRead, stack_option
 from hotseat.config import values
-from hotseat.core.spec import Settings
+from hotseat.core.spec import ProcessSpec, Settings
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
 from hotseat.stack.composefile import ComposeFileError
@@ -22,7 +22,13 @@ from hotseat.stack.doctor import examine
 from hotseat.stack.health import Check, error, ok
 from hotseat.stack.patient import Patient
 from hotseat.stack.project import Project
-from hotseat.stack.reading import compose_files, find_compose, read_project, stack_environment
+from hotseat.stack.reading import (
+    COMPOSE_NAMES,
+    compose_files,
+    find_compose,
+    read_project,
+    stack_environment,
+)
 
 _MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  ", "unknown": "?      "}
 
@@ -33,6 +39,7 @@ _MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  ", "unknown": 
 Examples:
   hotseat doctor --stack /srv/llm/compose
   hotseat doctor --card 24GiB --json
+  hotseat doctor -c hotseat.yaml
 
 Exit status: 0 nothing is wrong, 1 something is.""",
 )
@@ -52,7 +59,8 @@ def command(folder: Path, config_file: Path | None, card: str | None, as_json: b
     """Look at the stack on this machine: a line for each thing, and what to type where it is wrong.
 
     Configuration, keys and their age, Compose, Docker, the GPU and its container toolkit, images and
-    containers, cache and disk, the port, and whether each model fits its share of the GPU.
+    containers, cache and disk, the port, and whether each model fits its share of the GPU. Where all
+    models are plain processes and there is no Compose file: their programs, the port, disk and GPU.
     """
     try:
         size = values.size(card) if card else None
@@ -71,7 +79,10 @@ def command(folder: Path, config_file: Path | None, card: str | None, as_json: b
 
 def _checks(folder: Path, config_file: Path, card: int | None) -> Iterator[Check]:
     settings, project = None, None
-    for read in (_settings(config_file, folder), _project(folder)):
+    reads: list[Settings | Project | Check] = [_settings(config_file, folder)]
+    if not _needs_no_stack(reads[0], folder):
+        reads.append(_project(folder))
+    for read in reads:
         if isinstance(read, Settings):
             settings = read
             yield ok("config", f"{config_file}: {', '.join(settings.models)}")
@@ -96,6 +107,13 @@ def _checks(folder: Path, config_file: Path, card: int | None) -> Iterator[Check
             card=card,
         )
     )
+
+
+def _needs_no_stack(read: object, folder: Path) -> bool:
+    """Whether the models are processes, and nothing here says that there should be a stack."""
+    if not isinstance(read, Settings) or any((folder / one).is_file() for one in COMPOSE_NAMES):
+        return False
+    return all(isinstance(model.launch, ProcessSpec) for model in read.models.values())
 
 
 def _settings(file: Path, folder: Path) -> Settings | Check:

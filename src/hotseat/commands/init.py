@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from hotseat.commands.failing import Failed
-from hotseat.commands.stack_options import stack_option
+from hotseat.commands.stack_options import in_folder, stack_option
 from hotseat.envfile import disk
 from hotseat.stack.envtemplate import fresh
 
@@ -47,7 +47,7 @@ def command(folder: Path) -> None:
     click.echo(f"{path} written, mode 600, with fresh keys for clients, containers and the admin API.")
     if not socket.exists():
         click.echo(f"There is no {socket} here: set DOCKER_GID to its group before the launcher starts.")
-    click.echo(f"Next: look it over, then  cd {folder} && docker compose up -d launcher")
+    click.echo(f"Next: look it over, then  {in_folder(folder)}docker compose up -d launcher")
 
 
 def _owner(folder: Path) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from hotseat.commands.failing import Failed
-from hotseat.commands.stack_options import CannotRead, stack_option
+from hotseat.commands.stack_options import CannotRead, in_folder, stack_option
 from hotseat.config import values
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
@@ -56,4 +56,4 @@ def command(folder: Path, grace: str) -> None:
         click.echo("The old one ends as soon as the launcher has read this.")
     if rotation.kept_upstream:
         click.echo("UPSTREAM_API_KEY was added: the containers keep the key that they were started with.")
-    click.echo(f"Next: cd {folder} && docker compose restart launcher, then give clients the new key.")
+    click.echo(f"Next: {in_folder(folder)}docker compose restart launcher, then give clients the new key.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +36,11 @@ def stack_option(function: _F) -> _F:
         show_default="this folder",
         help="The folder with docker-compose.yml, hotseat.yaml and .env.",
     )(function)
+
+
+def in_folder(folder: Path) -> str:
+    """What stands before a command that is to be typed in this folder."""
+    return "" if folder == Path() else f"cd {shlex.quote(str(folder))} && "
 
 
 def read_stack(folder: Path, files: tuple[Path, ...] = ()) -> Reading:

@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hotseat.commands.status import LOADING, ago
+from hotseat.commands.status import IDLE, LOADING, ago
 from hotseat.commands.table import one_line
 
 HEAD = ("MODEL", "STATE", "GPU", "RUN", "WAIT", "REQ", "TOK/S", "LAST HIT", "WHAT")
 SMOOTHED_S = 15.0
 """Tokens a second are an average over so long: a server tells its tokens when an answer ends."""
+
+LEAVING = ("draining", "stopping", "suspending")
 
 Stats = Mapping[str, Any]
 
@@ -51,21 +53,35 @@ def rows(stats: Stats, paces: Mapping[str, float], now: datetime.datetime) -> li
             str(model.get("requests", 0)),
             f"{paces.get(name, 0.0):.1f}",
             ago(model.get("last_hit"), now) or "-",
-            one_line(what(model)),
+            one_line(what(model, waits_for(name, _models(stats)))),
         )
         for name, model in _models(stats).items()
     ]
 
 
-def what(model: Mapping[str, Any]) -> str:
+def waits_for(name: str, models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why a model that is wanted has no seat yet; empty for one that has, or is not wanted."""
+    model = models[name]
+    if model.get("state") not in IDLE or not (model.get("waiting") or model.get("requested")):
+        return ""
+    others = {other: one for other, one in models.items() if other != name and one.get("footprint")}
+    going = [other for other, one in others.items() if one.get("state") in LEAVING]
+    if going:
+        return f"waits until {', '.join(going)} has gone"
+    return f"waits for the turn of {', '.join(others)} to end" if others else "waits for its turn"
+
+
+def what(model: Mapping[str, Any], waiting: str = "") -> str:
     """What a model is doing or waiting for, with the time that is left where that is known."""
     state, move = str(model.get("state")), model.get("last_move") or {}
     words = []
-    if state in ("draining", "stopping", "suspending") and move.get("needed_by"):
+    if state in LEAVING and move.get("needed_by"):
         words.append(f"makes room for {move['needed_by']}")
     phase = model.get("phase")
     if phase is not None and phase != state:
         words.append(str(phase))
+    elif waiting:
+        words.append(waiting)
     eta = model.get("eta_s")
     if eta is not None and (state in LOADING or model.get("waiting")):
         words.append(f"about {eta:.0f} s left" if state in LOADING else f"a start takes about {eta:.0f} s")
