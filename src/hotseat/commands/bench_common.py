@@ -14,7 +14,6 @@ from hotseat.benching import results
 from hotseat.benching.figures import told
 from hotseat.benching.results import BadResults, Result
 from hotseat.commands import launcher
-from hotseat.commands.check import INTERRUPTED
 from hotseat.commands.failing import BadConfig, Failed, Unreachable
 from hotseat.commands.launcher import Launcher
 from hotseat.config import ConfigError, state_folder
@@ -116,7 +115,7 @@ def left_as_found(subject: Subject) -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         _restore(subject, before, others, wait=False)
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(Exit.INTERRUPTED) from None
     except (Failed, Unreachable):
         _restore(subject, before, others, wait=False)
         raise
