@@ -13,7 +13,7 @@ import click
 from hotseat.benching import results
 from hotseat.benching.figures import told
 from hotseat.benching.results import BadResults, Result
-from hotseat.commands import launcher
+from hotseat.commands import Exit, launcher
 from hotseat.commands.failing import BadConfig, Failed, Unreachable
 from hotseat.commands.launcher import Launcher
 from hotseat.config import ConfigError, state_folder
