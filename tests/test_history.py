@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,3 +111,64 @@ def test_without_a_file_it_is_quiet() -> None:
     history = History(None, silent)
     history.record_start(start(3))
     assert history.eta_s("chat") == 3
+
+
+def test_a_lock_of_another_program_costs_nothing_but_time(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite3"
+    trouble: list[str] = []
+    history = History(path, trouble.append)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    history.record_start(start(4))
+    history.record_start(start(6))
+    assert history.eta_s("chat") == 5
+    assert [words for words in trouble if "locked" in words] == trouble
+    assert len(trouble) == 1
+    other.execute("ROLLBACK")
+    history.record_start(start(8))  # takes those that wait along
+    other.execute("BEGIN IMMEDIATE")
+    history.record_start(start(10))
+    assert len(trouble) == 2  # another time, told again
+    other.execute("ROLLBACK")
+    other.close()
+    history.record_start(start(12))
+    history.close()
+    assert [one.seconds for one in History(path, silent).recent("chat")] == [4, 6, 8, 10, 12]
+
+
+def test_a_file_that_is_locked_from_the_start_costs_the_past_only(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite3"
+    first = History(path, silent)
+    first.record_start(start(4))
+    first.close()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    trouble: list[str] = []
+    history = History(path, trouble.append)
+    history.record_start(start(6))
+    assert history.eta_s("chat") == 6
+    assert len(trouble) == 1
+    other.close()
+
+
+def test_a_file_that_cannot_be_written_costs_the_file_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "history.sqlite3"
+    first = History(path, silent)
+    first.record_start(start(4))
+    first.close()
+    connect = sqlite3.connect
+
+    def read_only(file: Path, **terms: Any) -> sqlite3.Connection:
+        """As on a file system that is mounted read-only (whom root's rights do not help)."""
+        return connect(f"file:{file}?mode=ro", uri=True, **terms)
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
+    trouble: list[str] = []
+    history = History(path, trouble.append)
+    history.record_start(start(6))
+    assert history.eta_s("chat") in (5, 6)
+    assert len(trouble) == 1
+    assert "readonly" in trouble[0]

@@ -17,9 +17,11 @@ from hotseat.core.seat import Seat
 from hotseat.core.spec import SeatSpec
 from hotseat.core.states import State
 from hotseat.core.views import SeatView
+from hotseat.engines import vllm
 from hotseat.gpu import Reading
 from hotseat.metrics import CATALOGUE, Metrics, Snapshot, expose
 from hotseat.metrics.catalogue import reference, series
+from hotseat.metrics.counting import USUAL_PHASES
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = ROOT / "deploy" / "monitoring" / "grafana" / "dashboards" / "hotseat.json"
@@ -57,11 +59,9 @@ def test_everything_of_the_catalogue_is_there_with_its_labels_from_the_start() -
     for family in families(text).values():
         for sample in family.samples:
             seen.setdefault(sample.name, set()).update(sample.labels)
-    later = {"hotseat_start_phase_seconds"}  # phases have the names that servers' output gives them
     for metric in CATALOGUE.values():
-        if metric.name not in later:
-            for name in series(metric):
-                assert set(metric.labels) <= seen.get(name, set()), name
+        for name in series(metric):
+            assert set(metric.labels) <= seen.get(name, set()), name
     assert "process_cpu_seconds_total" in seen
 
 
@@ -75,6 +75,14 @@ def test_every_model_has_its_zeroes() -> None:
         states = {s: value(text, "hotseat_model_state", model=model, state=s) for s in State}
         assert states == {s: float(s is State.STOPPED) for s in State}
     assert value(text, "hotseat_swaps_total", **{"from": "chat", "to": "coder"}) == 0
+
+
+def test_every_phase_that_servers_tell_has_its_zero() -> None:
+    told = {phase for _, phase in vllm.PHASES} - {"ready"}
+    assert told < set(USUAL_PHASES)
+    text = shown(Metrics(["chat"]))
+    for phase in told:
+        assert value(text, "hotseat_start_phase_seconds_count", model="chat", phase=phase) == 0
 
 
 def test_units_are_the_ones_of_the_names() -> None:

@@ -18,6 +18,16 @@ from hotseat.metrics import catalogue
 
 KINDS = ("cold", "warm", "wake")
 CUTS = ("upstream", "truncated", "gone", "internal")
+USUAL_PHASES = (
+    "starting",
+    "starting engine",
+    "loading weights",
+    "compiling",
+    "capturing graphs",
+    "warming up",
+    "starting server",
+)
+"""Phases of a start that have a series before they happen: those that ``engines`` tell apart."""
 USUAL_CODES = (200, 400, 404, 429, 499, 500, 502, 503, 504)
 """Statuses that have a series before they happen."""
 _FREES = frozenset({State.STOPPING, State.SUSPENDING})
@@ -100,7 +110,9 @@ class ModelCounts:
     starts: dict[str, Distribution] = field(
         default_factory=lambda: {kind: Distribution(catalogue.START_BOUNDS) for kind in KINDS}
     )
-    phases: dict[str, tuple[int, float]] = field(default_factory=dict)
+    phases: dict[str, tuple[int, float]] = field(
+        default_factory=lambda: dict.fromkeys(USUAL_PHASES, (0, 0.0))
+    )
     """How often each was seen, and its seconds together."""
     failures: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(sorted(FAILURES), 0))
 
