@@ -426,13 +426,15 @@ async def test_a_secret_in_an_id_or_a_path_is_hidden() -> None:
     log = Log()
     logs.hide(SECRET)
     try:
-        async with door(settings(auth=auth()), write_log=log.write) as (gate, _):
-            await gate.ask(f"/chat/v1/responses/{SECRET}", headers=[KEY, ("X-Request-ID", SECRET)])
+        async with door(settings(auth=auth()), write_log=log.write) as (gate, server):
+            told = await gate.ask(f"/chat/v1/responses/{SECRET}", headers=[KEY, ("X-Request-ID", SECRET)])
             gate.gateway.books.flush()
     finally:
         logs.forget()
     [line] = log.lines()
-    assert (line["id"], line["path"]) == ("***", "/v1/responses/***")
+    assert line["path"] == "/v1/responses/***"
+    assert line["id"].startswith("req-")
+    assert told.get("x-request-id") == server.requests[0].get("x-request-id") == line["id"]
 
 
 async def test_clients_that_go_and_servers_that_fail_are_in_the_books() -> None:

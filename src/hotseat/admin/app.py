@@ -20,6 +20,7 @@ from hotseat.chronicle import Chronicle
 from hotseat.core.errors import Refusal
 from hotseat.core.front import Standing
 from hotseat.core.spec import Settings
+from hotseat.logs import redact
 from hotseat.metrics import Device
 
 CAPTURE_MOST_S = 3600
@@ -166,5 +167,5 @@ class Admin:
         if name in stats.settings.models:
             return name
         raise HTTPException(
-            404, f"no route or model is called {name[:100]!r}; there are {', '.join(stats.routes)}"
+            404, f"no route or model is called {redact(name)[:100]!r}; there are {', '.join(stats.routes)}"
         )

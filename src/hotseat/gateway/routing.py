@@ -212,8 +212,9 @@ class Tables:
             if route is not None:
                 return route
             if self.strict or self.default is None:
+                told = redact(name)[:200]
                 raise not_found(
-                    f"the model {name[:200]!r} does not exist here; GET /v1/models lists those that do",
+                    f"the model {told!r} does not exist here; GET /v1/models lists those that do",
                     code="model_not_found",
                     param="model",
                 )

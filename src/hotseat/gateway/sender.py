@@ -73,8 +73,9 @@ class Sender:
         """An id for a request: as it is sent, and as it is logged."""
         sent = request_id(self.named_id)
         logged = sent.decode("ascii")
-        if self.named_id is not None:  # it may be anything, a key too
-            logged = redact(logged)
+        if self.named_id is not None and redact(logged) != logged:  # it may be anything, a key too
+            sent = request_id(None)
+            logged = sent.decode("ascii")
         return sent, logged
 
     def must_be_known(self) -> None:
