@@ -62,6 +62,11 @@ turns: venv ## two models that exclude each other, clients in a closed loop: ans
 soak: venv ## crashes, reloads and impatient clients, 10 minutes (SOAK_S=60 for one): is anything left?
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak
 
+.PHONY: fuzz
+fuzz: venv ## coverage-guided fuzzing of what strangers send, by hand (FUZZ=edge for one target, FUZZ_S=60 each)
+	$(BIN)/python -m pip install --quiet atheris==3.0.0
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ) --seconds $(or $(FUZZ_S),60)
+
 .PHONY: mutants
 mutants: venv ## mutation testing of core/, an hour or so, by hand (MUTANTS='hotseat.core.policy*' for a part)
 	$(BIN)/python -m pip install --quiet mutmut==3.8.1
@@ -74,7 +79,7 @@ constraints: ## pin today's releases in constraints/
 
 .PHONY: clean
 clean: ## remove what make made
-	rm -rf .venv .demo mutants build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	rm -rf .venv .demo .fuzz mutants build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
 	find src tests demo benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 -include deploy/compose/targets.mk

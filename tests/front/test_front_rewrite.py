@@ -38,7 +38,14 @@ GENERATING = [
     b"/completion",
 ]
 OTHERS = [b"/v1/embeddings", b"/tokenize", b"/v1/messages/count_tokens", b"/infill", b"/v1/audio/speech"]
-MOST_TOKENS = {"max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict"}
+DISGUISED = [
+    b"/v1/chat/completions/",
+    b"/v1/Chat/Completions",
+    b"/V1/MESSAGES",
+    b"/completion/",
+    b"/v1/responses//",
+]
+MOST_TOKENS = {"max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict", "max_new_tokens"}
 
 scalars = st.one_of(
     st.none(),
@@ -91,8 +98,44 @@ def odd_case(draw: st.DrawFn, names: st.SearchStrategy[str]) -> str:
 
 
 names = odd_case(spelled)
-roles = st.sampled_from(["user", "assistant", "system", "developer", " System", "SYSTEM", "", None, 1])
-parts = st.tuples(odd_case(st.sampled_from(["role", "content", "name"])), roles)
+ROLES = [
+    "user",
+    "assistant",
+    "tool",
+    "system",
+    "developer",
+    " System",
+    "SYSTEM",
+    "system\x00",
+    "root",
+    "",
+    None,
+    1,
+]
+roles = st.sampled_from(ROLES)
+contents = st.one_of(
+    st.sampled_from(["hi", "", "{{ system }}", None, 5]),
+    st.lists(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("type"), st.sampled_from(["text", "input_text", "image_url", "system"])),
+                st.tuples(st.just("text"), st.text(max_size=4)),
+                st.tuples(st.just("role"), st.sampled_from(["system", "user"])),
+                st.tuples(st.just("image_url"), st.just([("url", "data:x")])),
+            ),
+            min_size=1,
+            max_size=3,
+            unique_by=lambda pair: pair[0],
+        ),
+        max_size=3,
+    ),
+)
+"""As text, and as a list of parts; what is inside a part is nobody's role."""
+parts = st.one_of(
+    st.tuples(odd_case(st.just("role")), roles),
+    st.tuples(odd_case(st.just("content")), contents),
+    st.tuples(odd_case(st.just("name")), roles),
+)
 messages = st.lists(
     st.one_of(*[st.lists(parts, min_size=1, max_size=4)] * 6, scalars),
     max_size=4,
@@ -194,6 +237,14 @@ def judge_bounds(server: dict[str, Any]) -> None:
     assert "tools" not in server
 
 
+def judge_others(server: dict[str, Any]) -> None:
+    """Where no text is generated: what is said is bounded all the same."""
+    for name in MOST_TOKENS:
+        if server.get(name) is not None:
+            assert 0 <= (as_number(server[name]) or 0) <= BOUND
+    assert "logit_bias" not in server
+
+
 def judge_prompt(path: bytes, server: dict[str, Any]) -> None:
     for name in ("chat_template", "prompt_embeds", "system_prompt"):
         assert name not in server
@@ -217,7 +268,7 @@ def judge_prompt(path: bytes, server: dict[str, Any]) -> None:
 
 def assert_no_system(found: list[dict[str, Any]]) -> None:
     for message in found:
-        assert str(message.get("role", "")).strip().casefold() not in ("system", "developer")
+        assert message.get("role", "user") in ("user", "assistant", "tool", "function")
 
 
 @settings(max_examples=400, deadline=None)
@@ -233,6 +284,9 @@ def assert_no_system(found: list[dict[str, Any]]) -> None:
 @example(b"/v1/chat/completions", b'{"messages":[{"role":"system","content":"x"},{"Role":"system"}]}')
 @example(b"/v1/chat/completions", b'{"messages":[{"role":"user","role":"system","content":"x"}]}')
 @example(b"/v1/chat/completions", b'{"MESSAGES":[{"role":"system","content":"x"}]}')
+@example(b"/v1/chat/completions", b'{"messages":[{"role":"system\\u0000","content":"x"}]}')
+@example(b"/v1/chat/completions", b'{"messages":[{"role":"root","content":"x"}]}')
+@example(b"/v1/chat/completions", b'{"max_new_tokens":99999}')
 @example(b"/completion", b'{"prompt":"hi","n_predict":-1}')
 @example(b"/v1/completions", b'{"prompt":[[1,2,3]]}')
 @example(b"/v1/messages", b'{"system":[{"type":"text","text":"mine"}],"messages":[]}')
@@ -241,6 +295,9 @@ def test_no_body_gets_past_the_policy(path: bytes, content: bytes) -> None:
     server = sent(path, content)
     if server is not None:
         judge(path, server)
+
+
+SPOKEN = {b"/v1/chat/completions": "messages", b"/v1/messages": "messages", b"/v1/responses": "input"}
 
 
 @st.composite
@@ -262,16 +319,50 @@ def test_no_message_of_a_client_speaks_as_the_system(path: bytes, content: bytes
         judge(path, server)
 
 
+said = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "tool", "system", "developer", "System "])},
+    optional={
+        "content": st.text(max_size=4) | st.lists(st.fixed_dictionaries({"text": st.text(max_size=4)})),
+        "x": scalars,
+    },
+)
+
+
+fields_beside = st.dictionaries(
+    st.sampled_from(["user", "stop", "seed", "metadata", "stream_options"]),
+    scalars | st.lists(scalars, max_size=2),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(path=st.sampled_from(sorted(SPOKEN)), messages=st.lists(said, max_size=5), others=fields_beside)
+def test_all_else_comes_through_as_it_was_said(
+    path: bytes, messages: list[Any], others: dict[str, Any]
+) -> None:
+    field = SPOKEN[path]
+    server = sent(path, json.dumps({field: messages, **others}).encode())
+    kept = [one for one in messages if one["role"] in ("user", "assistant", "tool")]
+    if server is None:  # half a surrogate pair
+        return
+    assert server[field] == (
+        [{"role": "system", "content": TEXT}, *kept] if path.endswith(b"chat/completions") else kept
+    )
+    assert {name: server.get(name) for name in others} == others
+
+
+@pytest.mark.parametrize("path", DISGUISED)
+def test_no_disguise_of_a_path_that_generates_is_served_on_a_route_with_a_policy(path: bytes) -> None:
+    for policy in (POLICY, PolicySpec(clamp={"n": 1.0}), PolicySpec(defaults={"n": 1})):
+        assert sent(path, b"{}", Rules(policy)) is None
+
+
 @settings(max_examples=100, deadline=None)
-@given(path=st.sampled_from(OTHERS), content=bodies())
+@given(path=st.sampled_from(OTHERS + DISGUISED), content=bodies())
 def test_bounds_hold_on_other_paths_too(path: bytes, content: bytes) -> None:
     server = sent(path, content)
     if server is not None:
-        assert path not in (b"/infill", b"/v1/audio/speech")
-        for name in MOST_TOKENS:
-            if server.get(name) is not None:
-                assert 0 <= (as_number(server[name]) or 0) <= BOUND
-        assert "logit_bias" not in server
+        assert path not in (b"/infill", b"/v1/audio/speech", *DISGUISED)
+        judge_others(server)
 
 
 @settings(max_examples=100, deadline=None)
@@ -365,7 +456,9 @@ BOUNDED = Rules(PolicySpec(clamp=POLICY.clamp, drop=POLICY.drop, defaults=POLICY
 
 @settings(max_examples=200, deadline=None)
 @given(
-    path=st.sampled_from(GENERATING), fields=st.lists(st.tuples(names, likely), max_size=6), data=st.data()
+    path=st.sampled_from([*GENERATING, b"/infill"]),
+    fields=st.lists(st.tuples(names, likely), max_size=6),
+    data=st.data(),
 )
 def test_bounds_hold_where_no_prompt_is_imposed(path: bytes, fields: Any, data: st.DataObject) -> None:
     content = written(fields, data.draw).encode() if fields else b"{}"

@@ -280,6 +280,16 @@ async def test_a_body_that_comes_too_slowly() -> None:
         assert gate.seats.tickets == []
 
 
+async def test_nothing_is_kept_of_a_request_that_goes_bad_before_it_was_begun() -> None:
+    """Its task is cancelled before its first step, and must leave the set of tasks all the same."""
+    async with front() as gate:
+        head = b"POST /chat/v1/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for bad in (b"2 \r\n{}\r\n0\r\n\r\n", b"zz\r\n", b"2\r\n{}x"):
+            assert status_of(await gate.raw(head + bad)) == 400
+        await gate.deserted()
+        assert gate.server._state.tasks == set()
+
+
 async def test_a_long_answer_is_not_cut_by_the_senders_clock() -> None:
     async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await served.take(reader)

@@ -29,7 +29,7 @@ _MAX_TOKENS = {
 """Paths that generate text, and how each spells the most tokens to generate."""
 
 _SPELLINGS: Mapping[str, tuple[str, ...]] = {
-    "max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict"),
+    "max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict", "max_new_tokens"),
     "n": ("n", "best_of", "n_cmpl"),
     "repetition_penalty": ("repetition_penalty", "repeat_penalty"),
     "logprobs": ("logprobs", "top_logprobs", "n_probs"),
@@ -62,6 +62,8 @@ _HARMLESS = frozenset(
 """Paths that generate nothing, so that no system prompt is missing there."""
 
 _SYSTEM = frozenset({"system", "developer"})
+_ROLES = frozenset({"user", "assistant", "tool", "function"})
+"""Who else may speak where ours is the only system prompt: templates write any other word as it is."""
 _TEMPLATES = (
     "chat_template",
     "chat_template_kwargs",
@@ -97,7 +99,12 @@ class Rules:
         self._given = None if self.bounds else _teller({family for family, _, _ in self._defaults})
 
     def serves(self, path: bytes) -> bool:
-        """Whether this path may be served: with a prompt, only where it can be imposed."""
+        """Whether this path may be served: with a prompt, only where it can be imposed.
+
+        One that a server might take for a path that generates text, and we do not, never is.
+        """
+        if path not in _MAX_TOKENS and path.rstrip(b"/").lower() in _MAX_TOKENS:
+            return False
         return self.prompt is None or path in _HARMLESS or (path in _MAX_TOKENS and path not in _NO_PROMPT)
 
     def knows(self, name: str) -> bool:
@@ -111,7 +118,7 @@ class Rules:
     def check_path(self, path: bytes) -> None:
         """Raise ``Refuse`` (404) for a path that may not be served."""
         if not self.serves(path):
-            raise not_found("this path is not served here: the system prompt could be passed by on it")
+            raise not_found("this path is not served here: the route's policy could be passed by on it")
 
     def check_form(self, path: bytes, names: Iterable[str]) -> None:
         """Forms are passed on as they are: raise ``Refuse`` (400) for one that would get past a rule."""
@@ -268,11 +275,13 @@ def _kept(prompt: PromptSpec, messages: list[dict[str, Any]]) -> list[dict[str, 
     kept = []
     for message in messages:
         _check_names(message, _ROLE)
-        role = message.get("role", "")
+        role = message.get("role", "user")
         if not isinstance(role, str):
             raise bad_request("role must be a string", param="role")
-        if role.strip().casefold() not in _SYSTEM:
+        if role in _ROLES:
             kept.append(message)
+        elif role.strip().casefold() not in _SYSTEM:
+            raise bad_request("role must be user, assistant, tool or function here", param="role")
     return kept
 
 

@@ -1,0 +1,120 @@
+"""The whole gateway behind the edge, with keys, limits, policies and CORS: no bytes make it fail inside."""
+
+from __future__ import annotations
+
+import hashlib
+
+from fakes.front import control_app, model, settings
+from fuzz import edge
+from fuzz.wires import Talk, responses
+from hotseat.core.errors import Code, Refusal
+from hotseat.core.front import AuthSpec, KeySpec, LimitSpec, PolicySpec, PromptSpec
+from hotseat.core.spec import RouteSpec
+from hotseat.core.states import State
+from hotseat.gateway.entry import Gateway
+from hotseat.gateway.seats import Refused
+
+KEY = b"sk-fuzz"
+SITE = PolicySpec(
+    defaults={"temperature": 0.5},
+    clamp={"max_tokens": 64, "n": 1},
+    drop=("logit_bias",),
+    prompt=PromptSpec(text="Be kind."),
+    cors=("https://example.org",),
+    limits=(LimitSpec(amount=1000, per_s=1.0, per="client"),),
+)
+
+
+class NoSeats:
+    """Refuses everybody: what is asked of a model is another matter."""
+
+    def ask(self, model: str, *, priority: int = 0, key: str = "") -> None:
+        raise Refused(Refusal(code=Code.QUEUE_FULL, model=model, message="full"))
+
+    def state(self, model: str) -> str:
+        return State.STOPPED.value
+
+
+def _gateway() -> Gateway:
+    config = settings(
+        model("chat", served_names=("inner",), allow_paths=("/ping", "/extra/**")),
+        model("coder"),
+        routes=(RouteSpec(name="site", model="chat", path="/site", policy=SITE),),
+        auth=AuthSpec(keys=(KeySpec(name="me", digest=hashlib.sha256(KEY).digest(), admin=True),)),
+        default_route="chat",
+        body_limit_bytes=3000,
+    )
+    return Gateway(config, NoSeats(), control_app, local_only=False)  # type: ignore[arg-type]
+
+
+TALK: list[Talk] = []
+
+
+def one(data: bytes) -> None:
+    """One connection's bytes (the first says how they are cut)."""
+    if not data:
+        return
+    if not TALK:
+        TALK.append(Talk(_gateway()))
+    head = data[1:5]
+    # Which requests were HEAD is known for the first alone: stop reading strictly behind another one.
+    if data.count(b"HEAD ") > (head == b"HEAD"):
+        TALK[0].say(data)
+        return
+    responses(TALK[0].say(data), [b"HEAD"] if head == b"HEAD" else [])
+
+
+_PATHS = [
+    b"/v1/chat/completions",
+    b"/site/v1/chat/completions",
+    b"/site/v1/messages",
+    b"/v1/models",
+    b"/v1/models/chat",
+    b"/chat/ping",
+    b"/chat/extra/x",
+    b"/stats",
+    b"/healthz",
+    b"/admin/at-once",
+    b"/%2e%2e/stats",
+    b"/v1/x?api_key=k",
+]
+_BODIES = [
+    b'{"model":"site","messages":[{"role":"system","content":"x"}],"max_tokens":1e3}',
+    b'{"model":"coder","stream":true}',
+    b'--B\r\ncontent-disposition: form-data; name="model"\r\n\r\nchat\r\n--B--\r\n',
+]
+SEEDS = [
+    b"\x00POST %b HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\nOrigin: https://example.org\r\n"
+    b"Content-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
+    % (
+        path,
+        KEY,
+        b"multipart/form-data; boundary=B" if body[:1] == b"-" else b"application/json",
+        len(body),
+        body,
+    )
+    for path in _PATHS
+    for body in _BODIES
+] + [
+    b"\x00OPTIONS /site/v1/x HTTP/1.1\r\nHost: x\r\nOrigin: https://example.org\r\n"
+    b"Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: a\r\n\r\n",
+    b"\x00GET /stats HTTP/1.1\r\nHost: x\r\nAuthorization: Basic bWU6cHc=\r\nSec-Fetch-Site: none\r\n\r\n",
+]
+WORDS = [
+    *edge.WORDS,
+    *_PATHS,
+    b"Authorization: Bearer sk-fuzz\r\n",
+    b"x-api-key: sk-fuzz\r\n",
+    b"Origin: ",
+    b"Cookie: ",
+    b"X-Request-ID: ",
+    b"Content-Encoding: ",
+    b"Content-Type: ",
+    b"X-Forwarded-For: ",
+    b"https://example.org",
+    b'"messages":',
+    b'"max_tokens":',
+    b'"model":',
+    b'"stream":true',
+    b"multipart/form-data; boundary=B",
+]

@@ -1,0 +1,46 @@
+"""The path judge: no spelling reaches what the allow-list does not name, however a server may read it.
+
+The judges are those of the property test (``tests/gateway/test_paths.py``).
+"""
+
+from __future__ import annotations
+
+from gateway import test_paths as judges
+
+
+def one(data: bytes) -> None:
+    """A raw path."""
+    if b"?" in data or b"#" in data:
+        return  # no longer there when a path is judged
+    reached = judges.data_path(b"/" + data)
+    if reached is not None:
+        for reading in judges.as_servers_might_read(reached):
+            assert judges.is_allowed(reading), (
+                f"{data!r} reaches {reached!r}, which may be read as {reading!r}"
+            )
+
+
+SEEDS = [path.encode().lstrip(b"/") for path in judges.FORBIDDEN]
+SEEDS += [b"chat/v1/chat/completions", b"v1/%2e%2e/sleep", b"chat/v1/..;/x", b"team/a/deep/tokenize"]
+WORDS = [
+    b"/",
+    b"//",
+    b"/./",
+    b"/../",
+    b"%2f",
+    b"%2e",
+    b"%5c",
+    b"%252f",
+    b";",
+    b"\\",
+    b"v1/",
+    b"chat/",
+    b"sleep",
+    b"%00",
+    b"load_lora_adapter",
+    b"admin",
+    b"models",
+    b"\xc3\xa9",
+    b" ",
+    b"\t",
+]

@@ -1,0 +1,143 @@
+"""A connection of ours without a socket: bytes go in, what it answers is read by the letter."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hotseat.gateway.client import Application
+from hotseat.gateway.connection import Connection, Limits
+from hotseat.gateway.server import Server
+
+STATUSES = frozenset({100, 200, 204, 400, 401, 403, 404, 405, 408, 413, 415, 417, 429, 431, 501, 503})
+"""What a stranger may be answered. Never 500: that is a bug of ours."""
+_CUTS = (100_000, 1, 2, 3, 7, 16, 64, 1000)
+_ROUNDS = 200
+
+
+class Wire(asyncio.Transport):
+    """The transport of one connection; keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self.closing = self.paused = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("127.0.0.1", 50_000) if name in ("peername", "sockname") else default
+
+    def write(self, data: Any) -> None:
+        assert not self.closing, "written after the end"
+        self.written += data
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        return
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    abort = close
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+class Failures:
+    """What the loop would have logged."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.seen.append(context)
+
+
+LOOP = asyncio.new_event_loop()
+
+
+class Talk:
+    """Connections to one application."""
+
+    def __init__(self, application: Application) -> None:
+        self._server = Server(application, Limits(), None)
+
+    def say(self, data: bytes) -> bytes:
+        """Send bytes as one client would, cut as the first of them says; all that is answered."""
+        failures = Failures()
+        LOOP.set_exception_handler(failures)
+        answer = LOOP.run_until_complete(self._say(data[1:], _CUTS[data[0] % len(_CUTS)]))
+        assert not failures.seen, failures.seen
+        return answer
+
+    async def _say(self, data: bytes, cut: int) -> bytes:
+        wire, connection = Wire(), self._server._connect()
+        connection.connection_made(wire)
+        for at in range(0, len(data), cut):
+            await _settled(connection, wire, until_reading=True)
+            if wire.closing or wire.paused:
+                break
+            connection.data_received(data[at : at + cut])
+        await _settled(connection, wire, until_reading=False)
+        if not wire.closing:
+            connection.eof_received()
+        connection.connection_lost(None)
+        wire.closing = True
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not self._server._state.tasks, "a task outlives its connection"
+        return bytes(wire.written)
+
+
+async def _settled(connection: Connection, wire: Wire, *, until_reading: bool) -> None:
+    """Let the application work as far as it can with what it has."""
+    for _ in range(_ROUNDS):
+        await asyncio.sleep(0)
+        if wire.closing or (until_reading and not wire.paused):
+            return
+        active = connection._active
+        if not until_reading and (active is None or active.more_body):
+            await asyncio.sleep(0)
+            if connection._active is active:
+                return
+
+
+def responses(told: bytes, methods: list[bytes]) -> list[tuple[int, dict[bytes, bytes], bytes]]:
+    """Every response, read strictly; ``methods`` of the requests that they answer, as far as known."""
+    found: list[tuple[int, dict[bytes, bytes], bytes]] = []
+    finals = 0
+    while told:
+        head, end, told = told.partition(b"\r\n\r\n")
+        assert end, f"a header without an end: {head[:200]!r}"
+        first, *lines = head.split(b"\r\n")
+        version, status_text, _ = first.split(b" ", 2)
+        status = int(status_text)
+        assert version == b"HTTP/1.1"
+        assert status in STATUSES, first
+        fields = {}
+        for line in lines:
+            name, colon, value = line.partition(b": ")
+            assert colon, line
+            assert name not in fields or name == b"vary", line
+            fields[name] = value
+        if status == 100:
+            continue
+        method = methods[finals] if finals < len(methods) else b""
+        finals += 1
+        body = b""
+        if method != b"HEAD" and status != 204:
+            size = int(fields[b"content-length"])
+            body, told = told[:size], told[size:]
+            assert len(body) == size
+        found.append((status, fields, body))
+        if fields.get(b"connection") == b"close":
+            assert not told, "something follows the last answer"
+    return found
