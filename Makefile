@@ -38,6 +38,7 @@ test: lint ## all checks and every test that needs Python packages alone
 .PHONY: test-all
 test-all: test ## and those that need system packages (.ci/packages.txt), and the demo
 	$(BIN)/pytest -m system $(COVERAGE) --cov-append --cov-fail-under=$(FLOOR_ALL)
+	SOAK_S=60 $(MAKE) --no-print-directory soak
 	DEMO_EXIT=1 DEMO_PORT=0 $(MAKE) --no-print-directory demo
 
 .PHONY: test-vllm

@@ -20,7 +20,7 @@ _quick = settings(
 )
 _thorough = settings(_quick, max_examples=4000, stateful_step_count=80, derandomize=False)
 
-_brief = settings(_quick, max_examples=30, stateful_step_count=40, phases=(Phase.generate,))
+_brief = settings(_quick, max_examples=15, stateful_step_count=40, phases=(Phase.generate,))
 
 TestHistories = Histories.TestCase
 TestHistories.settings = (

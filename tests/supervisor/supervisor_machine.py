@@ -7,6 +7,7 @@ times round, so that a cancellation or a ``kill -9`` may come between any two th
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
@@ -203,6 +204,7 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        gc.disable()  # what it finalises becomes tasks, at moments that nobody has chosen
         self.loop = VirtualLoop()
         self.made = itertools.count()
         self.numbers: dict[asyncio.Task[Any], int] = {}
@@ -547,6 +549,7 @@ class Histories(RuleBasedStateMachine):
                 self.die()
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.loop.close()
+            gc.enable()
 
 
 def state_names(views: Mapping[str, Any]) -> dict[str, State]:

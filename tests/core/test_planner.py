@@ -1,0 +1,245 @@
+"""The planner's questions, asked directly: what a model is worth, from when it may leave, who makes a bed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from core_story import CRASH, Story, model, shares, sleeper
+
+from hotseat.core import events as ev
+from hotseat.core import planner, policy, refusals
+from hotseat.core.alarms import NEVER
+from hotseat.core.planner import HEAD_START, Place
+from hotseat.core.queue import Waiting
+from hotseat.core.seat import STABLE_S, Seat
+from hotseat.core.spec import SleepSpec
+from hotseat.core.states import Cause, State
+
+
+def seat(name: str = "chat", state: State = State.READY, share: float = 0.5, **terms: Any) -> Seat:
+    made = Seat(model(name, share, **terms), state=state, run=1)
+    made.run_footprint = made.spec.footprint
+    return made
+
+
+def waits(who: Seat, request: int = 1, since: float = 0.0) -> None:
+    who.queue.push(Waiting(request, "", 0, since))
+
+
+# what its leaving would cost
+
+
+def test_one_that_leaves_already_costs_nothing() -> None:
+    assert planner._value(seat(state=State.DRAINING), 0.0) == 0.0
+
+
+def test_what_it_takes_to_bring_it_back_counts_and_so_does_its_size() -> None:
+    one = seat(share=0.5)
+    one.start_cost_s = 10.0
+    assert planner._value(one, 0.0) == pytest.approx(10.0 * 1.5)
+    larger = seat(share=1.0)
+    larger.start_cost_s = 10.0
+    assert planner._value(larger, 0.0) == pytest.approx(10.0 * 2.0)
+
+
+def test_quiet_counts_only_where_it_is_quiet() -> None:
+    quiet, busy = seat(), seat()
+    quiet.start_cost_s = busy.start_cost_s = 10.0
+    waits(busy)
+    assert planner._value(quiet, 30.0) == pytest.approx(10.0 / 4 * 1.5)
+    assert planner._value(busy, 30.0) == pytest.approx(10.0 * 2 * 1.5)
+
+
+# from when it may leave
+
+
+def leaves_at(resident: Seat, newcomer: Seat, since: float | None, patience_s: float, now: float) -> float:
+    return planner._leaves_at(resident, Place(newcomer, since, patience_s), 1, now)
+
+
+def test_a_turn_is_measured_by_the_swap_of_both() -> None:
+    here, there = seat(), seat("coder", State.STOPPED)
+    here.start_cost_s, there.start_cost_s = 4.0, 8.0
+    here.leases[7] = ("", 0.0)
+    assert leaves_at(here, there, 0.0, 1000.0, 1.0) == pytest.approx(6.0 * policy.TURN)
+    there.spec = model("coder", 0.5, priority=1)
+    assert leaves_at(here, there, 0.0, 1000.0, 1.0) == pytest.approx(6.0 * (policy.TURN - HEAD_START))
+    here.spec = model("chat", 0.5, priority=1)  # of equal rank again
+    assert leaves_at(here, there, 0.0, 1000.0, 1.0) == pytest.approx(6.0 * policy.TURN)
+
+
+def test_a_residency_that_is_told_is_cut_short_after_half_as_long_again() -> None:
+    here, there = seat(residency_s=100.0), seat("coder", State.STOPPED)
+    here.ready_since = 100.0
+    assert leaves_at(here, there, 0.0, 10.0, 101.0) == 150.0
+    assert leaves_at(here, there, 90.0, 10.0, 101.0) == 200.0
+
+
+def test_patience_is_what_it_is_where_no_residency_is_told() -> None:
+    here, there = seat(), seat("coder", State.STOPPED)
+    here.leases[7] = ("", 0.0)
+    here.ready_since = 100.0
+    assert leaves_at(here, there, 99.5, 1.0, 100.0) == 100.5
+
+
+def test_a_sleeper_in_line_leaves_for_those_before_it_and_for_nobody_who_does_not_ask() -> None:
+    there = seat("coder", State.STOPPED)
+    asleep = seat(state=State.ASLEEP)
+    assert leaves_at(asleep, there, None, 1.0, 5.0) == 5.0
+    asleep.requested = True
+    assert leaves_at(asleep, there, None, 1.0, 5.0) == NEVER
+    assert leaves_at(asleep, there, 4.0, 1.0, 5.0) == 5.0
+    asleep.requested = False
+    waits(asleep)
+    assert leaves_at(asleep, there, None, 1.0, 5.0) == NEVER
+    assert leaves_at(asleep, there, 4.0, 1.0, 5.0) == 5.0
+
+
+def test_a_start_that_nobody_asked_for_leaves_for_who_asks_and_for_nobody_else() -> None:
+    there = seat("coder", State.STOPPED)
+    loading = seat(state=State.STARTING)
+    assert leaves_at(loading, there, 4.0, 1.0, 5.0) == 5.0
+    assert leaves_at(loading, there, None, 1.0, 5.0) == NEVER
+    loading.requested = True
+    assert leaves_at(loading, there, 4.0, 1.0, 5.0) == NEVER
+
+
+# what it frees, and what it will hold
+
+
+def test_what_no_leftover_is_known_of_is_freed_whole() -> None:
+    one = seat(share=0.5)
+    one.leftover = {"7": 3}
+    assert planner._frees(one, to_sleep=True) == shares(0.5)
+
+
+def test_one_that_falls_asleep_is_counted_with_what_it_will_keep() -> None:
+    one = seat(state=State.SUSPENDING)
+    one.leftover = shares(0.1)
+    assert planner._stays(one) == shares(0.1)
+    one.state = State.READY
+    assert planner._stays(one) == shares(0.5)
+
+
+# beds
+
+
+def in_bed(name: str, host_mib: int, level: int = 1, state: State = State.ASLEEP) -> Seat:
+    terms = SleepSpec(level=1 if level == 1 else 2, leftover=shares(0.1), host_mib=host_mib)
+    return seat(name, state, sleep=terms)
+
+
+def test_a_bed_is_made_when_a_single_mebibyte_is_lacking() -> None:
+    old, new = in_bed("old", 10), in_bed("new", 10, state=State.READY)
+    assert planner.make_beds(new, [old, new], 20) == []
+    assert planner.make_beds(new, [old, new], 19) == [old]
+    assert planner.make_beds(new, [new], 9) is None
+
+
+def test_no_bed_is_taken_from_one_that_is_wanted() -> None:
+    old, new = in_bed("old", 10), in_bed("new", 10, state=State.READY)
+    old.requested = True
+    assert planner.make_beds(new, [old, new], 15) is None
+    old.requested = False
+    waits(old)
+    assert planner.make_beds(new, [old, new], 15) is None
+
+
+def test_a_second_level_sleeper_costs_nobody_a_bed() -> None:
+    old, new = in_bed("old", 10), in_bed("new", 10, level=2, state=State.READY)
+    assert planner.make_beds(new, [old, new], 10) == []
+
+
+# smaller questions
+
+
+def test_what_is_missing_is_told_to_the_last_part() -> None:
+    assert policy.missing({"1": 5}, {"0": 9}) == {"1": 5}
+    assert policy.missing({"0": 1}, {}) == {"0": 1}
+
+
+def test_failures_are_forgiven_after_exactly_so_long() -> None:
+    one = seat()
+    one.served, one.failures, one.ready_since = True, 3, 10.0
+    one.forgive(10.0 + STABLE_S - 0.001)
+    assert one.failures == 3
+    one.forgive(10.0 + STABLE_S)
+    assert one.failures == 0
+
+
+def test_a_refusal_is_never_without_a_reason() -> None:
+    assert "it failed" in refusals.backing_off(seat(), 0.0).message
+
+
+def test_when_a_place_may_be_free_of_one_that_serves_a_single_client() -> None:
+    one = seat()
+    one.leases[7] = ("", 0.0)
+    one.service_s, one.start_cost_s = 8.0, 100.0
+    for request in range(3):
+        waits(one, request)
+    assert refusals.queue_full(one, 0.0).retry_after_s == 24.0  # one after the other, and no start
+
+
+# stories of those that drain
+
+
+def test_one_that_drains_to_sleep_still_sleeps_after_another_look() -> None:
+    s = Story(model("chat", 0.6, sleep=sleeper(0.05)), model("coder", 0.6, max_wait_s=0))
+    s.up("chat")
+    ana = s.ask("chat")
+    s.ask("coder")
+    assert s.state("chat") is State.DRAINING
+    s.ask("coder")  # the plan is made again
+    s.give_back(ana)
+    assert s.state("chat") is State.SUSPENDING
+    s.slept("chat")
+    assert Cause.SLEPT in s.causes("chat")
+    assert Cause.ADOPTED not in s.causes("chat")
+
+
+def test_one_that_drains_to_sleep_is_stopped_when_more_room_is_needed_meanwhile() -> None:
+    s = Story(
+        model("chat", 0.6, sleep=sleeper(0.2)), model("coder", 0.6, max_wait_s=0), model("huge", max_wait_s=0)
+    )
+    s.up("chat")
+    ana = s.ask("chat")
+    ben = s.ask("coder")
+    assert s.state("chat") is State.DRAINING
+    s.ask("huge")
+    s.withdraw(ben)
+    s.give_back(ana)
+    assert s.state("chat") is State.STOPPING
+
+
+def test_an_eviction_is_called_off_when_its_cause_was_refused_for_waiting() -> None:
+    s = Story(model("chat"), model("coder", max_wait_s=0, wait_limit_s=5))
+    s.up("chat")
+    s.ask("chat")
+    s.ask("coder")
+    assert s.state("chat") is State.DRAINING
+    s.pass_time(5)
+    assert s.state("chat") is State.READY
+
+
+def test_leaving_keeps_one_that_drained_for_somebody_who_is_gone() -> None:
+    s = Story(model("chat", drain_timeout_s=60), model("coder", max_wait_s=0))
+    s.up("chat")
+    ana = s.ask("chat")
+    s.ask("coder")
+    assert s.state("chat") is State.DRAINING
+    s.tell(ev.ShutdownRequested(leave_running=True))
+    s.give_back(ana)
+    assert s.state("chat") is State.READY
+    assert s.since_last() == ["start chat#1"]
+
+
+def test_what_is_cut_off_at_the_drain_deadline_was_alive() -> None:
+    s = Story(model("chat", drain_timeout_s=5), model("coder", max_wait_s=0))
+    s.up("chat")
+    ana = s.ask("chat")
+    s.ask("coder")
+    s.pass_time(5)
+    assert s.broken[ana].summary == "cut off after 5 s of draining"
+    assert s.broken[ana].alive
+    assert not CRASH.alive
