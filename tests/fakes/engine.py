@@ -88,6 +88,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--wake-fails", action="store_true")
     parser.add_argument("--tells-calls", action="store_true", help="writes a line for every call of the API")
     parser.add_argument("--sleep-fails", action="store_true")
+    parser.add_argument("--sleep-s", type=float, default=0.0, help="how long it takes to fall asleep")
+    parser.add_argument("--wake-s", type=float, default=0.0, help="how long a wake takes")
     parser.add_argument(
         "--fails-until", metavar="FILE", help="a start fails unless this file is there; it makes the file"
     )
@@ -266,6 +268,7 @@ class Engine:
             if self.args.sleep_fails:
                 respond_json(connection, 500, {"error": {"message": "cannot sleep", "code": 500}})
                 return
+            time.sleep(self.args.sleep_s)
             self.asleep = {"weights", "kv_cache"}
             self.awake.clear()
             level = 2 if "level=2" in query else 1
@@ -275,6 +278,7 @@ class Engine:
             if self.args.wake_fails:
                 respond_json(connection, 500, {"error": {"message": "CUDA out of memory", "code": 500}})
                 return
+            time.sleep(self.args.wake_s)
             self.asleep -= {query.removeprefix("tags=")} if query else self.asleep
             if not self.asleep:
                 self.awake.set()

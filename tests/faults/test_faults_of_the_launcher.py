@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
 import resource
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -127,15 +129,92 @@ def test_after_kill_9_what_is_configured_otherwise_is_started_anew(made: Hotseat
     assert copies(made).count("overlap") == 0
 
 
-def test_a_sleeper_left_by_kill_9_is_woken_before_it_serves(made: Hotseat) -> None:
-    made.write({"chat": {"engine": "vllm", "served_name": "chat", "sleep": 1, "idle": "300ms"}})
+SLEEPER = {"engine": "vllm", "served_name": "chat", "sleep": 1, "idle": "300ms", "health_every": "300ms"}
+
+
+def test_a_sleeper_left_by_kill_9_sleeps_on_and_is_woken_for_a_request(made: Hotseat) -> None:
+    made.write({"chat": {"options": ["--tells-calls"], **SLEEPER}})
     made.start()
     pid = made.ask("chat").pid
     made.moved("chat", "asleep")
     made.kill()
+    since = len(made.lines)
+    with running(made):
+        assert made.moved("chat", "asleep", since)["cause"] == "adopted"
+        answer = made.ask("chat")
+        assert (answer.status, answer.pid) == (200, pid)
+        assert made.told(lambda line: line["event"] == "waking", since)["cause"] == "demand"
+
+
+def test_after_kill_9_between_waking_and_awake_there_is_no_second_copy(made: Hotseat) -> None:
+    made.write(
+        {"chat": {"options": ["--wake-s", "1", "--overlap-log", str(made.folder / "overlap")], **SLEEPER}}
+    )
+    made.start()
+    pid = made.ask("chat").pid
+    made.moved("chat", "asleep")
+    with ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(made.ask, "chat")
+        made.told(lambda line: line["event"] == "waking")
+        made.kill()
+        assert isinstance(lost.exception(), OSError | http.client.HTTPException)
     with running(made):
         answer = made.ask("chat")
         assert (answer.status, answer.pid) == (200, pid)
+    assert copies(made).count("overlap") == 0
+
+
+def test_one_that_falls_asleep_after_kill_9_is_found_out_and_started_anew(made: Hotseat) -> None:
+    """It was awake when it was found; nobody's request may be parked for ever."""
+    options = ["--tells-calls", "--sleep-s", "3"]
+    made.write({"chat": {"options": options, **SLEEPER}})
+    made.start()
+    pid = made.ask("chat").pid
+    log = made.state / "logs" / "chat.log"
+    deadline = time.monotonic() + LIMIT_S
+    while "call POST /sleep" not in log.read_text():
+        assert time.monotonic() < deadline
+    made.kill()
+    made.write({"chat": {"options": options, **SLEEPER, "idle": 0}})
+    since = len(made.lines)
+    with running(made):
+        made.moved("chat", "ready", since)
+        told = made.told(lambda line: line.get("cause") == "unhealthy", since)
+        assert "it sleeps" in told["reason"]
+        answer = made.ask("chat")
+        assert answer.status == 200
+        assert answer.pid != pid
+
+
+def test_after_kill_9_while_it_drains_the_stream_has_ended_and_the_model_is_adopted(made: Hotseat) -> None:
+    options = ["--tokens", "200", "--token-interval-s", "0.02"]
+    made.write({"chat": {"options": options}})
+    made.start()
+    with ThreadPoolExecutor(2) as pool:
+        stream = pool.submit(made.ask, "chat", stream=True)
+        made.until("chat", lambda stats: stats["in_flight"] == 1)
+        stop = pool.submit(_post_stop, made)
+        made.told(lambda line: line["event"] == "draining")
+        (pid,) = made.engines()
+        made.kill()
+        assert isinstance(stream.exception(), OSError | http.client.HTTPException)
+        stop.result()
+    made.write({"chat": []})
+    with running(made):
+        assert made.engines() in ([pid], [])  # launched otherwise now: it goes, since it is idle
+        assert made.ask("chat").status == 200
+        assert len(made.engines()) == 1
+
+
+def test_after_kill_9_in_a_back_off_the_next_request_tries_again(made: Hotseat) -> None:
+    made.write({"chat": ["--fails-until", str(made.folder / "tried")]})
+    made.start()
+    assert made.ask("chat").status == 503
+    made.told(lambda line: line["event"] == "backoff")
+    made.kill()
+    assert made.engines() == []
+    with running(made):
+        assert made.ask("chat").status == 200
 
 
 # Disk
@@ -149,6 +228,121 @@ def test_a_full_disk_is_no_reason_not_to_serve(made: Hotseat) -> None:
     with running(made):
         assert made.ask("chat").status == 200
         made.told(lambda line: "kept in memory only" in line.get("trouble", ""))
+
+
+@contextmanager
+def disk(folder: Path) -> Iterator[Path]:
+    """A disk of its own, a small one."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.system("mount")
+def test_a_disk_that_fills_up_ends_nothing(tmp_path: Path) -> None:
+    """Served on, started anew, recovered from: only what would have been kept is lost."""
+    with disk(tmp_path / "state") as state:
+        made = Hotseat(tmp_path, {"chat": [], "coder": ["--says", "much to say" * 500]})
+        with running(made):
+            pid = made.ask("chat").pid
+            with contextlib.suppress(OSError), open(state / "fill", "wb", buffering=0) as fill:
+                while True:
+                    fill.write(b"x" * 4096)
+            assert made.ask("chat").pid == pid
+            assert made.ask("coder").status == 200
+            os.kill(pid, signal.SIGKILL)
+            made.told(lambda line: line.get("cause") == "crashed")
+            assert made.ask("chat").status == 200
+            (state / "fill").unlink()
+            assert made.send("POST", "/admin/stop", {"route": "coder", "wait": True}).status == 200
+            assert made.ask("coder").status == 200
+
+
+@pytest.mark.system("mount")
+def test_a_disk_that_is_read_only_is_said(tmp_path: Path) -> None:
+    with disk(tmp_path / "state") as state:
+        subprocess.run(["mount", "-o", "remount,ro", state], check=True)
+        made = Hotseat(tmp_path, {"chat": []})
+        with running(made):
+            answer = made.ask("chat")
+            assert (answer.status, answer.error["code"]) == (503, "runtime_unavailable")
+            assert "cannot write to the state directory" in answer.error["message"]
+            assert "Read-only file system" in answer.error["message"]
+        subprocess.run(["mount", "-o", "remount,rw", state], check=True)
+        with running(made):
+            assert made.ask("chat").status == 200
+
+
+# The clock, and the driver: modules of ours in hotseat's own process
+
+
+CLOCK = """
+import time
+_real = time.time
+def _told():
+    try:
+        return _real() + float(open({path!r}).read() or 0)
+    except OSError:
+        return _real()
+time.time = _told
+"""
+
+
+def test_a_clock_that_is_set_back_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "modules").mkdir()
+    set_to = tmp_path / "clock"
+    (tmp_path / "modules" / "sitecustomize.py").write_text(CLOCK.format(path=str(set_to)))
+    terms = {"options": ["--start-s", "0.3"], "idle": "1s"}
+    made = Hotseat(tmp_path, {"chat": terms}, env={"PYTHONPATH": str(tmp_path / "modules")})
+    with running(made):
+        assert made.ask("chat").status == 200
+        set_to.write_text("-90000")  # a day and an hour
+        assert made.ask("chat").status == 200
+        made.moved("chat", "stopped")  # it is idle all the same
+        assert made.ask("chat").status == 200
+        stats = made.model("chat")
+        assert stats["starts"] == 2
+        assert all(0.3 <= took_s < LIMIT_S for took_s in stats["spin_up_s"]), stats
+        set_to.write_text("90000")
+        assert made.ask("chat").status == 200
+        made.moved("chat", "stopped", len(made.lines) - 1)
+
+
+NVML = """
+class NVMLError(Exception):
+    pass
+class _Memory:
+    total = 24 * 2**30
+    @property
+    def free(self):
+        return int(float(open({path!r}).read()) * 2**30)
+def nvmlInit(): pass
+def nvmlShutdown(): pass
+def nvmlDeviceGetCount(): return 1
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetMemoryInfo(device): return _Memory()
+def nvmlDeviceGetName(device): return "NVIDIA of the tests"
+def nvmlDeviceGetUtilizationRates(device): raise NVMLError("not supported")
+"""
+
+
+def test_the_next_start_waits_until_the_memory_is_really_back(tmp_path: Path) -> None:
+    (tmp_path / "modules").mkdir()
+    free = tmp_path / "free"
+    free.write_text("2.0")
+    (tmp_path / "modules" / "pynvml.py").write_text(NVML.format(path=str(free)))
+    made = Hotseat(tmp_path, {"chat": {"footprint": 0.9}}, env={"PYTHONPATH": str(tmp_path / "modules")})
+    with running(made), ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(made.ask, "chat")
+        made.told(lambda line: line["event"] == "starting")
+        time.sleep(0.5)
+        assert made.engines() == []
+        assert not asked.done()
+        free.write_text("23.5")
+        assert asked.result().status == 200
 
 
 # Descriptors

@@ -157,6 +157,9 @@ class Run:
             return None
         assert self.handle is not None
         trouble = await self._check(self.model, self.handle)
+        if trouble is None and self.found and await self._found_asleep():
+            # It fell asleep after all: hotseat was killed while it was about to.
+            trouble = "it sleeps, and requests are parked"
         return trouble if self._awake and not self.stopping else None
 
     def _unhealthy(self, why: str) -> None:
