@@ -310,3 +310,4 @@ def test_tls_and_the_shared_store(tmp_path: Path) -> None:
     assert found.serve.rate_store == "redis://:pw@127.0.0.1:6379/0"
     assert "redis://:pw" not in repr(found)
     assert not any(route.policy.access_log for route in found.routes)
+    assert not found.serve.access_log

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -453,6 +454,17 @@ async def test_clients_that_go_and_servers_that_fail_are_in_the_books() -> None:
     gone, cut = log.lines()
     assert (gone["status"], gone["failed"], gone["model"]) == (499, "gone", "coder")
     assert (cut["status"], cut["failed"], cut["stream"]) == (200, "upstream", True)
+
+
+async def test_where_no_access_log_is_wanted_strays_are_not_in_it_either() -> None:
+    log = Log()
+    for wanted in (True, False):
+        config = site(PolicySpec(access_log=False))
+        config = replace(config, serve=replace(config.serve, access_log=wanted))
+        async with front(config, write_log=log.write) as gate:
+            assert (await gate.ask("/nowhere/v1/completions", b"{}")).status == 404
+            gate.gateway.books.flush()
+        assert len(log.lines()) == 1
 
 
 # held requests

@@ -116,6 +116,7 @@ class Resolver:
             state_dir=self._file(where) if where else state_dir(self._env, root=os.geteuid() == 0),
             default_route=default_route,
             strict_models=root.strict_models,
+            access_log=root.access_log,
             hold_headers_s=root.hold_headers_s,
             body_limit_bytes=root.body_limit,
             leave_running=root.on_exit == "leave",

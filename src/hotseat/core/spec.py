@@ -195,6 +195,8 @@ class ServeSpec:
     state_dir: str
     default_route: str | None = None
     strict_models: bool = False
+    access_log: bool = True
+    """Whether requests that lead to no route are in the access log; a route says it for itself."""
     hold_headers_s: float = 2.0
     body_limit_bytes: int = 32 * 1024 * 1024
     leave_running: bool = False

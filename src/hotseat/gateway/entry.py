@@ -85,6 +85,7 @@ class Gateway:
             door=door,
             addresses=Addresses(settings.auth.trusted_proxies),
             body_limit_bytes=settings.serve.body_limit_bytes,
+            logs_strays=settings.serve.access_log,
             local_only=local_only,
         )
         patience = Patience(hold_headers_s=settings.serve.hold_headers_s)

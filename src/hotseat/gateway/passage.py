@@ -80,7 +80,7 @@ class Passage:
         self._configured = house.configured
         self._record = Record(method=client.method.decode("ascii"))
         self._id_line = b""
-        self._logged = True
+        self._logged = house.configured.logs_strays
         self._over = False
         self._sender: Sender
         self._target: Target | None = None

@@ -27,6 +27,8 @@ class Configured:
     door: Door
     addresses: Addresses
     body_limit_bytes: int
+    logs_strays: bool
+    """Whether requests that lead to no route are in the access log."""
     local_only: bool
 
 
