@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import h11
 
-from fuzz.wires import Talk, responses
+from fuzz.wires import MARK, REPEATED, Talk, packets, responses
 from hotseat.gateway.client import BodyTooLarge, Client
 from hotseat.gateway.errors import Problem
 
 MOST = 100_000
+Fields = list[tuple[bytes, bytes]]
+Seen = tuple[bytes, bytes, bytes, Fields]
+"""Method, target, body, fields."""
+_REWORDED = frozenset({b"content-length", b"connection", b"transfer-encoding"})
 _TOO_LARGE = Problem(status=413, code="body_too_large", message="too large")
 
 
@@ -18,7 +22,7 @@ class Echo:
     """Takes every request, and remembers it."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[bytes, bytes, bytes]] = []
+        self.seen: list[Seen] = []
         self.methods: list[bytes] = []
 
     async def answer(self, client: Client) -> None:
@@ -29,7 +33,8 @@ class Echo:
         except BodyTooLarge:
             client.refuse(_TOO_LARGE)
             return
-        self.seen.append((client.method, client.path + client.query, body))
+        fields = [field for field in client.headers if field[0] not in _REWORDED]
+        self.seen.append((client.method, client.path + client.query, body, fields))
         client.respond(200, b"content-type: text/plain\r\n", b"taken")
 
 
@@ -39,35 +44,36 @@ TALK = Talk(ECHO)
 
 def one(data: bytes) -> None:
     """One connection's bytes (the first says how they are cut)."""
-    if not data:
-        return
     ECHO.seen.clear()
     ECHO.methods.clear()
-    answers = responses(TALK.say(data), ECHO.methods)
+    pieces = packets(data)
+    answers = responses(TALK.say(pieces), ECHO.methods)
     assert len(answers) <= len(ECHO.methods) + 1, "more answers than requests"
-    for ours, theirs in zip(ECHO.seen, other_reading(data[1:]), strict=False):
+    for ours, theirs in zip(ECHO.seen, other_reading(b"".join(pieces)), strict=False):
         assert ours[0] == theirs[0], (ours, theirs)
-        assert ours[2] == theirs[2], (ours, theirs)
+        assert ours[2:] == theirs[2:], (ours, theirs)
         if theirs[1].startswith(b"/"):
             assert ours[1] == theirs[1].partition(b"#")[0], (ours, theirs)
 
 
-def other_reading(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
+def other_reading(data: bytes) -> list[Seen]:
     """The whole requests that h11 reads before it finds something wrong."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
-    found: list[tuple[bytes, bytes, bytes]] = []
+    found: list[Seen] = []
     method = target = b""
     body = bytearray()
+    fields: Fields = []
     try:
         connection.receive_data(data)
         while True:
             event = connection.next_event()
             if isinstance(event, h11.Request):
                 method, target, body = bytes(event.method), bytes(event.target), bytearray()
+                fields = [(name, value) for name, value in event.headers if name not in _REWORDED]
             elif isinstance(event, h11.Data):
                 body += event.data
             elif isinstance(event, h11.EndOfMessage):
-                found.append((method, target, bytes(body)))
+                found.append((method, target, bytes(body), fields))
                 connection.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
                 connection.send(h11.EndOfMessage())
                 if connection.our_state is not h11.DONE:
@@ -111,9 +117,33 @@ SHAPES = [
     b"Connection: Content-Length\r\nContent-Length: 2\r\n\r\n{}",
 ]
 """What follows a request line and a Host; many are shapes that two parsers may read differently."""
+_USUAL = _HEAD + b"Content-Length: 2\r\nX: a\r\n\r\n{}"
+TWINS = [
+    _USUAL + _USUAL,
+    _USUAL + b"\r\n",
+    _USUAL[:-1],
+    _USUAL.replace(b"{}", b"{12}"),
+    _USUAL.replace(b": 2", b": 4").replace(b"{}", b"{12}"),
+    _USUAL.replace(b": 2", b": 4").replace(b"{}", b"{12}") + _USUAL,
+    _USUAL.replace(b": 2", b": 02"),
+    _USUAL.replace(b": 2", b": 2 "),
+    _USUAL.replace(b": 2", b": +2"),
+    _USUAL.replace(b": 2", b": 2, 2"),
+    _USUAL.replace(b": 2", b": 0").replace(b"{}", b""),
+    _USUAL.replace(b"X: a", b"X: b"),
+    _USUAL.replace(b"X: a", b"X: abcd"),
+    _USUAL.replace(b"X: a", b"Content-Length: 2"),
+    _USUAL.replace(b"X: a", b"Transfer-Encoding: chunked"),
+    _USUAL.replace(b"X: a\r\n\r\n", b"\r\n"),
+    _USUAL.replace(b"X: a\r\n\r\n", b"X: a\n\n"),
+    _USUAL.replace(b"X: a\r\n\r\n", b"X: a\r\n"),
+]
+"""Messages that look like one that came before, and are not quite it."""
 SEEDS = [
     *(bytes([cut]) + _HEAD + shape for shape in SHAPES for cut in (0, 1)),
     *(b"\x00" + (_HEAD + shape) * 2 + b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n" for shape in SHAPES),
+    *(bytes([REPEATED]) + _USUAL + MARK + twin + MARK + _USUAL for twin in TWINS),
+    *(bytes([REPEATED]) + _HEAD + shape + MARK + _HEAD + SHAPES[0] for shape in SHAPES),
     b"\x00GET http://localhost/v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"\x00HEAD /v1/models HTTP/1.0\r\n\r\n",
     b"\x00OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -154,6 +184,7 @@ WORDS = [
     b"http://",
     b"/v1/models",
     b"?",
+    MARK,
     b"#",
     b"%2f",
 ]

@@ -6,7 +6,7 @@ import hashlib
 
 from fakes.front import control_app, model, settings
 from fuzz import edge
-from fuzz.wires import Talk, responses
+from fuzz.wires import REPEATED, Talk, packets, responses
 from hotseat.core.errors import Code, Refusal
 from hotseat.core.front import AuthSpec, KeySpec, LimitSpec, PolicySpec, PromptSpec
 from hotseat.core.spec import RouteSpec
@@ -57,11 +57,10 @@ def one(data: bytes) -> None:
     if not TALK:
         TALK.append(Talk(_gateway()))
     head = data[1:5]
-    # Which requests were HEAD is known for the first alone: stop reading strictly behind another one.
-    if data.count(b"HEAD ") > (head == b"HEAD"):
-        TALK[0].say(data)
-        return
-    responses(TALK[0].say(data), [b"HEAD"] if head == b"HEAD" else [])
+    # Which requests were HEAD is known for the first alone: then the answers are read strictly.
+    told = TALK[0].say(packets(data))
+    if data.count(b"HEAD ") == (head == b"HEAD") and (data[0] < REPEATED or head != b"HEAD"):
+        responses(told, [b"HEAD"] if head == b"HEAD" else [])
 
 
 _PATHS = [
@@ -100,6 +99,7 @@ SEEDS = [
     b"Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: a\r\n\r\n",
     b"\x00GET /stats HTTP/1.1\r\nHost: x\r\nAuthorization: Basic bWU6cHc=\r\nSec-Fetch-Site: none\r\n\r\n",
 ]
+SEEDS += [bytes([REPEATED]) + seed[1:] for seed in SEEDS]
 WORDS = [
     *edge.WORDS,
     *_PATHS,

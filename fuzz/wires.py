@@ -11,6 +11,8 @@ from hotseat.gateway.server import Server
 
 STATUSES = frozenset({100, 200, 204, 400, 401, 403, 404, 405, 408, 413, 415, 417, 429, 431, 501, 503})
 """What a stranger may be answered. Never 500: that is a bug of ours."""
+REPEATED = 128
+MARK = b"\xfe"
 _CUTS = (100_000, 1, 2, 3, 7, 16, 64, 1000)
 _ROUNDS = 200
 
@@ -51,6 +53,18 @@ class Wire(asyncio.Transport):
         self.paused = False
 
 
+def packets(data: bytes) -> list[bytes]:
+    """How input is sent: the first byte says where it is cut, or that what stands between two marks is sent
+    three times (a head that came before is not parsed again)."""
+    if not data:
+        return []
+    how, rest = data[0], data[1:]
+    if how >= REPEATED:
+        return [piece for piece in rest.split(MARK) if piece for _ in range(3)]
+    cut = _CUTS[how % len(_CUTS)]
+    return [rest[at : at + cut] for at in range(0, len(rest), cut)]
+
+
 class Failures:
     """What the loop would have logged."""
 
@@ -70,22 +84,22 @@ class Talk:
     def __init__(self, application: Application) -> None:
         self._server = Server(application, Limits(), None)
 
-    def say(self, data: bytes) -> bytes:
-        """Send bytes as one client would, cut as the first of them says; all that is answered."""
+    def say(self, pieces: list[bytes]) -> bytes:
+        """Send pieces as one client would; all that is answered."""
         failures = Failures()
         LOOP.set_exception_handler(failures)
-        answer = LOOP.run_until_complete(self._say(data[1:], _CUTS[data[0] % len(_CUTS)]))
+        answer = LOOP.run_until_complete(self._say(pieces))
         assert not failures.seen, failures.seen
         return answer
 
-    async def _say(self, data: bytes, cut: int) -> bytes:
+    async def _say(self, pieces: list[bytes]) -> bytes:
         wire, connection = Wire(), self._server._connect()
         connection.connection_made(wire)
-        for at in range(0, len(data), cut):
+        for piece in pieces:
             await _settled(connection, wire, until_reading=True)
             if wire.closing or wire.paused:
                 break
-            connection.data_received(data[at : at + cut])
+            connection.data_received(piece)
         await _settled(connection, wire, until_reading=False)
         if not wire.closing:
             connection.eof_received()

@@ -280,6 +280,14 @@ async def test_a_body_that_comes_too_slowly() -> None:
         assert gate.seats.tickets == []
 
 
+async def test_space_around_a_value_is_no_part_of_it() -> None:
+    async with Served(always(ok(b"{}"))) as server, front(ready={"chat": server.port}) as gate:
+        sent = (("X-Request-ID", " \t one \t "), ("X-A", "b  "))
+        answer = await gate.ask("/chat/v1/x", b"{}", headers=sent, host="localhost ")
+        assert (answer.status, answer.get("x-request-id")) == (200, "one")
+        assert (b"x-a", b"b") in server.requests[0].fields
+
+
 async def test_nothing_is_kept_of_a_request_that_goes_bad_before_it_was_begun() -> None:
     """Its task is cancelled before its first step, and must leave the set of tasks all the same."""
     async with front() as gate:

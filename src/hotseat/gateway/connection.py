@@ -252,7 +252,7 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             return  # a trailer: nothing that was judged by the header may change now
-        name = name.lower()
+        name, value = name.lower(), value.rstrip(b" \t")  # (RFC 9110 §5.5; the parser takes the front only)
         if name == b"content-length":  # kept apart, so that headers of requests of one client are equal
             self._length = value
             return
