@@ -36,13 +36,14 @@ def lines(page: Path) -> Iterator[str]:
         yield from block.replace("\\\n", " ").splitlines()
 
 
+WHERE = '"$(command -v hotseat)"'
 BLOCKS = [(page.name, block) for page in PAGES for block in blocks(page, "yaml")]
 COMMAND_LINES = sorted(
     {
         found
         for page in PAGES
         for line in lines(page)
-        for found in re.findall(r"(?:^|sudo |\$\()(hotseat [^>)]*)", line)
+        for found in re.findall(r"(?:^|sudo |\$\()(hotseat [^>)]*)", line.replace(WHERE, "hotseat"))
     }
 )
 

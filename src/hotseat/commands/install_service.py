@@ -24,7 +24,7 @@ _NAME = "hotseat.service"
     epilog="""\b
 Examples:
   hotseat install-service --stack /srv/llm/compose --model chat --print
-  sudo hotseat install-service --stack /srv/llm/compose
+  sudo "$(command -v hotseat)" install-service --stack /srv/llm/compose
 
 Exit status: 0 done, 1 failed, 2 wrong usage or unreadable files.""",
 )

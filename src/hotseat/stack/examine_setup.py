@@ -108,5 +108,10 @@ def _unit(patient: Patient) -> Check:
     return warning(
         "systemd unit",
         "hotseat.service is not enabled: nothing starts the launcher at boot",
-        f"sudo hotseat install-service --stack {patient.folder}",
+        f"sudo {_ourselves(patient)} install-service --stack {patient.folder}",
     )
+
+
+def _ourselves(patient: Patient) -> str:
+    """hotseat with its path: sudo does not look into virtual environments."""
+    return shutil.which("hotseat", path=patient.env.get("PATH")) or "hotseat"

@@ -1,0 +1,139 @@
+"""Types a page's command blocks, word for word, into one shell: ``typist.py PAGE FOLDER PROJECT OUT``.
+
+Run in namespaces of its own (``unshare --net --mount``): port 8000 and /srv are then nobody else's. FOLDER
+is the typist's home, PROJECT the folder of the project. What stands in for other people's programs is in
+``_STAND_INS``; hotseat, pip, bash, curl and Compose are the real ones. Writes to OUT, as JSON, a list of
+the blocks, each with what it printed and those of its commands that failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+LIMIT_S = 300
+MODELS = ("microsoft/Phi-3.5-mini-instruct", "Qwen/Qwen2.5-Coder-3B-Instruct", "Qwen/Qwen2.5-7B-Instruct")
+MARK, FAILED = "\x1e", "\x1f"
+LISTENS = "curl -s --retry 100 --retry-delay 0 --retry-all-errors --retry-max-time 60 -o /dev/null"
+
+_STAND_INS = {
+    "sudo": 'exec "$@"\n',
+    # The environment that was made before, in which what hotseat depends on is there already.
+    "python3": '[ "$1 $2" != "-m venv" ] || exec ln -s "$VENV" "$3"\nexec "$VENV/bin/python3" "$@"\n',
+    # What make would do; CI does it.
+    "make": 'exec /usr/bin/make -n "$@"\n',
+    "vllm": 'exec "$PYTHON" "$ENGINE" --name "$2" --port "$4"\n',
+    # Compose reads the files; in the launcher's container would run what runs here.
+    "docker": """\
+case "$1 $2" in
+    "build -t") test -f "${@: -1}/Dockerfile" && echo "naming to $3" ;;
+    "compose version") exec "$COMPOSE" version --short ;;
+    "compose up")
+        "$COMPOSE" "${@:2:1}" --dry-run "${@:3}" >/dev/null 2>&1 || "$COMPOSE" config --quiet || exit
+        set -a; . ./.env; set +a
+        hotseat serve -c "$STAND_IN" >"$HOME/launcher.log" 2>&1 & """
+    + LISTENS
+    + """ http://127.0.0.1:8000/health ;;
+    compose*) exec "$COMPOSE" "${@:2}" ;;
+    *) echo "no Docker here" >&2; exit 1 ;;
+esac
+""",
+}
+
+
+def blocks(page: str) -> list[str]:
+    """The command blocks: those that are indented, and those that are fenced as bash."""
+    fenced = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+    found = [(one.start(), one[2]) for one in fenced.finditer(page) if one[1] == "bash"]
+    rest = fenced.sub(lambda one: "\n" * one[0].count("\n"), page)  # yaml is indented, too
+    offset = 0
+    for one in re.finditer(r"(?:^    .*\n)+", rest, re.MULTILINE):
+        text = re.sub(r"^    ", "", one[0], flags=re.MULTILINE)
+        offset = page.index(one[0], offset)
+        found.append((offset, text))
+    return [text for _, text in sorted(found)]
+
+
+def script(found: list[str]) -> str:
+    """All of it, for one shell, with marks around each block's output."""
+    parts = [f'trap \'printf "{FAILED}%s\\n" "$BASH_COMMAND"\' ERR\n']
+    for number, block in enumerate(found):
+        # What goes on until Ctrl-C is typed in a terminal of its own.
+        typed = re.sub(
+            r"^(hotseat serve .*)$",
+            rf"\1 >>$HOME/serve.log 2>\&1 & {LISTENS} http://127.0.0.1:8000/health",
+            block,
+            flags=re.MULTILINE,
+        )
+        parts.append(f"printf '{MARK}%s\\n' {number}\n{typed}printf '{MARK}=\\n'\n")
+    return "".join(parts)
+
+
+def main() -> None:
+    """Type it."""
+    page, folder, project, out = map(Path, sys.argv[1:5])
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/srv"], check=True)
+    sys.path.insert(0, str(TESTS))
+    from fakes.compose_binary import compose_binary
+    from fakes.engine import command
+    from fakes.hub import serving
+
+    tools = folder / "tools"
+    tools.mkdir()
+    for name, text in _STAND_INS.items():
+        (tools / name).write_text(f"#!/bin/bash\n{text}")
+        (tools / name).chmod(0o755)
+    models = {name: {"command": list(command(name=name)), "footprint": 0.9} for name in ("chat", "coder")}
+    stand_in = folder / "stand-in.yaml"
+    stand_in.write_text(json.dumps({"state_dir": str(folder / "state"), "models": models}))
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+        (project / "hotseat.yaml").write_text(block)
+    bash = shutil.which("bash")
+    assert bash is not None
+    files = {"config.json": b"{}", "model.safetensors": b"x" * 1000}
+    with serving(dict.fromkeys(MODELS, files)) as hub:
+        env = {
+            "HOME": str(folder),
+            "USER": str(os.getuid()),
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "HF_ENDPOINT": hub.url,
+            "PYTHON": sys.executable,
+            "VENV": os.environ["VENV"],
+            "ENGINE": str(TESTS / "fakes" / "engine.py"),
+            "COMPOSE": str(compose_binary()),
+            "STAND_IN": str(stand_in),
+            # What hotseat depends on is there; nothing is fetched.
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+        found = blocks(page.read_text())
+        done = subprocess.run(
+            [bash, "-s"],
+            input=script(found),
+            cwd=project,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    told = []
+    for number, block in enumerate(found):
+        inner = re.search(rf"{MARK}{number}\n(.*?){MARK}=\n", done.stdout, re.DOTALL)
+        output = inner[1] if inner else done.stdout[-2000:]
+        failed = re.findall(rf"{FAILED}(.*)\n", output) if inner else ["the shell itself"]
+        told.append({"block": block, "output": output, "failed": failed})
+    out.write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
