@@ -16,6 +16,7 @@ from hotseat.gateway.seats import Refused
 from hotseat.history import Kind, Start
 from hotseat.runtimes.base import Handle
 from hotseat.sleeping import SleepError
+from hotseat.supervisor.runs import RoomCheck
 from hotseat.supervisor.supervisor import Supervisor
 
 
@@ -75,7 +76,13 @@ class House:
     """What a test may look at."""
 
     def __init__(
-        self, settings: Settings, world: World, memory: Memory, sleeper: FakeSleeper, began_at: float
+        self,
+        settings: Settings,
+        world: World,
+        memory: Memory,
+        sleeper: FakeSleeper,
+        began_at: float,
+        room: RoomCheck,
     ) -> None:
         world.budget = settings.box.budget
         self.runtime = FakeRuntime(world=world)
@@ -90,7 +97,7 @@ class House:
             engine_of=lambda model: engine_named("openai"),
             probe=lambda model, handle, poke: self.runtime.until_ready(handle.host, handle.port),
             check=self._check,
-            room=_always_room,
+            room=room,
             sleeper=sleeper,
             starts=memory,
             luck=lambda: 0.0,
@@ -129,6 +136,7 @@ async def house(
     memory: Memory | None = None,
     sleeper: FakeSleeper | None = None,
     began_at: float = 0.0,
+    room: RoomCheck = _always_room,
 ) -> AsyncIterator[House]:
     """A supervisor that is open; closed at the end, when nothing may be left of it.
 
@@ -140,6 +148,7 @@ async def house(
         memory or Memory(),
         sleeper or FakeSleeper(),
         began_at,
+        room,
     )
     made.world.faults.update(faults or {})
     await made.supervisor.open()

@@ -173,12 +173,15 @@ class FaultsOfModels:
         assert hotseat.ask("moody-dead").status == 200
         assert hotseat.model("moody-dead")["starts"] == 2
 
-    def test_an_answer_cut_short_in_silence_is_logged(self, hotseat: Hotseat, moods: Path) -> None:
+    def test_an_answer_cut_short_in_silence_is_logged_and_counted(self, hotseat: Hotseat, moods: Path) -> None:
         (moods / "aborts").write_text("aborts")
         answer = hotseat.ask("moody-aborts", stream=True)
         assert answer.status == 200
         assert answer.body.endswith(b"data: [DONE]\n\n")
         hotseat.told(lambda line: "moody-aborts: its server cut an answer short" in line["event"])
+
+        cut = 'hotseat_requests_cut_total{model="moody-aborts",why="truncated"} 1.0'
+        assert cut in hotseat.send("GET", "/metrics").body.decode()
 
     def test_a_crash_in_mid_stream_is_an_error_event_and_the_next_request_is_answered(
         self, hotseat: Hotseat

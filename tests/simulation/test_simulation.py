@@ -124,6 +124,55 @@ def test_what_is_refused_is_counted() -> None:
     assert (outcome.answered, outcome.refused) == (1, 1)
 
 
+# all that a configuration may say
+
+
+def test_two_devices_swap_each_for_itself() -> None:
+    seats = {
+        name: SeatSpec(name=name, footprint={device: round(0.9 * PPM)})
+        for name, device in (("a", "0"), ("b", "0"), ("c", "1"), ("d", "1"))
+    }
+    seats["both"] = SeatSpec(name="both", footprint={"0": round(0.9 * PPM), "1": round(0.9 * PPM)})
+    two = BoxSpec(budget={"0": round(0.9 * PPM), "1": round(0.9 * PPM)}, seats=seats)
+    costs = dict.fromkeys(seats, Cost(start_s=10.0, stop_s=1.0))
+    asks = (*(Ask(0.0, name, 1.0) for name in "ac"), *(Ask(50.0, name, 1.0) for name in "bd"))
+    scenario = Scenario("two", "", two, costs, 200.0, asks=(*asks, Ask(100.0, "both", 1.0)))
+    waits = simulate(scenario, Scheduler(two)).waits_s
+    assert waits["a"] == waits["c"] == [10.0]
+    assert waits["b"] == waits["d"] == [11.0]  # at the same time
+    assert waits["both"] == [11.0]
+
+
+def test_places_are_kept_and_shared_by_key() -> None:
+    asks = [Ask(0.0, "a", 4.0, "ana"), Ask(0.1, "a", 4.0, "ana"), Ask(0.2, "a", 4.0, "ben")]
+    scenario = asked(*asks, max_in_flight=1)
+    waits = simulate(scenario, Scheduler(scenario.box)).waits_s["a"]
+    assert waits == pytest.approx([10.0, 14.0 - 0.1, 18.0 - 0.2])
+
+
+def test_priority_goes_first_and_age_wins_in_the_end() -> None:
+    seats = dict(box("a", "b", "c").seats)
+    seats["c"] = SeatSpec(name="c", footprint=seats["c"].footprint, priority=2)
+    costs = dict.fromkeys(seats, Cost(start_s=10.0, stop_s=1.0))
+    asks = [Ask(0.0, "a", 5.0), Ask(1.0, "b", 5.0), Ask(2.0, "c", 5.0)]
+    asks += [Ask(2.0 + 0.5 * i, "c", 5.0) for i in range(1, 600)]  # somebody wants it all the time
+    scenario = Scenario("p", "", BoxSpec(budget={"0": PPM}, seats=seats), costs, 400.0, asks=tuple(asks))
+    outcome = simulate(scenario, Scheduler(scenario.box))
+    assert outcome.waits_s["c"][0] < outcome.waits_s["b"][0]
+    assert outcome.waits_s["b"][0] < 250.0
+    assert outcome.unanswered == 0
+
+
+def test_the_default_comes_back_after_the_stranger() -> None:
+    two = box("a", "b")
+    two = BoxSpec(budget=two.budget, seats=two.seats, return_to="a")
+    costs = dict.fromkeys("ab", Cost(start_s=10.0, stop_s=1.0))
+    scenario = Scenario("d", "", two, costs, 500.0, asks=(Ask(20.0, "b", 1.0), Ask(400.0, "a", 1.0)))
+    outcome = simulate(scenario, Scheduler(two))
+    assert outcome.waits_s["a"] == [0.0]
+    assert outcome.starts == 3
+
+
 # the offline figure
 
 

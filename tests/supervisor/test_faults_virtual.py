@@ -11,6 +11,7 @@ import pytest
 from fakes.clock import run_virtual
 from fakes.house import House, house, model, settings
 from fakes.runtime import Faults
+from hotseat import gpu
 from hotseat.core.errors import Code, Reason
 from hotseat.core.spec import ModelSpec, SleepSpec, WarmSpan, WarmSpec
 from hotseat.core.states import State
@@ -139,6 +140,56 @@ def test_a_sleeper_is_asked_nothing() -> None:
             home.world.live()[0].faults.hangs = True
             await asyncio.sleep(9)
             assert "stopping (unhealthy)" in home.causes("chat")
+
+    run_virtual(story())
+
+
+# GPU memory
+
+
+class OneGpu:
+    """Its free memory, in MiB of 24,000."""
+
+    def __init__(self, free_mib: int) -> None:
+        self.free_mib = free_mib
+
+    def read(self) -> dict[str, gpu.Reading]:
+        return {"0": gpu.Reading("0", "fake", 24_000, self.free_mib, None)}
+
+
+def test_a_start_whose_memory_does_not_come_back_is_given_up_and_says_why() -> None:
+    async def story() -> None:
+        device = OneGpu(free_mib=2_000)
+        chat, coder = model("chat", 0.6), model("coder", 0.2)
+        async with house(chat, coder, room=lambda spec: gpu.room_for(device, spec.seat.footprint)) as home:
+            with pytest.raises(Refused) as refused:
+                await home.answer("chat")
+            assert home.supervisor.now() == pytest.approx(gpu.BACK_WITHIN_S, abs=0.2)
+            assert home.world.starts("chat") == 0  # nothing was launched into memory that is not there
+            said = refused.value.refusal
+            assert said.code is Code.MODEL_BACKOFF
+            assert (
+                "GPU memory did not come back: GPU 0 has 2000 MiB free, 14160 MiB are needed" in said.message
+            )
+            device.free_mib = 23_900
+            await asyncio.sleep(2)
+            assert await home.answer("chat") == pytest.approx(1.0)
+
+    run_virtual(story())
+
+
+def test_memory_that_comes_back_late_delays_the_start_and_nobody_else() -> None:
+    async def story() -> None:
+        device = OneGpu(free_mib=6_000)
+        chat, coder = model("chat", 0.6), model("coder", 0.2)
+        async with house(chat, coder, room=lambda spec: gpu.room_for(device, spec.seat.footprint)) as home:
+            waiting = asyncio.gather(home.answer("chat"))
+            await asyncio.sleep(1)
+            assert await home.answer("coder") == pytest.approx(1.0)
+            await asyncio.sleep(8)
+            device.free_mib = 18_000
+            [waited_s] = await waiting
+            assert waited_s == pytest.approx(11.0, abs=0.2)
 
     run_virtual(story())
 
