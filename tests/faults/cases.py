@@ -173,7 +173,9 @@ class FaultsOfModels:
         assert hotseat.ask("moody-dead").status == 200
         assert hotseat.model("moody-dead")["starts"] == 2
 
-    def test_an_answer_cut_short_in_silence_is_logged_and_counted(self, hotseat: Hotseat, moods: Path) -> None:
+    def test_an_answer_cut_short_in_silence_is_logged_and_counted(
+        self, hotseat: Hotseat, moods: Path
+    ) -> None:
         (moods / "aborts").write_text("aborts")
         answer = hotseat.ask("moody-aborts", stream=True)
         assert answer.status == 200
