@@ -105,6 +105,31 @@ def test_a_start_that_nobody_asked_for_leaves_for_who_asks_and_for_nobody_else()
     assert leaves_at(loading, there, 4.0, 1.0, 5.0) == NEVER
 
 
+# who comes first
+
+
+def place(name: str, since: float | None, patience_s: float = 100.0, **terms: Any) -> Place:
+    return Place(seat(name, State.STOPPED, **terms), since, patience_s)
+
+
+def test_of_those_out_of_patience_the_one_who_lost_it_first() -> None:
+    early, hasty = place("early", 0.0, 100.0), place("hasty", 10.0, 50.0)
+    assert sorted([early, hasty], key=lambda one: one.order(99.0)) == [hasty, early]
+    assert sorted([early, hasty], key=lambda one: one.order(200.0)) == [hasty, early]
+    assert early.order(200.0) == (0, 100.0)
+
+
+def test_a_step_of_priority_is_a_head_start_in_swaps_of_that_model() -> None:
+    one = place("one", 500.0, 1000.0, priority=1)
+    one.seat.start_cost_s = 100.0
+    assert one.order(600.0) == (1, 500.0 - HEAD_START * 100.0)
+
+
+def test_of_those_only_kept_warm_the_highest_priority_and_all_after_those_who_ask() -> None:
+    low, high, asks = place("low", None), place("high", None, priority=2), place("asks", 5.0)
+    assert sorted([low, high, asks], key=lambda one: one.order(6.0)) == [asks, high, low]
+
+
 # what it frees, and what it will hold
 
 
@@ -169,7 +194,8 @@ def test_failures_are_forgiven_after_exactly_so_long() -> None:
 
 
 def test_a_refusal_is_never_without_a_reason() -> None:
-    assert "it failed" in refusals.backing_off(seat(), 0.0).message
+    said = refusals.backing_off(seat(), 0.0).message
+    assert said == "model chat failed to start: it failed; next try in 1 s"
 
 
 def test_when_a_place_may_be_free_of_one_that_serves_a_single_client() -> None:
@@ -179,6 +205,24 @@ def test_when_a_place_may_be_free_of_one_that_serves_a_single_client() -> None:
     for request in range(3):
         waits(one, request)
     assert refusals.queue_full(one, 0.0).retry_after_s == 24.0  # one after the other, and no start
+
+
+def test_those_who_wait_count_among_the_clients_of_a_turn() -> None:
+    one = seat()
+    waits(one, 1)
+    waits(one, 2)
+    one.grant(7, "", 0.0)
+    assert one.peak == 3
+
+
+def test_who_asks_for_one_that_is_about_to_serve_waits_whatever_its_runtime_says() -> None:
+    s = Story(model("chat"))
+    s.ask("chat")
+    s.tell(ev.RuntimeChanged(("chat",), "the engine does not answer"))
+    ben = s.ask("chat")
+    assert s.waits(ben)
+    s.ready("chat", after=2)
+    assert s.holds(ben)
 
 
 # stories of those that drain
