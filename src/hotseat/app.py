@@ -21,6 +21,7 @@ import uvloop
 from hotseat.admin.app import Admin
 from hotseat.admin.control import CannotReload
 from hotseat.chronicle import Chronicle
+from hotseat.config.load import environment
 from hotseat.config.problems import ConfigError
 from hotseat.config.values import is_loopback
 from hotseat.containers import as_they_are
@@ -44,6 +45,7 @@ from hotseat.readiness import Answer, probe_once, until_ready
 from hotseat.reload import compare, watch
 from hotseat.runtimes.base import Handle, Runtime
 from hotseat.runtimes.process import ProcessRuntime
+from hotseat.seeding.downloads import Downloads
 from hotseat.sleeping import Sleeper
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
@@ -110,6 +112,7 @@ class App:
             room=self._room,
             sleeper=Sleeper(self._gpus),
             starts=self._chronicle,
+            files=Downloads(lambda: self._runtimes, _environment),
             luck=random.random,
             wall=time.time,
             on_move=self._moved,
@@ -335,6 +338,14 @@ class App:
         model = self.settings.models.get(move.model)
         if move.new is State.READY and model is not None and model.asks_container and not self._closing:
             self._tasks.start(f"ask container of {move.model}", self._ask_containers_again())
+
+
+def _environment() -> Mapping[str, str]:
+    """With the ``.env`` file as it is now; without one that cannot be read."""
+    try:
+        return environment(os.environ)
+    except ConfigError:
+        return os.environ
 
 
 def _write_out(lines: bytes) -> None:

@@ -188,6 +188,7 @@ def test_interrupted(hub: Hub, tmp_path: Path) -> None:
     go_on.set()
     assert status == 130
     assert "run it again" in err
+    assert not list(tmp_path.rglob("*.incomplete"))
 
 
 def test_models_of_a_configuration(hub: Hub, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def seats(draw: st.DrawFn, name: str, devices: int) -> SeatSpec:
         footprint=footprint,
         idle_s=draw(st.sampled_from([None, 0.5, 30.0, 1800.0])),
         start_timeout_s=draw(st.sampled_from([30.0, 300.0])),
+        download_timeout_s=draw(st.sampled_from([None, None, None, 50.0, 1000.0])),
         drain_timeout_s=draw(st.sampled_from([0.0, 5.0, 60.0])),
         residency_s=draw(st.sampled_from([None, None, None, 0.0, 20.0])),
         max_wait_s=draw(st.sampled_from([None, None, 0.0, 15.0])),
@@ -157,6 +158,8 @@ class Histories(RuleBasedStateMachine):
         for _ in range(rounds):
             for name in sorted(self.w.box.seats):
                 self.w.ask(name)
+            for name in sorted(self.w.downloads):
+                self.w.download_ends(name)
             for _ in range(3):
                 for process in self.runs(*PENDING):
                     self.get_on(process, tenths)
@@ -198,6 +201,21 @@ class Histories(RuleBasedStateMachine):
                 self.w.ends(process, reason, outside=how == "outside")
         if name not in self.w.processes or self.w.processes[name].doing == "stopping":
             assert not self.w.holding(name), "promise 3: a lease outlives its run"
+
+    @rule(index=which, reason=st.sampled_from([None, None, CRASH, HOPELESS]))
+    def a_download_ends(self, index: int, reason: Reason | None) -> None:
+        if name := self.pick(sorted(self.w.downloads), index):
+            self.w.download_ends(name, reason)
+
+    @rule(index=which, here=st.booleans())
+    def files_are_seen(self, index: int, here: bool) -> None:
+        self.w.files_are_seen(self.name(index), here)
+
+    @rule(index=which)
+    def reports_of_old_downloads(self, index: int) -> None:
+        if past := self.pick(self.w.past_downloads, index):
+            self.w.noise(ev.Downloaded(*past))
+            self.w.noise(ev.DownloadFailed(*past, CRASH))
 
     @rule(index=which, ready=st.booleans(), fingerprint=st.sampled_from(["", "old", "new"]))
     def a_run_is_found(self, index: int, ready: bool, fingerprint: str) -> None:

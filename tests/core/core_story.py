@@ -82,6 +82,10 @@ class Story:
                 self.broken[request] = reason
             case do.ReportMove():
                 self.moves.append(effect)
+            case do.StartDownload(name, download):
+                self.orders.append(f"download {name}#{download}")
+            case do.StopDownload(name, download):
+                self.orders.append(f"end download {name}#{download}")
             case do.StartRun(name, run):
                 self.orders.append(f"start {name}#{run}")
             case do.StopRun(name, run):

@@ -91,6 +91,11 @@ class World:
         self.leftovers: dict[str, tuple[SleepSpec | None, dict[str, int]]] = {}
         """What each model is expected to take asleep, and the terms under which that was learned."""
         self.shortest_wake_s: dict[str, float] = {}
+        self.downloads: dict[str, tuple[int, float]] = {}
+        """Those that go on: by model, the number and since when."""
+        self.past_downloads: list[tuple[str, int]] = []
+        self.files_here = {name for name, spec in box.seats.items() if spec.download_timeout_s is None}
+        """Models that the scheduler was told have all their files, since they last changed."""
         self.closing: ev.ShutdownRequested | None = None
         self.unusable: set[str] = set()
         self.log: list[str] = []
@@ -135,8 +140,13 @@ class World:
 
     def configure(self, box: BoxSpec) -> None:
         """The configuration was read again."""
-        self.box = box
+        before, self.box = self.box, box
         self.requested = {m: since for m, since in self.requested.items() if m in box.seats}
+        for name, spec in box.seats.items():
+            never = spec.download_timeout_s is None
+            old = before.seats.get(name)
+            if old is None or (old.download_timeout_s is None, old.fingerprint) != (never, spec.fingerprint):
+                self.files_here = self.files_here | {name} if never else self.files_here - {name}
         self._forget_those_gone()
         for model, spec in box.seats.items():
             self._expect_leftover(model)
@@ -192,6 +202,22 @@ class World:
             return
         if model not in self.leftovers or self.leftovers[model][0] != sleep:
             self.leftovers[model] = (sleep, dict(sleep.leftover) if sleep else {})
+
+    def files_are_seen(self, model: str, here: bool) -> None:
+        """Somebody looked at the disk."""
+        if self.box.seats[model].download_timeout_s is not None and model not in self.downloads:
+            self.files_here = self.files_here | {model} if here else self.files_here - {model}
+        self.tell(ev.FilesSeen(model, here))
+
+    def download_ends(self, model: str, reason: Reason | None = None) -> None:
+        """It is whole, or has failed."""
+        number, _ = self.downloads.pop(model)
+        self.past_downloads.append((model, number))
+        if reason is not None:
+            self.tell(ev.DownloadFailed(model, number, reason))
+            return
+        self.files_here = self.files_here | {model}
+        self.tell(ev.Downloaded(model, number))
 
     def sleeps(self, process: Process, leftover: dict[str, int] | None) -> None:
         """It sleeps; with ``leftover``, that was measured."""
@@ -264,6 +290,12 @@ class World:
                     self._refused(effect)
                 case do.BreakLease():
                     self._broken(effect, dead)
+                case do.StartDownload():
+                    self._download_begins(effect)
+                case do.StopDownload():
+                    if self.downloads.pop(effect.model, (0, 0.0))[0] != effect.download:
+                        raise Broken(9, f"{effect} speaks of a download that has ended")
+                    self.past_downloads.append((effect.model, effect.download))
                 case do.StartRun():
                     self._started(effect)
                     launched.append(effect.model)
@@ -358,7 +390,17 @@ class World:
         if process.doing != "draining" or self.now < process.since + drain_s - SLACK_S:
             raise Broken(4, f"lease {asked.request} was cut off before the drain deadline")
 
+    def _download_begins(self, order: do.StartDownload) -> None:
+        model = order.model
+        if model in self.downloads or model in self.processes:
+            raise Broken(10, f"{model} is downloaded while it runs, or twice")
+        if model in self.files_here:
+            raise Broken(10, f"{model} is downloaded and all its files are there")
+        self.downloads[model] = (order.download, self.now)
+
     def _started(self, order: do.StartRun) -> None:
+        if order.model not in self.files_here or order.model in self.downloads:
+            raise Broken(10, f"{order.model} was started without its files")
         if order.model in self.processes:
             raise Broken(2, f"{order.model} runs already, as {self.processes[order.model].run}")
         if order.run <= self.numbers.get(order.model, 0):
@@ -477,6 +519,7 @@ class World:
             self.change_runtime(tuple(sorted(self.unusable)), None)
         for process in self.processes.values():
             process.since = self.now
+        self.downloads = {model: (number, self.now) for model, (number, _) in self.downloads.items()}
         early = self.waiting()
         bound_s = self._bound_s(start_s, stop_s, service_s)
         until, rung = self.now + bound_s, 0
@@ -513,24 +556,29 @@ class World:
         if any(spec.max_in_flight for spec in seats):
             answers_s += 8 * AGEING_S
         drain_s = max([service_s, *(s.drain_timeout_s for s in seats if self.closing)])
-        return patience_s + 2 * len(self.core.views()) * (drain_s + 2 * stop_s + 2 * start_s) + answers_s
+        downloads_s = start_s * len(self.core.views())
+        each_s = drain_s + 2 * stop_s + 2 * start_s
+        return patience_s + 2 * len(self.core.views()) * each_s + answers_s + downloads_s
 
     def _next_deed(
         self, start_s: float, stop_s: float, service_s: float
-    ) -> tuple[float, str, Process | Asked | None]:
+    ) -> tuple[float, str, Process | Asked | str | None]:
         takes = {
             "starting": start_s,
             "waking": start_s,
             "stopping": stop_s,
             "falling asleep": stop_s,
         }
-        deeds: list[tuple[float, str, Process | Asked | None]] = [(math.inf, "nothing", None)]
+        deeds: list[tuple[float, str, Process | Asked | str | None]] = [(math.inf, "nothing", None)]
         deeds += [(p.since + takes[p.doing], p.doing, p) for p in self.processes.values() if p.doing in takes]
+        deeds += [(since + start_s, "downloading", model) for model, (_, since) in self.downloads.items()]
         deeds += [(max(a.held_since, 0.0) + service_s, "answer", a) for a in self.holding()]
         return min(deeds, key=lambda deed: deed[0])
 
-    def _do(self, deed: str, who: Process | Asked | None) -> None:
+    def _do(self, deed: str, who: Process | Asked | str | None) -> None:
         match who:
+            case str():
+                self.download_ends(who)
             case Asked():
                 self.give_back(who)
                 if not self.closing and who.model in self.box.seats:

@@ -192,6 +192,28 @@ def _a_return_counts_twice(real: Callable[..., Any]) -> Callable[..., Any]:
     return returned
 
 
+def _old_downloads_are_believed(self: Scheduler, model: str, download: int) -> Any:
+    seat = self._seats.get(model)
+    return seat if seat is not None and seat.state is State.DOWNLOADING else None
+
+
+def _files_do_not_matter(real: Callable[..., Any]) -> Callable[..., Any]:
+    def lacks_files(self: Scheduler, seat: Seat) -> bool:
+        return False
+
+    return lacks_files
+
+
+def _forgets_the_files(real: Callable[..., Any]) -> Callable[..., Any]:
+    def downloaded(self: Scheduler, event: ev.Downloaded, now: float) -> None:
+        seat = self._seats.get(event.model)
+        real(self, event, now)
+        if seat is not None and seat.state is State.STOPPED:
+            seat.files_missing = True
+
+    return downloaded
+
+
 BUGS = (
     Bug(1, "memory is free once told to stop", Seat, "holds", _memory_is_free_when_told_to_stop),
     wrapping(1, "devices are added up", policy, "fits", _devices_added_up),
@@ -212,6 +234,9 @@ BUGS = (
     Bug(8, "back-offs do not grow", policy, "backoff_s", _backoff_does_not_grow),
     Bug(9, "reports of old runs are believed", Scheduler, "_current", _old_runs_are_believed),
     wrapping(9, "run numbers begin again", Scheduler, "_forget", _numbers_begin_again),
+    Bug(9, "reports of old downloads are believed", Scheduler, "_downloading", _old_downloads_are_believed),
+    wrapping(10, "starts without its files", Scheduler, "_lacks_files", _files_do_not_matter),
+    wrapping(10, "files that were there are taken for gone", Scheduler, "_downloaded", _forgets_the_files),
     wrapping(9, "a return counts twice", Scheduler, "_lease_returned", _a_return_counts_twice),
 )
 

@@ -63,6 +63,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--name", nargs="+", default=["fake"], help="served model names")
     parser.add_argument("--api-key", help="wanted as a Bearer token under /v1")
+    parser.add_argument("--model", help="as vLLM: it must be in the hub's cache below HF_HOME")
+    parser.add_argument("--revision")
     parser.add_argument("--start-s", type=float, default=0.0, help="from launch to ready")
     parser.add_argument("--tokens", type=int, default=5, help="tokens of an answer")
     parser.add_argument("--token-interval-s", type=float, default=0.0)
@@ -204,6 +206,9 @@ class Engine:
             self.fail()
         if self.args.start_fails:
             self.fail()
+        if self.args.model and not self.has_files():
+            say("huggingface_hub.errors.LocalEntryNotFoundError: offline mode is enabled")
+            self.leave(1)
         for line in LOADED_LINES:
             say(line.format(port=self.args.port))
         while self.args.never_ready:
@@ -214,6 +219,13 @@ class Engine:
         for line in (FAILURE_LINE, *FAILURE_ECHO):
             say(line)
         self.leave(1)
+
+    def has_files(self) -> bool:
+        """Whether the weights are in the cache, whole."""
+        name = "models--" + self.args.model.replace("/", "--")
+        snapshots = os.path.join(os.environ["HF_HOME"], "hub", name, "snapshots")
+        found = os.listdir(snapshots) if os.path.isdir(snapshots) else []
+        return any(os.path.isfile(os.path.join(snapshots, one, "model.safetensors")) for one in found)
 
     def serve(self) -> None:
         """Listen, and give each connection a thread."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from fakes.runtime import FakeRuntime, Faults, World
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
 from hotseat.core.spec import BoxSpec, ModelSpec, ProcessSpec, SeatSpec, ServeSpec, Settings
+from hotseat.core.views import Progress
 from hotseat.engines.pick import engine_named
 from hotseat.gateway.seats import Refused
 from hotseat.history import Kind, Start
@@ -72,6 +73,33 @@ class FakeSleeper:
             raise SleepError(Reason(summary="it would not wake"))
 
 
+class FakeFiles:
+    """Files of models that come in so many seconds, or do not come."""
+
+    def __init__(
+        self, *, missing: Collection[str] = (), take_s: float = 10.0, fails: Reason | None = None
+    ) -> None:
+        self.missing, self.take_s, self.fails = set(missing), take_s, fails
+        self.begun: list[str] = []
+        self.cancelled: list[str] = []
+
+    async def are_here(self, model: ModelSpec) -> bool:
+        return model.name not in self.missing
+
+    async def download(self, model: ModelSpec, tell: Callable[[Progress], None]) -> Reason | None:
+        self.begun.append(model.name)
+        try:
+            await asyncio.sleep(self.take_s / 2)
+            tell(Progress(percent=50, left_s=self.take_s / 2))
+            await asyncio.sleep(self.take_s / 2)
+        except asyncio.CancelledError:
+            self.cancelled.append(model.name)
+            raise
+        if self.fails is None:
+            self.missing.discard(model.name)
+        return self.fails
+
+
 class House:
     """What a test may look at."""
 
@@ -81,6 +109,7 @@ class House:
         world: World,
         memory: Memory,
         sleeper: FakeSleeper,
+        files: FakeFiles,
         began_at: float,
         room: RoomCheck,
     ) -> None:
@@ -100,6 +129,7 @@ class House:
             room=room,
             sleeper=sleeper,
             starts=memory,
+            files=files,
             luck=lambda: 0.0,
             wall=lambda: self.began_at + self.supervisor.now(),
             on_move=self.moves.append,
@@ -135,6 +165,7 @@ async def house(
     world: World | None = None,
     memory: Memory | None = None,
     sleeper: FakeSleeper | None = None,
+    files: FakeFiles | None = None,
     began_at: float = 0.0,
     room: RoomCheck = _always_room,
 ) -> AsyncIterator[House]:
@@ -147,6 +178,7 @@ async def house(
         world or World(),
         memory or Memory(),
         sleeper or FakeSleeper(),
+        files or FakeFiles(),
         began_at,
         room,
     )

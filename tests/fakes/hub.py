@@ -6,12 +6,13 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PAUSE_MOST_S = 60.0
 LARGE = (".safetensors", ".bin")
 """Endings of the files that are kept by their SHA-256, as Git LFS does."""
 
@@ -27,6 +28,8 @@ class Hub:
         """Models that want this token."""
         self.cuts: dict[str, int] = {}
         """Files whose next download breaks off after so many bytes."""
+        self.pauses: dict[str, tuple[int, threading.Event]] = {}
+        """Files whose download stands still after so many bytes, until the event is set."""
         self.damaged: set[str] = set()
         """Files that come with other bytes of the same number."""
         self.size_told: dict[str, int] = {}
@@ -37,7 +40,8 @@ class Hub:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                hub.answer(self)
+                with suppress(BrokenPipeError, ConnectionResetError):  # whoever downloads may be stopped
+                    hub.answer(self)
 
             do_HEAD = do_GET  # noqa: N815 - the base's name
 
@@ -103,6 +107,12 @@ class Hub:
         request.end_headers()
         if request.command == "HEAD":
             return
+        if pause := self.pauses.get(name):
+            after = max(start, pause[0])
+            request.wfile.write(sent[start:after])
+            request.wfile.flush()
+            pause[1].wait(PAUSE_MOST_S)
+            start = after
         cut = self.cuts.pop(name, None)
         request.wfile.write(sent[start:] if cut is None else sent[start:cut])
         if cut is not None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
+from fakes.house import FakeFiles
 from fakes.runtime import FakeRun, FakeRuntime, Faults, World
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
@@ -50,6 +51,8 @@ class Machine(World):
     """Runs that somebody else started."""
     holders: Counter[str] = field(default_factory=Counter)
     """Leases that are held on a run and were not broken, by its address."""
+    files: FakeFiles = field(default_factory=lambda: FakeFiles(missing=("ada", "bob"), take_s=4.0))
+    """What is on the disk, for models whose files are downloaded."""
     broken: list[str] = field(default_factory=list)
     quiet: bool = False
     """Set while somebody else acts."""

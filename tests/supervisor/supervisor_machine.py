@@ -78,6 +78,7 @@ def specs(draw: st.DrawFn, name: str) -> ModelSpec:
     terms: dict[str, Any] = {
         "idle_s": draw(st.sampled_from([None, 2.0, 60.0])),
         "start_timeout_s": draw(st.sampled_from([15.0, 60.0])),
+        "download_timeout_s": draw(st.sampled_from([None, None, 3.0, 60.0])),
         "drain_timeout_s": draw(st.sampled_from([0.0, 5.0, 60.0])),
         "max_in_flight": draw(st.sampled_from([None, None, 1])),
         "warm": draw(rarely),
@@ -140,6 +141,7 @@ class House:
             room=self._room,
             sleeper=self.naps,
             starts=Memory(),
+            files=machine.files,
             luck=lambda: luck,
             wall=lambda: 0.0,
         )
@@ -494,6 +496,11 @@ class Histories(RuleBasedStateMachine):
         del self.machine.broken[before:]
         self.sound()
 
+    @rule(index=which, reason=st.sampled_from([None, None, NOT_FOUND, Reason(summary="the hub is away")]))
+    def files_vanish_and_the_hub_is_away_or_back(self, index: int, reason: Reason | None) -> None:
+        self.machine.files.missing.add(NAMES[index % len(NAMES)])
+        self.machine.files.fails = reason
+
     @rule(well=st.booleans())
     def the_runtime_goes_or_comes(self, well: bool) -> None:
         self.h.runtime.why = None if well else "the engine does not answer"
@@ -503,6 +510,7 @@ class Histories(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         """Nothing goes wrong any more: all who wait are answered, and nothing is left at the end."""
         self.machine.faults.clear()
+        self.machine.files.fails, self.machine.files.take_s = None, 2.0
         self.h.runtime.why = None
         for run in self.machine.live():
             if isinstance(run.faults, Moods):

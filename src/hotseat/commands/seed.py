@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -88,14 +90,26 @@ def command(
             click.echo(f"{one}: there already, as a folder of its own. Serve it by its path: {plain}")
         else:
             todo.append(one)
-    try:
+    with _interruptible():
         ok = _seed(hub, todo, all_files=all_files, verify=verify, dry_run=dry_run)
-    except KeyboardInterrupt:
-        click.echo("Interrupted. Whole files are kept: run it again to go on.", err=True)
-        # Threads of a download would hold the exit until their file is whole.
-        sys.stdout.flush()
-        os._exit(Exit.INTERRUPTED)
     sys.exit(Exit.OK if ok else Exit.FAILED)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the program at once: as an exception it would wait for every thread of the download."""
+    from hotseat.seeding.hub import leave_now
+
+    def told(number: int, frame: object) -> None:
+        click.echo("\nInterrupted. Whole files are kept: run it again to go on.", err=True)
+        leave_now(128 + number)
+
+    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _seed(hub: Hub, todo: list[Wanted], *, all_files: bool, verify: bool, dry_run: bool) -> bool:

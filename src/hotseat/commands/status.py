@@ -17,7 +17,7 @@ from hotseat.commands.launcher import Launcher
 from hotseat.commands.table import one_line, table
 
 WATCH_EVERY_S = 2.0
-LOADING = ("starting", "waking")
+LOADING = ("downloading", "starting", "waking")
 """The states that end in ``ready``: what is left of them can be said."""
 IDLE = ("stopped", "asleep")
 """The states in which it holds no seat."""

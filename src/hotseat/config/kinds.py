@@ -34,6 +34,11 @@ Size = Annotated[
 Number = Annotated[
     float, PlainValidator(values.positive_number), schema(TEXT_OR_NUMBER, "number", examples=[40, 2.5])
 ]
+Seed = Annotated[
+    bool,
+    PlainValidator(values.seed),
+    WithJsonSchema({"title": "auto or off", "enum": ["auto", "off", False]}),
+]
 Bool = Annotated[bool, PlainValidator(values.flag), schema("boolean", "true or false")]
 Int = Annotated[int, PlainValidator(values.whole), schema("integer", "whole number")]
 Count = Annotated[int, PlainValidator(values.count), schema("integer", "whole number", minimum=1)]

@@ -21,6 +21,7 @@ OVERRIDES: Mapping[str, str] = {
     "START_TIMEOUT_SECONDS": "start_timeout",
     "IDLE_SECONDS": "idle",
     "REQUIRE_AUTH": "auth",
+    "HOTSEAT_SEED": "seed",
 }
 """Variables that override the file's global values (never a model's own), and the keys they stand for."""
 

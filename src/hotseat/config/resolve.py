@@ -271,6 +271,7 @@ class Resolver:
             footprint=self._footprint(at, model, known),
             idle_s=idle or None,
             start_timeout_s=root.start_timeout if model.start_timeout is None else model.start_timeout,
+            download_timeout_s=self._download_timeout(at, model, known),
             drain_timeout_s=root.drain_timeout if model.drain_timeout is None else model.drain_timeout,
             residency_s=None if residency == "auto" else residency,
             max_wait_s=None if max_wait == "auto" else max_wait,
@@ -283,6 +284,18 @@ class Resolver:
             sleep=self._sleep(at, model),
             fingerprint=print_,
         )
+
+    def _download_timeout(self, at: Path, model: Model, known: Told) -> float | None:
+        root = self._root
+        if model.seed and known.engine != "vllm":
+            self._document.problem(
+                (*at, "seed"),
+                "only a vLLM command names a model that can be downloaded",
+                "take it out, or set engine: vllm if this is one",
+            )
+        if not (root.seed if model.seed is None else model.seed) or known.engine != "vllm":
+            return None
+        return root.seed_timeout if model.seed_timeout is None else model.seed_timeout
 
     def _footprint(self, at: Path, model: Model, known: Told) -> dict[str, int]:
         devices = model.devices or tuple(self._budget)

@@ -20,6 +20,7 @@ from hotseat.config.kinds import (
     Int,
     Names,
     PositiveDuration,
+    Seed,
     Shape,
     Size,
     schema,
@@ -198,6 +199,13 @@ IDLE = "From the last byte of the last response to the stop; `0`: never."
 START_TIMEOUT = "A start that takes longer has failed."
 DRAIN_TIMEOUT = "How long running requests may finish before a model that must go is stopped."
 STOP_GRACE = "From the polite stop (SIGTERM) to the forced one (SIGKILL)."
+SEED = (
+    "`auto`: a model of a vLLM command that is not in its Hugging Face cache is downloaded before its first "
+    "start (needs the extra `seed`); requests wait and are told how far it is. `off`: `hotseat seed` does it."
+)
+SEED_TIMEOUT = (
+    "A download that takes longer has failed; what is there is kept, and the next try goes on there."
+)
 RESIDENCY = (
     "The shortest time that a model keeps the GPU once it has it; `auto` learns it from the cost of a swap."
 )
@@ -291,6 +299,8 @@ class Model(Policy):
     )
     idle: Duration | None = Field(default=None, description=IDLE)
     start_timeout: PositiveDuration | None = Field(default=None, description=START_TIMEOUT)
+    seed: Seed | None = Field(default=None, description=SEED)
+    seed_timeout: PositiveDuration | None = Field(default=None, description=SEED_TIMEOUT)
     drain_timeout: Duration | None = Field(default=None, description=DRAIN_TIMEOUT)
     stop_grace: Duration | None = Field(default=None, description=STOP_GRACE)
     residency: AutoDuration | None = Field(default=None, description=RESIDENCY)
@@ -361,6 +371,10 @@ class Root(Shape):
     idle: Duration = Field(default=1800.0, description=IDLE, json_schema_extra={"default": "30m"})
     start_timeout: PositiveDuration = Field(
         default=300.0, description=START_TIMEOUT, json_schema_extra={"default": "5m"}
+    )
+    seed: Seed = Field(default=False, description=SEED, json_schema_extra={"default": "off"})
+    seed_timeout: PositiveDuration = Field(
+        default=21600.0, description=SEED_TIMEOUT, json_schema_extra={"default": "6h"}
     )
     drain_timeout: Duration = Field(
         default=60.0, description=DRAIN_TIMEOUT, json_schema_extra={"default": "60s"}

@@ -256,6 +256,15 @@ def environment(value: object) -> dict[str, str]:
     return variables
 
 
+def seed(value: object) -> bool:
+    """``auto`` (true) or ``off`` (false)."""
+    if value == "auto":
+        return True
+    if value is False or (isinstance(value, str) and BOOLS.get(value.strip().lower()) is False):
+        return False
+    raise ValueError("expected auto or off")
+
+
 def names(value: object) -> tuple[str, ...]:
     """One name or a list of names, none empty, none twice."""
     listed = [value] if isinstance(value, str) else value

@@ -44,6 +44,22 @@ class StartRun:
 
 
 @dataclass(slots=True)
+class StartDownload:
+    """Download the model's files; report how it ended, unless it is told to stop."""
+
+    model: str
+    download: int
+
+
+@dataclass(slots=True)
+class StopDownload:
+    """End the download; what is there is kept, and nothing is reported."""
+
+    model: str
+    download: int
+
+
+@dataclass(slots=True)
 class StopRun:
     """Stop the run, by force after its grace; report its exit."""
 
@@ -83,4 +99,15 @@ class ReportMove:
     """On evictions: the model that needs the room."""
 
 
-Effect = GrantLease | RefuseRequest | BreakLease | StartRun | StopRun | SleepRun | WakeRun | ReportMove
+Effect = (
+    GrantLease
+    | RefuseRequest
+    | BreakLease
+    | StartDownload
+    | StopDownload
+    | StartRun
+    | StopRun
+    | SleepRun
+    | WakeRun
+    | ReportMove
+)

@@ -56,6 +56,31 @@ class StartFailed:
 
 
 @dataclass(slots=True)
+class FilesSeen:
+    """Somebody looked whether the files that the model needs are on the disk."""
+
+    model: str
+    here: bool
+
+
+@dataclass(slots=True)
+class Downloaded:
+    """The files of this download are there."""
+
+    model: str
+    download: int
+
+
+@dataclass(slots=True)
+class DownloadFailed:
+    """The download has ended without all of them; what is there is kept."""
+
+    model: str
+    download: int
+    reason: Reason
+
+
+@dataclass(slots=True)
 class RunExited:
     """The run has ended and its memory is free."""
 
@@ -185,6 +210,9 @@ Event = (
     | LeaseReturned
     | ProbePassed
     | StartFailed
+    | FilesSeen
+    | Downloaded
+    | DownloadFailed
     | RunExited
     | RunUnhealthy
     | RunSlept

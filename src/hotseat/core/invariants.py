@@ -25,6 +25,8 @@ def check(
         story = (seat.name, seat.state, list(seat.story))
         assert (seat.run is not None) == (seat.state in HOLDS_RUN), ("a run without its state", story)
         assert (seat.name in residents) == (seat.run is not None), ("not among the residents", story)
+        downloads = (seat.download is not None, seat.state is State.DOWNLOADING)
+        assert downloads[0] == downloads[1], ("a download without its state", story)
         assert not seat.leases or seat.state in HOLDS_LEASES, ("leases outside of READY", story)
         assert sum(seat.held_by.values()) == len(seat.leases), ("leases by key do not add up", story)
         if seat.state is State.READY:

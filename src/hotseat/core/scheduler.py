@@ -12,7 +12,7 @@ from hotseat.core.errors import Reason, Refusal
 from hotseat.core.planner import Plan, make_beds, make_plan
 from hotseat.core.queue import Waiting
 from hotseat.core.seat import Seat, learned
-from hotseat.core.spec import BoxSpec
+from hotseat.core.spec import BoxSpec, SeatSpec
 from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
 from hotseat.core.views import SeatView
 
@@ -36,6 +36,8 @@ class Scheduler:
         self._requests: dict[int, Seat] = {}
         self._residents: dict[str, Seat] = {}
         self._wanting: dict[str, Seat] = {}
+        self._downloads = 0
+        """The latest download's number."""
         self._numbers: dict[str, int] = {}
         """The latest run of each model ever known, so that no number is given twice."""
         self._alarms = Alarms()
@@ -53,6 +55,9 @@ class Scheduler:
             ev.LeaseReturned: self._lease_returned,
             ev.ProbePassed: self._probe_passed,
             ev.StartFailed: self._start_failed,
+            ev.FilesSeen: self._files_seen,
+            ev.Downloaded: self._downloaded,
+            ev.DownloadFailed: self._download_failed,
             ev.RunExited: self._run_exited,
             ev.RunUnhealthy: self._run_unhealthy,
             ev.RunSlept: self._run_slept,
@@ -315,11 +320,48 @@ class Scheduler:
         if seat.served and seat.failures == 1 and not reason.permanent:
             self._move(seat, State.STOPPED, cause, now, reason)
             return
+        self._back_off(seat, cause, reason, now)
+
+    def _back_off(self, seat: Seat, cause: Cause, reason: Reason, now: float) -> None:
         seat.backoff_until = now + policy.backoff_s(seat.backoffs, self._luck())
         seat.backoffs += 1
         seat.requested = False
         self._move(seat, State.BACKOFF, cause, now, reason)
         self._refuse_queue(seat, refusals.backing_off(seat, now))
+
+    # files that are not there yet
+
+    def _files_seen(self, event: ev.FilesSeen, now: float) -> None:
+        seat = self._seats.get(event.model)
+        if seat is None or seat.spec.download_timeout_s is None or seat.state is State.DOWNLOADING:
+            return
+        seat.files_missing = not event.here
+        self._want(seat)
+
+    def _downloading(self, model: str, download: int) -> Seat | None:
+        """The seat that this report speaks of; ``None`` for a report of an old download."""
+        seat = self._seats.get(model)
+        return seat if seat is not None and seat.download == download else None
+
+    def _downloaded(self, event: ev.Downloaded, now: float) -> None:
+        if (seat := self._downloading(event.model, event.download)) is not None:
+            seat.files_missing, seat.downloaded_at = False, now
+            self._move(seat, State.STOPPED, Cause.DOWNLOADED, now)
+
+    def _download_failed(self, event: ev.DownloadFailed, now: float) -> None:
+        if (seat := self._downloading(event.model, event.download)) is not None:
+            seat.failures, seat.reason = seat.failures + 1, event.reason
+            self._back_off(seat, Cause.DOWNLOAD_FAILED, event.reason, now)
+
+    def _download(self, seat: Seat, now: float) -> None:
+        self._downloads += 1
+        self._move(seat, State.DOWNLOADING, self._why(seat), now)
+        seat.download = self._downloads
+        self._out.append(do.StartDownload(seat.name, seat.download))
+
+    def _end_download(self, seat: Seat) -> None:
+        assert seat.download is not None
+        self._out.append(do.StopDownload(seat.name, seat.download))
 
     def _run_unhealthy(self, event: ev.RunUnhealthy, now: float) -> None:
         seat = self._current(event.model, event.run)
@@ -361,6 +403,8 @@ class Scheduler:
         known = self._numbers.get(event.model, 0)
         if seat is None or seat.run is not None or event.run <= known or self._closing:
             return
+        if seat.state is State.DOWNLOADING:
+            self._end_download(seat)
         seat.run = self._numbers[event.model] = event.run
         seat.launched_at = now
         seat.run_footprint = seat.spec.footprint
@@ -417,7 +461,12 @@ class Scheduler:
             self._want(seat)
 
     def _box_configured(self, event: ev.BoxConfigured, now: float) -> None:
+        known = [seat for seat in self._seats.values() if seat.name in event.box.seats]
+        others = [seat for seat in known if not _same_files(seat.spec, event.box.seats[seat.name])]
         self._configure(event.box)
+        for seat in others:
+            if seat.state is State.DOWNLOADING:
+                self._send_away(seat, Cause.CONFIGURED, now)
         for seat in self._seats.values():
             if seat.state is State.READY:  # it may hold more leases at once now
                 self._serve(seat, now)
@@ -436,8 +485,11 @@ class Scheduler:
         self._dirty = True
         for name, spec in box.seats.items():
             seat = self._seats.get(name)
+            new = seat is None
             if seat is None:
                 seat = self._seats[name] = Seat(spec)
+            if new or not _same_files(seat.spec, spec):
+                seat.files_missing = spec.download_timeout_s is not None  # until somebody has looked
             seat.spec, seat.retired = spec, False
             if seat.run is not None and not seat.stale and seat.run_footprint != spec.footprint:
                 # Launched as it would be today: what is said of its memory now is said of this run.
@@ -463,7 +515,8 @@ class Scheduler:
         """What must still be told something before we go: it streams through us, or is not whole."""
         if seat.state is State.DRAINING:
             return seat.leaving is Cause.EVICTED
-        return bool(seat.leases) or seat.state in (*LOADING, State.ASLEEP, State.SUSPENDING)
+        unfinished = (*LOADING, State.DOWNLOADING, State.ASLEEP, State.SUSPENDING)
+        return bool(seat.leases) or seat.state in unfinished
 
     # moves
 
@@ -480,8 +533,12 @@ class Scheduler:
         self._arm(seat)
         self._dirty = True
 
+    def _why(self, seat: Seat) -> Cause:
+        """Why it is wanted."""
+        return Cause.DEMAND if seat.queue else Cause.REQUESTED if seat.requested else Cause.PRELOAD
+
     def _launch(self, seat: Seat, now: float) -> None:
-        cause = Cause.DEMAND if seat.queue else Cause.REQUESTED if seat.requested else Cause.PRELOAD
+        cause = self._why(seat)
         seat.ordered_at = now
         if seat.state is State.ASLEEP:
             assert seat.run is not None
@@ -519,6 +576,9 @@ class Scheduler:
             self._stop(seat, Cause.ABANDONED if cause is Cause.EVICTED else cause, now)
         elif seat.state in (State.ASLEEP, State.SUSPENDING):
             self._stop(seat, cause, now)
+        elif seat.state is State.DOWNLOADING:
+            self._end_download(seat)
+            self._move(seat, State.STOPPED, cause, now)
 
     def _let_go(self, seat: Seat, cause: Cause, now: float) -> None:
         """Nobody uses it any more: tell it to stop, or to sleep."""
@@ -549,15 +609,17 @@ class Scheduler:
         """When the oldest of its queue has waited as long as it may."""
         if not seat.queue:
             return NEVER
+        since = seat.queue.oldest().since
         limit_s = seat.spec.wait_limit_s
         if limit_s is None:
-            if seat.state in LOADING:  # bounded by the start's own deadline
+            if seat.state in LOADING or seat.state is State.DOWNLOADING:  # bounded by its own deadline
                 return NEVER
+            since = max(since, seat.downloaded_at)
             wait_s = seat.spec.max_wait_s
             if wait_s is None:
                 wait_s = self._patience_s
             limit_s = wait_s + self._longest_drain_s + seat.spec.start_timeout_s
-        return seat.queue.oldest().since + limit_s
+        return since + limit_s
 
     def _time_passed(self, event: ev.TimePassed, now: float) -> None:
         for name in self._alarms.due(now):
@@ -581,6 +643,11 @@ class Scheduler:
                 seat.failed = Reason(summary=f"not ready within {seat.spec.start_timeout_s:g} s")
                 self._refuse_queue(seat, refusals.start_timeout(seat))
                 self._stop(seat, Cause.START_TIMEOUT, now, seat.failed)
+            case State.DOWNLOADING:
+                self._end_download(seat)
+                seat.failures += 1
+                seat.reason = Reason(summary=f"not downloaded within {seat.spec.download_timeout_s:g} s")
+                self._back_off(seat, Cause.DOWNLOAD_FAILED, seat.reason, now)
             case State.WAKING:
                 reason = Reason(summary=f"not awake within {seat.spec.start_timeout_s:g} s")
                 self._distrust(seat, Cause.WAKE_FAILED, reason, now)
@@ -618,8 +685,16 @@ class Scheduler:
             self._dirty = True
 
     def _in_line(self, seat: Seat) -> bool:
+        """Whether it may be launched when there is room."""
+        return self._is_to_come(seat) and not self._lacks_files(seat)
+
+    def _is_to_come(self, seat: Seat) -> bool:
         wanted = bool(seat.queue) or seat.requested or seat.warm
         return wanted and seat.state in (State.STOPPED, State.ASLEEP) and seat.unusable is None
+
+    def _lacks_files(self, seat: Seat) -> bool:
+        """A sleeper has them in memory."""
+        return seat.files_missing and seat.state is State.STOPPED
 
     def _replan(self, now: float) -> None:
         if not self._settled:
@@ -633,6 +708,8 @@ class Scheduler:
                 self._tense = True
         if self._closing:
             self._wanting.clear()
+        for seat in [s for s in self._wanting.values() if self._lacks_files(s) and self._is_to_come(s)]:
+            self._download(seat, now)
         self._wanting = {name: seat for name, seat in self._wanting.items() if self._in_line(seat)}
         plan = make_plan(self._wanting.values(), self._residents.values(), self._box.budget, now)
         self._carry_out(plan, now)
@@ -662,6 +739,12 @@ class Scheduler:
     def check(self) -> None:
         """Raise ``AssertionError`` where an invariant does not hold (for tests and the simulator)."""
         invariants.check(self._seats, self._requests, self._residents, self._box, self._alarms)
+
+
+def _same_files(old: SeatSpec, new: SeatSpec) -> bool:
+    """Whether both need the same files."""
+    never = (old.download_timeout_s is None, new.download_timeout_s is None)
+    return never[0] == never[1] and old.fingerprint == new.fingerprint
 
 
 _GOING = (State.DRAINING, State.STOPPING, State.SUSPENDING)

@@ -44,6 +44,12 @@ class Seat:
     leftover_of: SleepSpec | None = None
     """The configuration that it comes from, or was measured under."""
 
+    files_missing: bool = False
+    """They must be downloaded, or looked for at least, before a start."""
+    download: int | None = None
+    """Number of the download, while DOWNLOADING."""
+    downloaded_at: float = 0.0
+
     leases: dict[int, tuple[str, float]] = field(default_factory=dict)
     """By request: whose lease it is (the key), and since when."""
     held_by: dict[str, int] = field(default_factory=dict)
@@ -132,7 +138,7 @@ class Seat:
     @property
     def return_cost_s(self) -> float | None:
         """What it takes to have it ready again once it is away: a wake where it sleeps, else a start."""
-        away = self.state in (State.STOPPED, State.STARTING, State.BACKOFF)
+        away = self.state in (State.STOPPED, State.DOWNLOADING, State.STARTING, State.BACKOFF)
         if self.wake_cost_s is None or away or not (self.asleep or self.sleeps):
             return self.start_cost_s
         return self.wake_cost_s
@@ -159,6 +165,8 @@ class Seat:
         if new in (State.READY, State.WAKING):
             self.leaving = self.needed_by = None
             self.to_sleep = False
+        if new is not State.DOWNLOADING:
+            self.download = None
         if new not in HOLDS_RUN:
             self.run = None
             self.leaving = self.needed_by = self.failed = None
@@ -210,6 +218,9 @@ class Seat:
                 return self.idle_deadline()
             case State.STARTING | State.WAKING:
                 return self.since + self.spec.start_timeout_s
+            case State.DOWNLOADING:
+                limit_s = self.spec.download_timeout_s
+                return NEVER if limit_s is None else self.since + limit_s
             case State.DRAINING | State.SUSPENDING:
                 return self.since + self.spec.drain_timeout_s
             case State.STOPPING:

@@ -41,6 +41,8 @@ class SeatSpec:
     idle_s: float | None = 1800.0
     """From the last lease given back to the stop; ``None``: never."""
     start_timeout_s: float = 300.0
+    download_timeout_s: float | None = None
+    """Its files are downloaded before a start where they are not there, within so long; ``None``: never."""
     drain_timeout_s: float = 60.0
     residency_s: float | None = None
     """The shortest time it keeps the seat; ``None``: learned from the cost of a swap."""

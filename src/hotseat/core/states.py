@@ -14,6 +14,9 @@ class State(StrEnum):
     """Where a model is in its life."""
 
     STOPPED = "stopped"
+    DOWNLOADING = (
+        "downloading"  # its files are fetched before it may start; it has no run and takes no memory
+    )
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"  # no new leases; those held run to their end, or to the drain deadline
@@ -31,6 +34,8 @@ class Cause(StrEnum):
     REQUESTED = "requested"  # by an operator, through the admin API
     PRELOAD = "preload"  # kept warm by the configuration
     ADOPTED = "adopted"  # found running
+    DOWNLOADED = "downloaded"
+    DOWNLOAD_FAILED = "download_failed"
     PROBE_PASSED = "probe_passed"
     START_FAILED = "start_failed"
     START_TIMEOUT = "start_timeout"
@@ -76,6 +81,7 @@ LEAVING = frozenset({State.DRAINING, State.STOPPING, State.SUSPENDING})
 
 FAILURES = frozenset(
     {
+        Cause.DOWNLOAD_FAILED,
         Cause.START_FAILED,
         Cause.START_TIMEOUT,
         Cause.CRASHED,
@@ -89,7 +95,8 @@ FAILURES = frozenset(
 _END = (State.STOPPED, State.BACKOFF)
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
-    State.STOPPED: frozenset({State.STARTING, State.READY}),  # READY: found running and healthy
+    State.STOPPED: frozenset({State.DOWNLOADING, State.STARTING, State.READY}),  # READY: found healthy
+    State.DOWNLOADING: frozenset({State.STARTING, State.READY, *_END}),  # the first two: found running
     State.STARTING: frozenset({State.READY, State.ASLEEP, State.STOPPING, *_END}),  # ASLEEP: found so
     State.READY: frozenset({State.DRAINING, State.STOPPING, State.SUSPENDING, *_END}),
     State.DRAINING: frozenset({State.READY, State.STOPPING, State.SUSPENDING, *_END}),

@@ -22,6 +22,15 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a download is."""
+
+    percent: int
+    left_s: float | None
+    """As long as it goes on as fast; ``None``: nothing came yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
     """What a waiting client is told."""
 

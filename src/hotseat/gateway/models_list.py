@@ -19,6 +19,7 @@ from hotseat.gateway.seats import Seats
 
 STATUS_WORDS = {
     State.STOPPED: "unloaded",
+    State.DOWNLOADING: "loading",
     State.STARTING: "loading",
     State.READY: "loaded",
     State.DRAINING: "loaded",

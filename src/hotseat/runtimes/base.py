@@ -6,8 +6,9 @@ One contract suite (``tests/runtimes/contract.py``) runs over all of them, the f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from hotseat.core.errors import Reason
@@ -73,6 +74,31 @@ class KnowsCommands(Protocol):
 
     async def grace_of(self, model: ModelSpec) -> float | None:
         """How long it is given to end by itself, in seconds, where that was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """What a container sees of the host's folders."""
+
+    env: Mapping[str, str]
+    """Its environment."""
+    folders: Mapping[str, str]
+    """Folders of the host by where it sees them."""
+
+    def outside(self, inside: Path) -> Path | None:
+        """The host's folder behind one of its own; ``None``: its own alone."""
+        for around in (inside, *inside.parents):
+            if (source := self.folders.get(str(around))) is not None:
+                return Path(source) / inside.relative_to(around)
+        return None
+
+
+@runtime_checkable
+class KnowsMounts(Protocol):
+    """A runtime whose runs see other folders than we do."""
+
+    async def mounts_of(self, model: ModelSpec) -> Mounts | None:
+        """The mounts of the model's container; ``None`` where nobody knows them now."""
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from typing import Any
 from hotseat.core.errors import Reason
 from hotseat.core.spec import DockerSpec, ModelSpec
 from hotseat.runtimes import docker_facts
-from hotseat.runtimes.base import Exit, Found, Handle, LaunchError, Sign
+from hotseat.runtimes.base import Exit, Found, Handle, LaunchError, Mounts, Sign
 from hotseat.runtimes.docker_compose import Compose
 from hotseat.runtimes.docker_facts import EngineDown, EngineError
 from hotseat.runtimes.docker_sight import Sight, launch_spec
@@ -196,6 +196,18 @@ class DockerRuntime:
                 words = [*entrypoint, *(service.get("command") or ())]
                 # Compose doubles each dollar in what it prints, so that it can be read again.
                 return tuple(str(word).replace("$$", "$") for word in words)
+        return None
+
+    async def mounts_of(self, model: ModelSpec) -> Mounts | None:
+        """The mounts and the environment of the model's container: as it exists, or as Compose makes it."""
+        spec = launch_spec(model)
+        with suppress(EngineDown, EngineError, LaunchError):
+            if (found := await self._opened().usable().inspect(spec.container)) is not None:
+                return docker_facts.mounts(found)
+            if spec.compose is not None:
+                return docker_facts.mounts_of_service(
+                    await self._compose.service(spec.compose, spec.container)
+                )
         return None
 
     async def image_of(self, model: ModelSpec) -> str | None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from hotseat.core.errors import Reason
-from hotseat.runtimes.base import Exit
+from hotseat.runtimes.base import Exit, Mounts
 
 _KNOWN = (
     (
@@ -122,6 +122,22 @@ def _epoch(text: str) -> int:
 def command(found: Mapping[str, Any]) -> tuple[str, ...]:
     """The whole command line: entrypoint and command."""
     return (str(found["Path"]), *map(str, found.get("Args") or ()))
+
+
+def mounts(found: Mapping[str, Any]) -> Mounts:
+    """Its environment, and the host's folders that it sees; a named volume is one of the engine's."""
+    env = dict(str(one).split("=", 1) for one in found["Config"].get("Env") or () if "=" in str(one))
+    folders = {str(one["Destination"]): str(one["Source"]) for one in found.get("Mounts") or ()}
+    return Mounts(env, folders)
+
+
+def mounts_of_service(service: Mapping[str, Any]) -> Mounts:
+    """The same of a service that has no container yet; its named volumes are not known."""
+    env = {
+        name: str(value) for name, value in (service.get("environment") or {}).items() if value is not None
+    }
+    binds = [one for one in service.get("volumes") or () if one.get("type") == "bind"]
+    return Mounts(env, {str(one["target"]).rstrip("/"): str(one["source"]) for one in binds})
 
 
 def image(found: Mapping[str, Any]) -> str:

@@ -11,6 +11,9 @@ from pathlib import Path
 from hotseat.engines import flags
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+UNFINISHED = ".hotseat-unfinished"
+"""In a model's folder while its files come, and after a download that was cut off: not all are there."""
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt")
 
 
@@ -55,6 +58,29 @@ def hub_folder(cache: Path | None, env: Mapping[str, str]) -> Path:
         return Path(named).expanduser()
     home = env.get("HF_HOME") or str(Path(env.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
     return Path(home).expanduser() / "hub"
+
+
+def model_folder(hub: Path, wanted: Wanted) -> Path:
+    """A model's folder in the hub's cache."""
+    return hub / ("models--" + wanted.repository.replace("/", "--"))
+
+
+def files_are_here(hub: Path, wanted: Wanted) -> bool:
+    """Whether a model can be served from the hub's cache without the hub.
+
+    A download that was cut off counts as not there. Looks at names and small files; no weights are read.
+    """
+    folder = model_folder(hub, wanted)
+    if (folder / UNFINISHED).exists():
+        return False
+    revision = wanted.revision or "main"
+    commit = revision
+    if not _COMMIT.fullmatch(revision):
+        try:
+            commit = (folder / "refs" / revision).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return False
+    return _is_complete(folder / "snapshots" / commit)
 
 
 def plain_folder(places: Sequence[Path], wanted: Wanted) -> Path | None:

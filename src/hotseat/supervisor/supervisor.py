@@ -21,6 +21,7 @@ from hotseat.core.views import Loading, SeatView, Upstream
 from hotseat.engines.base import Engine
 from hotseat.history import Kind, Start
 from hotseat.runtimes.base import Found, KnowsCommands, KnowsImages, Runtime, Sign
+from hotseat.supervisor.fetching import Fetching, Files
 from hotseat.supervisor.lookout import Lookout
 from hotseat.supervisor.reports import kind_of_start, log_move, why_not_ready
 from hotseat.supervisor.runs import Check, Prober, RoomCheck, Run, Sleeper, as_found
@@ -62,6 +63,7 @@ class Supervisor:
         room: RoomCheck,
         sleeper: Sleeper,
         starts: Starts,
+        files: Files,
         luck: Callable[[], float],
         wall: Callable[[], float],
         on_move: Callable[[do.ReportMove], None] = lambda move: None,
@@ -79,6 +81,7 @@ class Supervisor:
         self._starts, self._wall = starts, wall
         self._on_move, self._on_phase = on_move, on_phase
         self._tasks = Tasks(self._task_failed)
+        self._fetching = Fetching(files, self._tasks, self._feed)
         self._lookout = Lookout(
             runtimes, self._tasks, found=self._found, sign=self._heed, changed=self._usable_changed
         )
@@ -110,6 +113,7 @@ class Supervisor:
         if prepare is not None:
             await prepare()
         self._remember_starts()
+        await self._fetching.look(self._models.values())
         self._warmth.configure(self._models)
         self._tasks.start("keep-warm schedules", self._warmth.keep())
         self._feed(ev.RunsRecovered())
@@ -139,6 +143,7 @@ class Supervisor:
                 run.model = spec
         self._feed(ev.BoxConfigured(settings.box))
         self._tell_moved()
+        await self._fetching.look(self._models.values())
         self._remember_starts()
         self._lookout.look(anew=True)
         self._warmth.configure(self._models)
@@ -231,6 +236,9 @@ class Supervisor:
     def phase(self, model: str) -> str | None:
         """How far a loading model is; ``None`` when it does not load and nobody waits for it."""
         view = self._core.view(model)
+        if view.state is State.DOWNLOADING:
+            progress = self._fetching.progress(model)
+            return "looking for its files" if progress is None else f"{progress.percent} %"
         if view.state in LOADING and (run := self._runs.get(model)) is not None:
             return run.phase
         if view.waiting and view.state is State.STOPPED:
@@ -240,6 +248,9 @@ class Supervisor:
     def eta_s(self, model: str) -> float | None:
         """How long until it is ready, learned from earlier starts; ``None`` too once it takes longer."""
         view = self._core.view(model)
+        if view.state is State.DOWNLOADING:
+            progress = self._fetching.progress(model)
+            return progress.left_s if progress else None
         usual_s = self._starts.eta_s(model, kind_of_start(view.state))
         if usual_s is None or view.state not in (*LOADING, State.STOPPED, State.ASLEEP):
             return None
@@ -403,6 +414,12 @@ class Supervisor:
             run.stopping = True
             self._tasks.start(f"stop {order.model}#{order.run}", run.stop())
 
+    def _start_download(self, order: do.StartDownload) -> None:
+        self._fetching.start(self._models[order.model], order.download)
+
+    def _stop_download(self, order: do.StopDownload) -> None:
+        self._fetching.stop(order.model, order.download)
+
     def _sleep(self, order: do.SleepRun) -> None:
         self._tasks.start(f"sleep {order.model}#{order.run}", self._runs[order.model].sleep())
 
@@ -415,6 +432,8 @@ class Supervisor:
             self._learn(move, run)
         log_move(move)
         self._on_move(move)
+        if move.cause in (Cause.START_FAILED, Cause.CRASHED) and (spec := self._models.get(move.model)):
+            self._fetching.look_soon(spec)
         self._tell_moved()
         if move.new not in HOLDS_RUN and (late := self._late.pop(move.model, None)) is not None:
             ended = run.handle.ident if run is not None and run.handle is not None else None
@@ -443,6 +462,8 @@ class Supervisor:
         do.GrantLease: _grant,
         do.RefuseRequest: _refuse,
         do.BreakLease: _break,
+        do.StartDownload: _start_download,
+        do.StopDownload: _stop_download,
         do.StartRun: _start,
         do.StopRun: _stop,
         do.SleepRun: _sleep,
