@@ -42,21 +42,24 @@ function Get-DistroFolder([string]$Name) {
     if (-not (Test-Path -LiteralPath $root)) {
         throw 'This account has no WSL distribution. Name the folder of the disk: -Path D:\wsl\llm'
     }
+    # GetValue is $null where a key has no such value (not every key here is a distribution); asking for a
+    # property that is missing would be an error.
     if ($Name) {
-        $keys = @(Get-ChildItem -LiteralPath $root | Where-Object {
-                (Get-ItemProperty -LiteralPath $_.PSPath).DistributionName -eq $Name
-            })
+        $keys = @(Get-ChildItem -LiteralPath $root | Where-Object { $_.GetValue('DistributionName') -eq $Name })
         if ($keys.Count -ne 1) {
             throw "No WSL distribution is called '$Name'. 'wsl --list' names them."
         }
-        $properties = Get-ItemProperty -LiteralPath $keys[0].PSPath
+        $key = $keys[0]
     }
     else {
-        $default = (Get-ItemProperty -LiteralPath $root).DefaultDistribution
-        $properties = Get-ItemProperty -LiteralPath (Join-Path $root $default)
+        $default = (Get-Item -LiteralPath $root).GetValue('DefaultDistribution')
+        if (-not $default) {
+            throw "There is no default WSL distribution. Name one: -Distro ('wsl --list' names them)."
+        }
+        $key = Get-Item -LiteralPath (Join-Path $root $default)
     }
     # The registry writes long paths as \\?\C:\...
-    return $properties.BasePath -replace '^\\\\\?\\', ''
+    return $key.GetValue('BasePath') -replace '^\\\\\?\\', ''
 }
 
 $identity = [Security.Principal.WindowsPrincipal][Security.Principal.WindowsIdentity]::GetCurrent()
@@ -64,7 +67,13 @@ if (-not $identity.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrat
     throw 'Changing exclusions needs an elevated PowerShell: right-click, Run as administrator.'
 }
 
-$folder = if ($PSCmdlet.ParameterSetName -eq 'Path') { $Path } else { Get-DistroFolder $Distro }
+if ($PSCmdlet.ParameterSetName -eq 'Path') {
+    # Defender takes whole paths alone; a folder need not exist any more to be scanned again.
+    $folder = $PSCmdlet.GetUnresolvedProviderPathFromPSPath($Path)
+}
+else {
+    $folder = Get-DistroFolder $Distro
+}
 $folder = $folder.TrimEnd('\')
 
 if ($folder -match '^[A-Za-z]:$') {

@@ -112,8 +112,13 @@ def test_a_streaming_model(hotseat: Boxed, act: str, phase: str) -> None:
     model, (do, words) = named(act, phase), ACTS[act]
     client = under_way(hotseat, model, phase)
     do(hotseat, model)
-    assert words in error_event(client.answer())
-    hotseat.until(model, lambda stats: (stats["state"], stats["in_flight"]) == ("stopped", 0))
+    if act == "stop":  # a server that is asked to end ends its answers, and says so
+        assert b'"finish_reason": "abort"' in client.answer().body
+        hotseat.told(lambda line: f"{model}: its server cut an answer short" in line["event"])
+    else:
+        assert words in error_event(client.answer())
+    stats = hotseat.until(model, lambda stats: (stats["state"], stats["in_flight"]) == ("stopped", 0))
+    assert words in stats["last_error"]["summary"]
     _and_it_serves_again(hotseat, model, act)
 
 

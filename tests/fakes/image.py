@@ -39,7 +39,7 @@ def write_root(out: IO[bytes], trees: Mapping[Path, str] | None = None) -> None:
     trees = {**(trees or {}), FAKES: "/opt/fakes"}
     binaries = [python, *commands, *filter(_wanted, (library / "lib-dynload").glob("*.so"))]
     for source in trees:
-        binaries += source.rglob("*.so*") if source.is_dir() else []
+        binaries += source.rglob("*.so*") if source.is_dir() else [source]
     with tarfile.open(fileobj=out, mode="w|") as tar:
         root = _Root(tar)
         for folder in ("proc", "sys", "dev", "tmp", "etc", "root", "var/tmp"):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fakes.compose_binary import folder_with_compose
+from fakes.dockerd import Dockerd
+from fakes.stack import Stack, add_images, laid_out, nvidia_hook
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,3 +46,24 @@ def reader_env(request: pytest.FixtureRequest) -> dict[str, str]:
     )
     assert "COMPOSE_FILE" not in os.environ
     return env
+
+
+@pytest.fixture(scope="session")
+def gpu_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
+    """A Docker Engine that believes in a GPU, with the stack's images."""
+    tools = tmp_path_factory.mktemp("nvidia")
+    nvidia_hook(tools)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        with Dockerd() as dockerd:
+            add_images(dockerd)
+            yield dockerd
+
+
+@pytest.fixture(scope="module")
+def stack(gpu_engine: Dockerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The launcher up, no model hot."""
+    with laid_out(gpu_engine, tmp_path_factory.mktemp("srv") / "llm") as stack:
+        stack.shell("docker compose up -d launcher")
+        stack.until("the launcher is healthy", stack.healthy)
+        yield stack

@@ -207,6 +207,10 @@ def no_launcher_image(machine: Machine) -> None:
 
 
 def no_container(machine: Machine) -> None:
+    """On a public site, whose launcher has no socket to make it with."""
+    (machine.folder / ".env").write_text(
+        (machine.folder / ".env").read_text() + "COMPOSE_FILE=docker-compose.yml:docker-compose.public.yml\n"
+    )
     del machine.answers["/containers/sitechat/json"]
 
 
@@ -285,6 +289,14 @@ def test_what_is_broken_is_said_with_what_to_do(
     assert one["fix"] or state == "unknown"
     assert done.exit_code == (1 if any(c["state"] == "error" for c in checks.values()) else 0)
     assert (state == "error") <= (done.exit_code == 1)
+
+
+def test_a_container_that_the_launcher_makes_is_not_missed(machine: Machine) -> None:
+    del machine.answers["/containers/sitechat/json"]
+    checks, done = machine.doctor()
+    assert checks["container sitechat"]["state"] == "ok"
+    assert "the first request makes it" in checks["container sitechat"]["message"]
+    assert done.exit_code == 0
 
 
 def test_the_engine_away_hides_nothing_else(machine: Machine) -> None:

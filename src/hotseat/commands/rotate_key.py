@@ -32,8 +32,8 @@ def command(folder: Path, grace: str) -> None:
     """Replace the clients' key (VLLM_API_KEY) in the stack's .env; the old one stays valid for a while.
 
     The containers keep the key that they were started with. The launcher takes the new key over when it
-    reads its configuration the next time; restarting it leaves the models running. An older key that was
-    still in its time of grace ends at once.
+    reads its configuration the next time (SIGHUP, or a restart): running answers go on. An older key that
+    was still in its time of grace ends at once.
     """
     path = folder / ".env"
     try:
@@ -56,4 +56,6 @@ def command(folder: Path, grace: str) -> None:
         click.echo("The old one ends as soon as the launcher has read this.")
     if rotation.kept_upstream:
         click.echo("UPSTREAM_API_KEY was added: the containers keep the key that they were started with.")
-    click.echo(f"Next: {in_folder(folder)}docker compose restart launcher, then give clients the new key.")
+    click.echo(
+        f"Next: {in_folder(folder)}docker compose kill -s HUP launcher, then give clients the new key."
+    )

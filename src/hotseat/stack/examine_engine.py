@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,8 +33,9 @@ def examine_engine(patient: Patient) -> Iterator[Check]:
     try:
         for service in patient.project.services.values():
             yield _image(engine, service)
+        makes = _launcher_makes_containers(patient.project.services.values())
         for service in patient.models():
-            yield _container(engine, service)
+            yield _container(engine, service, makes)
     except EngineError as problem:
         yield error("engine", str(problem), problem.fix)
 
@@ -82,13 +83,22 @@ def _image(engine: Engine, service: Service) -> Check:
     )
 
 
-def _container(engine: Engine, service: Service) -> Check:
+def _launcher_makes_containers(services: Iterable[Service]) -> bool:
+    """It has the socket itself; a proxy in between lets it make none."""
+    launcher = next((one for one in services if one.name == "launcher"), None)
+    return launcher is not None and any(mount.target.endswith("docker.sock") for mount in launcher.mounts)
+
+
+def _container(engine: Engine, service: Service, makes: bool) -> Check:
+    """``makes``: the launcher makes what is missing."""
     container = service.container or service.name
     name = f"container {container}"
     found = engine.container(container)
     create = f"docker compose --profile '*' create {service.name}"
+    if found is None and makes:
+        return ok(name, "does not exist yet: the first request makes it")
     if found is None:
-        return warning(name, "does not exist yet", create)
+        return warning(name, "does not exist yet, and this launcher may not make it", create)
     policy = ((found.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name") or "no"
     if policy != "no":
         return error(name, f"was created with restart: {policy}, which fights the idle stop", create)

@@ -25,6 +25,7 @@ class Gone:
     since: Version
     """The first version known not to have it."""
     instead: str
+    """What to do."""
 
 
 _SEEN: Version = (0, 32, 0)
@@ -33,30 +34,30 @@ GONE = (
         "--quantization",
         "bitsandbytes",
         (0, 28, 0),
-        "an image of at most v0.27.1, or one with vllm-bnb-plugin",
+        "use an image of at most v0.27.1, or one with vllm-bnb-plugin",
     ),
     Gone(
         "--load-format",
         "bitsandbytes",
         (0, 28, 0),
-        "an image of at most v0.27.1, or one with vllm-bnb-plugin",
+        "use an image of at most v0.27.1, or one with vllm-bnb-plugin",
     ),
     Gone("--disable-log-requests", None, _SEEN, "leave it out: requests are not logged unless asked for"),
-    Gone("--enable-reasoning", None, _SEEN, "--reasoning-parser alone"),
-    Gone("--engine-use-ray", None, _SEEN, "--distributed-executor-backend ray"),
-    Gone("--guided-decoding-backend", None, _SEEN, "--structured-outputs-config"),
-    Gone("--max-context-len-to-capture", None, _SEEN, "--max-cudagraph-capture-size"),
-    Gone("--max-seq-len-to-capture", None, _SEEN, "--max-cudagraph-capture-size"),
-    Gone("--num-lookahead-slots", None, _SEEN, "--speculative-config"),
+    Gone("--enable-reasoning", None, _SEEN, "use --reasoning-parser alone"),
+    Gone("--engine-use-ray", None, _SEEN, "use --distributed-executor-backend ray"),
+    Gone("--guided-decoding-backend", None, _SEEN, "use --structured-outputs-config"),
+    Gone("--max-context-len-to-capture", None, _SEEN, "use --max-cudagraph-capture-size"),
+    Gone("--max-seq-len-to-capture", None, _SEEN, "use --max-cudagraph-capture-size"),
+    Gone("--num-lookahead-slots", None, _SEEN, "use --speculative-config"),
     Gone("--num-scheduler-steps", None, _SEEN, "leave it out"),
     Gone("--preemption-mode", None, _SEEN, "leave it out"),
-    Gone("--rope-scaling", None, _SEEN, "--hf-overrides"),
-    Gone("--rope-theta", None, _SEEN, "--hf-overrides"),
+    Gone("--rope-scaling", None, _SEEN, "use --hf-overrides"),
+    Gone("--rope-theta", None, _SEEN, "use --hf-overrides"),
     Gone("--scheduler-delay-factor", None, _SEEN, "leave it out"),
-    Gone("--speculative-model", None, _SEEN, "--speculative-config"),
+    Gone("--speculative-model", None, _SEEN, "use --speculative-config"),
     Gone("--swap-space", None, _SEEN, "leave it out"),
     Gone("--use-v2-block-manager", None, _SEEN, "leave it out"),
-    Gone("--worker-use-ray", None, _SEEN, "--distributed-executor-backend ray"),
+    Gone("--worker-use-ray", None, _SEEN, "use --distributed-executor-backend ray"),
 )
 
 

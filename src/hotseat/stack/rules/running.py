@@ -67,7 +67,7 @@ def _flags(stack: Stack) -> Iterator[Found]:
         for entry, version in vllm_flags.gone(service):
             flag = f"{entry.flag} {entry.value}" if entry.value else entry.flag
             number = ".".join(map(str, version))
-            message = f"{flag} is gone from vLLM {number}; use {entry.instead}"
+            message = f"{flag} is gone from vLLM {number}: {entry.instead}"
             yield ("services", service.name, "command"), service.name, message
 
 
