@@ -10,7 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
+
+from hotseat.cli import main
+from hotseat.commands import COMMANDS
 
 LIMIT_S = 60
 
@@ -23,7 +28,7 @@ def silent() -> Iterator[socket.socket]:
         yield server
 
 
-COMMANDS = (
+LINES = (
     "status",
     "start chat --wait",
     "stop chat",
@@ -36,7 +41,7 @@ COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("line", COMMANDS)
+@pytest.mark.parametrize("line", LINES)
 def test_ctrl_c(silent: socket.socket, tmp_path: Path, line: str) -> None:
     env = {name: value for name, value in os.environ.items() if not name.endswith("_KEY")}
     words = [*line.split(), "--url", f"http://127.0.0.1:{silent.getsockname()[1]}"]
@@ -56,3 +61,26 @@ def test_ctrl_c(silent: socket.socket, tmp_path: Path, line: str) -> None:
     assert out == ""
     if line.startswith(("start", "stop")):
         assert "The order stands." in errors
+
+
+WORDS = {
+    "start": ["chat"],
+    "stop": ["chat"],
+    "logs": ["chat"],
+    "capture": ["chat"],
+    "clients": ["curl"],
+    "switch": ["chat"],
+}
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "bench"])
+def test_every_command_ends_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "callback", interrupted)
+    done = CliRunner().invoke(main, [name, *WORDS.get(name, [])])
+    assert (done.exit_code, done.stderr, done.stdout) == (130, "Interrupted.\n", "")
