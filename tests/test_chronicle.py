@@ -52,6 +52,9 @@ def start(fingerprint: str, at: float, kind: Kind = Kind.COLD) -> Start:
 
 def test_a_swap_is_told_to_all() -> None:
     story = Story()
+    story.chronicle.moved(ReportMove("chat", 4, State.STARTING, State.READY, Cause.PROBE_PASSED, took_s=9e9))
+    [(_, first)] = story.told()
+    assert first["took_s"] is None  # how long it was as we found it, nobody knows
     move = ReportMove(
         "chat", 4, State.READY, State.STOPPING, Cause.EVICTED, took_s=12.34567, needed_by="coder"
     )

@@ -55,6 +55,8 @@ class Chronicle:
     def moved(self, move: do.ReportMove) -> None:
         """A model moved."""
         at = self._wall()
+        # How long it was as we found it, nobody knows.
+        took_s = move.took_s if move.model in self._moves else None
         self._moves[move.model] = LastMove(str(move.old), str(move.cause), move.needed_by, at)
         swap = self.metrics.moved(move)
         told: dict[str, Any] = {
@@ -64,7 +66,7 @@ class Chronicle:
             "state": str(move.new),
             "cause": str(move.cause),
             "needed_by": move.needed_by,
-            "took_s": None if move.took_s is None else round(move.took_s, 3),
+            "took_s": None if took_s is None else round(took_s, 3),
             "at": round(at, 3),
         }
         self.feed.publish("move", told)

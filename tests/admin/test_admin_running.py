@@ -88,6 +88,14 @@ def test_requests_swaps_and_failures_are_counted_and_kept(hotseat: Hotseat) -> N
     assert stats["budget"] == {"0": 0.9}
 
 
+def test_who_has_not_moved_is_as_it_is_since_we_began(tmp_path: Path) -> None:
+    for hotseat in serving(Hotseat(tmp_path, {"chat": []})):
+        stats = hotseat.send("GET", "/stats").json
+        assert stats["models"]["chat"]["since"] == stats["since"]  # and not since the machine's boot
+        hotseat.ask("chat")
+        assert hotseat.model("chat")["since"] > stats["since"]
+
+
 def test_refusals_have_their_reason(hotseat: Hotseat) -> None:
     chat(hotseat, "broken")
     hotseat.until("broken", lambda model: model["state"] == "backoff")

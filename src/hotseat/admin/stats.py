@@ -121,12 +121,13 @@ class Stats:
         """One model."""
         control, now = self._control, self._control.now()
         counts = self._chronicle.metrics.models.get(view.model)
+        moved = self._chronicle.last_move(view.model) is not None
         return {
             "state": str(view.state),
             "run": view.run,
             "phase": control.phase(view.model),
             "eta_s": _rounded(control.eta_s(view.model)),
-            "since": self._at(view.since),
+            "since": self._at(view.since) if moved else iso(self._began_at),
             "last_move": self._last_move(view.model),
             "in_flight": view.in_flight,
             "waiting": view.waiting,
