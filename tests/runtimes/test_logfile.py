@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hotseat.runtimes.logfile import LINE_LIMIT_BYTES, LogFile
+from hotseat.runtimes.logfile import LINE_LIMIT_BYTES, LOST, TAIL_BYTES, LogFile
 
 
 class Writer:
@@ -72,6 +72,23 @@ def test_a_file_that_was_shortened_is_followed_on(tmp_path: Path) -> None:
         assert await anext(lines) == "after"
         assert writer.file.path.stat().st_size == len(b"after\n")
         writer.end()
+
+    asyncio.run(asyncio.wait_for(story(), 30))
+
+
+def test_a_slow_reader_is_told_that_it_has_missed_lines(tmp_path: Path) -> None:
+    async def story() -> None:
+        writer = Writer(tmp_path)
+        lines = writer.follow()
+        writer.write(b"a line of sixteen" * (TAIL_BYTES // 16) + b"\n" + b"unread\n")
+        first = await anext(lines)
+        assert first.startswith("a line")
+        writer.file.bound()
+        writer.write(b"after\n")
+        writer.end()
+        rest = [line async for line in lines]
+        assert rest[-2:] == [LOST, "after"]
+        assert "unread" not in rest
 
     asyncio.run(asyncio.wait_for(story(), 30))
 

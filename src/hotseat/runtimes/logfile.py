@@ -18,6 +18,7 @@ LIMIT_BYTES = 16 * 1024 * 1024
 LINE_LIMIT_BYTES = 16 * 1024
 TAIL_BYTES = 256 * 1024
 POLL_S = 0.05
+LOST = "[hotseat: lines are missing here, they came faster than they were read]"
 
 
 class LogFile:
@@ -65,11 +66,16 @@ class LogFile:
         with source:
             if last is not None:
                 source.seek(_before_end(source, last))
-            pending = b""
+            pending, seen = b"", 0
             while True:
                 last = ended()  # asked before reading: what was written before the end is read
-                if os.fstat(source.fileno()).st_size < source.tell():
-                    source.seek(0)  # shortened
+                size, at = os.fstat(source.fileno()).st_size, source.tell()
+                if size < at:  # shortened
+                    source.seek(0)
+                    if at < seen:  # before all of it was read: whoever reads is slow
+                        pending = b""
+                        yield LOST
+                seen = size
                 data = source.read(TAIL_BYTES)
                 pending += data
                 cut = max(pending.rfind(b"\n"), pending.rfind(b"\r")) + 1
