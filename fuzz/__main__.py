@@ -42,7 +42,7 @@ def fuzz(name: str, seconds: int) -> None:
 
     import atheris
 
-    with atheris.instrument_imports(include=["hotseat.gateway", "hotseat.logs"]):
+    with atheris.instrument_imports(include=["hotseat.gateway", "hotseat.logs", "python_multipart"]):
         target = importlib.import_module(f"fuzz.{name}")
     corpus = KEPT / name
     corpus.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hotseat.gateway.multipart  # noqa: F401  # imported late by itself, and then not seen by the fuzzer
 from hotseat.gateway import body
 from hotseat.gateway.errors import Refuse
 from hotseat.gateway.head import RequestHead

@@ -80,6 +80,7 @@ def test_orders_that_are_none(hotseat: Hotseat, path: str, fields: bytes, body: 
         ("/admin/capture", {"route": "chat", "seconds": -1}, 400),
         ("/admin/capture", {"route": "chat", "seconds": 3601}, 400),
         ("/admin/capture", {"route": "chat", "seconds": 1.5}, 400),
+        ("/admin/capture", {"route": "nobody", "seconds": 2.0}, 404),
         ("/admin/capture", {"route": "chat", "seconds": True}, 400),
         ("/admin/capture", {"route": "chat", "seconds": "60"}, 400),
         ("/admin/capture", {"route": "nobody", "seconds": 60}, 404),

@@ -383,6 +383,14 @@ async def test_nothing_follows_the_header_of_a_head_request() -> None:
         assert told.endswith(b"\r\n\r\n")
 
 
+async def test_nothing_follows_the_header_of_a_refused_head_request_either() -> None:
+    async with front() as gate:
+        head = b"HEAD /chat/v1/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        told = await gate.raw(head + b"zz\r\n")
+        assert status_of(told) == 400
+        assert told.endswith(b"\r\n\r\n")
+
+
 def test_no_exception_is_kept_to_be_raised_again() -> None:
     """It would keep every frame that it was ever raised through, with the request's body."""
     import importlib

@@ -155,6 +155,8 @@ class Admin:
             raise HTTPException(400, 'the body must be like {"route": "chat"}, with the name as a string')
         given = {**defaults, **given}
         for name, default in defaults.items():
+            if type(given[name]) is float and given[name].is_integer():
+                given[name] = int(given[name])  # JSON knows one kind of number
             if type(given[name]) is not type(default):
                 wanted = "true or false" if isinstance(default, bool) else "a whole number"
                 raise HTTPException(400, f"{name} must be {wanted}")

@@ -21,6 +21,8 @@ class Parameter:
     where: Literal["path", "query", "header"] = "query"
     help: str
     default: str | int | None = None
+    least: int | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,14 @@ ENDPOINTS = (
         "to come; a slow reader is served from where it is, as long as the log still holds that.",
         parameters=(
             Parameter(name="model", kind="string", where="path", help="A model's or a route's name."),
-            Parameter(name="lines", kind="integer", help="How many of the past, 1 to 10000.", default=100),
+            Parameter(
+                name="lines",
+                kind="integer",
+                help="How many of the past, 1 to 10000.",
+                default=100,
+                least=1,
+                most=10_000,
+            ),
             Parameter(name="follow", kind="boolean", help="Go on (1)."),
         ),
         also="text/plain",
@@ -239,6 +248,8 @@ ENDPOINTS = (
                 kind="integer",
                 help="From now, 1 to 3600; 0 ends it. One that is on goes on.",
                 default=60,
+                least=0,
+                most=3600,
             ),
         ),
         told={
@@ -326,7 +337,7 @@ def _operation(one: Endpoint) -> dict[str, Any]:
             }
             for parameter in one.parameters
         ]
-    if one.body:
+    if one.method == "POST":
         made["requestBody"] = {
             "required": True,
             "content": {"application/json": {"schema": _object(one.body)}},
@@ -356,6 +367,8 @@ def _schema(parameter: Parameter) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": parameter.kind}
     if parameter.default is not None:
         schema["default"] = parameter.default
+    schema |= {"minimum": parameter.least} if parameter.least is not None else {}
+    schema |= {"maximum": parameter.most} if parameter.most is not None else {}
     return schema
 
 

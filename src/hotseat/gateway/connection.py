@@ -416,9 +416,15 @@ class Connection(HttpToolsProtocol):
                 self.transport.abort()
                 return
         content = errors.body(problem, anthropic=False)
+        to_head = active is not None and active.method == b"HEAD"
         self.transport.write(
             b"%b%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (STATUS_LINE[problem.status], errors.header_block(problem), len(content), content)
+            % (
+                STATUS_LINE[problem.status],
+                errors.header_block(problem),
+                len(content),
+                b"" if to_head else content,
+            )
         )
         self.linger()
 
