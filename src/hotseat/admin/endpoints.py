@@ -146,7 +146,8 @@ ENDPOINTS = (
         who="admin",
         summary="What a model's server wrote last, and with `follow` what it writes.",
         about="Without `follow` a JSON object with `lines`. With it lines of plain text, through all runs "
-        "to come; a slow reader is served from where it is, as long as the log still holds that.",
+        "to come; a slow reader is served from where it is, as long as the log still holds that (where it "
+        "does not, a line says so).",
         parameters=(
             Parameter(name="model", kind="string", where="path", help="A model's or a route's name."),
             Parameter(
