@@ -34,6 +34,13 @@ def hotseat(machine: Dockerd, folder: Path, moods: Path) -> Iterator[Hotseat]:
     ours = {
         "no-program": {"container": "no-program"},
         "no-container": {"container": "no-container"},
+        "phases": {
+            "engine": "vllm",
+            "options": [
+                *("--says", "Starting to load model Qwen/x...", "--says", "Loading weights took 1.2 seconds"),
+                *("--says", "Graph capturing finished in 3 secs", "--ready-when", str(moods / "phases")),
+            ],
+        },
         "published": {"options": ["--start-s", "1"]},
         "published-resets": {"options": ["--resets"], "start_timeout": "1s"},
         "hungry": {"options": ["--mood", str(moods / "hungry")]},
@@ -80,3 +87,11 @@ class TestContainers(FaultsOfModels):
         (moods / "hungry").unlink()
         assert hotseat.model("hungry")["last_error"]["oom"]
         assert hotseat.ask("hungry").status == 200
+
+    def test_its_log_is_followed_while_it_starts(self, hotseat: Hotseat, moods: Path) -> None:
+        hotseat.send("POST", "/admin/start", {"route": "phases"})
+        for phase in ("loading weights", "compiling", "warming up"):
+            hotseat.told(lambda line, said=phase: (line.get("model"), line.get("phase")) == ("phases", said))
+        assert hotseat.model("phases")["phase"] == "warming up"
+        (moods / "phases").touch()
+        assert hotseat.ask("phases").status == 200

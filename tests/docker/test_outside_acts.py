@@ -140,6 +140,6 @@ def test_a_start_is_believed_and_counts_against_the_budget(hotseat: Boxed, folde
     hotseat.until(first, lambda stats: stats["run"] is None)
     stats = hotseat.model(second)
     assert (stats["state"], stats["starts"]) == ("ready", 0)
-    assert hotseat.ask(second).status == 200
-    assert hotseat.ask(first).status == 200  # and gets it back
+    assert hotseat.send("GET", f"/{second}/v1/models").status == 200
+    assert hotseat.send("GET", f"/{first}/v1/models").status == 200  # and gets it back
     hotseat.until(second, lambda stats: stats["run"] is None)
