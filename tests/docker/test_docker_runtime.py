@@ -395,6 +395,33 @@ def test_a_container_knows_its_own_id(dockerd: Dockerd) -> None:
     assert own_container(told) == dockerd.inspect("chat")["Id"]
 
 
+def test_a_socket_that_we_may_not_use_says_who_may(dockerd: Dockerd) -> None:
+    async def why() -> str:
+        runtime = DockerRuntime(dockerd.url)
+        await runtime.open()
+        told = runtime.unusable()
+        await runtime.close()
+        return told or "usable"
+
+    assert asyncio.run(why()) == "usable"
+    told, tell = os.pipe()
+    if (child := os.fork()) == 0:  # another user, who could not start this Python
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            os.write(tell, asyncio.run(why()).encode())
+        finally:
+            os._exit(0)
+    os.close(tell)
+    with os.fdopen(told) as source:
+        assert source.read() == (
+            f"no permission to use the Docker Engine at {dockerd.url}: add the user that runs hotseat to the "
+            "group that owns the socket (usually docker), or point DOCKER_HOST at a socket proxy"
+        )
+    os.waitpid(child, 0)
+
+
 def test_what_ends_while_the_engine_is_away_is_no_crash(dockerd: Dockerd) -> None:
     containers.create(dockerd, "chat")
 
