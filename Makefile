@@ -1,4 +1,4 @@
-# make help lists the targets. Everything is installed below .venv and .demo, nothing outside.
+# make help lists the targets. Everything is installed below .venv, .demo and .vllm, nothing outside.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -37,7 +37,7 @@ test: lint ## all checks and every test that needs Python packages alone
 
 .PHONY: test-all
 test-all: test ## and those that need system packages (.ci/packages.txt), and the demo
-	$(BIN)/pytest -m system $(COVERAGE) --cov-append --cov-fail-under=$(FLOOR_ALL)
+	$(BIN)/pytest -m "system and not vllm" $(COVERAGE) --cov-append --cov-fail-under=$(FLOOR_ALL)
 	SOAK_S=60 $(MAKE) --no-print-directory soak
 	DEMO_EXIT=1 DEMO_PORT=0 $(MAKE) --no-print-directory demo
 
@@ -80,7 +80,7 @@ constraints: ## pin today's releases in constraints/
 
 .PHONY: clean
 clean: ## remove what make made
-	rm -rf .venv .demo .fuzz mutants build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	rm -rf .venv .demo .fuzz .vllm mutants build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
 	find src tests demo benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 -include deploy/compose/targets.mk

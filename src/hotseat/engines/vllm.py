@@ -112,7 +112,7 @@ FAILURES = (
         oom=True,
     ),
     failure(
-        r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory",
+        r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|not enough GPU memory",
         "out of GPU memory",
         "lower --gpu-memory-utilization, --max-model-len or --max-num-seqs",
         oom=True,
@@ -133,6 +133,11 @@ FAILURES = (
         "download it first: hotseat seed",
     ),
     *SYSTEM_FAILURES,
+    failure(
+        r"Timed out waiting for engine core processes to start",
+        "its engine was not up in time",
+        "set VLLM_ENGINE_READY_TIMEOUT_S to more for a model that loads for longer",
+    ),
     failure(r"EngineDeadError", "its engine died"),
 )
 

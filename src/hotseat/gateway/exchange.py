@@ -352,7 +352,9 @@ class Exchange:
             self.truncated = True
             _log.warning("model %s: its server cut an answer short (finish_reason: abort)", self.model)
         elif self._broken is None:
-            self._suspect(f"it answers errors ({self.upstream_status})", certain=self._doubts.error(end))
+            dead = end is End.DEAD
+            why = "it says that its engine is dead" if dead else f"it answers errors ({self.upstream_status})"
+            self._suspect(why, certain=self._doubts.error(end))
 
     def _suspect(self, why: str, *, certain: bool = False) -> None:
         assert self._lease is not None
