@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
-from fakes.front import control_app, model, settings
+from fakes.front import model, settings
 from fuzz import edge
 from fuzz.wires import REPEATED, Talk, packets, responses
 from hotseat.core.errors import Code, Refusal
@@ -35,6 +36,16 @@ class NoSeats:
         return State.STOPPED.value
 
 
+async def own_pages(scope: Any, receive: Any, send: Any) -> None:
+    """Reads what was sent, unless it answers at once."""
+    more = scope["path"] != "/admin/at-once"
+    while more:
+        more = (await receive()).get("more_body", False)
+    length = [(b"content-length", b"5")]
+    await send({"type": "http.response.start", "status": 200, "headers": length})
+    await send({"type": "http.response.body", "body": b"known"})
+
+
 def _gateway() -> Gateway:
     config = settings(
         model("chat", served_names=("inner",), allow_paths=("/ping", "/extra/**")),
@@ -44,7 +55,7 @@ def _gateway() -> Gateway:
         default_route="chat",
         body_limit_bytes=3000,
     )
-    return Gateway(config, NoSeats(), control_app, local_only=False)  # type: ignore[arg-type]
+    return Gateway(config, NoSeats(), own_pages, local_only=False)  # type: ignore[arg-type]
 
 
 TALK: list[Talk] = []

@@ -36,7 +36,8 @@ def test_what_looks_like_a_credential_is_taken_out(sent: bytes, passed: bytes | 
 
 
 SECRET = "sk-hush-0123456789"
-plain = st.text(alphabet="abdfgijlmnopqrsuvwxyz-_.", min_size=1, max_size=6)
+plain = st.text(alphabet="abdflmnopqruvwxz-_.", min_size=1, max_size=6)
+"""Names that cannot end like a secret's."""
 
 
 @given(
