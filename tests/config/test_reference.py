@@ -16,7 +16,7 @@ from hotseat.config.shape import Compose, Gpu, Model, Root, Route, Sleep
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["commands.md", "config.md", "config.schema.json"])
+@pytest.mark.parametrize("name", pages())
 def test_the_committed_pages_are_current(name: str) -> None:
     committed = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
     assert committed == pages()[name], "write them anew: python -m hotseat.commands.reference docs/reference"

@@ -192,3 +192,15 @@ def test_where_it_is_off_nothing_is_imported(tmp_path: Path, endpoint: str | Non
         capture_output=True, text=True, timeout=LIMIT_S, env=env, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "['hotseat.tracing', 'hotseat.tracing.opening']"
+
+
+def test_where_it_is_off_a_callers_context_passes_as_it_is(tmp_path: Path) -> None:
+    hotseat = Hotseat(tmp_path, MODELS, tracing=False)
+    try:
+        hotseat.start()
+        context = {"traceparent": f"00-{TRACE}-{CALLER}-01", "tracestate": "a=b"}
+        echoed = json.loads(ask(hotseat, "/chat/v1/echo", {}, **context))
+        assert context.items() <= echoed["headers"].items()
+        assert hotseat.stop() == 0
+    finally:
+        hotseat.sweep()
