@@ -1,9 +1,9 @@
 """Types a page's command blocks, word for word, into one shell: ``typist.py PAGE FOLDER PROJECT OUT``.
 
-Run in namespaces of its own (``unshare --net --mount``): port 8000 and /srv are then nobody else's. FOLDER
-is the typist's home, PROJECT the folder of the project. What stands in for other people's programs is in
-``_STAND_INS``; hotseat, pip, bash, curl and Compose are the real ones. Writes to OUT, as JSON, a list of
-the blocks, each with what it printed and those of its commands that failed.
+Run in namespaces of its own (``unshare --net --mount``): port 8000, /srv and /var/lib are then nobody
+else's. FOLDER is the typist's home, PROJECT the folder of the project. What stands in for other people's
+programs is in ``_STAND_INS``; hotseat, pip, bash, curl and Compose are the real ones. Writes to OUT, as
+JSON, a list of the blocks, each with what it printed and those of its commands that failed.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def main() -> None:
     """Type it."""
     page, folder, project, out = map(Path, sys.argv[1:5])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/srv"], check=True)
+    for place in ("/srv", "/var/lib"):  # the state of a launcher that root starts lies in /var/lib/hotseat
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
     sys.path.insert(0, str(TESTS))
     from fakes.compose_binary import compose_binary
     from fakes.engine import command
