@@ -38,6 +38,7 @@ from hotseat.gateway.rates import Limiter, MemoryLimiter
 from hotseat.gateway.seats import Refused
 from hotseat.gateway.server import Server, serve
 from hotseat.gpu import Reading, open_gpus, room_for
+from hotseat.history import FILE as HISTORY_FILE
 from hotseat.history import History
 from hotseat.logs import redact
 from hotseat.metrics import Metrics
@@ -97,7 +98,7 @@ class App:
             raise CannotServe(f"state_dir {state_dir} cannot be made: {error.strerror}") from error
         self._tracer: Tracer | None = None
         self._gpus = open_gpus()
-        self._history = History(state_dir / "history.sqlite3", _history_trouble)
+        self._history = History(state_dir / HISTORY_FILE, _history_trouble)
         self._chronicle = Chronicle(
             self._history, Metrics(settings.models), Feed(), wall=time.time, booted_at=_booted_at()
         )

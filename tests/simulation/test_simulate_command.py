@@ -57,7 +57,7 @@ def test_a_trace_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_the_access_log_of_a_running_hotseat_is_a_trace(tmp_path: Path) -> None:
-    terms = {"options": ["--service-s", "0.05"], "footprint": 0.9}
+    terms = {"options": ["--service-s", "0.05", "--start-s", "0.3"], "footprint": 0.9}
     made = Hotseat(tmp_path, {"chat": terms, "coder": terms})
     for hotseat in serving(made):
         for model in ("chat", "chat", "coder"):
@@ -73,6 +73,10 @@ def test_the_access_log_of_a_running_hotseat_is_a_trace(tmp_path: Path) -> None:
     [one] = json.loads(told)
     ours = one["lines"][0]
     assert (ours["way"], ours["answered"], one["ways"]["hotseat"]["starts"]) == ("hotseat", 3, 2)
+    assert ours["max_s"] >= 1.0
+    status, told = run("--trace", str(made.access_log), "-c", str(made.file), "--json", "--way", "hotseat")
+    assert json.loads(told)[0]["lines"][0]["max_s"] > 0.25  # as long as the engine took to start, and no 45 s
+    assert json.loads(told)[0]["lines"][0]["max_s"] < 45.0
 
 
 def test_a_bad_configuration_is_told(tmp_path: Path) -> None:

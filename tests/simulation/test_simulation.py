@@ -28,6 +28,9 @@ def asked(*asks: Ask, models: tuple[str, ...] = ("a", "b"), **terms: object) -> 
     return Scenario("test", "", box(*models, **terms), costs, asks[-1].at_s + 1, asks=asks)
 
 
+COSTS = dict.fromkeys("ab", Cost(start_s=5.0))
+
+
 def longest(waits_s: dict[str, list[float]]) -> float:
     return max(wait for waits in waits_s.values() for wait in waits)
 
@@ -213,7 +216,7 @@ def test_a_trace_is_read_in_any_order_and_from_any_hour() -> None:
         "",
         '{"at": "2026-01-05T09:00:00+01:00", "model": "a", "seconds": 1.5, "key": "ana"}',
     ]
-    scenario = read_trace(lines, box("a", "b"), Cost(start_s=5.0))
+    scenario = read_trace(lines, box("a", "b"), COSTS)
     assert scenario.asks == (Ask(0.0, "a", 1.5, "ana"), Ask(30.0, "b", 2.0))
     assert simulate(scenario, Scheduler(scenario.box)).answered == 2
 
@@ -227,7 +230,7 @@ def test_of_an_access_log_what_a_model_answered_is_taken() -> None:
         '{"time": "2026-01-05T08:00:14Z", "event": "ready", "model": "a"}',
         '{"time": "2026-01-05T08:00:15Z", "event": "request", "model": "b", "duration_s": 3.0}',
     ]
-    scenario = read_trace(lines, box("a", "b"), Cost(start_s=5.0))
+    scenario = read_trace(lines, box("a", "b"), COSTS)
     assert scenario.asks == (Ask(0.0, "a", 3.5, "ana"), Ask(10.0, "b", 3.0))
     assert scenario.about == "recorded traffic; 3 lines left out that no model answered"
 
@@ -246,4 +249,4 @@ def test_of_an_access_log_what_a_model_answered_is_taken() -> None:
 )
 def test_a_bad_trace_is_told_with_its_line(line: str, told: str) -> None:
     with pytest.raises(TraceError, match=told):
-        read_trace([line], box("a", "b"), Cost(start_s=5.0))
+        read_trace([line], box("a", "b"), COSTS)

@@ -12,10 +12,16 @@ import click
 from hotseat.commands.failing import BadConfig, Failed
 from hotseat.commands.table import table
 from hotseat.config import ConfigError, load
+from hotseat.core.spec import Settings
+from hotseat.history import FILE as HISTORY_FILE
+from hotseat.history import History, Kind
 from hotseat.simulation.compare import WAYS, Comparison, compare
 from hotseat.simulation.scenarios import SCENARIOS
 from hotseat.simulation.trace import TraceError, read_trace
 from hotseat.simulation.traffic import Cost, Scenario
+
+UNKNOWN_START_S = 45.0
+"""What a start takes that was never measured."""
 
 
 @click.command(
@@ -44,7 +50,9 @@ Exit status: 0 done, 1 the trace cannot be used, 2 wrong usage or configuration.
 )
 @click.option("-c", "--config", metavar="FILE", help="Models and budget for --trace. [env: HOTSEAT_CONFIG]")
 @click.option(
-    "--start-seconds", type=float, default=45.0, show_default=True, help="What a start takes, with --trace."
+    "--start-seconds",
+    type=float,
+    help=f"What a start takes, with --trace; by default what was measured, else {UNKNOWN_START_S:g}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
@@ -55,7 +63,7 @@ def command(
     seed: int,
     trace: Path | None,
     config: str | None,
-    start_seconds: float,
+    start_seconds: float | None,
     as_json: bool,
 ) -> None:
     """Compare ways to take turns on one GPU, over made-up or recorded traffic.
@@ -76,16 +84,32 @@ def command(
         click.echo("\n\n".join(_as_text(comparison, by_model) for comparison in found))
 
 
-def _recorded(trace: Path, config: str | None, start_seconds: float) -> Scenario:
+def _recorded(trace: Path, config: str | None, start_s: float | None) -> Scenario:
     try:
-        box = load(config, os.environ).box
+        settings = load(config, os.environ)
     except ConfigError as error:
         raise BadConfig(error) from None
     try:
         with trace.open(encoding="utf-8") as lines:
-            return read_trace(lines, box, Cost(start_s=start_seconds))
+            return read_trace(lines, settings.box, _costs(settings, start_s))
     except (TraceError, UnicodeDecodeError) as error:
         raise Failed(f"{trace}: {error}") from None
+
+
+def _costs(settings: Settings, start_s: float | None) -> dict[str, Cost]:
+    """What each model's starts and wakes take: as told, as measured, or so."""
+    kept = Path(settings.serve.state_dir, HISTORY_FILE)
+    history = History(kept if kept.exists() else None, lambda trouble: None)
+    try:
+        return {
+            name: Cost(
+                start_s=start_s or history.eta_s(name, Kind.COLD) or UNKNOWN_START_S,
+                wake_s=history.eta_s(name, Kind.WAKE) or Cost(0).wake_s,
+            )
+            for name in settings.models
+        }
+    finally:
+        history.close()
 
 
 def _as_text(comparison: Comparison, by_model: bool) -> str:

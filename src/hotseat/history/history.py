@@ -10,6 +10,9 @@ from hotseat.history.incidents import Failure, Incidents, Swap
 from hotseat.history.minutes import Minute, Minutes
 from hotseat.history.starts import KEPT, Kind, Start, Starts
 
+FILE = "history.sqlite3"
+"""Its name in the state directory."""
+
 
 class History:
     """What happened earlier. Reads come from memory; writes never wait for the disk and never raise."""

@@ -18,8 +18,8 @@ class TraceError(Exception):
     """A line that cannot be used; the message says which, and why."""
 
 
-def read_trace(lines: Iterable[str], box: BoxSpec, cost: Cost) -> Scenario:
-    """The scenario of a trace: every model with the same costs, times counted from the first request.
+def read_trace(lines: Iterable[str], box: BoxSpec, costs: Mapping[str, Cost]) -> Scenario:
+    """The scenario of a trace, with what each model costs; times are counted from the first request.
 
     ``at`` is a number of seconds or an ISO time, ``seconds`` how long the answer took; ``key`` is
     optional, other fields are ignored. Of an access log, requests that a model answered are taken, and
@@ -41,7 +41,6 @@ def read_trace(lines: Iterable[str], box: BoxSpec, cost: Cost) -> Scenario:
     asks.sort(key=lambda ask: ask.at_s)
     begin_s = asks[0].at_s
     shifted = tuple(Ask(ask.at_s - begin_s, ask.model, ask.service_s, ask.key) for ask in asks)
-    costs = dict.fromkeys(box.seats, cost)
     about = "recorded traffic" + (f"; {left_out} lines left out that no model answered" if left_out else "")
     return Scenario("trace", about, box, costs, shifted[-1].at_s + 1.0, asks=shifted)
 
