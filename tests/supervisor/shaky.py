@@ -54,8 +54,6 @@ class Machine(World):
     files: FakeFiles = field(default_factory=lambda: FakeFiles(missing=("ada", "bob"), take_s=4.0))
     """What is on the disk, for models whose files are downloaded."""
     broken: list[str] = field(default_factory=list)
-    quiet: bool = False
-    """Set while somebody else acts."""
 
     def moods(self, model: str) -> Moods:
         """How a model behaves now."""

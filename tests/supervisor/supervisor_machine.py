@@ -23,7 +23,6 @@ from fakes.runtime import FakeRun
 from hotseat import gpu
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Settings, SleepSpec
-from hotseat.core.states import State
 from hotseat.engines.pick import engine_named
 from hotseat.gateway.seats import Refused
 from hotseat.runtimes.base import Handle
@@ -558,8 +557,3 @@ class Histories(RuleBasedStateMachine):
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.loop.close()
             gc.enable()
-
-
-def state_names(views: Mapping[str, Any]) -> dict[str, State]:
-    """For messages."""
-    return {name: view.state for name, view in views.items()}
