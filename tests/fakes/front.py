@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -99,6 +100,7 @@ async def front(
     local_only: bool = False,
     limits: Limits | None = None,
     comment_every_s: float | None = None,
+    tls: ssl.SSLContext | None = None,
     **gateway_terms: Any,
 ) -> AsyncIterator[Front]:
     """A gateway that listens; ``ready``: models that serve, with their ports."""
@@ -109,7 +111,7 @@ async def front(
     if comment_every_s is not None:
         patience = dataclasses.replace(gateway.means.patience, comment_every_s=comment_every_s)
         gateway.means = gateway.means._replace(patience=patience)
-    server = await serve(gateway, host="127.0.0.1", limits=limits)
+    server = await serve(gateway, host="127.0.0.1", limits=limits, tls=tls)
     try:
         yield Front(seats, gateway, server)
     finally:

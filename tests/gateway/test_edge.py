@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
 from fakes.front import front, settings
+from fakes.tls import make_certificate
 from fakes.wire import LAST_CHUNK, PATIENCE_S, SSE_HEAD, Served, always, chunk, ok, read_message
 from hotseat.gateway.connection import Limits
 
@@ -264,6 +267,16 @@ async def test_a_second_header_that_comes_too_slowly() -> None:
 async def test_a_connection_that_says_nothing_is_closed() -> None:
     async with front(limits=Limits(head_s=0.05)) as gate:
         assert await gate.raw(b"") == b""
+
+
+@pytest.mark.system("openssl")
+async def test_a_handshake_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+    make_certificate(tmp_path / "cert.pem", tmp_path / "key.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    async with front(limits=Limits(head_s=0.05), tls=context) as gate:
+        for half in (b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"):
+            assert await gate.raw(half) == b""
 
 
 async def test_a_connection_that_rests_too_long_is_closed() -> None:

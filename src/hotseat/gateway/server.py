@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
+from typing import Any
 
 from uvicorn.config import Config
 
@@ -54,14 +55,17 @@ class Server:
     async def listen(self, *, host: str | None, port: int, sockets: Sequence[socket.socket]) -> None:
         """Start to listen. Raises ``OSError`` when the address cannot be had."""
         loop = asyncio.get_running_loop()
+        tls: dict[str, Any] = {"ssl": self._tls} if self._tls is not None else {}
+        if tls:  # what a stranger may take for it; our own clocks run only afterwards
+            tls["ssl_handshake_timeout"] = self._state.limits.head_s
         if sockets:
             for sock in sockets:
                 self._listeners.append(
-                    await loop.create_server(self._connect, sock=sock, ssl=self._tls, backlog=_BACKLOG)
+                    await loop.create_server(self._connect, sock=sock, backlog=_BACKLOG, **tls)
                 )
         else:
             self._listeners.append(
-                await loop.create_server(self._connect, host, port, ssl=self._tls, backlog=_BACKLOG)
+                await loop.create_server(self._connect, host, port, backlog=_BACKLOG, **tls)
             )
 
     def _connect(self) -> Connection:
