@@ -96,6 +96,6 @@ def test_the_key(tmp_path: Path) -> None:
 
 
 def test_what_a_collector_is_told_is_secret(tmp_path: Path) -> None:
-    env = {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20abc-123,x-tenant=mine"}
+    env = {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20abc-123,x-tenant=mine,not-a-pair"}
     settings = config.loads(f"state_dir: {tmp_path}\n{MODELS}", "hotseat.yaml", env)
-    assert {"Bearer abc-123", "mine"} <= secret_values(settings, env)
+    assert {"Bearer abc-123", "Bearer%20abc-123", "mine", "not-a-pair"} <= secret_values(settings, env)

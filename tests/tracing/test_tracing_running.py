@@ -204,3 +204,22 @@ def test_where_it_is_off_a_callers_context_passes_as_it_is(tmp_path: Path) -> No
         assert hotseat.stop() == 0
     finally:
         hotseat.sweep()
+
+
+def test_a_variable_that_is_wrong_is_told_and_its_secret_is_not(tmp_path: Path, collector: Collector) -> None:
+    wrong = {
+        "OTEL_TRACES_SAMPLER": "sometimes",
+        "OTEL_EXPORTER_OTLP_HEADERS": f"authorization={TOKEN},{TOKEN}x",
+    }
+    hotseat = launcher(tmp_path, collector, **wrong)
+    try:
+        hotseat.start()
+        assert hotseat.ask("chat").status == 200
+        assert hotseat.stop() == 0
+    finally:
+        hotseat.sweep()
+    warned = json.dumps(
+        [line for line in hotseat.lines if line.get("logger", "").startswith("opentelemetry")]
+    )
+    assert "sometimes" in warned
+    assert TOKEN not in json.dumps(hotseat.lines)

@@ -20,5 +20,7 @@ def secret_values(settings: Settings, env: Mapping[str, str]) -> frozenset[str]:
     for each in variables:
         found |= {value for name, value in each.items() if is_secret_name(name)}
         for name in _HEADERS:
-            found |= {unquote(pair.partition("=")[2].strip()) for pair in each.get(name, "").split(",")}
+            for pair in each.get(name, "").split(","):
+                value = (pair.partition("=")[2] or pair).strip()
+                found |= {value, unquote(value)}
     return frozenset(found | settings.secrets) - {""}

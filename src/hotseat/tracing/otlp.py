@@ -48,10 +48,11 @@ class OtlpSender:
         time, that spans are not taken and that they are again. Raises ``ValueError`` for a variable that
         is not right.
         """
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it tells of each try; ``said`` once
         provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         self._sampler, self._resource = provider.sampler, provider.resource
         self._processor = BatchSpanProcessor(_Reporting(OTLPSpanExporter(endpoint=endpoint), said))
+        # What it makes of its variables is in the log by now. Later it tells of each try, and ``said`` once.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
     def sampled(self, trace_id: int, parent: Context | None) -> bool:
         """As ``OTEL_TRACES_SAMPLER`` decides (by default: as the caller did, and all without one)."""
