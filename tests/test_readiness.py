@@ -76,8 +76,8 @@ def refused_port() -> int:
         (says(b"SSH-2.0-OpenSSH\r\n"), Answer.BROKEN, None),
         (says(b"HTTP/1.1 2000 OK\r\n"), Answer.BROKEN, None),
         (says(b"x" * 100_000), Answer.BROKEN, None),
-        (says(b""), Answer.BROKEN, None),
-        (resets, Answer.BROKEN, None),
+        (says(b""), Answer.RESET, None),
+        (resets, Answer.RESET, None),
         (hangs, Answer.SILENT, None),
     ],
 )
@@ -181,11 +181,32 @@ class Probes:
 
 def test_the_pace_follows_what_the_server_does(monkeypatch: pytest.MonkeyPatch) -> None:
     refused, not_ready, broken, ready = Answer.REFUSED, Answer.NOT_READY, Answer.BROKEN, Answer.READY
-    answers = [refused] * 3 + [not_ready] * 7 + [refused, broken, ready]
+    answers = [refused] * 3 + [not_ready] * 7 + [refused, broken, Answer.RESET, Answer.RESET, ready]
     probes = Probes(monkeypatch, *answers)
     run_virtual(until_ready("h", 1))
     slower = [0.02, 0.04, 0.08, 0.16, 0.25, 0.25, 0.25]
-    assert probes.pauses() == [0.01] * 3 + slower + [0.01, 0.02]
+    assert probes.pauses() == [0.01] * 3 + slower + [0.01, 0.02, 0.02, 0.02]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_on_this_machine_it_knocks_until_somebody_listens(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = Probes(monkeypatch, Answer.REFUSED, Answer.NOT_READY, Answer.READY)
+    closed = iter([True] * 50 + [False] * 3)
+    monkeypatch.setattr(readiness, "_refuses", lambda own: next(closed))
+    run_virtual(until_ready(host, 1))
+    assert probes.times == [0.1, 0.102, 0.122]  # nothing but knocks for 50 times 2 ms
+
+
+def test_a_knock_tells_who_listens() -> None:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        own = readiness._own_address("127.0.0.1", door.getsockname()[1])
+        assert own is not None
+        assert readiness._refuses(own)
+        door.listen()
+        assert not readiness._refuses(own)
+    assert readiness._own_address("chat", 8000) is None
+    assert readiness._own_address("10.0.0.1", 8000) is None
 
 
 def test_a_poke_has_it_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

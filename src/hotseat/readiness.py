@@ -1,22 +1,28 @@
 """Does a server answer now? Probed adaptively, so that the first request loses a few milliseconds only.
 
-vLLM refuses connections while it loads (which costs nothing to ask, so we ask often); a published
-container port accepts and resets; llama.cpp answers 503. Only a 2xx answer is ready. Every probe has
-its own timeout: a health endpoint that accepts and never answers must not hang anything.
+vLLM refuses connections while it loads, which costs next to nothing to ask, so we ask often; a published
+container port accepts and resets; llama.cpp answers 503. Only a 2xx answer is ready. Every probe has its
+own timeout: a health endpoint that accepts and never answers must not hang anything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import re
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
+KNOCK_PAUSE_S = 0.002
+"""Between two looks whether anybody listens on a port of this machine."""
 REFUSED_PAUSE_S = 0.01
+RESET_PAUSE_S = 0.02
+"""A published port of a container accepts before its server listens, and resets at once."""
 SLOWEST_PAUSE_S = 0.25
 PROBE_TIMEOUT_S = 2.0
 HEAD_LIMIT_BYTES = 16 * 1024
@@ -31,8 +37,10 @@ class Answer(StrEnum):
     READY = "ready"
     REFUSED = "refused"
     """Nobody listens, or the host is not known (yet)."""
+    RESET = "reset"
+    """Connected, and cut before a byte came."""
     BROKEN = "broken"
-    """Connected, and no HTTP answer: reset, closed, or something else than HTTP."""
+    """Connected, and no HTTP answer but something else."""
     SILENT = "silent"
     """Connected, and no answer in time."""
     NOT_READY = "not ready"
@@ -81,15 +89,40 @@ async def probe_once(
                 line = await reader.readline()
             finally:
                 writer.transport.abort()  # a probe owes nobody a graceful end
-        answer, status = _judge(line)
+        answer, status = _judge(line) if line else (Answer.RESET, None)
     except TimeoutError:
         pass
-    except (OSError, ValueError) as error:
-        if getattr(error, "errno", None) in _OUR_TROUBLE:
+    except ValueError:  # a line without an end
+        answer = Answer.BROKEN
+    except OSError as error:
+        if error.errno in _OUR_TROUBLE:
             answer = Answer.NOT_ASKED
         else:
-            answer = Answer.REFUSED if answer is Answer.REFUSED else Answer.BROKEN
+            answer = Answer.REFUSED if answer is Answer.REFUSED else Answer.RESET
     return ProbeResult(answer, status, time.monotonic() - began)
+
+
+def _own_address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]] | None:
+    """The address as a socket takes it, if it is one of this machine's loopback."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    return (family, (host, port)) if address.is_loopback else None
+
+
+def _refuses(own: tuple[socket.AddressFamily, tuple[str, int]]) -> bool:
+    """Whether nobody listens there; in doubt no. On loopback the answer is there when the call returns."""
+    family, address = own
+    try:
+        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as knocking:
+            found = knocking.connect_ex(address)
+            if found == errno.EINPROGRESS:
+                found = knocking.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            return found == errno.ECONNREFUSED
+    except OSError:
+        return False
 
 
 def _judge(line: bytes) -> tuple[Answer, int | None]:
@@ -118,18 +151,28 @@ async def until_ready(
 ) -> None:
     """Return as soon as the server answers 2xx; the caller bounds the whole by cancelling.
 
-    Asks every 10 ms while the connection is refused, and from then on ever more seldom, at least every
-    250 ms. Setting ``poke`` (a log line, an event) has it ask at once; it is cleared again.
+    Asks every 10 ms (on this machine 2 ms) while the connection is refused, every 20 ms while it is reset,
+    and from then on ever more seldom, at least every 250 ms. Setting ``poke`` (a log line, an event) has it
+    ask at once; it is cleared again.
     """
     pause_s = REFUSED_PAUSE_S
+    own = _own_address(host, port)
     while True:
         if poke is not None:
             poke.clear()
-        result = await probe_once(host, port, path, headers=headers, timeout_s=timeout_s)
-        if result.ready:
-            return
-        refused = result.answer is Answer.REFUSED
-        pause_s = REFUSED_PAUSE_S if refused else min(2 * pause_s, SLOWEST_PAUSE_S)
+        if own is not None and _refuses(own):
+            answer = Answer.REFUSED
+        else:
+            result = await probe_once(host, port, path, headers=headers, timeout_s=timeout_s)
+            if result.ready:
+                return
+            answer = result.answer
+        if answer is Answer.REFUSED:
+            pause_s = REFUSED_PAUSE_S if own is None else KNOCK_PAUSE_S
+        elif answer is Answer.RESET:
+            pause_s = RESET_PAUSE_S
+        else:
+            pause_s = min(max(2 * pause_s, 2 * REFUSED_PAUSE_S), SLOWEST_PAUSE_S)
         if poke is None:
             await asyncio.sleep(pause_s)
         else:
