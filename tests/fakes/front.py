@@ -13,6 +13,7 @@ from fakes.seats import FakeSeats
 from fakes.wire import PATIENCE_S, Message, Wire
 from hotseat.core.front import AuthSpec
 from hotseat.core.spec import BoxSpec, ModelSpec, ProcessSpec, RouteSpec, SeatSpec, ServeSpec, Settings
+from hotseat.gateway.books import Record
 from hotseat.gateway.connection import Limits
 from hotseat.gateway.entry import Gateway
 from hotseat.gateway.server import Server, serve
@@ -64,8 +65,16 @@ class Front:
     def __init__(self, seats: FakeSeats, gateway: Gateway, server: Server) -> None:
         self.seats = seats
         self.gateway = gateway
+        self.records: list[Record] = []
+        """Of every request, in the order of their ends."""
+        gateway.books.on_record = self.records.append
         self.server = server
         self.port = server.addresses[0][1]
+
+    @property
+    def failed(self) -> list[str]:
+        """How requests failed, of those that did: ``upstream``, ``gone``, ``truncated``."""
+        return [record.failed for record in self.records if record.failed]
 
     async def open(self) -> Wire:
         return await Wire.open(self.port)

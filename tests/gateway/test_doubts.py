@@ -51,7 +51,7 @@ async def test_no_first_byte_in_time_is_504_and_a_doubt(body: bytes) -> None:
         assert error["message"] == "model chat: its server sent nothing for 0.05 s"
         assert suspected(gate) == [("its server sent nothing for 0.05 s", False)]
         await server.until(lambda s: s.closed == 1)  # so that it stops to work on it
-        assert gate.gateway.counts()["chat"].failed == 1
+        assert gate.failed == ["upstream"]
 
 
 async def test_a_streams_header_is_no_first_byte() -> None:
@@ -160,7 +160,7 @@ async def test_a_stream_cut_short_in_silence_is_counted(
     answer = SSE_HEAD + b"".join(map(chunk, pieces)) + LAST_CHUNK
     async with Served(always(answer)) as server, front(ready={"chat": server.port}) as gate:
         assert (await gate.ask(PATH, STREAM)).body == b"".join(pieces)
-        assert gate.gateway.counts()["chat"].truncated == 1
+        assert gate.failed == ["truncated"]
         assert "model chat: its server cut an answer short" in caplog.text
         assert suspected(gate) == []
 
@@ -168,7 +168,7 @@ async def test_a_stream_cut_short_in_silence_is_counted(
 async def test_an_answer_in_one_piece_cut_short_is_counted() -> None:
     async with Served(always(ok(ABORTED))) as server, front(ready={"chat": server.port}) as gate:
         await gate.ask(PATH, PLAIN)
-        assert gate.gateway.counts()["chat"].truncated == 1
+        assert gate.failed == ["truncated"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from hotseat.gateway import body
 from hotseat.gateway.client import Client
@@ -12,8 +12,7 @@ from hotseat.gateway.routing import Route, Target
 from hotseat.gateway.sender import Sender
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(msgspec.Struct, eq=False, gc=False):
     """What a request asks of a model's server, ready to be sent."""
 
     route: Route
@@ -40,6 +39,7 @@ def ask(client: Client, sender: Sender, target: Target, content: bytes, id_line:
     """
     head, caller = sender.head, sender.caller
     asked = body.read(content, head)
+    method, query = client.method, client.query
     route = target.route
     if route is None:
         route = _named(client, sender, asked.model, id_line)
@@ -52,12 +52,12 @@ def ask(client: Client, sender: Sender, target: Target, content: bytes, id_line:
         asked.rename(name)
     return Asked(
         route,
-        client.method,
-        target.path + (client.query and without_credentials(client.query)),
+        method,
+        target.path + without_credentials(query) if query else target.path,
         head.passed + id_line,
         asked.content,
         len(content),
-        asked.stream and client.method != b"HEAD",
+        asked.stream and method != b"HEAD",
         target.anthropic,
         route.priority + caller.priority,
         caller.name,

@@ -15,9 +15,6 @@ from hotseat.gateway.errors import Problem, Refuse, bad_request
 from hotseat.gateway.head import RequestHead
 from hotseat.gateway.rewrite import Rules
 
-_JSON = frozenset(
-    {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
-)
 _TRUE = (True, 1, "true", "True", "TRUE", "1", "on", "yes", "t", "y")
 """What servers that read numbers and words as booleans take for true (pydantic's lax mode)."""
 
@@ -85,16 +82,17 @@ def read(content: bytes, head: RequestHead) -> Body:
     Whatever is not a form must be a JSON object, whatever its ``Content-Type`` says: some servers
     parse by habit, and nothing may get past us unread.
     """
-    encoding = head.picked.get(b"content-encoding")
-    if encoding is not None and encoding.lower() != b"identity":
-        raise _encoded(encoding)
+    if not head.is_json:
+        encoding = head.picked.get(b"content-encoding")
+        if encoding is not None and encoding.lower() != b"identity":
+            raise _encoded(encoding)
+        kind = head.picked.get(b"content-type", b"")
+        if content and kind[:20].lower().startswith(b"multipart/form-data"):
+            from hotseat.gateway.multipart import Form  # only for uploads: its parser costs a start-up import
+
+            return Form(content, kind)
     if not content:
         return NOTHING
-    kind = head.picked.get(b"content-type", b"")
-    if kind not in _JSON and kind[:20].lower().startswith(b"multipart/form-data"):
-        from hotseat.gateway.multipart import Form  # only for uploads: its parser costs a start-up import
-
-        return Form(content, kind)
     try:
         if not content.isascii():
             content.decode()
@@ -105,11 +103,12 @@ def read(content: bytes, head: RequestHead) -> Body:
         raise bad_request(f"the body is not valid JSON: {_words(error)}", code="invalid_json") from None
     except RecursionError:
         raise bad_request("the body is not valid JSON: nested too deeply", code="invalid_json") from None
-    return Body(content, asked.model, _is_true(asked.stream))
+    stream = asked.stream
+    return Body(content, asked.model, stream if stream is True or stream is False else _is_true(stream))
 
 
 def _is_true(value: Any) -> bool:
-    return value is True or (value is not False and isinstance(value, int | str | float) and value in _TRUE)
+    return isinstance(value, int | str | float) and value in _TRUE
 
 
 def _param(error: msgspec.ValidationError) -> str | None:

@@ -25,10 +25,6 @@ GONE = 499
 class Record(msgspec.Struct, omit_defaults=True):
     """What became of one request. Times in seconds, sizes in bytes."""
 
-    time: str = ""
-    """When it ended, in UTC."""
-    level: str = ""
-    event: str = ""
     id: str = ""
     """``X-Request-ID``."""
     key: str = ""
@@ -61,15 +57,15 @@ class Record(msgspec.Struct, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_prefix = secrets.token_hex(6)
+_prefix = f"req-{secrets.token_hex(6)}-"
 _numbers = count(1)
 
 
-def request_id(sent: bytes | None) -> bytes:
+def request_id(sent: bytes | None) -> str:
     """The client's own id of the request, where it is a sound one; else a new one."""
     if sent and len(sent) <= _LONGEST_ID and not sent.translate(None, _ID):
-        return sent
-    return b"req-%b-%x" % (_prefix.encode(), next(_numbers))
+        return sent.decode("ascii")
+    return _prefix + hex(next(_numbers))[2:]
 
 
 class Books:
@@ -81,7 +77,9 @@ class Books:
         self._wall = wall
         self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._second, self._stamp = -1, ""
+        self._second = -1
+        self._begin = b""
+        """Of a line, with places for the milliseconds and the record."""
         self.on_record: Callable[[Record], None] | None = None
         """Told of every request, whether or not it is logged."""
 
@@ -95,10 +93,9 @@ class Books:
         second = int(now)
         if second != self._second:
             self._second = second
-            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        record.time = f"{self._stamp}.{int((now - second) * 1000):03d}Z"
-        record.level, record.event = "info", "request"
-        self._lines.append(_encode(record))
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._begin = b'{"time":"%b.%%03dZ","level":"info","event":"request",%%b' % stamp.encode()
+        self._lines.append(self._begin % ((now - second) * 1000, _encode(record)[1:]))
         if len(self._lines) >= _FLUSH_LINES:
             self.flush()
         elif self._timer is None:

@@ -146,7 +146,8 @@ class Capture:
 
     def follow(self, owner: Owner, client: Client, asked: Asked, means: Means, record_id: str) -> Captured:
         """An exchange that is captured."""
-        captured = Captured(owner, client, asked, means, self, record_id)
+        captured = Captured(owner, client, asked, means)
+        captured.begin_capture(self, record_id)
         self._running.add(captured)
         return captured
 
@@ -193,20 +194,25 @@ class Capture:
         self._ended(self, why)
 
 
-class Captured(Metered):
+class Captured(Metered, eq=False):
     """An exchange whose request and answer are kept, within bounds, until it has ended."""
 
-    def __init__(
-        self, owner: Owner, client: Client, asked: Asked, means: Means, capture: Capture, record_id: str
-    ) -> None:
-        super().__init__(owner, client, asked, means)
+    _capture: Capture | None = None
+    _record_id: str = ""
+    _body: bytes = b""
+    _body_bytes: int = 0
+    _answer: bytearray = msgspec.field(default_factory=bytearray)
+    _answer_bytes: int = 0
+    _sent: list[str] = msgspec.field(default_factory=list)
+
+    def begin_capture(self, capture: Capture, record_id: str) -> None:
+        """Keep what is asked and answered for this capture."""
+        content = self._asked.content
         self._capture = capture
         self._record_id = record_id
-        self._body = capture.take(asked.content, 0)
-        self._body_bytes = len(asked.content)
-        self._answer = bytearray()
-        self._answer_bytes = 0
-        self._sent = _credentials(client)
+        self._body = capture.take(content, 0)
+        self._body_bytes = len(content)
+        self._sent = _credentials(self._client)
 
     @property
     def held(self) -> int:
@@ -214,6 +220,7 @@ class Captured(Metered):
         return len(self._body) + len(self._answer)
 
     def on_data(self, data: bytes) -> None:
+        assert self._capture is not None
         self._answer_bytes += len(data)
         self._answer += self._capture.take(data, len(self._answer))
         super().on_data(data)

@@ -130,13 +130,8 @@ class Client(RequestResponseCycle):
             self.body = bytearray(self.body)
         self.body += data
 
-    def take(self, limit: int) -> bytes | None:
-        """The body, where all of it is here. Raises ``BodyTooLarge``."""
-        if self.more_body:
-            return None
-        return self._take(limit)
-
-    def _take(self, limit: int) -> bytes:
+    def take(self, limit: int) -> bytes:
+        """What is here of the body. Raises ``BodyTooLarge``."""
         whole, self.body = self.body, b""
         if len(whole) > limit:
             raise BodyTooLarge
@@ -152,7 +147,7 @@ class Client(RequestResponseCycle):
             self.message_event.clear()
             self.flow.resume_reading()
             await self.message_event.wait()
-        return self._take(limit)
+        return self.take(limit)
 
     # The response
 

@@ -79,7 +79,7 @@ class Connection(HttpToolsProtocol):
         self._headers_before: Headers | None = None
         self._known: tuple[KnownHead, bytes, tuple[bytes, bytes], Headers] | None = None
         """A head that came twice, and what it says: method, target, fields."""
-        self.sender: object = None
+        self.sender: Any = None
         """Who sent the last request, as far as its header says, kept for the next (``gateway.sender``)."""
         self._whole = True  # no request is half read
         self._in_head = True
@@ -326,7 +326,6 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._active = None
-        self.server_state.total_requests += 1
         if self.transport.is_closing() or self._lingering:
             return
         if not self._whole and not self.pipeline and not self._deaf:
@@ -336,22 +335,23 @@ class Connection(HttpToolsProtocol):
             self._active, _ = self.pipeline.pop()
             self._new = self._active
             self.loop.call_soon(self._begin_next)  # not from here: a thousand of them would nest
+            if self.pipeline:
+                return
         elif self._deaf or self.server_state.closing:
             self.transport.close()
             return
         elif self._whole:
-            self._rest()
-        if not self.pipeline:
+            # The timer is not touched for each request: when it fires, it looks how long it has been.
+            self._resting_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self._limits.keep_alive_s, self._look_at_rest
+                )
+        if self.flow.read_paused:
             self.flow.resume_reading()
 
     def _is_idle(self) -> bool:
         return self._active is None and not self.transport.is_closing()
-
-    def _rest(self) -> None:
-        # The timer is not touched for each request: when it fires, it looks how long it has been.
-        self._resting_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(self._limits.keep_alive_s, self._look_at_rest)
 
     def _look_at_rest(self) -> None:
         self.timeout_keep_alive_task = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from hotseat.core.spec import Settings
@@ -12,7 +12,7 @@ from hotseat.gateway.address import Addresses
 from hotseat.gateway.books import Books
 from hotseat.gateway.capture import Capture, Captures
 from hotseat.gateway.client import ASGIApp, Client
-from hotseat.gateway.exchange import Exchange, Means
+from hotseat.gateway.exchange import Means
 from hotseat.gateway.keys import Door
 from hotseat.gateway.passage import Passage, Trace
 from hotseat.gateway.rates import Limiter, MemoryLimiter
@@ -21,23 +21,6 @@ from hotseat.gateway.seats import Seats
 from hotseat.gateway.sender import Configured
 from hotseat.gateway.upstream import Upstreams
 from hotseat.gateway.waiting import Patience
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of one model's requests."""
-
-    requests: int = 0
-    refused: int = 0
-    """Got no lease."""
-    failed: int = 0
-    """Got no whole answer because the model's server failed."""
-    gone: int = 0
-    """Left before their answer was whole."""
-    truncated: int = 0
-    """Whole as far as HTTP goes, but cut short by the model's server (``finish_reason: abort``)."""
-    bytes_sent: int = 0
-    """Of answers' bodies."""
 
 
 class Gateway:
@@ -68,7 +51,6 @@ class Gateway:
         self.seats = seats
         self.control = control
         self.upstreams = Upstreams()
-        self._counts: dict[str, Counts] = {}
         self.limiter: Limiter = limiter or MemoryLimiter(time.monotonic)
         self.books = Books(write_log, wall)
         self.trace: Trace | None = None
@@ -90,13 +72,8 @@ class Gateway:
         )
         patience = Patience(hold_headers_s=settings.serve.hold_headers_s)
         self.means = Means(self.seats, self.upstreams, patience)
-        self._counts = {model: self._counts.get(model) or Counts() for model in settings.models}
         if self._captures is not None:
             self._captures.keep(settings.models)
-
-    def counts(self) -> Mapping[str, Counts]:
-        """What became of the requests, by model, since we run."""
-        return self._counts
 
     def run_ended(self, model: str, run: int) -> None:
         """A run has ended: its idle connections are closed."""
@@ -111,20 +88,5 @@ class Gateway:
 
     def answer(self, client: Client) -> Coroutine[Any, Any, None] | None:
         """Begin to answer one request; what has to be waited for is returned."""
-        return Passage(self, client).begin()
-
-    def account(self, exchange: Exchange, client: Client) -> None:
-        """Count what became of an exchange that has ended."""
-        counts = self._counts.get(exchange.model)
-        if counts is None:  # configured away meanwhile
-            return
-        counts.requests += 1
-        counts.bytes_sent += client.bytes_sent
-        if exchange.refused:
-            counts.refused += 1
-        elif exchange.failure is not None:
-            counts.failed += 1
-        elif not client.response_complete:
-            counts.gone += 1
-        if exchange.truncated:
-            counts.truncated += 1
+        configured = self.configured
+        return Passage(self, client, configured, monotonic(), configured.logs_strays).begin()

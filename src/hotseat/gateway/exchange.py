@@ -14,6 +14,8 @@ from collections.abc import Coroutine
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from hotseat.core.errors import Reason
 from hotseat.core.views import Loading
 from hotseat.gateway import errors, usage, waiting
@@ -55,19 +57,24 @@ class Means(NamedTuple):
     patience: Patience
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """One request to a model and its response.
 
-    Most of what it keeps never differs from these first values, so they are the class's.
+    A struct, since that is made in C: most of what it keeps never differs from these first values.
     """
 
-    _early = False
+    _owner: Owner
+    _client: Client
+    _asked: Asked
+    _means: Means
+    _early: bool = False
     """The headers went before the model's server had answered."""
-    _sse = False
-    _last = b"\n\n"
-    _second = _third = b""
+    _sse: bool = False
+    _last: bytes = b"\n\n"
+    _second: bytes = b""
+    _third: bytes = b""
     """What came before the last piece: where the reason of a stream's end stands."""
-    _awaited = False
+    _awaited: bool = False
     """No byte of the response's body has come yet, and somebody watches the time."""
     _ticket: Ticket | None = None
     _lease: Lease | None = None
@@ -79,31 +86,25 @@ class Exchange:
     """What the task waits for, where there is one."""
     _broken: Reason | None = None
     _gone: asyncio.Future[None] | None = None
-    _tries = 1
+    _tries: int = 1
     _loading: Loading | None = None
     _hold: asyncio.Timeout | None = None
     """Runs out where a silent request may not be held any longer."""
-    refused = False
+    refused: bool = False
     """It got no lease."""
-    code = ""
+    code: str = ""
     """Of the error that we told the client, if we did."""
     failure: str | None = None
     """Why the answer is missing or cut short, if it is."""
-    truncated = False
+    truncated: bool = False
     """The server cut the answer short and did not call it an error."""
-    upstream_status = 0
+    upstream_status: int = 0
     granted_at: float | None = None
     """When it had its seat, in ``time.monotonic``."""
     first_byte_at: float | None = None
     """When the first byte of the answer's body came."""
     usage: tuple[int | None, int | None] = (None, None)
     """Tokens in and out, where the server told them."""
-
-    def __init__(self, owner: Owner, client: Client, asked: Asked, means: Means) -> None:
-        self._owner = owner
-        self._client = client
-        self._asked = asked
-        self._means = means
 
     @property
     def model(self) -> str:
@@ -310,6 +311,19 @@ class Exchange:
         elif status >= 400 or not self._sse:
             self._collected = bytearray()
 
+    def on_whole(self, status: int, headers: bytes, content_type: bytes, body: bytes) -> None:
+        if self._early or not body or self._hold is not None:
+            self.on_head(status, headers, b"%d" % len(body), content_type)
+            if body:
+                self.on_data(body)
+            return
+        self.upstream_status = status
+        self._asked.content = b""
+        if self._awaited:
+            self._first_byte()
+        self._client.start(status, headers, b"%d" % len(body))
+        self.on_data(body)
+
     def _first_byte(self) -> None:
         if self._awaited:
             self._awaited = False
@@ -424,10 +438,10 @@ class Exchange:
         client.finish()
 
 
-class Metered(Exchange):
+class Metered(Exchange, eq=False):
     """An exchange that counts events too, for limits on tokens where the server tells no usage."""
 
-    events = 0
+    events: int = 0
 
     def on_data(self, data: bytes) -> None:
         self.events += data.count(b"data:")

@@ -53,13 +53,16 @@ _FIELDS = {
 }
 """What is done with a field; one that is not here is passed on as it is."""
 
+_JSON = frozenset(
+    {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
+)
 _USUAL_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close", b""})
 
 
 class RequestHead:
     """The fields of one request."""
 
-    __slots__ = ("passed", "picked")
+    __slots__ = ("is_json", "passed", "picked")
 
     def __init__(self, headers: Headers) -> None:
         """``headers``: names in lower case. Raises ``Refuse`` (400) for a field that must not repeat."""
@@ -82,6 +85,8 @@ class RequestHead:
         if connection not in _USUAL_CONNECTION:
             passed = _without_nominated(passed, connection)
         self.picked = picked
+        self.is_json = b"content-encoding" not in picked and picked.get(b"content-type", b"") in _JSON
+        """Whether the body is plain JSON by its own word; what says nothing may be, too."""
         self.passed = b"".join(passed)
         """Header lines for the model's server, each with its line end."""
 

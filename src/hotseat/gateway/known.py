@@ -14,25 +14,26 @@ _DIGITS_MOST = 15
 class KnownHead:
     """One head, as it was on the wire."""
 
-    __slots__ = ("_at", "_before", "_behind")
+    __slots__ = ("_at", "_before", "_behind", "_most", "_size")
 
     def __init__(self, before: bytes, behind: bytes) -> None:
         """``before`` the digits of the length, and ``behind`` them."""
         self._before = before
         self._at = len(before)
         self._behind = behind
+        self._size = len(behind)
+        self._most = self._at + _DIGITS_MOST + self._size
 
     def body_at(self, data: bytes) -> int:
         """Where the body begins, if ``data`` is this head with its whole body behind it; else 0."""
-        if not data.startswith(self._before):
-            return 0
-        end = data.find(b"\r", self._at)
-        if not data.startswith(self._behind, end):
-            return 0
-        digits = data[self._at : end]
-        body_at = end + len(self._behind)
-        if digits.isdigit() and len(digits) <= _DIGITS_MOST and int(digits) == len(data) - body_at:
-            return body_at
+        if data.startswith(self._before):
+            at = self._at
+            end = data.find(self._behind, at, self._most)
+            digits = data[at:end]
+            if end != -1 and digits.isdigit():
+                body_at = end + self._size
+                if int(digits) == len(data) - body_at:
+                    return body_at
         return 0
 
 

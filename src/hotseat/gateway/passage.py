@@ -15,6 +15,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic
 from typing import Any, Protocol
 
+import msgspec
+
 from hotseat.gateway import models_list, origins, usage
 from hotseat.gateway.asking import Asked, ask
 from hotseat.gateway.books import GONE, Books, Record
@@ -50,43 +52,24 @@ class House(Protocol):
     captured: Mapping[str, Capture]
     trace: Trace | None
 
-    def account(self, exchange: Exchange, client: Client) -> None:
-        """An exchange has ended."""
 
+class Passage(msgspec.Struct, eq=False):
+    """One request on its way. (A struct, since that is made in C.)"""
 
-class Passage:
-    """One request on its way."""
-
-    __slots__ = (
-        "_began",
-        "_capture",
-        "_client",
-        "_configured",
-        "_exchange",
-        "_house",
-        "_id_line",
-        "_logged",
-        "_over",
-        "_record",
-        "_sender",
-        "_target",
-        "_visit",
-    )
-
-    def __init__(self, house: House, client: Client) -> None:
-        self._began = monotonic()
-        self._house = house
-        self._client = client
-        self._configured = house.configured
-        self._record = Record(method=client.method.decode("ascii"))
-        self._id_line = b""
-        self._logged = house.configured.logs_strays
-        self._over = False
-        self._sender: Sender
-        self._target: Target | None = None
-        self._exchange: Exchange | None = None
-        self._visit: Visit | None = None
-        self._capture: Capture | None = None
+    _house: House
+    _client: Client
+    _configured: Configured
+    _began: float
+    """In ``time.monotonic``."""
+    _logged: bool
+    _record: Record = msgspec.field(default_factory=Record)
+    _id_line: bytes = b""
+    _over: bool = False
+    _target: Target | None = None
+    _sender: Sender = None  # type: ignore[assignment]  # known from the first step on
+    _exchange: Exchange | None = None
+    _visit: Visit | None = None
+    _capture: Capture | None = None
 
     def begin(self) -> Rest | None:
         """Go as far as can be gone at once; what must be waited for is returned."""
@@ -148,11 +131,16 @@ class Passage:
         record.path = target.text
         if target.kind is not Kind.DATA or client.method == b"OPTIONS":
             return self._answer_ourselves(target)
-        self._judge(target)
-        content = self._body()
-        if content is None:
+        lines = sender.judged.get((client.method, target))
+        if lines is None:
+            self._judge(target)
+            sender.remember(client.method, target, client.extra[len(self._id_line) :])
+        elif lines:
+            client.extra += lines
+        if client.more_body:
+            self._look_at_length()
             return self._read_first(target)
-        asked = self._ask(target, content)
+        asked = self._ask(target, self._body())
         limits = asked.route.limits + sender.caller.limits
         if limits:
             limiter = self._house.limiter
@@ -192,13 +180,17 @@ class Passage:
         if client.method not in _METHODS:
             raise Refuse(_METHOD)
 
-    def _body(self) -> bytes | None:
-        """The body, where all of it is here. Raises ``Refuse`` (413)."""
-        client, limit = self._client, self._configured.body_limit_bytes
+    def _look_at_length(self) -> None:
+        """Raise ``Refuse`` (413) where the header says that the body is too large."""
+        length, limit = self._client.length, self._configured.body_limit_bytes
+        if length is not None and int(length) > limit:
+            raise _too_large(limit)
+
+    def _body(self) -> bytes:
+        """The body, all of which is here. Raises ``Refuse`` (413)."""
+        limit = self._configured.body_limit_bytes
         try:
-            if client.length is not None and int(client.length) > limit:
-                raise BodyTooLarge
-            return client.take(limit)
+            return self._client.take(limit)
         except BodyTooLarge:
             raise _too_large(limit) from None
 
@@ -291,6 +283,7 @@ class Passage:
         self._client.at_end = None
         try:
             self._settle()
+            self._exchange = None  # it knows us, too
         except Exception:  # often called from a parser, which would take it for an error of what it parses
             _log.exception("the books of a request could not be kept")
 
@@ -318,9 +311,9 @@ class Passage:
                 record.failed = "truncated"
             if self._capture is not None:
                 self._capture.finished(exchange)
-            self._house.account(exchange, client)
         if visit is not None:
             visit.leave(0 if exchange is None else _tokens(exchange, record.bytes_in))
+        record.method = client.method.decode("ascii")
         record.status = client.status or GONE
         record.bytes_out = client.bytes_sent
         record.duration_s = round(now - began, 4)

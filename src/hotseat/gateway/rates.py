@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+import msgspec
+
 from hotseat.core.front import LimitSpec
 from hotseat.gateway.errors import RETRY_AT_MOST_S, Problem, Refuse
 
@@ -20,17 +22,20 @@ MOST_SUBJECTS = 100_000
 """Beyond it the oldest counts are forgotten."""
 _CLEAN_FROM = 1024
 _MANY = 1 << 62
+_NOTHING_HELD: tuple[tuple[Limit, Count], ...] = ()
 
 
 class Count:
     """What one subject has used of one limit."""
 
-    __slots__ = ("slices", "total")
+    __slots__ = ("number", "slices", "total")
 
     def __init__(self) -> None:
         self.slices: deque[list[int]] = deque()
         """Slice number and amount, oldest first."""
         self.total = 0
+        self.number = -1
+        """The slice in which it was last looked at: within it nothing leaves the window."""
 
 
 class Limit:
@@ -72,7 +77,8 @@ class Limit:
             if len(self._counts) >= self._clean_at:
                 self._clean(now)
             count = self._counts[subject] = Count()
-        elif count.slices and self._slice_s:
+        elif self._slice_s and (number := int(now / self._slice_s)) != count.number:
+            count.number = number
             self._slide(count, now)
         return count
 
@@ -103,7 +109,8 @@ class Limit:
             return b""
         slices = count.slices
         reset_s = (slices[-1][0] + 1 + SLICES) * self._slice_s - now if slices else 0.0
-        return self._lines % (max(0, self.amount - count.total), reset_s + 0.999)
+        left = self.amount - count.total
+        return self._lines % (left if left > 0 else 0, reset_s + 0.999)
 
     def _slide(self, count: Count, now: float) -> None:
         slices = count.slices
@@ -163,22 +170,17 @@ class Limiter(Protocol):
         """Let go of what is held."""
 
 
-class MemoryVisit:
+class MemoryVisit(msgspec.Struct, eq=False):
     """A request that was let in, counted in memory."""
 
-    __slots__ = ("_clock", "_held", "counts_tokens", "headers")
-
-    def __init__(
-        self, held: list[tuple[Limit, Count]], headers: bytes, tokens: bool, clock: Callable[[], float]
-    ) -> None:
-        self._held = held
-        self._clock = clock
-        self.headers = headers
-        self.counts_tokens = tokens
+    _held: Sequence[tuple[Limit, Count]]
+    headers: bytes
+    counts_tokens: bool
+    _clock: Callable[[], float]
 
     def leave(self, tokens: int) -> None:
         """The request has ended. Repeats are harmless."""
-        held, self._held = self._held, []
+        held, self._held = self._held, _NOTHING_HELD
         for limit, count in held:
             if limit.what == "concurrent":
                 count.total -= 1
@@ -217,6 +219,8 @@ class MemoryLimiter:
     def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryVisit:
         """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
         now = self._clock()
+        if len(limits) == 1 and limits[0].what == "requests":
+            return self._enter_one(limits[0], key, address, now)
         held: list[tuple[Limit, Count]] = []
         requests: tuple[Limit, Count] | None = None
         tokens: tuple[Limit, Count] | None = None
@@ -239,6 +243,14 @@ class MemoryLimiter:
         if tokens is not None:
             headers += tokens[0].headers(tokens[1], now)
         return MemoryVisit(held, headers, tokens is not None, self._clock)
+
+    def _enter_one(self, limit: Limit, key: str, address: Callable[[], str], now: float) -> MemoryVisit:
+        """The usual case: requests in a time, and nothing to give back."""
+        count = limit.count(limit.subject(key, address), now)
+        if count.total >= limit.amount:
+            raise refusal(limit, limit.wait_s(count, now), limit.headers(count, now))
+        limit.add(count, 1, now)
+        return MemoryVisit(_NOTHING_HELD, limit.headers(count, now), False, self._clock)
 
     async def close(self) -> None:
         """Nothing is held."""

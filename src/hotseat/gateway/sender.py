@@ -15,8 +15,11 @@ from hotseat.gateway.client import Client
 from hotseat.gateway.head import Headers, RequestHead
 from hotseat.gateway.keys import Caller, Door
 from hotseat.gateway.local import refuse_other_origins
-from hotseat.gateway.routing import Route, Tables
+from hotseat.gateway.routing import Route, Tables, Target
 from hotseat.logs import redact
+
+_MOST_JUDGED = 64
+"""Paths of one connection that are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,12 @@ class Sender:
     __slots__ = (
         "_address",
         "_admitted",
-        "_headers",
         "_peer",
         "caller",
         "configured",
         "head",
+        "headers",
+        "judged",
         "named_id",
         "origin",
         "websocket",
@@ -57,28 +61,25 @@ class Sender:
         self.named_id = head.picked.get(b"x-request-id")
         """The id that the client gave to its request; such a header is hardly ever the same again."""
         self.websocket = head.picked.get(b"upgrade", b"").lower() == b"websocket"
-        self._headers: Headers = client.headers
+        self.headers: Headers = client.headers
         self._peer = client.connection.client
         self._address: str | None = None
         self._admitted: set[Route] = set()
-
-    def stands_for(self, client: Client, configured: Configured) -> bool:
-        """Whether all this is true of another request on the same connection too."""
-        return (
-            self._headers == client.headers
-            and self.configured is configured
-            and self.caller.expires_at is None
-            and self.named_id is None
-        )
+        self.judged: dict[tuple[bytes, Target], bytes] = {}
+        """What it may ask: by method and target, the header lines that every answer has."""
 
     def new_id(self) -> tuple[bytes, str]:
         """An id for a request: as it is sent, and as it is logged."""
-        sent = request_id(self.named_id)
-        logged = sent.decode("ascii")
-        if self.named_id is not None and redact(logged) != logged:  # it may be anything, a key too
-            sent = request_id(None)
-            logged = sent.decode("ascii")
-        return sent, logged
+        the_id = request_id(self.named_id)
+        if self.named_id is not None and redact(the_id) != the_id:  # it may be anything, a key too
+            the_id = request_id(None)
+        return the_id.encode("ascii"), the_id
+
+    def remember(self, method: bytes, target: Target, lines: bytes) -> None:
+        """It may ask this; ``lines`` are for the header of every answer."""
+        if len(self.judged) >= _MOST_JUDGED:
+            self.judged.clear()
+        self.judged[method, target] = lines
 
     def must_be_known(self) -> None:
         """Raise ``Refuse`` (401, 403) for a stranger where keys are wanted."""
@@ -103,15 +104,21 @@ class Sender:
     def address(self) -> str:
         """The client's address, for counting."""
         if self._address is None:
-            self._address = self.configured.addresses.of(self._peer, self._headers)
+            self._address = self.configured.addresses.of(self._peer, self.headers)
         return self._address
 
 
 def sender_of(client: Client, configured: Configured) -> Sender:
     """Who sent this request. Raises ``Refuse`` (400)."""
-    known = client.connection.sender
-    if isinstance(known, Sender) and known.stands_for(client, configured):
+    connection, headers = client.connection, client.headers
+    known: Sender | None = connection.sender
+    if (
+        known is not None
+        and known.configured is configured
+        and (known.headers is headers or known.headers == headers)
+    ):
         return known
     sender = Sender(client, configured)
-    client.connection.sender = sender
+    lasts = sender.caller.expires_at is None and sender.named_id is None
+    connection.sender = sender if lasts else None
     return sender

@@ -83,6 +83,9 @@ class Sink(Protocol):
 
     def on_data(self, data: bytes) -> None: ...
 
+    def on_whole(self, status: int, headers: bytes, content_type: bytes, body: bytes) -> None:
+        """Head and body at once, where both came in one piece; ``on_end`` follows."""
+
     def on_read(self) -> None:
         """All that came in one piece has been handed on; more will come."""
 
@@ -199,9 +202,7 @@ class UpstreamConnection(asyncio.Protocol):
         if sink is None or self._method_is_head:
             return False
         try:
-            sink.on_head(known.status, known.fields, b"%d" % len(body), known.type)
-            if body:
-                sink.on_data(body)
+            sink.on_whole(known.status, known.fields, known.type, body)
         except Exception as error:
             _log.warning("a response could not be taken", exc_info=error)
             self._fail(UpstreamFailure("its server sent a malformed response"))

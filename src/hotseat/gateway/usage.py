@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+_NULL = (b"null", b" null")
 _IN = re.compile(rb'"(?:prompt|input)_tokens":\s*(\d{1,18})')
 _OUT = re.compile(rb'"(?:completion|output)_tokens":\s*(\d{1,18})')
 
@@ -14,7 +15,7 @@ _OUT = re.compile(rb'"(?:completion|output)_tokens":\s*(\d{1,18})')
 def read(tail: bytes) -> tuple[int | None, int | None]:
     """Tokens in and out, from the last ``usage`` of an answer's end; ``None`` where it does not say."""
     at = tail.rfind(b'"usage":')
-    while at != -1 and tail[at + 8 : at + 14].lstrip()[:4] == b"null":
+    while at != -1 and tail.startswith(_NULL, at + 8):
         at = tail.rfind(b'"usage":', 0, at)
     if at == -1:
         return None, None

@@ -184,7 +184,7 @@ class Supervisor:
         if not self._feeding:
             run = self._core.admit(request, model, key, now)
             if run is not None:  # a ready model with room: nothing is to be decided
-                self._grant(do.GrantLease(request, model, run))
+                self._lend(ticket)
                 return ticket
         self._feed(ev.RequestArrived(ticket.request, model, priority, key))
         if ticket.refusal is not None:
@@ -372,11 +372,14 @@ class Supervisor:
         self._feed(ev.TimePassed())
 
     def _grant(self, order: do.GrantLease) -> None:
-        run = self._runs[order.model]
+        self._lend(self._tickets[order.request])
+
+    def _lend(self, ticket: Ticket) -> None:
+        run = self._runs[ticket.model]
         upstream = run.upstream
         assert upstream is not None
-        self._granted[order.model] = self._granted.get(order.model, 0) + 1
-        self._tickets[order.request].granted(Lease(upstream, run.suspect))
+        self._granted[ticket.model] = self._granted.get(ticket.model, 0) + 1
+        ticket.granted(Lease(upstream, run.suspect))
 
     def _refuse(self, order: do.RefuseRequest) -> None:
         self._tickets.pop(order.request).refuse(order.refusal)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+import msgspec
+
 from hotseat.core.errors import Reason, Refusal
 from hotseat.core.views import Loading, Upstream
 
@@ -18,17 +20,14 @@ class Suspect(Protocol):
         """Have the run looked at now; ``certain``: it does not work, whatever its health check says."""
 
 
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """The right to use one run, held to the end of the response stream."""
 
-    __slots__ = ("_call", "broken", "suspect", "upstream")
-
-    def __init__(self, upstream: Upstream, suspect: Suspect) -> None:
-        self.upstream = upstream
-        self.suspect = suspect
-        """Tells the run's owner that the run seems not to work."""
-        self.broken: Reason | None = None
-        self._call: Callable[[Reason], None] | None = None
+    upstream: Upstream
+    suspect: Suspect
+    """Tells the run's owner that the run seems not to work."""
+    broken: Reason | None = None
+    _call: Callable[[Reason], None] | None = None
 
     def on_break(self, call: Callable[[Reason], None] | None) -> None:
         """Have ``call`` called once when the run goes; at once if it has gone already."""
@@ -58,18 +57,17 @@ class Desk(Protocol):
         """How far it is."""
 
 
-class Ticket:
+class Ticket(msgspec.Struct, eq=False):
     """One request's place. Leaving the ``with`` block gives it back."""
 
-    __slots__ = ("_desk", "_waiter", "closed", "lease", "model", "refusal", "request", "since")
-
-    def __init__(self, desk: Desk, request: int, model: str, since: float) -> None:
-        self._desk = desk
-        self._waiter: asyncio.Future[None] | None = None
-        self.request, self.model, self.since = request, model, since
-        self.lease: Lease | None = None
-        self.refusal: Refusal | None = None
-        self.closed = False
+    _desk: Desk
+    request: int
+    model: str
+    since: float
+    lease: Lease | None = None
+    refusal: Refusal | None = None
+    closed: bool = False
+    _waiter: asyncio.Future[None] | None = None
 
     async def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the lease; ``False`` when the time ran out first. Raises the desk's ``refused``."""
