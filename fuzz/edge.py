@@ -28,8 +28,7 @@ class Echo:
     async def answer(self, client: Client) -> None:
         self.methods.append(client.method)
         try:
-            whole = client.take(MOST)
-            body = await client.read(MOST) if whole is None else whole
+            body = await client.read(MOST)
         except BodyTooLarge:
             client.refuse(_TOO_LARGE)
             return
