@@ -230,6 +230,46 @@ def test_an_unusable_runtime_refuses_and_recovers_by_itself() -> None:
     run_virtual(story())
 
 
+def test_an_order_that_cannot_be_carried_out_is_refused_at_once_and_forgotten() -> None:
+    async def story() -> None:
+        async with house(model("chat"), model("huge", 2.0)) as home:
+            home.runtime.why = "the engine does not answer"
+            await asyncio.sleep(1.5)
+            for wait in (True, False):
+                refusal = await home.supervisor.start("chat", wait=wait)
+                assert refusal is not None
+                assert refusal.code is Code.RUNTIME_UNAVAILABLE
+                assert "the engine does not answer" in refusal.message
+            home.runtime.why = None
+            await asyncio.sleep(5)
+            assert home.world.starts("chat") == 0
+            refusal = await home.supervisor.start("huge", wait=False)
+            assert refusal is not None
+            assert refusal.code is Code.MODEL_FAILED
+            assert await home.supervisor.start("chat", wait=False) is None
+            await asyncio.sleep(2)
+            assert home.supervisor.state("chat") is State.READY
+
+    run_virtual(story())
+
+
+def test_an_order_that_waits_is_refused_when_its_runtime_goes() -> None:
+    async def story() -> None:
+        pinned = model("a", pinned=True, idle_s=None)
+        async with house(pinned, model("b", 0.3), model("c", 0.3)) as home:
+            await home.answer("a")
+            with home.supervisor.ask("b") as ticket:
+                await ticket.wait()
+                starting = asyncio.gather(home.supervisor.start("c", wait=True))
+                await asyncio.sleep(0.1)
+                home.runtime.why = "the engine does not answer"
+                [refusal] = await asyncio.wait_for(starting, 60)
+                assert refusal is not None
+                assert refusal.code is Code.RUNTIME_UNAVAILABLE
+
+    run_virtual(story())
+
+
 def test_an_operator_starts_and_stops_and_is_told_the_end() -> None:
     async def story() -> None:
         async with house(model("chat"), model("bad"), faults={"bad": Faults(start_fails=True)}) as home:

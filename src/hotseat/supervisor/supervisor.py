@@ -272,9 +272,9 @@ class Supervisor:
         return dict(self._lookout.unusable)
 
     async def start(self, model: str, *, wait: bool) -> Refusal | None:
-        """Start it, backoff or not. With ``wait``: return when it is ready, or why it is not."""
+        """Start it, backoff or not. With ``wait``: return when it is ready. Or why it is not going to be."""
         self._feed(ev.StartRequested(model))
-        while wait:
+        while True:
             view = self._core.views().get(model)
             if view is None:
                 return refusals.unknown(model)  # configured away meanwhile
@@ -282,12 +282,14 @@ class Supervisor:
                 return None
             if not view.requested:
                 return why_not_ready(view, self._lookout.unusable.get(self._models[model].runtime))
+            if not wait:
+                return None
             await self._next_move()
-        return None
 
     async def stop(self, model: str, *, wait: bool, to_sleep: bool = False) -> Reason | None:
         """Drain and stop it, or put it to sleep. With ``wait``: return when it is gone, or asleep."""
-        run = self._core.view(model).run
+        before = self._core.views().get(model)  # none yet, while another configuration is taken over
+        run = before.run if before is not None else None
         self._feed(ev.StopRequested(model, to_sleep))
         self._tell_moved()
         while wait and run is not None and (view := self._core.views().get(model)) and view.run == run:
