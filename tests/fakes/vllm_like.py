@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
     parser.add_argument("--served-model-name", nargs="+")
-    args, _ = parser.parse_known_args()
+    args, _ = parser.parse_known_args(sys.argv[2:])  # the first is "serve"
     alias = (args.served_model_name or [args.model])[0]
     words = ["--host", "0.0.0.0", "--port", str(PORT), "--alias", alias, "--threads", "1"]
     os.execv(sys.executable, [sys.executable, ENGINE, *words])

@@ -157,6 +157,19 @@ def test_a_public_site_has_no_plain_socket_in_the_launcher(stack_folder: Path) -
     assert {name: data["services"][name] for name in MODELS} == {name: plain[name] for name in MODELS}
 
 
+def test_a_launcher_that_downloads_sees_the_cache_at_its_own_path(stack_folder: Path) -> None:
+    files = ["-f", "docker-compose.yml", "-f", "docker-compose.seed.yml"]
+    data = resolved(stack_folder, *files, "--profile", "*")
+    launcher = data["services"]["launcher"]
+    cache = data["services"]["coder3b"]["volumes"][0]["source"]
+    mounted = next(one for one in launcher["volumes"] if one["source"] == cache)
+    assert mounted["target"] == cache
+    assert not mounted.get("read_only")
+    assert launcher["environment"]["HOTSEAT_SEED"] == "auto"
+    plain = resolved(stack_folder, "--profile", "*")["services"]
+    assert {name: data["services"][name] for name in MODELS} == {name: plain[name] for name in MODELS}
+
+
 def test_the_overlay_can_be_chosen_in_env(stack_folder: Path) -> None:
     line = next(
         line

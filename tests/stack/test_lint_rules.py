@@ -230,6 +230,10 @@ def test_our_stack_behind_the_socket_proxy_has_no_finding(
     assert findings(stack_folder, reader_env, "docker-compose.public.yml") == []
 
 
+def test_our_stack_with_downloads_has_no_finding(stack_folder: Path, reader_env: dict[str, str]) -> None:
+    assert findings(stack_folder, reader_env, "docker-compose.seed.yml") == []
+
+
 def test_a_stack_without_a_configuration_is_checked_for_itself(
     stack_folder: Path, reader_env: dict[str, str]
 ) -> None:
