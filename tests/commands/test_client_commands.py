@@ -291,6 +291,15 @@ def test_switch_to_a_route_of_a_ready_model(stub: StubLauncher) -> None:
     assert [path for _, path, _, _ in stub.asked] == ["/routes"]
 
 
+@pytest.mark.parametrize("name", ["q7b", "qwen7b-bnb4"])
+def test_switch_takes_an_alias_or_a_container(stub: StubLauncher, name: str) -> None:
+    of_docker = {"aliases": ["q7b"], "runtime": "docker", "target": "qwen7b-bnb4"}
+    qwen = {"model": "qwen", "path": "/qwen7b/v1", "state": "stopped", **of_docker}
+    stub.answers["GET /routes"] = (200, {"routes": {**THREE, "qwen7b": qwen}})
+    result = hotseat("switch", name, "--dry-run")
+    assert (result.exit_code, result.stderr) == (0, "stop chat\nstop tiny\nstart qwen7b\n")
+
+
 def test_switch_to_nobody_stops_nobody(stub: StubLauncher) -> None:
     stub.answers["GET /routes"] = (200, {"routes": THREE})
     result = hotseat("switch", "llama")

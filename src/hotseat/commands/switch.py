@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -56,8 +57,8 @@ def command(
 
     Through the running launcher: running answers of the others are finished first. In the folder of the
     stack, or with --stack: by Compose, which brings the launcher up too and cuts running answers off
-    after their container's grace period. NAME is a route or a model; by Compose also an alias, a
-    container or a profile: coder, chat, q7b.
+    after their container's grace period. NAME is a route, a model, an alias or a container; by Compose
+    also a profile: coder, chat, q7b.
     """
     if folder is None and url is None and config is None:
         here = Path()
@@ -66,24 +67,34 @@ def command(
         _by_compose(name, folder, dry_run)
         return
     running = launcher.connect(url, config)
-    for other in _others(running, name):
+    route, others = _seats(running, name)
+    for other in others:
         click.echo(f"stop {other}" if dry_run else f"{other}: is to stop", err=True)
         if not dry_run:
             running.post("/admin/stop", {"route": other, "wait": False})
     if dry_run:
-        click.echo(f"start {name}", err=True)
+        click.echo(f"start {route}", err=True)
         return
-    ordering.order(running, "start", name, wait=wait, timeout_s=timeout_s, as_json=as_json)
+    ordering.order(running, "start", route, wait=wait, timeout_s=timeout_s, as_json=as_json)
 
 
-def _others(running: Launcher, name: str) -> list[str]:
-    """The other models that hold a seat. Raises ``CannotRead`` where there is no such model."""
+def _seats(running: Launcher, name: str) -> tuple[str, list[str]]:
+    """What to start, and the other models that hold a seat. Raises ``CannotRead`` where there is no such."""
     routes = running.get("/routes").get("routes", {})
     states = {str(route.get("model")): str(route.get("state")) for route in routes.values()}
+    if name not in routes and name not in states:
+        also = (
+            key for key, route in routes.items() if name in (*route.get("aliases", ()), _container(route))
+        )
+        if (found := next(also, None)) is None:
+            raise CannotRead(f"no route or model is called {name!r}; there are {', '.join(sorted(routes))}")
+        name = str(found)
     chosen = routes[name].get("model") if name in routes else name
-    if chosen not in states:
-        raise CannotRead(f"no route or model is called {name!r}; there are {', '.join(sorted(routes))}")
-    return [model for model, state in states.items() if model != chosen and state not in HOLDS_NO_SEAT]
+    return name, [one for one, state in states.items() if one != chosen and state not in HOLDS_NO_SEAT]
+
+
+def _container(route: Mapping[str, object]) -> object:
+    return route.get("target") if route.get("runtime") == "docker" else None
 
 
 def _by_compose(name: str, folder: Path, dry_run: bool) -> None:
