@@ -139,6 +139,14 @@ def test_what_no_leftover_is_known_of_is_freed_whole() -> None:
     assert planner._frees(one, to_sleep=True) == shares(0.5)
 
 
+def test_a_sleeper_needs_what_it_does_not_hold_yet() -> None:
+    one = seat(state=State.ASLEEP, share=0.5)
+    one.leftover = shares(0.1)
+    assert planner._need(one) == shares(0.4)
+    one.leftover = {}
+    assert planner._need(one) == shares(0.5)
+
+
 def test_one_that_falls_asleep_is_counted_with_what_it_will_keep() -> None:
     one = seat(state=State.SUSPENDING)
     one.leftover = shares(0.1)

@@ -20,10 +20,21 @@ def leaving(share: float, *others: object, **terms: object) -> Story:
     return s
 
 
+def at_once(s: Story, names: str) -> list[int]:
+    """All are asked for, a second apart, before anything is planned."""
+    s.core._settled = False
+    asked = []
+    for name in names:
+        asked.append(s.ask(name))
+        s.pass_time(1)
+    s.core._settled = True
+    s.tell(ev.RunsRecovered())
+    return asked
+
+
 def test_what_fits_only_once_another_has_gone_is_not_started_beside_it() -> None:
     s = leaving(0.5, model("a", 0.4), model("b", 0.4))
-    s.ask("a")
-    s.ask("b")
+    at_once(s, "ab")
     assert s.since_last() == ["start a#1"]  # 0.1 is free now, and 0.6 soon
     s.gone("old")
     assert s.since_last() == ["start b#1"]
@@ -31,25 +42,49 @@ def test_what_fits_only_once_another_has_gone_is_not_started_beside_it() -> None
 
 def test_several_that_fit_are_started_at_once_and_one_too_many_is_not() -> None:
     s = Story(*(model(name, 0.3) for name in "abcd"))
-    s.core._settled = False
-    for name in "abcd":
-        s.ask(name)
-    s.core._settled = True
-    s.tell(ev.RunsRecovered())
+    at_once(s, "abcd")
     assert s.since_last() == ["start a#1", "start b#1", "start c#1"]
 
 
 def test_one_further_back_is_not_started_where_one_before_it_would_lack_the_room() -> None:
     s = leaving(0.5, model("x", 0.6), model("a", 0.3), model("b", 0.2))
-    s.core._settled = False
-    for name in "xab":
-        s.ask(name)
-        s.pass_time(1)
-    s.core._settled = True
-    s.tell(ev.RunsRecovered())
+    at_once(s, "xab")
     assert s.since_last() == ["start a#1"]  # 0.2 is free beside it now, but 0.1 only once x has started
     s.gone("old")
     assert s.since_last() == ["start x#1"]
+
+
+def test_the_room_of_a_sleeper_that_stands_in_line_itself_is_kept_for_it() -> None:
+    """It is in the way of one before it, so it is stopped; those behind it do not take its place."""
+    two = {"0": 1.0, "1": 1.0}
+    s = Story(
+        model("b", 0.6, idle_s=10, sleep=sleeper(0.3)), model("a", 0.8), model("c", 0.2),
+        model("d", {"1": 0.5}), budget=two,
+    )  # fmt: skip
+    s.up("b")
+    s.pass_time(10)
+    s.slept("b")
+    s.since_last()
+    at_once(s, "abcd")
+    assert s.since_last() == ["start d#1", "stop b#1"]
+    s.gone("b")
+    assert s.since_last() == ["start a#1"]
+
+
+def test_two_swaps_that_do_not_touch_each_other_are_in_one_plan() -> None:
+    s = Story(
+        *(model(f"{name}{device}", {device: 0.9}, residency_s=0) for name in "ab" for device in "01"),
+        budget={"0": 1.0, "1": 1.0},
+    )
+    s.up("a0")
+    s.up("a1")
+    s.since_last()
+    s.core._settled = False
+    s.ask("b0")
+    s.ask("b1")
+    s.core._settled = True
+    s.tell(ev.RunsRecovered())
+    assert s.since_last() == ["stop a0#1", "stop a1#1"]
 
 
 def test_hopeless_ones_do_not_hide_those_behind_them() -> None:
