@@ -192,6 +192,22 @@ def test_what_is_missing_is_told_to_the_last_part() -> None:
     assert policy.missing({"0": 1}, {}) == {"0": 1}
 
 
+def test_until_when_a_sleeper_sleeps() -> None:
+    one = seat(state=State.ASLEEP, sleep=SleepSpec(level=1, idle_s=5.0))
+    one.since = 10.0
+    assert one.deadline() == 15.0
+    one.requested = True
+    assert one.deadline() == NEVER
+    one.requested, one.warm = False, True
+    assert one.deadline() == NEVER
+    one.warm = False
+    waits(one)
+    assert one.deadline() == NEVER
+    one = seat(state=State.ASLEEP)  # configured not to sleep any more
+    one.since = 10.0
+    assert one.deadline() == 10.0
+
+
 def test_failures_are_forgiven_after_exactly_so_long() -> None:
     one = seat()
     one.served, one.failures, one.ready_since = True, 3, 10.0
