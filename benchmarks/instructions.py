@@ -6,10 +6,11 @@
 ``hotseat serve`` runs under callgrind; a client in lock-step (the next chunk leaves the server when the
 last one has arrived) has 1,000 requests answered and 10,000 chunks relayed, each counted from the first
 to the last. A figure belongs to a build of Python and to the versions of the packages on the hot path:
-``instructions.json`` keeps one for each such set. ``--keep`` leaves callgrind's files, for a profile.
+``instructions.json`` keeps one for each such set. For another set the bare relay (``proto_relay``) is counted
+too, and what is compared is how many times its instructions hotseat takes (±25 %). ``--keep`` leaves
+callgrind's files, for a profile.
 
-Exit status: 0 within the bounds (or recorded), 1 outside, 2 it cannot be counted here, 3 nothing is
-recorded for this set.
+Exit status: 0 within the bounds (or recorded), 1 outside, 2 it cannot be counted here.
 """
 
 from __future__ import annotations
@@ -41,11 +42,13 @@ from benchmarks.proxies import (
     free_port,
     hotseat_config,
     running,
+    upstream_command,
     wait_until_listening,
 )
 
 RECORDED = Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.10
+OTHER_SET_TOLERANCE = 0.25
 HOT_PACKAGES = ("uvicorn", "uvloop", "httptools", "msgspec")
 REQUESTS = 1_000
 CHUNKS = 10_000
@@ -76,8 +79,29 @@ def count(folder: Path, *, policies: bool = True) -> dict[str, float]:
                 os.kill(int(upstream.read_text().split()[1]), signal.SIGKILL)
 
 
-def _drive(client: socket.socket, upstream: Path, folder: Path, pid: int) -> dict[str, float]:
-    order = Order("127.0.0.1", 1, "/fake/v1/chat/completions", [], {"authorization": f"Bearer {KEY}"})
+def count_relay(folder: Path) -> dict[str, float]:
+    """The same of the bare relay; raises ``Unavailable``."""
+    port, cores, upstream = free_port(), Cores.pick(), folder / "upstream"
+    serving = upstream_command(0, cores, "--port-file", str(upstream))
+    with running(serving, cores.load, folder / "upstream.log") as serves:
+        while not upstream.exists() or not upstream.read_text():
+            if serves.poll() is not None:
+                raise Unavailable("the fake upstream has ended")
+            time.sleep(0.01)
+        relay = [sys.executable, "-m", "benchmarks.proto_relay", "--port", str(port)]
+        relay += ["--upstream-port", upstream.read_text().split()[0]]
+        callgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out.%p"]
+        log = folder / "relay.log"
+        with running([*callgrind, *relay], cores.proxy, log, {"PYTHONHASHSEED": "0"}, grace_s=0) as process:
+            wait_until_listening(port, process, log, within_s=300)
+            with closing(_connect(port)) as client:
+                return _drive(client, upstream, folder, process.pid, path="/v1/chat/completions")
+
+
+def _drive(
+    client: socket.socket, upstream: Path, folder: Path, pid: int, path: str = "/fake/v1/chat/completions"
+) -> dict[str, float]:
+    order = Order("127.0.0.1", 1, path, [], {"authorization": f"Bearer {KEY}"})
     request = order.request()
     for _ in range(WARM_UP):
         _exchange(client, request)
@@ -190,17 +214,35 @@ def this_set() -> dict[str, object]:
     }
 
 
-def compare(counted: dict[str, float], recorded: dict[str, float]) -> list[str]:
+def compare(counted: dict[str, float], recorded: dict[str, float], tolerance: float = TOLERANCE) -> list[str]:
     """What is outside the tolerance, in words."""
     faults = []
     for what, now in counted.items():
         before = recorded[what]
         change = now / before - 1
-        print(f"{what}: {now:,.0f} instructions, recorded {before:,.0f} ({change:+.1%})")
-        if abs(change) > TOLERANCE:
+        print(f"{what}: {now:,.4g}, recorded {before:,.4g} ({change:+.1%})")
+        if abs(change) > tolerance:
             word = "slower: find out why" if change > 0 else "faster: record it with --record"
             faults.append(f"{what} moved by {change:+.1%}: {word}")
     return faults
+
+
+def judge(counted: dict[str, float], relay: Callable[[], dict[str, float]]) -> list[str]:
+    """What is outside the tolerance, in words; ``relay`` counts the bare relay, for a set that is not known.
+
+    Raises ``Unavailable`` where nothing at all is recorded.
+    """
+    known = json.loads(RECORDED.read_text()) if RECORDED.exists() else []
+    if not known:
+        raise Unavailable("nothing is recorded yet: python -m benchmarks.instructions --record")
+    for entry in known:
+        if entry["set"] == this_set():
+            return compare(counted, entry["counted"])
+    bare = relay()
+    print("nothing is recorded for this Python and these packages: compared by the bare relay's instructions")
+    times = {what: counted[what] / bare[what] for what in counted}
+    usual = {what: known[0]["counted"][what] / known[0]["relay"][what] for what in counted}
+    return compare(times, usual, OTHER_SET_TOLERANCE)
 
 
 def main() -> int:
@@ -212,29 +254,36 @@ def main() -> int:
     parser.add_argument("--no-policies", action="store_true", help="count without key check and limits")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave callgrind's files there")
     args = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="hotseat-count-") as name:
+            counted = count(Path(name), policies=not args.no_policies)
+            if args.keep:
+                shutil.copytree(name, args.keep, dirs_exist_ok=True)
+        print(f"counted: {counted}")
+        if args.record:
+            record(counted, _relay())
+            return 0
+        faults = judge(counted, _relay)
+    except Unavailable as error:
+        print(error, file=sys.stderr)
+        return 2
+    print("\n".join(faults))
+    return 1 if faults else 0
+
+
+def _relay() -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="hotseat-count-") as name:
-        folder = Path(name)
-        try:
-            counted = count(folder, policies=not args.no_policies)
-        except Unavailable as error:
-            print(error, file=sys.stderr)
-            return 2
-        if args.keep:
-            shutil.copytree(folder, args.keep, dirs_exist_ok=True)
+        return count_relay(Path(name))
+
+
+def record(counted: dict[str, float], relay: dict[str, float]) -> None:
+    """Make this the figure on record for this set."""
     known = json.loads(RECORDED.read_text()) if RECORDED.exists() else []
     key = this_set()
-    if args.record:
-        known = [entry for entry in known if entry["set"] != key] + [{"set": key, "counted": counted}]
-        RECORDED.write_text(json.dumps(known, indent=2) + os.linesep)
-        print(f"recorded for {key}: {counted}")
-        return 0
-    for entry in known:
-        if entry["set"] == key:
-            faults = compare(counted, entry["counted"])
-            print("\n".join(faults))
-            return 1 if faults else 0
-    print(f"nothing is recorded for {key}; counted {counted}; record it with --record", file=sys.stderr)
-    return 3
+    known = [entry for entry in known if entry["set"] != key]
+    known.append({"set": key, "counted": counted, "relay": relay})
+    RECORDED.write_text(json.dumps(known, indent=2) + os.linesep)
+    print(f"recorded for {key}: {counted}, relay {relay}")
 
 
 if __name__ == "__main__":

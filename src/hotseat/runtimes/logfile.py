@@ -18,6 +18,8 @@ LIMIT_BYTES = 16 * 1024 * 1024
 LINE_LIMIT_BYTES = 16 * 1024
 TAIL_BYTES = 256 * 1024
 POLL_S = 0.05
+QUIET_POLL_S = 0.25
+"""Between two looks at a file into which nothing was written for a while."""
 LOST = "[hotseat: lines are missing here, they came faster than they were read]"
 
 
@@ -66,7 +68,7 @@ class LogFile:
         with source:
             if last is not None:
                 source.seek(_before_end(source, last))
-            pending, seen = b"", 0
+            pending, seen, pause_s = b"", 0, POLL_S
             while True:
                 last = ended()  # asked before reading: what was written before the end is read
                 size, at = os.fstat(source.fileno()).st_size, source.tell()
@@ -87,7 +89,10 @@ class LogFile:
                 if not data:
                     if last:
                         return
-                    await asyncio.sleep(POLL_S)
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(1.2 * pause_s, max(QUIET_POLL_S, POLL_S))
+                else:
+                    pause_s = POLL_S
 
 
 def read_end(path: Path, size: int) -> bytes:
