@@ -157,13 +157,6 @@ def _numbers_begin_again(self: Supervisor, order: do.StartRun) -> None:
     self._begin(order.model, order.run, None)
 
 
-def _asks_no_health(real: Callable[..., Any]) -> Callable[..., Any]:
-    async def look(self: Run) -> None:
-        return None
-
-    return look
-
-
 def _a_failed_launch_is_kept_quiet(real: Callable[..., Any]) -> Callable[..., Any]:
     async def launch(self: Run) -> bool:
         feed, self._feed = self._feed, lambda event: None
@@ -173,14 +166,6 @@ def _a_failed_launch_is_kept_quiet(real: Callable[..., Any]) -> Callable[..., An
             self._feed = feed
 
     return launch
-
-
-def _carries_out_inside(real: Callable[..., Any]) -> Callable[..., Any]:
-    def feed(self: Supervisor, event: ev.Event) -> None:
-        self._feeding = False
-        real(self, event)
-
-    return feed
 
 
 BUGS = (
@@ -199,10 +184,8 @@ BUGS = (
     Bug(8, "a lease is broken in silence", Lease, "break_", _breaks_in_silence),
     Bug(8, "a crash goes unheard", Run, "_ended", _an_exit_goes_unheard),
     wrapping(8, "a failed launch is kept quiet", Run, "_launch", _a_failed_launch_is_kept_quiet),
-    wrapping(8, "nobody looks at a run that hangs", Run, "_look", _asks_no_health),
     Bug(9, "what is found at the end is taken in", Supervisor, "_found", _finds_at_the_end),
     Bug(9, "what is found late is taken at once", Supervisor, "_found", _takes_late_ones_at_once),
-    wrapping(9, "a fact within a fact is carried out first", Supervisor, "_feed", _carries_out_inside),
 )
 
 

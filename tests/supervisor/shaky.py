@@ -93,6 +93,8 @@ class Shaky(FakeRuntime):
         self.machine = machine
         self.dead = False
         """The process that it belongs to was killed."""
+        self.failed: list[tuple[str, int]] = []
+        """Runs that it could not launch, by model and number."""
         self._signs: asyncio.Queue[Sign] = asyncio.Queue()
 
     async def _alive(self) -> None:
@@ -104,6 +106,13 @@ class Shaky(FakeRuntime):
         return await super().recover(models)
 
     async def start(self, model: ModelSpec, run: int) -> Handle:
+        try:
+            return await self._launch(model, run)
+        except (LaunchError, RuntimeError):
+            self.failed.append((model.name, run))
+            raise
+
+    async def _launch(self, model: ModelSpec, run: int) -> Handle:
         await self._alive()
         moods = self.machine.moods(model.name)
         if moods.launch_breaks:

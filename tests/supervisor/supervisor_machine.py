@@ -265,6 +265,10 @@ class Histories(RuleBasedStateMachine):
         assert self.h.supervisor._core.wake_at >= self.loop.time(), "promise 5: a deadline has come unheard"
         if not self.provoked:
             assert not self.log.errors, self.log.errors
+        views = self.h.supervisor.views()
+        for name, number in self.h.runtime.failed:
+            known = name not in views or views[name].run != number
+            assert known, f"promise 8: the launch of {name}#{number} failed, and nobody was told"
         for client in self.h.clients:
             assert len(client.told) <= 1, "promise 3: a lease was broken twice"
             if client.fate == "holds" and client.lease is not None and client.lease.broken is None:
