@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+from typing import cast
 
 import pytest
 
 from fakes.front import front, model, settings
-from fakes.wire import LAST_CHUNK, SSE_HEAD, Served, always, chunk, ok, once
+from fakes.wire import LAST_CHUNK, PATIENCE_S, SSE_HEAD, Served, always, chunk, ok, once
 
 pytestmark = pytest.mark.anyio
 
@@ -245,3 +247,28 @@ async def test_websockets_are_refused_in_words() -> None:
         assert head.startswith(b"HTTP/1.1 501 ")
         assert head.count(b"connection: close") == 1
         assert json.loads(body)["error"]["code"] == "websocket_not_supported"
+
+
+async def test_a_client_that_is_slow_at_its_end_pauses_nobody_elses_answer() -> None:
+    body = b"x" * 50_000
+    async with (
+        Served(always(ok(body))) as server,
+        front(ready={"chat": server.port}) as gate,
+        await gate.open() as wire,
+    ):
+        await wire.ask("/chat/v1/completions", CHAT)
+        assert (await wire.answer()).body == body
+        (connection,) = gate.server._state.connections
+        connection.transport.set_write_buffer_limits(high=0)
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        reading = cast(asyncio.Transport, wire.writer.transport)
+        reading.pause_reading()
+        await wire.ask("/chat/v1/completions", CHAT)
+        async with asyncio.timeout(PATIENCE_S):
+            while not connection.flow.write_paused:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert gate.gateway.upstreams.idle() == {"chat": 1}
+        assert (await gate.ask("/chat/v1/completions", CHAT)).body == body  # on the same connection
+        assert server.connections == 1
+        reading.resume_reading()
+        assert (await wire.answer()).body == body

@@ -347,6 +347,7 @@ class Exchange(msgspec.Struct, eq=False):
         self._client.flush()
 
     def on_end(self) -> None:
+        self._client.source = None  # the connection rests already, or is somebody else's soon
         if self._collected is not None:
             tail = bytes(self._collected)
             self._tell(errors.from_upstream(self.upstream_status, tail))
