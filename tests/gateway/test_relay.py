@@ -272,3 +272,17 @@ async def test_a_client_that_is_slow_at_its_end_pauses_nobody_elses_answer() -> 
         assert server.connections == 1
         reading.resume_reading()
         assert (await wire.answer()).body == body
+
+
+async def test_a_client_that_goes_is_noticed_behind_a_large_body_too() -> None:
+    async def silent(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await served.take(reader)
+        await served.release.wait()
+
+    body = b'{"prompt":"%b"}' % (b"y" * 100_000)
+    async with Served(silent) as server, front(ready={"chat": server.port}) as gate:
+        async with await gate.open() as wire:
+            await wire.ask("/chat/v1/completions", body)
+            await server.until(lambda served: len(served.requests) == 1)
+        await gate.ticket_closed()
+        assert gate.failed == ["gone"]

@@ -313,6 +313,8 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         client = self.cycle
         client.more_body = False
+        if self.flow.read_paused and not self.pipeline:
+            self.flow.resume_reading()  # or it would not be seen that the client goes
         if client.task is not None:
             client.message_event.set()
 
