@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import socket
 import ssl
 import tracemalloc
+import weakref
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fakes.front import front, settings
 from fakes.tls import make_certificate
 from fakes.wire import LAST_CHUNK, PATIENCE_S, SSE_HEAD, Served, always, chunk, ok, read_message
+from hotseat.gateway.client import Client
 from hotseat.gateway.connection import Limits
 
 pytestmark = pytest.mark.anyio
@@ -324,6 +329,19 @@ async def test_a_long_answer_is_not_cut_by_the_senders_clock() -> None:
 
 
 # The end
+
+
+async def test_the_next_requests_beginning_waits_for_its_end() -> None:
+    async with (
+        Served(always(ok(b"{}"))) as server,
+        front(ready={"chat": server.port}) as gate,
+        await gate.open() as wire,
+    ):
+        one = b"POST /chat/v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+        await wire.send(one + one[:5])
+        assert (await wire.answer()).status == 200
+        await wire.send(one[5:])
+        assert (await wire.answer()).status == 200
 
 
 async def test_the_end_waits_for_what_runs_and_closes_what_rests() -> None:

@@ -330,7 +330,7 @@ class Connection(HttpToolsProtocol):
         self._active = None
         if self.transport.is_closing() or self._lingering:
             return
-        if not self._whole and not self.pipeline and not self._deaf:
+        if not self._whole and not self._in_head and not self.pipeline and not self._deaf:
             self.linger()  # answered before it was all here
             return
         if self.pipeline:
