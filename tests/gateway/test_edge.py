@@ -344,6 +344,26 @@ async def test_the_next_requests_beginning_waits_for_its_end() -> None:
         assert (await wire.answer()).status == 200
 
 
+async def test_a_task_that_is_cancelled_before_it_began_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    go_on = Client.go_on
+
+    def go_on_and_lose(client: Client, rest: Coroutine[Any, Any, None]) -> None:
+        go_on(client, rest)
+        client.connection.connection_lost(None)
+
+    monkeypatch.setattr(Client, "go_on", go_on_and_lose)
+    async with front() as gate, await gate.open() as wire:
+        gate.seats.waiting_models.add("chat")
+        await wire.ask("/chat/v1/completions", PLAIN)
+        await wire.at_end()
+        await gate.ticket_closed()
+        assert gate.failed == ["gone"]
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 async def test_the_end_waits_for_what_runs_and_closes_what_rests() -> None:
     async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await served.take(reader)

@@ -65,6 +65,8 @@ class Passage(msgspec.Struct, eq=False):
     _record: Record = msgspec.field(default_factory=Record)
     _id_line: bytes = b""
     _over: bool = False
+    _rest: Rest | None = None
+    """What the task waits for, where there is one."""
     _target: Target | None = None
     _sender: Sender = None  # type: ignore[assignment]  # known from the first step on
     _exchange: Exchange | None = None
@@ -85,12 +87,16 @@ class Passage(msgspec.Struct, eq=False):
             raise
         else:
             if rest is not None:
-                return self._watched(rest)
+                return self._watch(rest)
         return None
 
     def go_on(self, rest: Rest) -> None:
         """Wait after all, in a task, for what the exchange found out."""
-        self._client.go_on(self._watched(rest))
+        self._client.go_on(self._watch(rest))
+
+    def _watch(self, rest: Rest) -> Rest:
+        self._rest = rest
+        return self._watched(rest)
 
     async def _watched(self, rest: Rest) -> None:
         try:
@@ -281,6 +287,9 @@ class Passage(msgspec.Struct, eq=False):
             return
         self._over = True
         self._client.at_end = None
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            rest.close()  # a task that was cancelled before it began has not touched it
         try:
             self._settle()
             self._exchange = None  # it knows us, too
