@@ -364,6 +364,22 @@ async def test_a_task_that_is_cancelled_before_it_began_leaves_nothing(
     assert [str(warning.message) for warning in recwarn] == []
 
 
+async def test_a_connection_that_has_ended_is_not_left_to_the_collector() -> None:
+    async with Served(always(ok(b"{}"))) as server, front(ready={"chat": server.port}) as gate:
+        gc.disable()
+        try:
+            async with await gate.open() as wire:
+                await wire.ask("/chat/v1/completions", PLAIN)
+                await wire.answer()
+                (connection,) = map(weakref.ref, gate.server._state.connections)
+            await gate.deserted()
+            async with asyncio.timeout(PATIENCE_S):
+                while connection() is not None:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        finally:
+            gc.enable()
+
+
 async def test_the_end_waits_for_what_runs_and_closes_what_rests() -> None:
     async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await served.take(reader)

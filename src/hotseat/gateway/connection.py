@@ -110,6 +110,7 @@ class Connection(HttpToolsProtocol):
         self.pipeline.clear()
         self._active = self._new = None
         super().connection_lost(exc)
+        self.cycle = None  # type: ignore[assignment]  # it knows us, too
         if not self.server_state.connections:
             self.server_state.empty.set()
 
