@@ -236,6 +236,31 @@ async def test_a_request_is_not_sent_again_once_a_byte_of_the_answer_came() -> N
         assert (server.connections, len(server.requests)) == (1, 2)
 
 
+async def test_the_end_of_one_run_does_not_end_the_try_at_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up = asyncio.Event()
+    give_up = exchange.Exchange._give_up
+
+    def noticed(one: exchange.Exchange) -> None:
+        give_up(one)
+        given_up.set()
+
+    async def late(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await served.take(reader)
+        await given_up.wait()
+        writer.write(ok(b"{}"))
+
+    monkeypatch.setattr(exchange.Exchange, "_give_up", noticed)
+    async with Served(late) as server, front(ready={"chat": free_port()}) as gate, await gate.open() as wire:
+        await wire.ask("/chat/v1/chat/completions", PLAIN)
+        await gate.seats.asked.wait()
+        lease = gate.seats.tickets[0].lease
+        assert lease is not None
+        await lease.doubted.wait()
+        gate.seats.ready("chat", server.port, run=2)
+        lease.break_it(Reason(summary="it crashed"))
+        assert (await wire.answer()).status == 200
+
+
 async def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
     stray = ok(b"{}") + ok(b'{"stray":1}')
     async with Served(always(stray)) as server, front(ready={"chat": server.port}) as gate:

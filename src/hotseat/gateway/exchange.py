@@ -409,7 +409,7 @@ class Exchange(msgspec.Struct, eq=False):
         asyncio.get_running_loop().call_later(words_s, self._give_up)
 
     def _give_up(self) -> None:
-        if self._connection is not None:
+        if self._connection is not None and self._broken is not None:  # else it is with another run by now
             self._connection.fail("its server has ended")
 
     def _fail(self, failure: UpstreamFailure) -> None:
