@@ -261,6 +261,21 @@ async def test_the_end_of_one_run_does_not_end_the_try_at_the_next(monkeypatch: 
         assert (await wire.answer()).status == 200
 
 
+async def test_a_bug_at_the_end_of_an_answer_keeps_no_seat(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(tail: bytes) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(exchange.usage, "read", broken)
+    async with Served(always(ok(b"{}"))) as server, front(ready={"chat": server.port}) as gate:
+        for number in range(3):  # the first head is parsed, the others are known
+            assert (await gate.ask("/chat/v1/chat/completions", PLAIN)).status == 200
+            await gate.ticket_closed(number)
+        assert len(gate.records) == 3
+        assert caplog.text.count("RuntimeError: a bug of ours") == 3
+
+
 async def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
     stray = ok(b"{}") + ok(b'{"stray":1}')
     async with Served(always(stray)) as server, front(ready={"chat": server.port}) as gate:

@@ -348,14 +348,18 @@ class Exchange(msgspec.Struct, eq=False):
 
     def on_end(self) -> None:
         self._client.source = None  # the connection rests already, or is somebody else's soon
-        if self._collected is not None:
-            tail = bytes(self._collected)
-            self._tell(errors.from_upstream(self.upstream_status, tail))
-        else:
-            tail = self._third + self._second + self._last if self._second else self._last
-            self._client.finish()
-        self.usage = usage.read(tail)
-        self._judge(judge(self.upstream_status, tail))
+        try:
+            if self._collected is not None:
+                tail = bytes(self._collected)
+                self._tell(errors.from_upstream(self.upstream_status, tail))
+            else:
+                tail = self._third + self._second + self._last if self._second else self._last
+                self._client.finish()
+            self.usage = usage.read(tail)
+            self._judge(judge(self.upstream_status, tail))
+        except Exception:  # a parser calls us, and would keep it to itself
+            _log.exception("the end of an answer could not be taken")
+            self._client.abort()
         self._ended(None)
 
     def _judge(self, end: End) -> None:
