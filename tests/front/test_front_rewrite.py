@@ -451,6 +451,16 @@ def test_what_a_policy_does_not_touch_keeps_its_spelling() -> None:
         assert asked.content == b'{"n":1}'
 
 
+@pytest.mark.parametrize("name", ['"', "a\\b", "line\nend", "", "é", "__init__", "f0"])
+def test_any_name_may_have_a_default(name: str) -> None:
+    rules = Rules(PolicySpec(defaults={name: 1, "f1": 2}))
+    for fields in ({}, {name: 5}, {name: 5, "f1": 6}, {name: None, "f1": 6}):
+        asked = body.read(json.dumps(fields).encode(), RequestHead([]))
+        asked.rewrite(rules, b"/v1/chat/completions", None)
+        given = {key: value for key, value in fields.items() if value is not None}
+        assert json.loads(asked.content) == {name: 1, "f1": 2, **given}
+
+
 BOUNDED = Rules(PolicySpec(clamp=POLICY.clamp, drop=POLICY.drop, defaults=POLICY.defaults))
 
 

@@ -157,7 +157,10 @@ def _teller(families: Iterable[str]) -> Callable[[bytes], bool]:
     """Whether a JSON object gives each of these fields, in whatever spelling; one parse tells."""
     spelled = [_spellings(family) for family in families]
     names = {f"f{n}": name for n, name in enumerate(name for group in spelled for name in group)}
-    kind = msgspec.defstruct("Given", [(field, Any, None) for field in names], rename=names.get)
+    try:
+        kind = msgspec.defstruct("Given", [(field, Any, None) for field in names], rename=names.get)
+    except ValueError:  # a name with quotes or the like: nobody means it, and it must not stop us
+        return lambda content: False
     decode = msgspec.json.Decoder(kind).decode
     found = iter(names)
     wanted = [tuple(next(found) for _ in group) for group in spelled]
