@@ -90,8 +90,6 @@ class Exchange(msgspec.Struct, eq=False):
     _loading: Loading | None = None
     _hold: asyncio.Timeout | None = None
     """Runs out where a silent request may not be held any longer."""
-    refused: bool = False
-    """It got no lease."""
     code: str = ""
     """Of the error that we told the client, if we did."""
     failure: str | None = None
@@ -141,7 +139,6 @@ class Exchange(msgspec.Struct, eq=False):
             async with asyncio.timeout(held_s) as self._hold:
                 await self._run()
         except TimeoutError:
-            self.refused = True
             raise errors.Refuse(errors.held(self.model, held_s, self._loading)) from None
 
     async def _run(self) -> None:
@@ -152,7 +149,6 @@ class Exchange(msgspec.Struct, eq=False):
             self._refuse(refused)
 
     def _refuse(self, refused: Refused) -> None:
-        self.refused = True
         problem = errors.from_refusal(refused.refusal, self._loading)
         self.code = problem.code
         self._tell(problem)

@@ -243,11 +243,9 @@ class Passage(msgspec.Struct, eq=False):
             raise _too_large(limit) from None
 
     async def _enter_first(self, asked: Asked, limits: tuple[Limit, ...]) -> None:
-        limiter = self._house.limiter
-        if limits and limiter.waits:
-            self._enter(await limiter.enter_later(limits, asked.key, self._sender.address))
-        elif limits:
-            self._enter(limiter.enter(limits, asked.key, self._sender.address))
+        if limits:
+            visit = await self._house.limiter.enter_later(limits, asked.key, self._sender.address)
+            self._enter(visit)
         await self._exchange_for(asked).run()
 
     # what never reaches a model

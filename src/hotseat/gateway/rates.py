@@ -158,7 +158,7 @@ class Limiter(Protocol):
         """Forget all others: the configuration has them no more."""
 
     waits: bool
-    """Whether a request has to wait to be let in: then ``enter_later`` is asked, else ``enter``."""
+    """Whether a request has to wait to be let in: then ``enter`` will not do; ``enter_later`` always does."""
 
     def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> Visit:
         """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
