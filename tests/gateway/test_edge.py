@@ -371,10 +371,13 @@ async def test_a_connection_that_has_ended_is_not_left_to_the_collector() -> Non
             async with await gate.open() as wire:
                 await wire.ask("/chat/v1/completions", PLAIN)
                 await wire.answer()
-                (connection,) = map(weakref.ref, gate.server._state.connections)
+                (ours,) = map(weakref.ref, gate.server._state.connections)
+                (pool,) = gate.gateway.upstreams._pools.values()
+                (servers,) = map(weakref.ref, pool._idle)
             await gate.deserted()
+            gate.gateway.run_ended("chat", 1)
             async with asyncio.timeout(PATIENCE_S):
-                while connection() is not None:  # noqa: ASYNC110
+                while ours() is not None or servers() is not None:  # noqa: ASYNC110
                     await asyncio.sleep(0)
         finally:
             gc.enable()

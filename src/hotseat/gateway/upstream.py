@@ -212,6 +212,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.forget(self)
+        del self._parser  # it knows us, too
         sink = self._sink
         if sink is None:
             return
