@@ -67,7 +67,7 @@ class Connection(HttpToolsProtocol):
 
     cycle: Client
     server_state: State
-    pipeline: deque[tuple[Client, Any]]  # type: ignore[assignment]
+    pipeline: deque[Client]  # type: ignore[assignment]
 
     def __init__(self, config: Config, server_state: State, app_state: dict[str, Any]) -> None:
         super().__init__(config=config, server_state=server_state, app_state=app_state)
@@ -102,7 +102,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
         self._unset_keepalive_if_required()
-        for client in (self._active, *(queued for queued, _ in self.pipeline)):
+        for client in (self._active, *self.pipeline):
             if client is not None and not client.response_complete:
                 client.disconnected = True
                 client.message_event.set()
@@ -291,7 +291,7 @@ class Connection(HttpToolsProtocol):
             self._active = self._new = client
         else:  # pipelined: its turn comes when the one before it has been answered
             self.flow.pause_reading()
-            self.pipeline.appendleft((client, self.app))
+            self.pipeline.appendleft(client)
 
     def on_body(self, body: bytes) -> None:
         if self._upgrading:
@@ -335,8 +335,7 @@ class Connection(HttpToolsProtocol):
             self.linger()  # answered before it was all here
             return
         if self.pipeline:
-            self._active, _ = self.pipeline.pop()
-            self._new = self._active
+            self._active = self._new = self.pipeline.pop()
             self.loop.call_soon(self._begin_next)  # not from here: a thousand of them would nest
             if self.pipeline:
                 return
@@ -408,7 +407,7 @@ class Connection(HttpToolsProtocol):
                 # What stands whole before the bad bytes gets its answer; then we close.
                 if self.cycle.more_body:
                     self.pipeline.popleft()
-                last = self.pipeline[0][0] if self.pipeline else active
+                last = self.pipeline[0] if self.pipeline else active
                 last.keep_alive = False
                 return
             active.disconnected = True
