@@ -331,6 +331,16 @@ async def test_a_long_answer_is_not_cut_by_the_senders_clock() -> None:
 # The end
 
 
+async def test_no_refused_body_is_kept_while_the_connection_rests() -> None:
+    body = b'{"prompt":"%b"}' % (b"y" * 100_000)
+    async with front() as gate, await gate.open() as wire:
+        await wire.ask("/chat/v1/nonsense/../x", body)
+        assert (await wire.answer()).status == 404
+        (connection,) = gate.server._state.connections
+        assert connection._is_idle()
+        assert not connection.cycle.body
+
+
 async def test_the_next_requests_beginning_waits_for_its_end() -> None:
     async with (
         Served(always(ok(b"{}"))) as server,

@@ -232,6 +232,7 @@ class Client(RequestResponseCycle):
 
     def refuse(self, problem: errors.Problem, *, anthropic: bool = False) -> None:
         """Send an error object."""
+        self.body = b""  # nobody reads it any more, and the connection may rest for long
         self.respond(problem.status, errors.header_block(problem), errors.body(problem, anthropic=anthropic))
 
     def cancel(self) -> None:
