@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from fakes.front import front, settings
+from fakes.front import Front, front, settings
 from fakes.tls import make_certificate
 from fakes.wire import LAST_CHUNK, PATIENCE_S, SSE_HEAD, Served, always, chunk, ok, read_message
 from hotseat.gateway.client import Client
-from hotseat.gateway.connection import Limits
+from hotseat.gateway.connection import Connection, Limits
 
 pytestmark = pytest.mark.anyio
 
@@ -329,6 +329,64 @@ async def test_a_long_answer_is_not_cut_by_the_senders_clock() -> None:
 
 
 # The end
+
+
+@pytest.mark.parametrize("behind", [b"", b"whole", b"half a head", b"half a body", b"bad"])
+async def test_a_client_that_goes_is_noticed_whatever_it_sent_ahead(behind: bytes) -> None:
+    one = b"POST /chat/v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+    ahead = {
+        b"": b"",
+        b"whole": 3 * one,
+        b"half a head": one[:9],
+        b"half a body": one + one[:-1],
+        b"bad": b"\x00" * 9 + one,
+    }[behind]
+    async with front() as gate:
+        gate.seats.waiting_models.add("chat")
+        async with await gate.open() as wire:
+            await wire.send(one)
+            await gate.seats.asked.wait()
+            await wire.send(ahead)
+            if behind == b"bad":
+                await deaf(gate)
+                await wire.send(one)
+        await gate.ticket_closed()
+        assert len(gate.seats.tickets) == 1
+
+
+async def deaf(gate: Front) -> None:
+    """Wait until the gateway listens to its only client no more."""
+    (connection,) = gate.server._state.connections
+    async with asyncio.timeout(PATIENCE_S):
+        while not connection._deaf:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_a_body_that_waits_for_its_turn_is_not_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = asyncio.Event()
+    look_at_body = Connection._look_at_body
+
+    def look(connection: Connection, before: int) -> None:
+        look_at_body(connection, before)
+        looked.set()
+
+    monkeypatch.setattr(Connection, "_look_at_body", look)
+    limits = Limits(body_interval_s=0.01)
+    async with (
+        Served(always(ok(b"{}"))) as server,
+        front(ready={"chat": server.port}, limits=limits) as gate,
+        await gate.open() as wire,
+    ):
+        gate.seats.waiting_models.add("chat")
+        head = b"POST /chat/v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+        await wire.send(head + b"\r\n{}" + head + b"Expect: 100-continue\r\n\r\n")
+        await looked.wait()
+        gate.seats.waiting_models.clear()
+        gate.seats.tickets[0].grant()
+        assert (await wire.answer()).status == 200
+        await wire.until(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await wire.send(b"{}")
+        assert (await wire.answer()).status == 200
 
 
 async def test_no_refused_body_is_kept_while_the_connection_rests() -> None:

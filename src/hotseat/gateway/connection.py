@@ -28,6 +28,10 @@ _log = logging.getLogger(__name__)
 _MOST_FRAMING = 8
 """Bytes on the wire for each byte of a body: chunks of one byte take six."""
 
+_MOST_AHEAD = 8
+"""Requests of one client that are read while an earlier one is answered. While nothing is read, it is not
+seen that the client goes."""
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -148,10 +152,11 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             self._drained += len(data)
-            if not self._lingering:
-                self.flow.pause_reading()  # answers to earlier requests are still on their way
-            elif self._drained > self._limits.linger_bytes:
-                self.transport.close()
+            if self._drained > self._limits.linger_bytes:
+                if self._lingering:
+                    self.transport.close()
+                else:
+                    self.flow.pause_reading()  # answers to earlier requests are still on their way
             return
         resting = self._whole and not self._head_bytes and self._active is None
         if resting and self._known is not None:
@@ -290,8 +295,9 @@ class Connection(HttpToolsProtocol):
         if self._active is None:
             self._active = self._new = client
         else:  # pipelined: its turn comes when the one before it has been answered
-            self.flow.pause_reading()
             self.pipeline.appendleft(client)
+            if len(self.pipeline) > _MOST_AHEAD:
+                self.flow.pause_reading()
 
     def on_body(self, body: bytes) -> None:
         if self._upgrading:
@@ -392,7 +398,7 @@ class Connection(HttpToolsProtocol):
         if self._whole or self._deaf:
             return
         wanted = self._limits.body_bytes_per_s * self._limits.body_interval_s
-        if self.flow.read_paused or self._body_bytes - before >= wanted:
+        if self.flow.read_paused or self.pipeline or self._body_bytes - before >= wanted:
             self._watch_sender()
         else:
             self._reject(_TOO_SLOW)
