@@ -389,6 +389,26 @@ async def test_a_body_that_waits_for_its_turn_is_not_too_slow(monkeypatch: pytes
         assert (await wire.answer()).status == 200
 
 
+async def test_bad_bytes_at_the_end_do_not_spoil_what_is_answered() -> None:
+    head = b"POST /chat/v1/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with Served(always(ok(b"{}"))) as server, front(ready={"chat": server.port}) as gate:
+        gate.seats.waiting_models.add("chat")
+        async with asyncio.TaskGroup() as tasks, await gate.open() as wire:
+            await wire.ask("/chat/v1/x", PLAIN)
+            await gate.seats.asked.wait()
+            await wire.send(head + b"9")
+            (connection,) = gate.server._state.connections
+            async with asyncio.timeout(PATIENCE_S):
+                while not connection.pipeline:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            tasks.create_task(gate.server.stop(PATIENCE_S))
+            await asyncio.sleep(0)
+            await wire.send(b"no size\r\n")
+            await deaf(gate)
+            gate.seats.tickets[0].grant()
+            assert (await wire.answer()).status == 200
+
+
 async def test_no_refused_body_is_kept_while_the_connection_rests() -> None:
     body = b'{"prompt":"%b"}' % (b"y" * 100_000)
     async with front() as gate, await gate.open() as wire:

@@ -411,7 +411,7 @@ class Connection(HttpToolsProtocol):
         if active is not None and not active.response_complete:
             if active is not self.cycle or not active.more_body:
                 # What stands whole before the bad bytes gets its answer; then we close.
-                if self.cycle.more_body:
+                if self.cycle.more_body and self.pipeline:
                     self.pipeline.popleft()
                 last = self.pipeline[0] if self.pipeline else active
                 last.keep_alive = False
