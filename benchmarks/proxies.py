@@ -170,7 +170,9 @@ def nginx(cores: Cores, folder: Path, upstream_port: int) -> Iterator[Target]:
     command = [binary, "-e", str(place / "error.log"), "-c", str(config)]
     with running(command, cores.proxy, log) as process:
         wait_until_listening(port, process, log)
-        yield Target("nginx", "127.0.0.1", port, children(process.pid))
+        while not (workers := children(process.pid)):  # the master listens before it has made its worker
+            time.sleep(0.005)
+        yield Target("nginx", "127.0.0.1", port, workers)
 
 
 @contextmanager
