@@ -100,13 +100,17 @@ def free_port() -> int:
 def running(
     command: list[str], core: int, log: Path, env: dict[str, str] | None = None, *, grace_s: float = 60.0
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The command as a process on this core, its output in ``log``; ended by SIGTERM, then by force."""
+    """The command as a process on this core, its output in ``log``; ended by SIGTERM, then by force.
+
+    Whatever measures the coverage of tests does not come along: it would be measured, too.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     ours = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})  # a child inherits it, from its first instruction on
     try:
         with log.open("ab") as out:
             process = subprocess.Popen(
-                command, stdout=out, stderr=out, cwd=ROOT, env={**os.environ, **(env or {})}
+                command, stdout=out, stderr=out, cwd=ROOT, env={**inherited, **(env or {})}
             )
     finally:
         os.sched_setaffinity(0, ours)
