@@ -309,5 +309,6 @@ def test_the_configuration_says_for_which_models(hub: Hub, tmp_path: Path) -> No
         assert "hotseat seed" in hotseat.ask("chat").error["message"]
         assert hotseat.ask("own").status == 200
         assert hub.asked == []
-        assert hotseat.ask("pinned").status == 200
+        answer = hotseat.ask("pinned")
+        assert answer.status == 200, answer.error
         assert (tmp_path / "hf/hub/models--acme--tiny/refs/v1").read_text() == COMMIT
