@@ -2,18 +2,18 @@
 
 The gateway does not know the supervisor. It asks for a seat and gives it back:
 
-    with seats.ask("chat") as ticket:
-        while ticket.lease is None:
-            await ticket.wait(10)          # raises Refused
-            ...                            # tell the client how far the start is: ticket.loading()
-        ...                                # relay to ticket.lease.upstream, to the last byte
+    ticket = seats.ask("chat")             # raises Refused
+    while ticket.lease is None:
+        await ticket.wait(10)              # raises Refused
+        ...                                # tell the client how far the start is: ticket.loading()
+    ...                                    # relay to ticket.lease.upstream, to the last byte
+    ticket.close()
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from hotseat.core.errors import Reason, Refusal
 from hotseat.core.views import Loading, Upstream
@@ -46,7 +46,7 @@ class Lease(Protocol):
 
 
 class Ticket(Protocol):
-    """One request's place: in the queue, then on a run. Leaving the ``with`` block gives it back."""
+    """One request's place: in the queue, then on a run. ``close`` gives it back."""
 
     @property
     def lease(self) -> Lease | None:
@@ -60,12 +60,6 @@ class Ticket(Protocol):
 
     def close(self) -> None:
         """Give the lease back, or leave the queue. Repeats are harmless."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 class Seats(Protocol):
