@@ -28,9 +28,9 @@ from pathlib import Path
 from fakes.hotseat import Hotseat, serving
 from fakes.wire import Wire, read_message
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.spec import PPM, BoxSpec, SeatSpec
+from hotseat.core.spec import PPM, SchedulerSpec, SchedulingSpec
 from hotseat.simulation.run import all_waits, simulate
-from hotseat.simulation.traffic import Agent, Cost, Scenario
+from hotseat.simulation.traffic import ClosedLoopClient, Scenario, SwapCost
 
 START_S, SERVICE_S = 2.0, 0.2
 STOP_S = 10.0
@@ -52,9 +52,13 @@ def running(made: Hotseat) -> Iterator[Hotseat]:
 def simulated(mix: Mapping[str, int], seconds: float, start_s: float, service_s: float) -> tuple[int, float]:
     """What the simulator says: answers, and the longest wait."""
     share = {"0": round(0.9 * PPM)}
-    box = BoxSpec(budget=share, seats={name: SeatSpec(name=name, footprint=share) for name in mix})
-    costs = {name: Cost(start_s=start_s, stop_s=0.05) for name in mix}
-    agents = tuple(Agent(name, service_s, key=f"{name} {i}") for name in mix for i in range(mix[name]))
+    box = SchedulerSpec(
+        budget=share, models={name: SchedulingSpec(name=name, footprint=share) for name in mix}
+    )
+    costs = {name: SwapCost(start_s=start_s, stop_s=0.05) for name in mix}
+    agents = tuple(
+        ClosedLoopClient(name, service_s, key=f"{name} {i}") for name in mix for i in range(mix[name])
+    )
     outcome = simulate(Scenario("loops", "", box, costs, seconds, agents=agents), Scheduler(box))
     return outcome.answered, max(all_waits(outcome))
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 import h11
 
 from fuzz.wires import MARK, REPEATED, Talk, packets, responses
-from hotseat.gateway.client import BodyTooLarge, Client
-from hotseat.gateway.errors import Problem
+from hotseat.gateway.client import BodyTooLarge, RequestCycle
+from hotseat.gateway.errors import ErrorResponse
 
 MOST = 100_000
 Fields = list[tuple[bytes, bytes]]
 Seen = tuple[bytes, bytes, bytes, Fields]
 """Method, target, body, fields."""
 _REWORDED = frozenset({b"content-length", b"connection", b"transfer-encoding"})
-_TOO_LARGE = Problem(status=413, code="body_too_large", message="too large")
+_TOO_LARGE = ErrorResponse(status=413, code="body_too_large", message="too large")
 
 
 class Echo:
@@ -25,7 +25,7 @@ class Echo:
         self.seen: list[Seen] = []
         self.methods: list[bytes] = []
 
-    async def answer(self, client: Client) -> None:
+    async def answer(self, client: RequestCycle) -> None:
         self.methods.append(client.method)
         try:
             body = await client.read(MOST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hotseat.gateway.multipart  # noqa: F401  # imported late by itself, and then not seen by the fuzzer
 from hotseat.gateway import body
-from hotseat.gateway.errors import Refuse
+from hotseat.gateway.errors import RequestRefused
 from hotseat.gateway.head import RequestHead
 
 HEAD = RequestHead([(b"content-type", b"multipart/form-data; boundary=B")])
@@ -27,7 +27,7 @@ def _read(data: bytes) -> body.Body | None:
     status = 400
     try:
         return body.read(data, HEAD)
-    except Refuse as refuse:
+    except RequestRefused as refuse:
         status = refuse.problem.status
     assert status == 400
     return None

@@ -13,7 +13,7 @@ from hotseat.core.front import AuthSpec, KeySpec, LimitSpec, PolicySpec, PromptS
 from hotseat.core.spec import RouteSpec
 from hotseat.core.states import State
 from hotseat.gateway.entry import Gateway
-from hotseat.gateway.seats import Refused
+from hotseat.gateway.seats import LeaseRefused
 
 KEY = b"sk-fuzz"
 SITE = PolicySpec(
@@ -30,7 +30,7 @@ class NoSeats:
     """Refuses everybody: what is asked of a model is another matter."""
 
     def ask(self, model: str, *, priority: int = 0, key: str = "") -> None:
-        raise Refused(Refusal(code=Code.QUEUE_FULL, model=model, message="full"))
+        raise LeaseRefused(Refusal(code=Code.QUEUE_FULL, model=model, message="full"))
 
     def state(self, model: str) -> str:
         return State.STOPPED.value

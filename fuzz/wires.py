@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hotseat.gateway.client import Application
-from hotseat.gateway.connection import Connection, Limits
+from hotseat.gateway.client import CycleHandler
+from hotseat.gateway.connection import Connection, ConnectionLimits
 from hotseat.gateway.server import Server
 
 STATUSES = frozenset({100, 200, 204, 400, 401, 403, 404, 405, 408, 413, 415, 417, 429, 431, 501, 503})
@@ -81,8 +81,8 @@ LOOP = asyncio.new_event_loop()
 class Talk:
     """Connections to one application."""
 
-    def __init__(self, application: Application) -> None:
-        self._server = Server(application, Limits(), None)
+    def __init__(self, application: CycleHandler) -> None:
+        self._server = Server(application, ConnectionLimits(), None)
 
     def say(self, pieces: list[bytes]) -> bytes:
         """Send pieces as one client would; all that is answered."""

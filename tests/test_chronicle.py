@@ -7,13 +7,13 @@ import json
 from typing import Any
 
 from fakes.clock import run_virtual
-from hotseat.chronicle import Chronicle
+from hotseat.chronicle import Recorder
 from hotseat.core.effects import ReportMove
 from hotseat.core.errors import Reason
 from hotseat.core.states import Cause, State
-from hotseat.feed import Feed
-from hotseat.gateway.books import Record
-from hotseat.history import History, Kind, Start
+from hotseat.feed import EventStream
+from hotseat.gateway.books import RequestRecord
+from hotseat.history import History, RecordedStart, StartKind
 from hotseat.metrics import Metrics
 
 BOOTED_AT = 1000.0
@@ -28,10 +28,10 @@ class Story:
 
     def __init__(self) -> None:
         self.now = 60_000.0
-        self.chronicle = Chronicle(
+        self.chronicle = Recorder(
             History(None, silent),
             Metrics(["chat", "coder"]),
-            Feed(),
+            EventStream(),
             wall=lambda: self.now,
             booted_at=BOOTED_AT,
         )
@@ -42,12 +42,12 @@ class Story:
 
     def request(self, status: int = 200, model: str = "chat") -> None:
         self.chronicle.metrics.finished(
-            Record(model=model, status=status, tokens_in=2, tokens_out=3, duration_s=1.0)
+            RequestRecord(model=model, status=status, tokens_in=2, tokens_out=3, duration_s=1.0)
         )
 
 
-def start(fingerprint: str, at: float, kind: Kind = Kind.COLD) -> Start:
-    return Start(model="chat", fingerprint=fingerprint, kind=kind, seconds=9.0, at=at)
+def start(fingerprint: str, at: float, kind: StartKind = StartKind.COLD) -> RecordedStart:
+    return RecordedStart(model="chat", fingerprint=fingerprint, kind=kind, seconds=9.0, at=at)
 
 
 def test_a_swap_is_told_to_all() -> None:
@@ -91,7 +91,7 @@ def test_warm_means_started_before_since_the_machine_booted() -> None:
         start("a", BOOTED_AT + 10),  # cold: what came before was before the boot
         start("a", BOOTED_AT + 20),  # warm
         start("b", BOOTED_AT + 30),  # cold: another configuration
-        start("b", BOOTED_AT + 40, Kind.WAKE),
+        start("b", BOOTED_AT + 40, StartKind.WAKE),
     ):
         story.chronicle.record_start(one)
     counts = story.chronicle.metrics.models["chat"].starts

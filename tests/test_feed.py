@@ -6,20 +6,20 @@ import asyncio
 import json
 
 from fakes.clock import run_virtual
-from hotseat.feed import HELD, KEPT, Event, Feed, Reader
+from hotseat.feed import HELD, KEPT, EventReader, EventStream, StreamEvent
 
 
-def numbers(events: list[Event]) -> list[int]:
+def numbers(events: list[StreamEvent]) -> list[int]:
     return [json.loads(event.data)["n"] for event in events]
 
 
-def publish(feed: Feed, count: int, first: int = 0) -> None:
+def publish(feed: EventStream, count: int, first: int = 0) -> None:
     for n in range(first, first + count):
         feed.publish("move", {"n": n})
 
 
 def test_a_reader_gets_what_comes_after_it() -> None:
-    feed = Feed()
+    feed = EventStream()
     publish(feed, 3)
     with feed.reader() as reader:
         publish(feed, 2, first=3)
@@ -29,7 +29,7 @@ def test_a_reader_gets_what_comes_after_it() -> None:
 
 
 def test_who_comes_back_gets_what_it_missed() -> None:
-    feed = Feed("b00t")
+    feed = EventStream("b00t")
     with feed.reader() as reader:
         publish(feed, 4)
         seen = feed.ident(reader.take()[1][1])
@@ -39,7 +39,7 @@ def test_who_comes_back_gets_what_it_missed() -> None:
 
 
 def test_after_a_restart_it_gets_all_that_is_kept() -> None:
-    feed = Feed("new")
+    feed = EventStream("new")
     publish(feed, 3)
     for after in ("old-2", "old-99", "nonsense", "new-x", ""):
         with feed.reader(after) as reader:
@@ -49,7 +49,7 @@ def test_after_a_restart_it_gets_all_that_is_kept() -> None:
 
 
 def test_what_the_ring_has_lost_is_told() -> None:
-    feed = Feed("b")
+    feed = EventStream("b")
     publish(feed, KEPT + 10)
     with feed.reader("b-4") as reader:
         dropped, events = reader.take()
@@ -58,7 +58,7 @@ def test_what_the_ring_has_lost_is_told() -> None:
 
 
 def test_a_slow_reader_loses_the_oldest_and_learns_how_many() -> None:
-    feed = Feed()
+    feed = EventStream()
     with feed.reader() as slow, feed.reader() as quick:
         for n in range(HELD + 7):
             publish(feed, 1, first=n)
@@ -72,7 +72,7 @@ def test_a_slow_reader_loses_the_oldest_and_learns_how_many() -> None:
 
 def test_waiting_ends_with_news_or_with_the_time() -> None:
     async def story() -> None:
-        feed = Feed()
+        feed = EventStream()
         with feed.reader() as reader:
             assert not await reader.wait(15)
             asyncio.get_running_loop().call_later(5, publish, feed, 1)
@@ -84,8 +84,8 @@ def test_waiting_ends_with_news_or_with_the_time() -> None:
 
 
 def test_a_reader_that_has_gone_is_forgotten() -> None:
-    feed = Feed()
-    readers: list[Reader] = []
+    feed = EventStream()
+    readers: list[EventReader] = []
     for _ in range(3):
         with feed.reader() as reader:
             readers.append(reader)

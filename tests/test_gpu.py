@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fakes.clock import run_virtual
-from hotseat.gpu import BACK_WITHIN_S, MIB, Nvml, Reading, open_gpus, room_for
+from hotseat.gpu import BACK_WITHIN_S, MIB, GpuReading, NvmlReader, open_gpus, room_for
 
 GIB = 1024 * MIB
 
@@ -65,8 +65,8 @@ class Driver:
 
 @pytest.mark.parametrize("name", ["NVIDIA H100", b"NVIDIA H100"], ids=["new", "old"])
 def test_a_device_is_read(name: str | bytes) -> None:
-    gpus = Nvml(Driver(free=[10 * GIB, 24 * GIB], name=name))
-    assert gpus.read()["0"] == Reading(
+    gpus = NvmlReader(Driver(free=[10 * GIB, 24 * GIB], name=name))
+    assert gpus.read()["0"] == GpuReading(
         device="0", name="NVIDIA H100", total_mib=24 * 1024, free_mib=10 * 1024, busy_percent=37
     )
     assert gpus.read()["0"].used_mib == 14 * 1024
@@ -74,12 +74,12 @@ def test_a_device_is_read(name: str | bytes) -> None:
 
 
 def test_a_device_that_does_not_tell_how_busy_it_is() -> None:
-    assert Nvml(Driver(busy=None)).read()["0"].busy_percent is None
+    assert NvmlReader(Driver(busy=None)).read()["0"].busy_percent is None
 
 
 def test_a_driver_that_is_lost_leaves_nothing_to_read() -> None:
     driver = Driver()
-    gpus = Nvml(driver)
+    gpus = NvmlReader(driver)
     driver.lost = True
     assert gpus.read() == {}
     driver.lost = False
@@ -102,7 +102,7 @@ def test_without_the_package_or_without_a_driver_there_is_no_reader(monkeypatch:
 
 def test_room_that_is_there_is_not_waited_for() -> None:
     async def story() -> None:
-        assert await room_for(Nvml(Driver()), {"0": 900_000}) is None
+        assert await room_for(NvmlReader(Driver()), {"0": 900_000}) is None
         assert asyncio.get_running_loop().time() == 0
 
     run_virtual(story())
@@ -111,7 +111,7 @@ def test_room_that_is_there_is_not_waited_for() -> None:
 def test_the_drivers_own_share_is_not_asked_for() -> None:
     async def story() -> None:
         # all of a free device, less what the driver keeps for itself
-        assert await room_for(Nvml(Driver(free=[24 * GIB - 200 * MIB])), {"0": 1_000_000}) is None
+        assert await room_for(NvmlReader(Driver(free=[24 * GIB - 200 * MIB])), {"0": 1_000_000}) is None
 
     run_virtual(story())
 
@@ -121,7 +121,7 @@ def test_memory_that_comes_back_late_is_waited_for() -> None:
         driver = Driver(free=[2 * GIB])
         loop = asyncio.get_running_loop()
         loop.call_later(7, driver.free.__setitem__, 0, 23 * GIB)
-        assert await room_for(Nvml(driver), {"0": 900_000}) is None
+        assert await room_for(NvmlReader(driver), {"0": 900_000}) is None
         assert loop.time() == pytest.approx(7, abs=0.2)
 
     run_virtual(story())
@@ -129,7 +129,7 @@ def test_memory_that_comes_back_late_is_waited_for() -> None:
 
 def test_memory_that_does_not_come_back_is_said_and_not_waited_for_without_end() -> None:
     async def story() -> None:
-        reason = await room_for(Nvml(Driver(free=[24 * GIB, 2 * GIB])), {"0": 900_000, "1": 700_000})
+        reason = await room_for(NvmlReader(Driver(free=[24 * GIB, 2 * GIB])), {"0": 900_000, "1": 700_000})
         assert asyncio.get_running_loop().time() == pytest.approx(BACK_WITHIN_S, abs=0.2)
         assert reason is not None
         assert not reason.permanent
@@ -144,7 +144,7 @@ def test_memory_that_does_not_come_back_is_said_and_not_waited_for_without_end()
 @pytest.mark.parametrize("lost", [True, False], ids=["driver-lost", "unknown-device"])
 def test_what_cannot_be_read_does_not_hold_anything_up(lost: bool) -> None:
     async def story() -> None:
-        gpus = Nvml(driver := Driver(free=[0]))
+        gpus = NvmlReader(driver := Driver(free=[0]))
         driver.lost = lost
         assert await room_for(gpus, {"7": 900_000} if not lost else {"0": 900_000}) is None
 

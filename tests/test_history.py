@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from hotseat.history import KEPT, History, Kind, Start
+from hotseat.history import KEPT, History, RecordedStart, StartKind
 
 
-def start(seconds: float, model: str = "chat", kind: Kind = Kind.COLD) -> Start:
-    return Start(model=model, fingerprint="f", kind=kind, seconds=seconds, at=1.0, phases={"compiling": 2.5})
+def start(seconds: float, model: str = "chat", kind: StartKind = StartKind.COLD) -> RecordedStart:
+    return RecordedStart(
+        model=model, fingerprint="f", kind=kind, seconds=seconds, at=1.0, phases={"compiling": 2.5}
+    )
 
 
 def silent(why: str) -> None:
@@ -24,11 +26,11 @@ def test_an_estimate_is_the_median_of_the_last_five_of_its_kind(tmp_path: Path) 
     assert history.eta_s("chat") is None
     for seconds in (1000, 1000, 40, 41, 900, 42, 43):
         history.record_start(start(seconds))
-    history.record_start(start(0.5, kind=Kind.WAKE))
+    history.record_start(start(0.5, kind=StartKind.WAKE))
     history.record_start(start(7, model="coder"))
     assert history.eta_s("chat") == 42
-    assert history.eta_s("chat", Kind.WAKE) == 0.5
-    assert history.eta_s("coder", Kind.WAKE) is None
+    assert history.eta_s("chat", StartKind.WAKE) == 0.5
+    assert history.eta_s("coder", StartKind.WAKE) is None
     history.close()
 
 

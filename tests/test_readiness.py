@@ -12,7 +12,7 @@ import pytest
 
 from fakes.clock import run_virtual
 from hotseat import readiness
-from hotseat.readiness import Answer, ProbeResult, probe_once, until_ready
+from hotseat.readiness import ProbeAnswer, ProbeResult, probe_once, until_ready
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -67,34 +67,34 @@ def refused_port() -> int:
 @pytest.mark.parametrize(
     ("serve", "answer", "status"),
     [
-        (says(b"HTTP/1.1 200 OK\r\n\r\n"), Answer.READY, 200),
-        (says(b"HTTP/1.0 204 \r\n\r\n"), Answer.READY, 204),
-        (says(b"HTTP/1.1 200\r\n\r\n"), Answer.READY, 200),
-        (says(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), Answer.NOT_READY, 503),
-        (says(b"HTTP/1.1 302 Found\r\n\r\n"), Answer.NOT_READY, 302),
-        (says(b"HTTP/1.1 404 Not Found\r\n\r\n"), Answer.NOT_READY, 404),
-        (says(b"SSH-2.0-OpenSSH\r\n"), Answer.BROKEN, None),
-        (says(b"HTTP/1.1 2000 OK\r\n"), Answer.BROKEN, None),
-        (says(b"x" * 100_000), Answer.BROKEN, None),
-        (says(b""), Answer.RESET, None),
-        (resets, Answer.RESET, None),
-        (hangs, Answer.SILENT, None),
+        (says(b"HTTP/1.1 200 OK\r\n\r\n"), ProbeAnswer.READY, 200),
+        (says(b"HTTP/1.0 204 \r\n\r\n"), ProbeAnswer.READY, 204),
+        (says(b"HTTP/1.1 200\r\n\r\n"), ProbeAnswer.READY, 200),
+        (says(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), ProbeAnswer.NOT_READY, 503),
+        (says(b"HTTP/1.1 302 Found\r\n\r\n"), ProbeAnswer.NOT_READY, 302),
+        (says(b"HTTP/1.1 404 Not Found\r\n\r\n"), ProbeAnswer.NOT_READY, 404),
+        (says(b"SSH-2.0-OpenSSH\r\n"), ProbeAnswer.BROKEN, None),
+        (says(b"HTTP/1.1 2000 OK\r\n"), ProbeAnswer.BROKEN, None),
+        (says(b"x" * 100_000), ProbeAnswer.BROKEN, None),
+        (says(b""), ProbeAnswer.RESET, None),
+        (resets, ProbeAnswer.RESET, None),
+        (hangs, ProbeAnswer.SILENT, None),
     ],
 )
-def test_what_a_probe_finds(serve: Serve, answer: Answer, status: int | None) -> None:
+def test_what_a_probe_finds(serve: Serve, answer: ProbeAnswer, status: int | None) -> None:
     async def story() -> None:
         async with server(serve) as port:
             result = await probe_once("127.0.0.1", port, timeout_s=0.3 if serve is hangs else 20)
             assert (result.answer, result.status) == (answer, status)
-            assert result.ready == (answer is Answer.READY)
+            assert result.ready == (answer is ProbeAnswer.READY)
 
     play(story())
 
 
 def test_nobody_there_is_a_refusal() -> None:
     async def story() -> None:
-        assert (await probe_once("127.0.0.1", refused_port())).answer is Answer.REFUSED
-        assert (await probe_once("no-such-host.invalid", 80)).answer is Answer.REFUSED
+        assert (await probe_once("127.0.0.1", refused_port())).answer is ProbeAnswer.REFUSED
+        assert (await probe_once("no-such-host.invalid", 80)).answer is ProbeAnswer.REFUSED
 
     play(story())
 
@@ -131,7 +131,7 @@ def test_a_connection_to_itself_is_nobody() -> None:
 
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(asyncio, "open_connection", connected)
-                assert (await probe_once("127.0.0.1", port)).answer is Answer.REFUSED
+                assert (await probe_once("127.0.0.1", port)).answer is ProbeAnswer.REFUSED
 
     play(story())
 
@@ -166,7 +166,7 @@ def test_a_health_that_hangs_ends_when_the_caller_says_so() -> None:
 class Probes:
     """Answers instead of probes, on virtual time; remembers when each was asked."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: Answer) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: ProbeAnswer) -> None:
         self.answers = list(answers)
         self.times: list[float] = []
         monkeypatch.setattr(readiness, "probe_once", self.probe)
@@ -180,8 +180,13 @@ class Probes:
 
 
 def test_the_pace_follows_what_the_server_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    refused, not_ready, broken, ready = Answer.REFUSED, Answer.NOT_READY, Answer.BROKEN, Answer.READY
-    answers = [refused] * 3 + [not_ready] * 7 + [refused, broken, Answer.RESET, Answer.RESET, ready]
+    refused, not_ready, broken, ready = (
+        ProbeAnswer.REFUSED,
+        ProbeAnswer.NOT_READY,
+        ProbeAnswer.BROKEN,
+        ProbeAnswer.READY,
+    )
+    answers = [refused] * 3 + [not_ready] * 7 + [refused, broken, ProbeAnswer.RESET, ProbeAnswer.RESET, ready]
     probes = Probes(monkeypatch, *answers)
     run_virtual(until_ready("h", 1))
     slower = [0.02, 0.04, 0.08, 0.16, 0.25, 0.25, 0.25]
@@ -190,7 +195,7 @@ def test_the_pace_follows_what_the_server_does(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_on_this_machine_it_knocks_until_somebody_listens(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    probes = Probes(monkeypatch, Answer.REFUSED, Answer.NOT_READY, Answer.READY)
+    probes = Probes(monkeypatch, ProbeAnswer.REFUSED, ProbeAnswer.NOT_READY, ProbeAnswer.READY)
     closed = iter([True] * 50 + [False] * 3)
     monkeypatch.setattr(readiness, "_refuses", lambda own: next(closed))
     run_virtual(until_ready(host, 1))
@@ -210,7 +215,7 @@ def test_a_knock_tells_who_listens() -> None:
 
 
 def test_a_poke_has_it_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    probes = Probes(monkeypatch, *[Answer.NOT_READY] * 6, Answer.READY)
+    probes = Probes(monkeypatch, *[ProbeAnswer.NOT_READY] * 6, ProbeAnswer.READY)
 
     async def story() -> None:
         poke = asyncio.Event()

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from hotseat.core.spec import WarmSpan
+from hotseat.core.spec import KeepWarmSpan
 from hotseat.schedule import is_warm, next_change, parse_span, zone_of
 
 BERLIN = zone_of("Europe/Berlin")
@@ -31,7 +31,7 @@ def at(text: str) -> float:
     ],
 )
 def test_spans_are_read(text: str, days: set[int], start_min: int, end_min: int) -> None:
-    assert parse_span(text) == WarmSpan(days=frozenset(days), start_min=start_min, end_min=end_min)
+    assert parse_span(text) == KeepWarmSpan(days=frozenset(days), start_min=start_min, end_min=end_min)
 
 
 @pytest.mark.parametrize(

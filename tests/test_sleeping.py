@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from hotseat.core.spec import ModelSpec, ProcessSpec, SeatSpec, SleepSpec
-from hotseat.gpu import Reading
+from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulingSpec, SleepSpec
+from hotseat.gpu import GpuReading
 from hotseat.runtimes.base import Handle
-from hotseat.sleeping import Sleeper, SleepError, is_sleeping, post
+from hotseat.sleeping import SleepError, SleepMode, is_sleeping, post
 
 HANDLE = Handle("chat", 1, "x", "127.0.0.1", 1, "/base")
 TOTAL_MIB = 10_000
 
 
 def model(level: int = 1) -> ModelSpec:
-    seat = SeatSpec(name="chat", footprint={"0": 800_000}, sleep=SleepSpec(level=level))
+    seat = SchedulingSpec(name="chat", footprint={"0": 800_000}, sleep=SleepSpec(level=level))
     return ModelSpec(
         name="chat",
-        seat=seat,
+        scheduling=seat,
         launch=ProcessSpec(command=("x",)),
         served_names=("org/chat",),
         upstream_key="the key",
@@ -48,18 +48,18 @@ class Server:
             raise OSError("connection refused")
         return status
 
-    def read(self) -> dict[str, Reading]:
+    def read(self) -> dict[str, GpuReading]:
         free = self.free_mib[min(self.reads, len(self.free_mib) - 1)]
         self.reads += 1
-        return {"0": Reading(device="0", name="x", total_mib=TOTAL_MIB, free_mib=free, busy_percent=None)}
+        return {"0": GpuReading(device="0", name="x", total_mib=TOTAL_MIB, free_mib=free, busy_percent=None)}
 
 
 def sleep(server: Server, level: int = 1, *, measured: bool = False) -> Mapping[str, int] | None:
-    return asyncio.run(Sleeper(server if measured else None, server.call).sleep(model(level), HANDLE))
+    return asyncio.run(SleepMode(server if measured else None, server.call).sleep(model(level), HANDLE))
 
 
 def wake(server: Server, level: int = 1) -> None:
-    asyncio.run(Sleeper(None, server.call).wake(model(level), HANDLE))
+    asyncio.run(SleepMode(None, server.call).wake(model(level), HANDLE))
 
 
 WARM_UP = ("/v1/completions", {"model": "org/chat", "prompt": "1", "max_tokens": 1, "temperature": 0})
@@ -132,7 +132,7 @@ def test_a_server_that_completes_no_text_is_awake_all_the_same() -> None:
 @pytest.mark.parametrize("said", [True, False])
 def test_whether_a_run_sleeps_is_asked_and_changes_nothing(said: bool) -> None:
     server = Server()
-    sleeper = Sleeper(None, server.call, lambda handle: said)
+    sleeper = SleepMode(None, server.call, lambda handle: said)
     assert asyncio.run(sleeper.asleep(HANDLE)) is said
     assert not server.calls
 

@@ -21,7 +21,7 @@ import uvloop
 
 from hotseat.admin.app import Admin
 from hotseat.admin.control import CannotReload
-from hotseat.chronicle import Chronicle
+from hotseat.chronicle import Recorder
 from hotseat.config.load import environment
 from hotseat.config.problems import ConfigError
 from hotseat.config.values import is_loopback
@@ -31,24 +31,24 @@ from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Settings, TlsSpec
 from hotseat.core.states import State
 from hotseat.engines.pick import engine_named
-from hotseat.feed import Feed
-from hotseat.gateway.books import Record
+from hotseat.feed import EventStream
+from hotseat.gateway.books import RequestRecord
 from hotseat.gateway.capture import Captures
 from hotseat.gateway.entry import Gateway
 from hotseat.gateway.rates import Limiter, MemoryLimiter
-from hotseat.gateway.seats import Refused
+from hotseat.gateway.seats import LeaseRefused
 from hotseat.gateway.server import Server, serve
-from hotseat.gpu import Reading, open_gpus, room_for
+from hotseat.gpu import GpuReading, open_gpus, room_for
 from hotseat.history import FILE as HISTORY_FILE
 from hotseat.history import History
 from hotseat.logs import redact
 from hotseat.metrics import Metrics
-from hotseat.readiness import Answer, probe_once, until_ready
+from hotseat.readiness import ProbeAnswer, probe_once, until_ready
 from hotseat.reload import compare, watch
 from hotseat.runtimes.base import Handle, Runtime
 from hotseat.runtimes.process import ProcessRuntime
-from hotseat.seeding.downloads import Downloads
-from hotseat.sleeping import Sleeper
+from hotseat.seeding.downloads import WeightDownloader
+from hotseat.sleeping import SleepMode
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
 from hotseat.tracing.opening import CannotTrace, open_tracer
@@ -100,23 +100,27 @@ class App:
         self._tracer: Tracer | None = None
         self._gpus = open_gpus()
         self._history = History(state_dir / HISTORY_FILE, _history_trouble)
-        self._chronicle = Chronicle(
-            self._history, Metrics(settings.models), Feed(), wall=time.time, booted_at=_booted_at()
+        self._chronicle = Recorder(
+            self._history,
+            Metrics(settings.models),
+            EventStream(),
+            wall_clock=time.time,
+            booted_at=_booted_at(),
         )
         self._runtimes = _runtimes(settings, state_dir)
         self.supervisor = Supervisor(
             settings,
             self._runtimes,
-            refused=Refused,
+            refused=LeaseRefused,
             engine_of=lambda model: engine_named(model.engine),
             probe=_probe,
             check=_check,
             room=self._room,
-            sleeper=Sleeper(self._gpus),
+            sleeper=SleepMode(self._gpus),
             starts=self._chronicle,
-            files=Downloads(lambda: self._runtimes, _environment),
-            luck=random.random,
-            wall=time.time,
+            files=WeightDownloader(lambda: self._runtimes, _environment),
+            jitter=random.random,
+            wall_clock=time.time,
             on_move=self._moved,
             on_phase=self._entered,
         )
@@ -125,7 +129,7 @@ class App:
             settings,
             self.supervisor,
             self._chronicle,
-            wall=time.time,
+            wall_clock=time.time,
             reload=self.reload,
             capturing=captures,
             devices=self._devices,
@@ -297,9 +301,9 @@ class App:
         self._history.close()
 
     async def _room(self, model: ModelSpec) -> Reason | None:
-        return await room_for(self._gpus, model.seat.footprint) if self._gpus else None
+        return await room_for(self._gpus, model.scheduling.footprint) if self._gpus else None
 
-    def _devices(self) -> list[Reading]:
+    def _devices(self) -> list[GpuReading]:
         return list(self._gpus.read().values()) if self._gpus else []
 
     def _open_tracer(self) -> Tracer | None:
@@ -319,7 +323,7 @@ class App:
         if tracer is None:
             return None
 
-        def ended(record: Record) -> None:
+        def ended(record: RequestRecord) -> None:
             count(record)
             tracer.ended(record)
 
@@ -360,11 +364,14 @@ def _limiter(store: str | None) -> Limiter:
     """Where limits are counted. Raises ``CannotServe``."""
     if store is None:
         return MemoryLimiter(time.monotonic)
-    from hotseat.gateway.rates_shared import NoStore, SharedLimiter  # its libraries come with an extra
+    from hotseat.gateway.rates_shared import (  # its libraries come with an extra
+        RateStoreUnavailable,
+        RedisLimiter,
+    )
 
     try:
-        return SharedLimiter(store)
-    except NoStore as error:
+        return RedisLimiter(store)
+    except RateStoreUnavailable as error:
         raise CannotServe(f"rate_store: {error}") from None
 
 
@@ -426,7 +433,7 @@ async def _check(model: ModelSpec, handle: Handle) -> str | None:
     timeout_s = DOUBT_TIMEOUT_S if every_s is None else max(HEALTH_PATIENCE * every_s, 1.0)
     result = await probe_once(handle.host, handle.port, path, headers=_key_of(model), timeout_s=timeout_s)
     # What we cannot ask for want of descriptors is no fault of the server's.
-    return None if result.ready or result.answer is Answer.NOT_ASKED else str(result)
+    return None if result.ready or result.answer is ProbeAnswer.NOT_ASKED else str(result)
 
 
 async def _serve_until_told(app: App) -> None:

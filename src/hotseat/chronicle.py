@@ -9,8 +9,8 @@ from typing import Any
 
 from hotseat.core import effects as do
 from hotseat.core.states import FAILURES
-from hotseat.feed import Feed
-from hotseat.history import Failure, History, Kind, Minute, Start, Swap
+from hotseat.feed import EventStream
+from hotseat.history import History, Minute, RecordedFailure, RecordedStart, RecordedSwap, StartKind
 from hotseat.metrics import Metrics
 from hotseat.metrics.counting import ModelCounts
 
@@ -28,21 +28,21 @@ class LastMove:
     """Unix time."""
 
 
-class Chronicle:
+class Recorder:
     """Listens to the supervisor and the gateway; nothing here waits, but ``keep``."""
 
     def __init__(
         self,
         history: History,
         metrics: Metrics,
-        feed: Feed,
+        feed: EventStream,
         *,
-        wall: Callable[[], float],
+        wall_clock: Callable[[], float],
         booted_at: float,
     ) -> None:
-        """``wall()`` is the time of day and ``booted_at`` when the machine was booted, in Unix time."""
+        """``wall_clock()`` is the time of day and ``booted_at`` when the machine was booted, in Unix time."""
         self.history, self.metrics, self.feed = history, metrics, feed
-        self._wall, self._booted_at = wall, booted_at
+        self._wall_clock, self._booted_at = wall_clock, booted_at
         self._moves: dict[str, LastMove] = {}
         self._before: dict[str, tuple[int, int, int, int]] = {}
 
@@ -54,7 +54,7 @@ class Chronicle:
 
     def moved(self, move: do.ReportMove) -> None:
         """A model moved."""
-        at = self._wall()
+        at = self._wall_clock()
         # How long it was as we found it, nobody knows.
         took_s = move.took_s if move.model in self._moves else None
         self._moves[move.model] = LastMove(str(move.old), str(move.cause), move.needed_by, at)
@@ -72,14 +72,14 @@ class Chronicle:
         self.feed.publish("move", told)
         if swap:
             assert move.needed_by is not None
-            self.history.record_swap(Swap(at=at, old=move.model, new=move.needed_by))
+            self.history.record_swap(RecordedSwap(at=at, old=move.model, new=move.needed_by))
             self.feed.publish("swap", {"from": move.model, "to": move.needed_by, "at": round(at, 3)})
         if move.cause in FAILURES:
             self._failed(move, at)
 
     def _failed(self, move: do.ReportMove, at: float) -> None:
         reason = move.reason
-        failure = Failure(
+        failure = RecordedFailure(
             at=at,
             model=move.model,
             run=move.run,
@@ -94,19 +94,21 @@ class Chronicle:
 
     def entered(self, model: str, run: int, phase: str) -> None:
         """A loading run came into another phase."""
-        self.feed.publish("phase", {"model": model, "run": run, "phase": phase, "at": round(self._wall(), 3)})
+        self.feed.publish(
+            "phase", {"model": model, "run": run, "phase": phase, "at": round(self._wall_clock(), 3)}
+        )
 
-    def record_start(self, start: Start) -> None:
+    def record_start(self, start: RecordedStart) -> None:
         """A start ended well."""
         self.metrics.started(start.model, self._kind(start), start.seconds, start.phases)
         self.history.record_start(start)
 
-    def eta_s(self, model: str, kind: Kind = Kind.COLD) -> float | None:
+    def eta_s(self, model: str, kind: StartKind = StartKind.COLD) -> float | None:
         """How long such a start takes; ``None`` until there is data."""
         return self.history.eta_s(model, kind)
 
-    def _kind(self, start: Start) -> str:
-        if start.kind is Kind.WAKE:
+    def _kind(self, start: RecordedStart) -> str:
+        if start.kind is StartKind.WAKE:
             return "wake"
         earlier = self.history.recent(start.model)
         warm = any(one.fingerprint == start.fingerprint and one.at > self._booted_at for one in earlier)
@@ -117,13 +119,13 @@ class Chronicle:
     async def keep(self) -> None:
         """Write down each minute when it is over; ``write_minute`` writes the last, unfinished one."""
         while True:
-            await asyncio.sleep(MINUTE_S - self._wall() % MINUTE_S)
-            self.write_minute(int(self._wall() // MINUTE_S) - 1)
+            await asyncio.sleep(MINUTE_S - self._wall_clock() % MINUTE_S)
+            self.write_minute(int(self._wall_clock() // MINUTE_S) - 1)
 
     def write_minute(self, minute: int | None = None) -> None:
         """Write down what was done since the last time, as this minute (the present one)."""
         if minute is None:
-            minute = int(self._wall() // MINUTE_S)
+            minute = int(self._wall_clock() // MINUTE_S)
         done = []
         for model, counts in self.metrics.models.items():
             now = _totals(counts)

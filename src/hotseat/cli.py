@@ -12,7 +12,7 @@ from hotseat import __version__
 from hotseat.commands import COMMANDS
 
 
-class Commands(click.Group):
+class LazyGroup(click.Group):
     """A group whose commands are looked up in ``COMMANDS``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -45,12 +45,12 @@ class Commands(click.Group):
             raise Interrupted from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
+        with formatter.section("LazyGroup"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.command(
-    cls=Commands,
+    cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 no launcher answers, "
     "130 interrupted.",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hotseat.config.command import told
 from hotseat.core.spec import ModelSpec, Settings
-from hotseat.runtimes.base import KnowsCommands, Runtime
+from hotseat.runtimes.base import ReportsCommands, Runtime
 
 ASKED = ("footprint", "served_names", "lora_names", "max_in_flight", "stop_grace")
 """What may be left to the container (``ModelSpec.asks_container``)."""
@@ -24,24 +24,24 @@ async def as_they_are(
     models = dict(settings.models)
     for name, model in settings.models.items():
         runtime = runtimes.get(model.runtime)
-        if model.asks_container and isinstance(runtime, KnowsCommands):
+        if model.asks_container and isinstance(runtime, ReportsCommands):
             last = known.models.get(name) if known is not None else None
             models[name] = await _as_it_is(model, runtime, last)
-    seats = {name: model.seat for name, model in models.items()}
-    return replace(settings, models=models, box=replace(settings.box, seats=seats))
+    seats = {name: model.scheduling for name, model in models.items()}
+    return replace(settings, models=models, scheduler=replace(settings.scheduler, models=seats))
 
 
-async def _as_it_is(model: ModelSpec, runtime: KnowsCommands, last: ModelSpec | None) -> ModelSpec:
+async def _as_it_is(model: ModelSpec, runtime: ReportsCommands, last: ModelSpec | None) -> ModelSpec:
     command = await runtime.command_of(model)
     if command is None:
         same = last is not None and last.launch == model.launch
         return _as_it_was(model, last) if last is not None and same else model
-    asked, says, seat = model.asks_container, told(command, model.engine), model.seat
+    asked, says, seat = model.asks_container, told(command, model.engine), model.scheduling
     if "footprint" in asked and says.share is not None:
         seat = replace(seat, footprint=dict.fromkeys(seat.footprint, says.share))
     if "max_in_flight" in asked:
         seat = replace(seat, max_in_flight=says.max_in_flight)
-    model = replace(model, seat=seat)
+    model = replace(model, scheduling=seat)
     if "served_names" in asked:
         model = replace(model, served_names=says.served_names)
     if "lora_names" in asked:
@@ -51,14 +51,14 @@ async def _as_it_is(model: ModelSpec, runtime: KnowsCommands, last: ModelSpec | 
 
 
 def _as_it_was(model: ModelSpec, last: ModelSpec) -> ModelSpec:
-    asked, seat = model.asks_container & last.asks_container, model.seat
-    if "footprint" in asked and set(last.seat.footprint) == set(seat.footprint):
-        seat = replace(seat, footprint=last.seat.footprint)
+    asked, seat = model.asks_container & last.asks_container, model.scheduling
+    if "footprint" in asked and set(last.scheduling.footprint) == set(seat.footprint):
+        seat = replace(seat, footprint=last.scheduling.footprint)
     if "max_in_flight" in asked:
-        seat = replace(seat, max_in_flight=last.seat.max_in_flight)
+        seat = replace(seat, max_in_flight=last.scheduling.max_in_flight)
     return replace(
         model,
-        seat=seat,
+        scheduling=seat,
         served_names=last.served_names if "served_names" in asked else model.served_names,
         lora_names=last.lora_names if "lora_names" in asked else model.lora_names,
         stop_grace_s=last.stop_grace_s if "stop_grace" in asked else model.stop_grace_s,

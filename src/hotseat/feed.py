@@ -25,7 +25,7 @@ MOST_READERS = 64
 _encode = msgspec.json.encode
 
 
-class Event(msgspec.Struct, frozen=True):
+class StreamEvent(msgspec.Struct, frozen=True):
     """One event, ready to be sent."""
 
     number: int
@@ -35,14 +35,14 @@ class Event(msgspec.Struct, frozen=True):
     """A JSON object."""
 
 
-class Feed:
+class EventStream:
     """Where events are published, and read from."""
 
     def __init__(self, boot: str | None = None) -> None:
         """``boot`` tells this life of the program from others, in the events' ids."""
         self._boot = boot or secrets.token_hex(4)
-        self._ring: deque[Event] = deque(maxlen=KEPT)
-        self._readers: set[Reader] = set()
+        self._ring: deque[StreamEvent] = deque(maxlen=KEPT)
+        self._readers: set[EventReader] = set()
         self._last = 0
 
     def __len__(self) -> int:
@@ -52,16 +52,16 @@ class Feed:
     def publish(self, kind: str, data: Mapping[str, Any]) -> None:
         """Tell everybody; returns at once."""
         self._last += 1
-        event = Event(self._last, kind, _encode(data))
+        event = StreamEvent(self._last, kind, _encode(data))
         self._ring.append(event)
         for reader in self._readers:
             reader.offer(event)
 
-    def reader(self, after: str | None = None) -> Reader:
+    def reader(self, after: str | None = None) -> EventReader:
         """A new reader; ``after`` is the id of the last event that it has seen: it gets those since then
         that are still kept (all that are kept, if the id is of another life).
         """
-        reader = Reader(self)
+        reader = EventReader(self)
         if after is not None:
             boot, _, number = after.partition("-")
             seen = int(number) if boot == self._boot and number.isascii() and number.isdigit() else 0
@@ -73,26 +73,26 @@ class Feed:
         self._readers.add(reader)
         return reader
 
-    def ident(self, event: Event) -> str:
+    def ident(self, event: StreamEvent) -> str:
         """The event's id: ``1f2e3d4c-17``."""
         return f"{self._boot}-{event.number}"
 
-    def forget(self, reader: Reader) -> None:
+    def forget(self, reader: EventReader) -> None:
         """The reader has gone."""
         self._readers.discard(reader)
 
 
-class Reader:
+class EventReader:
     """One who reads. Leaving the ``with`` block ends it."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: EventStream) -> None:
         self._feed = feed
-        self._queue: deque[Event] = deque(maxlen=HELD)
+        self._queue: deque[StreamEvent] = deque(maxlen=HELD)
         self._news = asyncio.Event()
         self.dropped = 0
         """Events that were lost since ``take`` was called last."""
 
-    def offer(self, event: Event) -> None:
+    def offer(self, event: StreamEvent) -> None:
         """Here is an event; the oldest goes if there is no room."""
         if len(self._queue) == HELD:
             self.dropped += 1
@@ -108,7 +108,7 @@ class Reader:
             return False
         return True
 
-    def take(self) -> tuple[int, list[Event]]:
+    def take(self) -> tuple[int, list[StreamEvent]]:
         """How many were lost, and the events after those."""
         dropped, self.dropped = self.dropped, 0
         events = list(self._queue)

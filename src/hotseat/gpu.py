@@ -23,7 +23,7 @@ SLACK_PPM = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class GpuReading:
     """One device at one moment."""
 
     device: str
@@ -40,14 +40,14 @@ class Reading:
         return self.total_mib - self.free_mib
 
 
-class Gpus(Protocol):
+class GpuReader(Protocol):
     """Whoever can read the devices."""
 
-    def read(self) -> dict[str, Reading]:
+    def read(self) -> dict[str, GpuReading]:
         """All devices by name, now; quick enough for the event loop. Empty when the driver fails."""
 
 
-class Nvml:
+class NvmlReader:
     """The devices as NVML sees them."""
 
     def __init__(self, nvml: Any) -> None:
@@ -55,7 +55,7 @@ class Nvml:
         self._nvml = nvml
         nvml.nvmlInit()
 
-    def read(self) -> dict[str, Reading]:
+    def read(self) -> dict[str, GpuReading]:
         """All devices by name, now; empty when the driver does not answer."""
         nvml = self._nvml
         try:
@@ -64,7 +64,7 @@ class Nvml:
         except nvml.NVMLError:
             return {}
 
-    def _one(self, index: int) -> Reading:
+    def _one(self, index: int) -> GpuReading:
         nvml = self._nvml
         device = nvml.nvmlDeviceGetHandleByIndex(index)
         memory = nvml.nvmlDeviceGetMemoryInfo(device)
@@ -73,7 +73,7 @@ class Nvml:
             busy = int(nvml.nvmlDeviceGetUtilizationRates(device).gpu)
         except nvml.NVMLError:  # not told on some devices and under WSL
             busy = None
-        return Reading(
+        return GpuReading(
             device=str(index),
             name=name.decode() if isinstance(name, bytes) else str(name),
             total_mib=memory.total // MIB,
@@ -82,20 +82,20 @@ class Nvml:
         )
 
 
-def open_gpus() -> Gpus | None:
+def open_gpus() -> GpuReader | None:
     """The reader of this machine's devices; ``None`` where there is nothing to read."""
     try:
         import pynvml
     except ImportError:
         return None
     try:
-        return Nvml(pynvml)
+        return NvmlReader(pynvml)
     except pynvml.NVMLError:
         return None
 
 
 async def room_for(
-    gpus: Gpus, footprint: Mapping[str, int], within_s: float = BACK_WITHIN_S
+    gpus: GpuReader, footprint: Mapping[str, int], within_s: float = BACK_WITHIN_S
 ) -> Reason | None:
     """Wait until every device has the free memory that ``footprint`` (ppm) asks; the reason if it has not.
 
@@ -116,7 +116,7 @@ async def room_for(
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-def _gaps(readings: Mapping[str, Reading], footprint: Mapping[str, int]) -> list[str]:
+def _gaps(readings: Mapping[str, GpuReading], footprint: Mapping[str, int]) -> list[str]:
     gaps = []
     for device, ppm in footprint.items():
         reading = readings.get(device)

@@ -31,7 +31,7 @@ _OUR_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOME
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r|\n)")
 
 
-class Answer(StrEnum):
+class ProbeAnswer(StrEnum):
     """What came of a probe."""
 
     READY = "ready"
@@ -53,14 +53,14 @@ class Answer(StrEnum):
 class ProbeResult:
     """One probe."""
 
-    answer: Answer
+    answer: ProbeAnswer
     status: int | None = None
     took_s: float = 0.0
 
     @property
     def ready(self) -> bool:
         """It answers."""
-        return self.answer is Answer.READY
+        return self.answer is ProbeAnswer.READY
 
     def __str__(self) -> str:
         return f"status {self.status}" if self.status is not None and not self.ready else str(self.answer)
@@ -76,29 +76,29 @@ async def probe_once(
 ) -> ProbeResult:
     """Ask once; never raises but when cancelled, and takes at most ``timeout_s``."""
     began = time.monotonic()
-    answer, status = Answer.REFUSED, None
+    answer, status = ProbeAnswer.REFUSED, None
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(host, port, limit=HEAD_LIMIT_BYTES)
             try:
-                answer = Answer.SILENT
+                answer = ProbeAnswer.SILENT
                 # Of refused tries on loopback one may meet its own source port and be connected to itself.
                 if writer.get_extra_info("sockname") == writer.get_extra_info("peername"):
-                    return ProbeResult(Answer.REFUSED, None, time.monotonic() - began)
+                    return ProbeResult(ProbeAnswer.REFUSED, None, time.monotonic() - began)
                 writer.write(_request(host, port, path, headers or {}))
                 line = await reader.readline()
             finally:
                 writer.transport.abort()  # a probe owes nobody a graceful end
-        answer, status = _judge(line) if line else (Answer.RESET, None)
+        answer, status = _judge(line) if line else (ProbeAnswer.RESET, None)
     except TimeoutError:
         pass
     except ValueError:  # a line without an end
-        answer = Answer.BROKEN
+        answer = ProbeAnswer.BROKEN
     except OSError as error:
         if error.errno in _OUR_TROUBLE:
-            answer = Answer.NOT_ASKED
+            answer = ProbeAnswer.NOT_ASKED
         else:
-            answer = Answer.REFUSED if answer is Answer.REFUSED else Answer.RESET
+            answer = ProbeAnswer.REFUSED if answer is ProbeAnswer.REFUSED else ProbeAnswer.RESET
     return ProbeResult(answer, status, time.monotonic() - began)
 
 
@@ -125,12 +125,12 @@ def _refuses(own: tuple[socket.AddressFamily, tuple[str, int]]) -> bool:
         return False
 
 
-def _judge(line: bytes) -> tuple[Answer, int | None]:
+def _judge(line: bytes) -> tuple[ProbeAnswer, int | None]:
     match = _STATUS.match(line)
     if match is None:
-        return Answer.BROKEN, None
+        return ProbeAnswer.BROKEN, None
     status = int(match[1])
-    return (Answer.READY if 200 <= status < 300 else Answer.NOT_READY), status
+    return (ProbeAnswer.READY if 200 <= status < 300 else ProbeAnswer.NOT_READY), status
 
 
 def _request(host: str, port: int, path: str, headers: Mapping[str, str]) -> bytes:
@@ -161,15 +161,15 @@ async def until_ready(
         if poke is not None:
             poke.clear()
         if own is not None and _refuses(own):
-            answer = Answer.REFUSED
+            answer = ProbeAnswer.REFUSED
         else:
             result = await probe_once(host, port, path, headers=headers, timeout_s=timeout_s)
             if result.ready:
                 return
             answer = result.answer
-        if answer is Answer.REFUSED:
+        if answer is ProbeAnswer.REFUSED:
             pause_s = REFUSED_PAUSE_S if own is None else KNOCK_PAUSE_S
-        elif answer is Answer.RESET:
+        elif answer is ProbeAnswer.RESET:
             pause_s = RESET_PAUSE_S
         else:
             pause_s = min(max(2 * pause_s, 2 * REFUSED_PAUSE_S), SLOWEST_PAUSE_S)

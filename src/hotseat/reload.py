@@ -15,7 +15,7 @@ LOOK_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
+class ConfigChanges:
     """What another configuration means for what runs."""
 
     added: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class Changes:
         return {name: list(values) for name, values in asdict(self).items()}
 
 
-def compare(old: Settings, new: Settings) -> Changes:
+def compare(old: Settings, new: Settings) -> ConfigChanges:
     """What ``new`` changes."""
     both = [name for name in new.models if name in old.models]
     fixed = {
@@ -41,10 +41,12 @@ def compare(old: Settings, new: Settings) -> Changes:
         "tls": old.serve.tls != new.serve.tls,
         "tracing": old.serve.tracing != new.serve.tracing,
     }
-    return Changes(
+    return ConfigChanges(
         added=tuple(name for name in new.models if name not in old.models),
         removed=tuple(name for name in old.models if name not in new.models),
-        changed=tuple(n for n in both if old.models[n].seat.fingerprint != new.models[n].seat.fingerprint),
+        changed=tuple(
+            n for n in both if old.models[n].scheduling.fingerprint != new.models[n].scheduling.fingerprint
+        ),
         needs_restart=tuple(name for name, differs in fixed.items() if differs),
     )
 

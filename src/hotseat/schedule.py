@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 
-from hotseat.core.spec import WarmSpan
+from hotseat.core.spec import KeepWarmSpan
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 SPAN = 'a span such as "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-24:00" or "07:30-09:00" (every day)'
@@ -25,7 +25,7 @@ _REACH_DAYS = 8
 """So far ahead every span has begun and ended at least once."""
 
 
-def parse_span(text: str) -> WarmSpan:
+def parse_span(text: str) -> KeepWarmSpan:
     """Read a span. Raises ``ValueError`` with words for a person."""
     match = _SPAN.fullmatch(text.strip())
     if match is None:
@@ -37,7 +37,7 @@ def parse_span(text: str) -> WarmSpan:
         raise ValueError("a time of day lies between 00:00 and 24:00")
     if start == end:
         raise ValueError("begins when it ends; 00:00-24:00 is a whole day")
-    return WarmSpan(days=_days(days) if days else frozenset(range(7)), start_min=start, end_min=end)
+    return KeepWarmSpan(days=_days(days) if days else frozenset(range(7)), start_min=start, end_min=end)
 
 
 def _days(text: str) -> frozenset[int]:
@@ -79,19 +79,19 @@ def zone_of(name: str) -> tzinfo:
 _LOCAL = Path("/etc/localtime")
 
 
-def is_warm(spans: Sequence[WarmSpan], zone: tzinfo, now: float) -> bool:
+def is_warm(spans: Sequence[KeepWarmSpan], zone: tzinfo, now: float) -> bool:
     """Whether one of the spans holds at ``now`` (seconds since 1970)."""
     return any(begin <= now < end for begin, end in _around(spans, zone, now))
 
 
-def next_change(spans: Sequence[WarmSpan], zone: tzinfo, now: float) -> float | None:
+def next_change(spans: Sequence[KeepWarmSpan], zone: tzinfo, now: float) -> float | None:
     """When ``is_warm`` changes next, in seconds since 1970; ``None``: never (or not within a week)."""
     warm = is_warm(spans, zone, now)
     edges = sorted({edge for pair in _around(spans, zone, now) for edge in pair if edge > now})
     return next((edge for edge in edges if is_warm(spans, zone, edge) != warm), None)
 
 
-def _around(spans: Sequence[WarmSpan], zone: tzinfo, now: float) -> Iterator[tuple[float, float]]:
+def _around(spans: Sequence[KeepWarmSpan], zone: tzinfo, now: float) -> Iterator[tuple[float, float]]:
     """Beginnings and ends near ``now``."""
     today = datetime.fromtimestamp(now, zone).date()
     for offset in range(-2, _REACH_DAYS + 1):

@@ -14,7 +14,7 @@ from typing import Any
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import PPM, ModelSpec
-from hotseat.gpu import Gpus, Reading
+from hotseat.gpu import GpuReader, GpuReading
 from hotseat.runtimes.base import Handle
 
 CALL_TIMEOUT_S = 120.0
@@ -65,11 +65,11 @@ def is_sleeping(handle: Handle) -> bool:
     return isinstance(said, dict) and said.get("is_sleeping") is True
 
 
-class Sleeper:
+class SleepMode:
     """Puts vLLM runs to sleep and wakes them."""
 
     def __init__(
-        self, gpus: Gpus | None, call: Call = post, asleep: Callable[[Handle], bool] | None = None
+        self, gpus: GpuReader | None, call: Call = post, asleep: Callable[[Handle], bool] | None = None
     ) -> None:
         """With ``gpus``, what a sleeping run still takes is measured."""
         self._gpus, self._call, self._asleep = gpus, call, asleep or is_sleeping
@@ -79,16 +79,16 @@ class Sleeper:
 
         Raises ``SleepError`` when it refuses, does not answer, or frees too little.
         """
-        assert model.seat.sleep is not None
+        assert model.scheduling.sleep is not None
         before = self._gpus.read() if self._gpus else {}
-        await self._ask(model, handle, f"/sleep?level={model.seat.sleep.level}&mode=wait")
+        await self._ask(model, handle, f"/sleep?level={model.scheduling.sleep.level}&mode=wait")
         after = self._gpus.read() if self._gpus else {}
         return _leftover(model, before, after) if before and after else None
 
     async def wake(self, model: ModelSpec, handle: Handle) -> None:
         """Wake it and send one token through it; returns when that has come. Raises ``SleepError``."""
-        assert model.seat.sleep is not None
-        if model.seat.sleep.level == 1:
+        assert model.scheduling.sleep is not None
+        if model.scheduling.sleep.level == 1:
             await self._ask(model, handle, "/wake_up")
         else:
             await self._ask(model, handle, "/wake_up?tags=weights")
@@ -130,11 +130,11 @@ class Sleeper:
 
 
 def _leftover(
-    model: ModelSpec, before: Mapping[str, Reading], after: Mapping[str, Reading]
+    model: ModelSpec, before: Mapping[str, GpuReading], after: Mapping[str, GpuReading]
 ) -> dict[str, int]:
     """What it still takes: its footprint less what came back. Raises ``SleepError`` when that is too much."""
     leftover = {}
-    for device, share in model.seat.footprint.items():
+    for device, share in model.scheduling.footprint.items():
         if device not in before or device not in after:
             continue
         freed_mib = after[device].free_mib - before[device].free_mib

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fakes.clock import run_virtual
-from hotseat.admin.streams import Pieces, Streams
+from hotseat.admin.streams import OpenStreams, Pieces
 from hotseat.admin.watching import _events
-from hotseat.feed import HELD, Feed
+from hotseat.feed import HELD, EventStream
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "GET"}
 
@@ -52,7 +52,7 @@ class Numbers:
             self.closed = True
 
 
-async def served(streams: Streams, pieces: Pieces, client: Client, method: str = "GET") -> None:
+async def served(streams: OpenStreams, pieces: Pieces, client: Client, method: str = "GET") -> None:
     response = streams.response(pieces, "text/plain")
     async with asyncio.timeout(5000):  # of virtual time
         await response({**SCOPE, "method": method}, client.receive, client.send)
@@ -60,7 +60,7 @@ async def served(streams: Streams, pieces: Pieces, client: Client, method: str =
 
 def test_it_ends_when_the_client_goes() -> None:
     async def story() -> None:
-        streams, numbers, client = Streams(), Numbers(), Client()
+        streams, numbers, client = OpenStreams(), Numbers(), Client()
         asyncio.get_running_loop().call_later(3.5, client.gone.set)
         await served(streams, numbers.pieces(), client)
         assert (client.body, numbers.closed, len(streams)) == (b"1 2 3 ", True, 0)
@@ -70,7 +70,7 @@ def test_it_ends_when_the_client_goes() -> None:
 
 def test_all_end_in_order_when_they_are_told_to() -> None:
     async def story() -> None:
-        streams, numbers, client = Streams(), Numbers(), Client()
+        streams, numbers, client = OpenStreams(), Numbers(), Client()
         asyncio.get_running_loop().call_later(2.5, streams.close)
         await served(streams, numbers.pieces(), client)
         assert (client.body, client.whole, numbers.closed) == (b"1 2 ", True, True)
@@ -83,7 +83,7 @@ def test_all_end_in_order_when_they_are_told_to() -> None:
 
 def test_a_client_that_takes_nothing_is_let_go_of_too() -> None:
     async def story() -> None:
-        streams, numbers, stuck = Streams(), Numbers(), Client(pace_s=1e9)
+        streams, numbers, stuck = OpenStreams(), Numbers(), Client(pace_s=1e9)
         asyncio.get_running_loop().call_later(5, stuck.gone.set)
         response = streams.response(numbers.pieces(), "text/plain")
 
@@ -100,7 +100,7 @@ def test_a_client_that_takes_nothing_is_let_go_of_too() -> None:
 def test_head_has_no_stream() -> None:
     async def story() -> None:
         numbers, client = Numbers(), Client()
-        await served(Streams(), numbers.pieces(), client, "HEAD")
+        await served(OpenStreams(), numbers.pieces(), client, "HEAD")
         assert (client.body, client.whole, numbers.made) == (b"", True, 0)
 
     run_virtual(story())
@@ -113,7 +113,7 @@ def test_what_breaks_inside_is_not_hidden() -> None:
 
     async def story() -> None:
         with pytest.raises(ExceptionGroup) as raised:
-            await served(Streams(), pieces(), Client())
+            await served(OpenStreams(), pieces(), Client())
         assert raised.group_contains(LookupError)
 
     run_virtual(story())
@@ -121,7 +121,7 @@ def test_what_breaks_inside_is_not_hidden() -> None:
 
 def test_a_slow_reader_of_events_slows_nobody_and_holds_no_more_than_its_share() -> None:
     async def story() -> None:
-        feed, streams = Feed("b"), Streams()
+        feed, streams = EventStream("b"), OpenStreams()
         slow, quick = Client(pace_s=100), Client()
         async with asyncio.TaskGroup() as group:
             for client in (slow, quick):
@@ -147,7 +147,7 @@ def test_a_slow_reader_of_events_slows_nobody_and_holds_no_more_than_its_share()
 
 def test_events_that_do_not_come_are_made_up_for() -> None:
     async def story() -> None:
-        feed, streams, client = Feed("b"), Streams(), Client()
+        feed, streams, client = EventStream("b"), OpenStreams(), Client()
         asyncio.get_running_loop().call_later(31, streams.close)
         await served(streams, _events(feed, None), client)
         assert client.body == b"retry: 2000\n\n: still here\n\n: still here\n\n"

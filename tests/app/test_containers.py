@@ -43,10 +43,10 @@ def read(terms: str, command: list[str] | None) -> Settings:
 
 def seen(settings: Settings) -> dict[str, Any]:
     model = settings.models["chat"]
-    assert settings.box.seats["chat"] is model.seat
+    assert settings.scheduler.models["chat"] is model.scheduling
     return {
-        "footprint": model.seat.footprint,
-        "in_flight": model.seat.max_in_flight,
+        "footprint": model.scheduling.footprint,
+        "in_flight": model.scheduling.max_in_flight,
         "names": model.served_names,
         "grace": model.stop_grace_s,
     }

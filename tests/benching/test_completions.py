@@ -104,8 +104,8 @@ def test_a_stream_that_fails_is_told_and_the_others_go_on() -> None:
 
 
 def test_an_answer_without_ignore_eos_is_asked_for_where_that_is_not_known() -> None:
-    from hotseat.commands.bench_throughput import Client
-    from hotseat.commands.launcher import Refused, Reply
+    from hotseat.commands.bench_throughput import BenchClient
+    from hotseat.commands.launcher import LauncherRefused, LauncherReply
 
     bodies: list[dict[str, Any]] = []
 
@@ -113,11 +113,13 @@ def test_an_answer_without_ignore_eos_is_asked_for_where_that_is_not_known() -> 
         def stream(self, path: str, body: dict[str, Any], silence_s: float) -> Iterator[str]:
             bodies.append(body)
             if "ignore_eos" in body:
-                reply = Reply(status=400, code=None, message="unknown field", retry_after_s=None, body={})
-                raise Refused(reply, path)
+                reply = LauncherReply(
+                    status=400, code=None, message="unknown field", retry_after_s=None, body={}
+                )
+                raise LauncherRefused(reply, path)
             yield from [chunk("a"), "data: [DONE]"]
 
-    client = Client(Running(), "chat")  # type: ignore[arg-type]
+    client = BenchClient(Running(), "chat")  # type: ignore[arg-type]
     assert client.complete(1, 1000).tokens == 1
     client.complete(2, 1000)
     assert [one.get("ignore_eos") for one in bodies] == [True, None, None]

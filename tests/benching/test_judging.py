@@ -11,17 +11,17 @@ import pytest
 from hotseat.benching import judging, results
 from hotseat.benching.figures import MEASURES, quantile, quantiles, told
 from hotseat.benching.pictures import draw
-from hotseat.benching.results import BadResults, Result
+from hotseat.benching.results import BenchResult, ResultsError
 from hotseat.config import ConfigError, read_levels
-from hotseat.config.levels import Levels
+from hotseat.config.levels import ServiceLevels
 
 MACHINE = {"cpu": "a", "cores": 2, "gpus": [], "host": "h", "boot": "b"}
 
 
-def result(model: str = "chat", *, complete: bool = True, cores: int = 2, **figures: float) -> Result:
+def result(model: str = "chat", *, complete: bool = True, cores: int = 2, **figures: float) -> BenchResult:
     kind = "start" if any(name.startswith("start") for name in figures) else "throughput"
     how = {"state": "warm"} if kind == "start" else {"concurrency": 1, "tokens": 1000}
-    return Result(
+    return BenchResult(
         kind=kind,
         model=model,
         how=how,
@@ -72,7 +72,7 @@ def test_service_levels_are_limits() -> None:
 
 
 def test_every_level_is_a_measure_that_exists() -> None:
-    assert set(Levels.model_fields) == set(MEASURES)
+    assert set(ServiceLevels.model_fields) == set(MEASURES)
 
 
 def test_results_survive_the_file(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_line_that_is_no_result_is_named(line: str, tmp_path: Path) -> None:
     results.add(file, result(start_p50=1.0))
     with file.open("a") as out:
         out.write(line + "\n")
-    with pytest.raises(BadResults, match=r"bench\.jsonl:2: this line is no result"):
+    with pytest.raises(ResultsError, match=r"bench\.jsonl:2: this line is no result"):
         results.read(file)
 
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from fakes.hotseat import LIMIT_S, Hotseat, serving
 from hotseat.benching import page_cache, results
-from hotseat.benching.results import Result, Results
+from hotseat.benching.results import BenchResult, ResultsFile
 from hotseat.cli import main
 
 BIG = {"footprint": 0.6}
@@ -71,7 +71,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "bench.jsonl"
 
 
-def only(found: Results) -> Result:
+def only(found: ResultsFile) -> BenchResult:
     (one,) = found.all
     return one
 
@@ -257,7 +257,7 @@ def filled(file: Path, *values: float) -> list[str]:
     launch = {"machine": {}, "hotseat": "0.1.0", "command": ["server", "--fast"]}
     made = []
     for value in values:
-        one = Result(
+        one = BenchResult(
             kind="start",
             model="chat",
             how={"state": "warm"},

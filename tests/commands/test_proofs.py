@@ -15,7 +15,7 @@ from fakes.hotseat import Hotseat, serving
 from fakes.tls import make_certificate
 from hotseat.cli import main
 from hotseat.commands import proofs
-from hotseat.commands.failing import Failed
+from hotseat.commands.failing import CommandFailed
 
 BASIC = "Basic " + base64.b64encode(b"me:pw").decode()
 
@@ -53,7 +53,7 @@ def test_fields_of_a_file(tmp_path: Path) -> None:
 def test_a_line_that_is_no_field_is_not_repeated(tmp_path: Path, line: str) -> None:
     file = tmp_path / "fields"
     file.write_text(f"A: 1\n{line}\n")
-    with pytest.raises(Failed, match=":2: expected a header field") as refused:
+    with pytest.raises(CommandFailed, match=":2: expected a header field") as refused:
         proofs.fields(None, {}, str(file))
     assert "hush" not in str(refused.value)
 

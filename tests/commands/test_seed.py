@@ -18,7 +18,7 @@ from huggingface_hub import constants
 
 from fakes.hub import COMMIT, Hub, serving
 from hotseat.cli import main
-from hotseat.seeding.wanted import Wanted, of_command, parse, plain_folder
+from hotseat.seeding.wanted import WantedFiles, of_command, parse, plain_folder
 
 LIMIT_S = 120
 TINY = "acme/tiny"
@@ -223,11 +223,11 @@ def test_a_folder_of_its_own_is_used_as_it_is(hub: Hub, tmp_path: Path) -> None:
     assert str(folder) in out
     assert hub.asked == []
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2.safetensors"}}')
-    assert plain_folder([tmp_path], Wanted(repository=TINY)) is None  # a part is missing
+    assert plain_folder([tmp_path], WantedFiles(repository=TINY)) is None  # a part is missing
 
 
 def test_what_commands_name() -> None:
-    assert of_command(["vllm", "serve", "a/b", "--port", "1"]) == Wanted(repository="a/b")
+    assert of_command(["vllm", "serve", "a/b", "--port", "1"]) == WantedFiles(repository="a/b")
     assert of_command(["python", "-m", "vllm.entrypoints.openai.api_server", "--model=a/b"]) == parse("a/b")
     assert of_command(["a/b", "--revision", "v1"]) == parse("a/b@v1")
     assert of_command(["vllm", "serve", "/models/own"]) is None

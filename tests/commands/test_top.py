@@ -17,8 +17,8 @@ from textual.widgets import DataTable, Static
 
 from hotseat.cli import main
 from hotseat.commands import top_view
-from hotseat.commands.failing import Failed, Unreachable
-from hotseat.commands.top_app import Logs, Top
+from hotseat.commands.failing import CommandFailed, LauncherUnreachable
+from hotseat.commands.top_app import LogScreen, TopApp
 
 NOW = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 WITHIN_S = 30.0
@@ -76,7 +76,7 @@ class FakeLauncher:
         return {}
 
 
-def seen(app: Top, name: str) -> str:
+def seen(app: TopApp, name: str) -> str:
     shown = app.screen.query_one(name, Static).render()
     return shown.plain if isinstance(shown, Text) else str(shown)
 
@@ -89,13 +89,13 @@ async def until(pilot: Pilot[None], so: Callable[[], bool]) -> None:
 
 
 def watched(
-    story: Callable[[Top, Pilot[None], FakeLauncher], Awaitable[None]],
+    story: Callable[[TopApp, Pilot[None], FakeLauncher], Awaitable[None]],
     size: tuple[int, int] = (120, 24),
     launcher: FakeLauncher | None = None,
 ) -> None:
     async def run() -> None:
         fake = launcher or FakeLauncher()
-        app = Top(fake)
+        app = TopApp(fake)
         async with app.run_test(size=size) as pilot:
             if fake.problem is None:
                 await until(pilot, lambda: app.query_one(DataTable).row_count > 0)
@@ -105,7 +105,7 @@ def watched(
 
 
 def test_it_shows_models_gpus_the_queue_and_failures() -> None:
-    async def story(app: Top, pilot: Pilot[None], fake: FakeLauncher) -> None:
+    async def story(app: TopApp, pilot: Pilot[None], fake: FakeLauncher) -> None:
         table = app.query_one(DataTable)
         rows = [[cell.plain for cell in table.get_row_at(n)] for n in range(3)]
         assert rows[0][:4] == ["chat", "draining", "60%", "2"]
@@ -120,7 +120,7 @@ def test_it_shows_models_gpus_the_queue_and_failures() -> None:
 
 
 def test_keys_start_and_stop_the_chosen_model() -> None:
-    async def story(app: Top, pilot: Pilot[None], fake: FakeLauncher) -> None:
+    async def story(app: TopApp, pilot: Pilot[None], fake: FakeLauncher) -> None:
         await pilot.press("s")
         await pilot.press("down", "x")
         await until(pilot, lambda: len(fake.orders) == 2)
@@ -133,8 +133,8 @@ def test_keys_start_and_stop_the_chosen_model() -> None:
 
 
 def test_an_order_that_is_refused_is_told() -> None:
-    async def story(app: Top, pilot: Pilot[None], fake: FakeLauncher) -> None:
-        fake.problem = Failed("it is [not] allowed")
+    async def story(app: TopApp, pilot: Pilot[None], fake: FakeLauncher) -> None:
+        fake.problem = CommandFailed("it is [not] allowed")
         await pilot.press("s")
         await until(pilot, lambda: bool(app._notifications))
         assert [(note.message, note.markup) for note in app._notifications] == [
@@ -145,32 +145,32 @@ def test_an_order_that_is_refused_is_told() -> None:
 
 
 def test_logs_come_and_go_and_do_not_speak_to_the_terminal() -> None:
-    async def story(app: Top, pilot: Pilot[None], fake: FakeLauncher) -> None:
+    async def story(app: TopApp, pilot: Pilot[None], fake: FakeLauncher) -> None:
         await pilot.press("l")
-        await until(pilot, lambda: isinstance(app.screen, Logs) and "red" in seen(app, "#text"))
+        await until(pilot, lambda: isinstance(app.screen, LogScreen) and "red" in seen(app, "#text"))
         assert "\x1b" not in seen(app, "#text")
         assert "line 49" in seen(app, "#text")
         assert "line 0\n" not in seen(app, "#text")  # the end is what counts
         await pilot.press("escape")
-        assert not isinstance(app.screen, Logs)
+        assert not isinstance(app.screen, LogScreen)
 
     watched(story)
 
 
 def test_a_launcher_that_goes_and_comes_back() -> None:
-    async def story(app: Top, pilot: Pilot[None], fake: FakeLauncher) -> None:
+    async def story(app: TopApp, pilot: Pilot[None], fake: FakeLauncher) -> None:
         await until(pilot, lambda: "no launcher answers" in seen(app, "#total"))
         fake.problem = None
         await until(pilot, lambda: "requests" in seen(app, "#total"))
         assert app.query_one(DataTable).row_count == 3
 
     fake = FakeLauncher()
-    fake.problem = Unreachable("no launcher answers at X\nStart one")
+    fake.problem = LauncherUnreachable("no launcher answers at X\nStart one")
     watched(story, launcher=fake)
 
 
 def test_models_that_are_configured_away_leave() -> None:
-    async def story(app: Top, pilot: Pilot[None], fake: FakeLauncher) -> None:
+    async def story(app: TopApp, pilot: Pilot[None], fake: FakeLauncher) -> None:
         await pilot.press("down", "down")
         fake.stats = {"models": {"tiny": model()}}
         await until(pilot, lambda: app.query_one(DataTable).row_count == 1)
@@ -183,9 +183,9 @@ def test_models_that_are_configured_away_leave() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (10, 3), (40, 6), (80, 13), (300, 100)])
 def test_no_terminal_is_too_small_or_too_large(size: tuple[int, int]) -> None:
-    async def story(app: Top, pilot: Pilot[None], fake: FakeLauncher) -> None:
+    async def story(app: TopApp, pilot: Pilot[None], fake: FakeLauncher) -> None:
         await pilot.press("down", "l")
-        await until(pilot, lambda: isinstance(app.screen, Logs))
+        await until(pilot, lambda: isinstance(app.screen, LogScreen))
         for other in ((1, 1), (5, 40), (120, 2), size):
             await pilot.resize_terminal(*other)
         await pilot.press("escape", "up", "x")
@@ -196,7 +196,7 @@ def test_no_terminal_is_too_small_or_too_large(size: tuple[int, int]) -> None:
 
 
 def test_the_pace_is_an_average_that_a_restart_does_not_break() -> None:
-    pace = top_view.Pace()
+    pace = top_view.RequestRates()
     told = [pace.note({"models": {"chat": {"tokens_out": n}}}, at) for at, n in ((0.0, 100), (2.0, 150))]
     assert told == [{"chat": 0.0}, {"chat": 25.0}]
     assert pace.note({"models": {"chat": {"tokens_out": 3}}}, 3.0) == {"chat": 0.0}

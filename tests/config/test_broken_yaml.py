@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotseat.config import ConfigError, loads
-from hotseat.config.shape import Compose, Gpu, Model, Root, Route, Sleep
+from hotseat.config.shape import ComposeConfig, GpuConfig, ModelConfig, RootConfig, RouteConfig, SleepConfig
 from hotseat.core.spec import Settings
 
 EXAMPLE = (Path(__file__).parents[2] / "examples" / "hotseat.yaml").read_text()
-SHAPES = (Compose, Gpu, Model, Root, Route, Sleep)
+SHAPES = (ComposeConfig, GpuConfig, ModelConfig, RootConfig, RouteConfig, SleepConfig)
 KEYS = st.sampled_from(sorted({key for shape in SHAPES for key in shape.model_fields})) | st.text(max_size=6)
 SCALARS = (
     st.none()

@@ -212,7 +212,12 @@ def test_what_keeps_warm_and_who_goes_first() -> None:
     assert (a.keep_warm.zone, len(a.keep_warm.spans), len(b.keep_warm.spans)) == ("Europe/Berlin", 1, 2)
     assert (a.health_every_s, b.health_every_s) == (2.0, None)
     assert (a.first_byte_timeout_s, b.first_byte_timeout_s) == (1200.0, None)
-    assert (c.keep_warm, c.seat.max_in_flight, c.seat.priority, c.seat.max_queue) == (None, 8, 2, 7)
+    assert (c.keep_warm, c.scheduling.max_in_flight, c.scheduling.priority, c.scheduling.max_queue) == (
+        None,
+        8,
+        2,
+        7,
+    )
     assert settings.routes[0].priority == 5
     assert settings.serve.watch_config
 

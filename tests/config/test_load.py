@@ -31,13 +31,13 @@ def test_the_minimal_form_has_all_the_defaults() -> None:
     assert (serve.host, serve.port, serve.open) == ("127.0.0.1", 8000, True)
     assert (serve.hold_headers_s, serve.body_limit_bytes, serve.drain_timeout_s) == (2.0, 32 << 20, 60.0)
     assert (serve.default_route, serve.strict_models, serve.leave_running) == (None, False, False)
-    assert found.box.budget == {"0": 900_000}
-    assert found.box.return_to is None
+    assert found.scheduler.budget == {"0": 900_000}
+    assert found.scheduler.return_to is None
     assert model.launch == ProcessSpec(command=("my-server", "--port", "{port}"))
     assert (model.runtime, model.engine, model.health_path) == ("process", "openai", "/health")
     assert (model.stop_grace_s, model.served_names, model.upstream_key) == (10.0, (), None)
-    seat = model.seat
-    assert seat is found.box.seats["chat"]
+    seat = model.scheduling
+    assert seat is found.scheduler.models["chat"]
     assert seat.footprint == {"0": 900_000}
     assert (seat.idle_s, seat.start_timeout_s, seat.drain_timeout_s) == (1800.0, 300.0, 60.0)
     assert (seat.residency_s, seat.max_wait_s, seat.wait_limit_s) == (None, None, None)
@@ -49,14 +49,14 @@ def test_the_minimal_form_has_all_the_defaults() -> None:
 def test_the_example_loads() -> None:
     found = load(EXAMPLE, {"HOME": "/home/me"})
     assert found.serve.state_dir == "/home/me/.local/state/hotseat"
-    assert {name: m.seat.footprint["0"] for name, m in found.models.items()} == {
+    assert {name: m.scheduling.footprint["0"] for name, m in found.models.items()} == {
         "coder": 700_000,
         "chat": 180_000,
         "qwen7b": 720_000,
         "tiny": 50_000,
     }
     coder = found.models["coder"]
-    assert (coder.engine, coder.served_names, coder.seat.max_in_flight) == ("vllm", ("coder",), 8)
+    assert (coder.engine, coder.served_names, coder.scheduling.max_in_flight) == ("vllm", ("coder",), 8)
     assert isinstance(coder.launch, ProcessSpec)
     assert coder.launch.env == {"HF_HUB_OFFLINE": "1", "VLLM_CACHE_ROOT": "/srv/llm/.cache/vllm"}
     chat = found.models["chat"]
@@ -64,13 +64,18 @@ def test_the_example_loads() -> None:
     assert chat.launch.compose is not None
     assert chat.launch.compose.file == str(EXAMPLE.parent / "docker-compose.yml")
     assert (chat.launch.compose.project, chat.launch.compose.profiles) == ("llm", ("chat",))
-    assert (chat.stop_grace_s, chat.seat.priority, chat.seat.pinned, chat.seat.warm) == (3.0, 10, True, True)
+    assert (chat.stop_grace_s, chat.scheduling.priority, chat.scheduling.pinned, chat.scheduling.warm) == (
+        3.0,
+        10,
+        True,
+        True,
+    )
     assert chat.upstream_key is None
-    sleep = found.models["qwen7b"].seat.sleep
+    sleep = found.models["qwen7b"].scheduling.sleep
     assert sleep is not None
     assert (sleep.level, sleep.idle_s, sleep.host_mib, sleep.leftover) == (1, 7200.0, 16384, {"0": 60_000})
-    assert found.box.host_sleep_mib == 32768
-    assert found.models["chat"].seat.sleep is None
+    assert found.scheduler.host_sleep_mib == 32768
+    assert found.models["chat"].scheduling.sleep is None
     assert [(r.name, r.model, r.path) for r in found.routes] == [
         ("chat", "chat", "/chat"),
         ("site", "chat", "/site"),
@@ -83,19 +88,19 @@ def test_the_example_loads() -> None:
 
 def test_idle_zero_is_never_and_a_models_own_value_wins() -> None:
     found = one("idle: 0\nstart_timeout: 7", "idle: 1h\nstart_timeout: 1m\nresidency: 20s\nmax_wait: 40")
-    seat = found.models["m"].seat
+    seat = found.models["m"].scheduling
     assert seat.idle_s is None
     assert seat.start_timeout_s == 7.0
     assert (seat.residency_s, seat.max_wait_s) == (20.0, 40.0)
-    assert one("residency: auto", "residency: 20s").models["m"].seat.residency_s is None
+    assert one("residency: auto", "residency: 20s").models["m"].scheduling.residency_s is None
 
 
 def test_the_environment_overrides_the_files_globals_only() -> None:
     env = {"LISTEN": "localhost:9", "START_TIMEOUT_SECONDS": "5", "IDLE_SECONDS": "0", "VLLM_API_KEY": ""}
     found = one("start_timeout: 77", "listen: 127.0.0.1:1\nidle: 1h\nstart_timeout: 1m", **env)
     assert (found.serve.host, found.serve.port) == ("localhost", 9)
-    assert found.models["m"].seat.start_timeout_s == 77.0
-    assert found.models["m"].seat.idle_s is None
+    assert found.models["m"].scheduling.start_timeout_s == 77.0
+    assert found.models["m"].scheduling.idle_s is None
     with pytest.raises(ConfigError) as caught:
         one(IDLE_SECONDS="soon")
     (problem,) = caught.value.problems
@@ -104,7 +109,7 @@ def test_the_environment_overrides_the_files_globals_only() -> None:
 
 def test_footprints_come_from_the_file_or_the_command_or_are_everything() -> None:
     def share(terms: str) -> int:
-        return settings(f"models: {{m: {terms}}}").models["m"].seat.footprint["0"]
+        return settings(f"models: {{m: {terms}}}").models["m"].scheduling.footprint["0"]
 
     flag = "[vllm, serve, Q/Q, --port, '{port}', --gpu-memory-utilization, 0.18]"
     assert share(f"{{command: {flag}}}") == 180_000
@@ -116,14 +121,14 @@ def test_footprints_come_from_the_file_or_the_command_or_are_everything() -> Non
 
 def test_several_devices() -> None:
     top = "gpu: {devices: {0: 0.9, 1: 0.5}}"
-    assert one("", top).models["m"].seat.footprint == {"0": 900_000, "1": 500_000}
-    assert one("devices: 1", top).models["m"].seat.footprint == {"1": 500_000}
-    assert one("devices: [0, 1]\nfootprint: 0.4", top).models["m"].seat.footprint == {
+    assert one("", top).models["m"].scheduling.footprint == {"0": 900_000, "1": 500_000}
+    assert one("devices: 1", top).models["m"].scheduling.footprint == {"1": 500_000}
+    assert one("devices: [0, 1]\nfootprint: 0.4", top).models["m"].scheduling.footprint == {
         "0": 400_000,
         "1": 400_000,
     }
-    assert one("footprint: {1: 0.4}", top).models["m"].seat.footprint == {"1": 400_000}
-    assert one("", "gpu: {budget: 0.8, devices: [0, 1]}").box.budget == {"0": 800_000, "1": 800_000}
+    assert one("footprint: {1: 0.4}", top).models["m"].scheduling.footprint == {"1": 400_000}
+    assert one("", "gpu: {budget: 0.8, devices: [0, 1]}").scheduler.budget == {"0": 800_000, "1": 800_000}
 
 
 def test_names_of_the_server_come_from_the_command() -> None:
@@ -135,12 +140,12 @@ def test_names_of_the_server_come_from_the_command() -> None:
 
 def test_sleep_from_the_top_and_from_the_model() -> None:
     vllm = "models: {m: {command: 'vllm serve Q --port {port}'%s}}\n"
-    assert settings(vllm % ", sleep: 2").models["m"].seat.sleep.level == 2  # type: ignore[union-attr]
-    assert settings(vllm % ", sleep: true").models["m"].seat.sleep.level == 1  # type: ignore[union-attr]
-    assert settings(vllm % ", sleep: {idle: 1h}").models["m"].seat.sleep.level == 1  # type: ignore[union-attr]
-    assert settings(vllm % "" + "sleep: {level: 2}").models["m"].seat.sleep.level == 2  # type: ignore[union-attr]
-    assert settings(vllm % ", sleep: off" + "sleep: {level: 2}").models["m"].seat.sleep is None
-    assert settings(vllm % "" + "sleep: {host_memory: 1GiB}").models["m"].seat.sleep is None
+    assert settings(vllm % ", sleep: 2").models["m"].scheduling.sleep.level == 2  # type: ignore[union-attr]
+    assert settings(vllm % ", sleep: true").models["m"].scheduling.sleep.level == 1  # type: ignore[union-attr]
+    assert settings(vllm % ", sleep: {idle: 1h}").models["m"].scheduling.sleep.level == 1  # type: ignore[union-attr]
+    assert settings(vllm % "" + "sleep: {level: 2}").models["m"].scheduling.sleep.level == 2  # type: ignore[union-attr]
+    assert settings(vllm % ", sleep: off" + "sleep: {level: 2}").models["m"].scheduling.sleep is None
+    assert settings(vllm % "" + "sleep: {host_memory: 1GiB}").models["m"].scheduling.sleep is None
 
 
 def test_the_servers_key() -> None:
@@ -154,7 +159,7 @@ def test_default_model_may_name_a_route_or_a_model() -> None:
     routes = "routes: {site: {model: m, path: /s}}\ndefault_model: "
     assert one("", routes + "site").serve.default_route == "site"
     assert one("", routes + "m").serve.default_route == "site"
-    assert one("", "default_model: m\nreturn_to_default: true").box.return_to == "m"
+    assert one("", "default_model: m\nreturn_to_default: true").scheduler.return_to == "m"
 
 
 def test_files_are_relative_to_the_configuration() -> None:
@@ -177,7 +182,7 @@ def test_a_key_opens_other_addresses() -> None:
 
 def test_the_fingerprint_follows_the_launch_alone() -> None:
     def of(terms: str = "", **env: str) -> str:
-        return one(terms, **env).models["m"].seat.fingerprint
+        return one(terms, **env).models["m"].scheduling.fingerprint
 
     assert of() == of() == of("idle: 5m\npriority: 3\naliases: [x]")
     prints = {of(), of("env: {A: 1}"), of("env: {A: 2}"), of("cwd: /tmp")}

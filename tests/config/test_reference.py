@@ -11,7 +11,7 @@ import yaml
 
 from hotseat.commands.reference import pages
 from hotseat.config.reference import schema
-from hotseat.config.shape import Compose, Gpu, Model, Root, Route, Sleep
+from hotseat.config.shape import ComposeConfig, GpuConfig, ModelConfig, RootConfig, RouteConfig, SleepConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,11 @@ def test_the_committed_pages_are_current(name: str) -> None:
     assert committed == pages()[name], "write them anew: python -m hotseat.commands.reference docs/reference"
 
 
-@pytest.mark.parametrize("shape", [Compose, Gpu, Model, Root, Route, Sleep], ids=lambda shape: shape.__name__)
+@pytest.mark.parametrize(
+    "shape",
+    [ComposeConfig, GpuConfig, ModelConfig, RootConfig, RouteConfig, SleepConfig],
+    ids=lambda shape: shape.__name__,
+)
 def test_every_key_is_documented(shape: Any) -> None:
     page = pages()["config.md"]
     for key, field in shape.model_fields.items():

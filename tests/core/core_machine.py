@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from hotseat.core import events as ev
 from hotseat.core.errors import Reason
-from hotseat.core.spec import PPM, BoxSpec, SeatSpec, SleepSpec
+from hotseat.core.spec import PPM, SchedulerSpec, SchedulingSpec, SleepSpec
 
 T = TypeVar("T")
 PENDING = ("starting", "waking", "stopping", "falling asleep")
@@ -48,10 +48,10 @@ def sleep_terms(draw: st.DrawFn, footprint: dict[str, int]) -> SleepSpec:
 
 
 @st.composite
-def seats(draw: st.DrawFn, name: str, devices: int) -> SeatSpec:
+def seats(draw: st.DrawFn, name: str, devices: int) -> SchedulingSpec:
     """A model with random terms."""
     footprint = draw(footprints(devices))
-    return SeatSpec(
+    return SchedulingSpec(
         name=name,
         footprint=footprint,
         idle_s=draw(st.sampled_from([None, 0.5, 30.0, 1800.0])),
@@ -72,11 +72,11 @@ def seats(draw: st.DrawFn, name: str, devices: int) -> SeatSpec:
 
 
 @st.composite
-def boxes(draw: st.DrawFn) -> BoxSpec:
+def boxes(draw: st.DrawFn) -> SchedulerSpec:
     """A box with one or two devices and a few models."""
     devices = draw(st.sampled_from([1, 1, 2]))
     names = NAMES[: draw(st.integers(2, len(NAMES)))]
-    return BoxSpec(
+    return SchedulerSpec(
         budget={str(device): draw(st.sampled_from([900_000, PPM])) for device in range(devices)},
         seats={name: draw(seats(name, devices)) for name in names},
         host_sleep_mib=draw(st.sampled_from([None, None, 35])),
@@ -91,9 +91,9 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.world: World | None = None
 
-    @initialize(box=boxes(), luck=st.sampled_from([0.0, 0.5, 1.0]))
-    def begin(self, box: BoxSpec, luck: float) -> None:
-        self.world = World(box, luck)
+    @initialize(scheduler=boxes(), jitter=st.sampled_from([0.0, 0.5, 1.0]))
+    def begin(self, box: SchedulerSpec, jitter: float) -> None:
+        self.world = World(box, jitter)
 
     @property
     def w(self) -> World:
@@ -101,7 +101,7 @@ class Histories(RuleBasedStateMachine):
         return self.world
 
     def name(self, index: int) -> str:
-        names = sorted(self.w.box.seats)
+        names = sorted(self.w.scheduler.models)
         return names[index % len(names)]
 
     # clients
@@ -156,7 +156,7 @@ class Histories(RuleBasedStateMachine):
     def days_go_by(self, tenths: int | None, rounds: int) -> None:
         """All are asked for, everything gets on, all answers end, and it is quiet for a while."""
         for _ in range(rounds):
-            for name in sorted(self.w.box.seats):
+            for name in sorted(self.w.scheduler.models):
                 self.w.ask(name)
             for name in sorted(self.w.downloads):
                 self.w.download_ends(name)
@@ -260,13 +260,13 @@ class Histories(RuleBasedStateMachine):
             case "rest":
                 self.w.order(ev.StopRequested(name, to_sleep=True))
             case "warm" | "cool":
-                self.w.tell(ev.WarmthChanged(name, what == "warm"))
+                self.w.tell(ev.KeepWarmChanged(name, what == "warm"))
             case _:
                 self.w.change_runtime((name,), "the engine is down" if what == "down" else None)
 
     @rule(index=which, remove=st.booleans(), data=st.data())
     def the_configuration_is_read_again(self, index: int, remove: bool, data: st.DataObject) -> None:
-        old = self.w.box
+        old = self.w.scheduler
         name = NAMES[index % len(NAMES)]
         changed = dict(old.seats)
         if name in changed and len(changed) > 1 and remove:
@@ -276,7 +276,9 @@ class Histories(RuleBasedStateMachine):
         budget = {device: data.draw(budgets, device) for device in old.budget}
         return_to = old.return_to if old.return_to in changed else None
         self.w.configure(
-            BoxSpec(budget=budget, seats=changed, host_sleep_mib=old.host_sleep_mib, return_to=return_to)
+            SchedulerSpec(
+                budget=budget, models=changed, host_sleep_mib=old.host_sleep_mib, return_to=return_to
+            )
         )
 
     @precondition(lambda self: self.world is not None and len(self.world.log) > 60)

@@ -15,7 +15,7 @@ from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core.errors import Code, Reason, Refusal
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.spec import PPM, BoxSpec, SeatSpec, SleepSpec
+from hotseat.core.spec import PPM, SchedulerSpec, SchedulingSpec, SleepSpec
 from hotseat.core.states import Cause, State
 
 CRASH = Reason(summary="exited with code 3", exit_code=3)
@@ -28,9 +28,9 @@ def shares(share: float | Mapping[str, float]) -> dict[str, int]:
     return {device: round(part * PPM) for device, part in by_device.items()}
 
 
-def model(name: str, share: float | Mapping[str, float] = 1.0, **terms: Any) -> SeatSpec:
+def model(name: str, share: float | Mapping[str, float] = 1.0, **terms: Any) -> SchedulingSpec:
     """A model that takes the whole box unless told otherwise."""
-    return SeatSpec(name=name, footprint=shares(share), **terms)
+    return SchedulingSpec(name=name, footprint=shares(share), **terms)
 
 
 def sleeper(leftover: float = 0.05, **terms: Any) -> SleepSpec:
@@ -38,18 +38,22 @@ def sleeper(leftover: float = 0.05, **terms: Any) -> SleepSpec:
     return SleepSpec(leftover=shares(leftover), **terms)
 
 
-def box(*seats: SeatSpec, budget: float | Mapping[str, float] = 1.0, **terms: Any) -> BoxSpec:
+def box(*seats: SchedulingSpec, budget: float | Mapping[str, float] = 1.0, **terms: Any) -> SchedulerSpec:
     """A box with one whole device unless told otherwise."""
-    return BoxSpec(budget=shares(budget), seats={seat.name: seat for seat in seats}, **terms)
+    return SchedulerSpec(budget=shares(budget), models={seat.name: seat for seat in seats}, **terms)
 
 
 class Story:
     """One scheduler, its clock, and what it has said."""
 
     def __init__(
-        self, *seats: SeatSpec, budget: float | Mapping[str, float] = 1.0, luck: float = 0.0, **terms: Any
+        self,
+        *seats: SchedulingSpec,
+        budget: float | Mapping[str, float] = 1.0,
+        jitter: float = 0.0,
+        **terms: Any,
     ) -> None:
-        self.core = Scheduler(box(*seats, budget=budget, **terms), lambda: luck)
+        self.core = Scheduler(box(*seats, budget=budget, **terms), lambda: jitter)
         self.now = 0.0
         self.orders: list[str] = []
         """Orders to the runtimes, as ``start chat#1``."""

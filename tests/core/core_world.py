@@ -18,7 +18,7 @@ from hotseat.core.policy import BACKOFF_FIRST_S, BACKOFF_MAX_S, JITTER
 from hotseat.core.queue import AGEING_S
 from hotseat.core.scheduler import Scheduler
 from hotseat.core.seat import STABLE_S
-from hotseat.core.spec import BoxSpec, SeatSpec, SleepSpec
+from hotseat.core.spec import SchedulerSpec, SchedulingSpec, SleepSpec
 from hotseat.core.states import LOADING, Cause, State
 
 ENDED = Reason(summary="stopped")
@@ -76,9 +76,9 @@ class Process:
 class World:
     """Tells the scheduler what happens, and judges every answer."""
 
-    def __init__(self, box: BoxSpec, luck: float = 0.0) -> None:
-        self.box = box
-        self.core = Scheduler(box, lambda: luck)
+    def __init__(self, box: SchedulerSpec, jitter: float = 0.0) -> None:
+        self.scheduler = box
+        self.core = Scheduler(box, lambda: jitter)
         self.now = 0.0
         self.asked: dict[int, Asked] = {}
         self.processes: dict[str, Process] = {}
@@ -94,7 +94,7 @@ class World:
         self.downloads: dict[str, tuple[int, float]] = {}
         """Those that go on: by model, the number and since when."""
         self.past_downloads: list[tuple[str, int]] = []
-        self.files_here = {name for name, spec in box.seats.items() if spec.download_timeout_s is None}
+        self.files_here = {name for name, spec in box.models.items() if spec.download_timeout_s is None}
         """Models that the scheduler was told have all their files, since they last changed."""
         self.closing: ev.ShutdownRequested | None = None
         self.unusable: set[str] = set()
@@ -138,22 +138,22 @@ class World:
             self.requested[event.model] = self.now
         self.tell(event)
 
-    def configure(self, box: BoxSpec) -> None:
+    def configure(self, box: SchedulerSpec) -> None:
         """The configuration was read again."""
-        before, self.box = self.box, box
-        self.requested = {m: since for m, since in self.requested.items() if m in box.seats}
-        for name, spec in box.seats.items():
+        before, self.scheduler = self.scheduler, box
+        self.requested = {m: since for m, since in self.requested.items() if m in box.models}
+        for name, spec in box.models.items():
             never = spec.download_timeout_s is None
             old = before.seats.get(name)
             if old is None or (old.download_timeout_s is None, old.fingerprint) != (never, spec.fingerprint):
                 self.files_here = self.files_here | {name} if never else self.files_here - {name}
         self._forget_those_gone()
-        for model, spec in box.seats.items():
+        for model, spec in box.models.items():
             self._expect_leftover(model)
             process = self.processes.get(model)
             if process is not None and process.fingerprint == spec.fingerprint:
                 process.footprint = dict(spec.footprint)  # said of this run, too
-        self.tell(ev.BoxConfigured(box))
+        self.tell(ev.SchedulerConfigured(box))
 
     def shut_down(self, leave_running: bool) -> None:
         """hotseat is to end."""
@@ -193,11 +193,11 @@ class World:
 
     def _forget_those_gone(self) -> None:
         for book in (self.backoffs, self.leftovers):
-            for model in [m for m in book if m not in self.box.seats and m not in self.processes]:
+            for model in [m for m in book if m not in self.scheduler.models and m not in self.processes]:
                 del book[model]
 
     def _expect_leftover(self, model: str) -> None:
-        process, sleep = self.processes.get(model), self.box.seats[model].sleep
+        process, sleep = self.processes.get(model), self.scheduler.models[model].sleep
         if process is not None and (process.lies_low or process.doing == "falling asleep"):
             return
         if model not in self.leftovers or self.leftovers[model][0] != sleep:
@@ -205,7 +205,7 @@ class World:
 
     def files_are_seen(self, model: str, here: bool) -> None:
         """Somebody looked at the disk."""
-        if self.box.seats[model].download_timeout_s is not None and model not in self.downloads:
+        if self.scheduler.models[model].download_timeout_s is not None and model not in self.downloads:
             self.files_here = self.files_here | {model} if here else self.files_here - {model}
         self.tell(ev.FilesSeen(model, here))
 
@@ -231,7 +231,7 @@ class World:
     def is_found(self, model: str, ready: bool, fingerprint: str) -> None:
         """Somebody else started it."""
         run = self.numbers[model] = self.numbers.get(model, 0) + 1
-        spec = self.box.seats[model]
+        spec = self.scheduler.models[model]
         process = Process(model, run, dict(spec.footprint), fingerprint or spec.fingerprint, since=self.now)
         process.found = True
         if ready:
@@ -314,7 +314,7 @@ class World:
                 raise Broken(8, f"{move.model} failed and its clients still wait")
         for model in launched:
             taken = {device: -ppm for device, ppm in self._over().items()}
-            for device in self.box.seats[model].footprint:
+            for device in self.scheduler.models[model].footprint:
                 if taken.get(device, 0) < 0:
                     raise Broken(1, f"{model} was launched beyond the budget of {device}")
         self.core.check()
@@ -346,7 +346,7 @@ class World:
         for process in self.processes.values():
             for device, ppm in process.takes.items():
                 taken[device] = taken.get(device, 0) + ppm
-        over = {device: ppm - self.box.budget.get(device, 0) for device, ppm in taken.items()}
+        over = {device: ppm - self.scheduler.budget.get(device, 0) for device, ppm in taken.items()}
         return {device: ppm for device, ppm in over.items() if ppm > 0}
 
     def _process(self, effect: do.WakeRun | do.StopRun | do.SleepRun | do.GrantLease) -> Process:
@@ -363,7 +363,7 @@ class World:
         if process.doing != "serving" or asked.model != grant.model:
             raise Broken(3, f"request {asked.request} got a lease on a run that is {process.doing}")
         asked.answer, asked.run, asked.held_since = "lease", grant.run, self.now
-        limit = self.box.seats[asked.model].max_in_flight
+        limit = self.scheduler.models[asked.model].max_in_flight
         if limit is not None and self._newly_over(asked.model, limit):
             raise Broken(3, f"{asked.model} holds more leases than it may")
 
@@ -386,7 +386,11 @@ class World:
         if effect.model in dead:
             return
         process = self.processes[effect.model]
-        drain_s = self.box.seats[effect.model].drain_timeout_s if effect.model in self.box.seats else 0.0
+        drain_s = (
+            self.scheduler.models[effect.model].drain_timeout_s
+            if effect.model in self.scheduler.models
+            else 0.0
+        )
         if process.doing != "draining" or self.now < process.since + drain_s - SLACK_S:
             raise Broken(4, f"lease {asked.request} was cut off before the drain deadline")
 
@@ -406,7 +410,7 @@ class World:
         if order.run <= self.numbers.get(order.model, 0):
             raise Broken(9, f"run {order.run} of {order.model} has been before")
         self.numbers[order.model] = order.run
-        spec = self.box.seats[order.model]
+        spec = self.scheduler.models[order.model]
         self._expect_leftover(order.model)
         self.processes[order.model] = Process(
             order.model, order.run, dict(spec.footprint), spec.fingerprint, since=self.now
@@ -469,7 +473,7 @@ class World:
 
     def _evicted(self, move: do.ReportMove, process: Process, costs: dict[str, float | None]) -> None:
         assert move.needed_by is not None
-        victim, newcomer = self.box.seats[move.model], self.box.seats[move.needed_by]
+        victim, newcomer = self.scheduler.models[move.model], self.scheduler.models[move.needed_by]
         learned = {name: view.start_cost_s for name, view in self.core.views().items()}
         pair = (victim.name, newcomer.name)
         wakes = [self.shortest_wake_s[name] for name in pair if name in self.shortest_wake_s]
@@ -492,7 +496,7 @@ class World:
             raise Broken(6, f"{victim.name} kept the seat for {held_s} s (swap {swap_s} s)")
 
     def _out_of_patience(
-        self, victim: SeatSpec, newcomer: SeatSpec, waiting: list[Asked], swap_s: float
+        self, victim: SchedulingSpec, newcomer: SchedulingSpec, waiting: list[Asked], swap_s: float
     ) -> bool:
         if waiting:
             since = min(asked.since for asked in waiting)
@@ -542,13 +546,13 @@ class World:
         """The honest bound: the longest patience, and then for every model its drain, stop, sleep and start
         (twice: one that is in the way of its sleep, or wanted warm, may come in between), its answers, and
         behind full slots the time in which age makes up for priority and for what the key holds."""
-        seats = self.box.seats.values()
+        seats = self.scheduler.models.values()
         costs = [policy.swap_cost_s(view.start_cost_s) for view in self.core.views().values()]
         swap_s = max([*costs, start_s, policy.DEFAULT_SWAP_S])
         patience_s = max(
             [s.max_wait_s or 0.0 for s in seats]
             + [
-                policy.max_wait_s(swap_s, len(self.box.seats)),
+                policy.max_wait_s(swap_s, len(self.scheduler.models)),
                 1.5 * max((s.residency_s or 0.0) for s in seats),
             ]
         )
@@ -581,7 +585,7 @@ class World:
                 self.download_ends(who)
             case Asked():
                 self.give_back(who)
-                if not self.closing and who.model in self.box.seats:
+                if not self.closing and who.model in self.scheduler.models:
                     self.ask(who.model, key="again")
             case Process() if deed in ("starting", "waking"):
                 self.passes_probe(who)

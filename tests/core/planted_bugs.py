@@ -22,13 +22,13 @@ from hotseat.core.alarms import NEVER
 from hotseat.core.errors import Reason
 from hotseat.core.queue import FairQueue
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.seat import Seat
+from hotseat.core.seat import ModelState
 from hotseat.core.states import HOLDS_RUN, Cause, State
 
 EXAMPLES, STEPS = 3000, 60
 
 
-def _memory_is_free_when_told_to_stop(seat: Seat) -> Any:
+def _memory_is_free_when_told_to_stop(seat: ModelState) -> Any:
     return {} if seat.state is State.STOPPING or seat.state not in HOLDS_RUN else seat.run_footprint
 
 
@@ -40,7 +40,7 @@ def _devices_added_up(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _starts_twice(real: Callable[..., Any]) -> Callable[..., Any]:
-    def launch(self: Scheduler, seat: Seat, now: float) -> None:
+    def launch(self: Scheduler, seat: ModelState, now: float) -> None:
         real(self, seat, now)
         if len(seat.queue) > 2 and seat.state is State.STARTING:
             self._out.append(scheduling.do.StartRun(seat.name, seat.run or 0))
@@ -49,7 +49,7 @@ def _starts_twice(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _numbers_begin_again(real: Callable[..., Any]) -> Callable[..., Any]:
-    def forget(self: Scheduler, seat: Seat) -> None:
+    def forget(self: Scheduler, seat: ModelState) -> None:
         real(self, seat)
         if seat.retired and seat.run is None:
             self._numbers.pop(seat.name, None)
@@ -78,7 +78,9 @@ def _refused_and_kept(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _stops_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
-    def send_away(self: Scheduler, seat: Seat, cause: Cause, now: float, to_sleep: bool = False) -> None:
+    def send_away(
+        self: Scheduler, seat: ModelState, cause: Cause, now: float, to_sleep: bool = False
+    ) -> None:
         if seat.state is State.READY and len(seat.leases) == 1:
             self._break_leases(seat, Reason(summary="evicted"), now)
         real(self, seat, cause, now, to_sleep)
@@ -97,14 +99,14 @@ def _drained_by_one(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _the_first_name_goes_first(real: Callable[..., Any]) -> Callable[..., Any]:
-    def order(self: planner.Place, now: float) -> Any:
-        return self.seat.name
+    def order(self: planner.Contender, now: float) -> Any:
+        return self.scheduling.name
 
     return order
 
 
 def _busy_ones_never_leave(real: Callable[..., Any]) -> Callable[..., Any]:
-    def leaves_at(seat: Seat, *rest: Any) -> float:
+    def leaves_at(seat: ModelState, *rest: Any) -> float:
         return NEVER if seat.leases else real(seat, *rest)
 
     return leaves_at
@@ -114,14 +116,14 @@ def _forgets_to_look_again(real: Callable[..., Any]) -> Callable[..., Any]:
     def make_plan(*arguments: Any) -> Any:
         plan = real(*arguments)
         plan.again_at = NEVER
-        plan.tense = False
+        plan.contended = False
         return plan
 
     return make_plan
 
 
 def _leaves_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
-    def leaves_at(seat: Seat, place: Any, asked: int, now: float) -> float:
+    def leaves_at(seat: ModelState, place: Any, asked: int, now: float) -> float:
         return now if seat.state is State.READY else real(seat, place, asked, now)
 
     return leaves_at
@@ -135,7 +137,7 @@ def _short_turns(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _evicts_pinned(real: Callable[..., Any]) -> Callable[..., Any]:
-    def may_ever_leave(seat: Seat) -> bool:
+    def may_ever_leave(seat: ModelState) -> bool:
         return seat.state in (State.READY, State.ASLEEP, State.STARTING)
 
     return may_ever_leave
@@ -152,14 +154,14 @@ def _abandons_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _loading_gives_way(real: Callable[..., Any]) -> Callable[..., Any]:
-    def leaves_at(seat: Seat, *rest: Any) -> float:
+    def leaves_at(seat: ModelState, *rest: Any) -> float:
         return rest[-1] if seat.state is State.STARTING else real(seat, *rest)
 
     return leaves_at
 
 
 def _hangs_at_failure(real: Callable[..., Any]) -> Callable[..., Any]:
-    def died(self: Scheduler, seat: Seat, cause: Cause, reason: Reason, now: float) -> None:
+    def died(self: Scheduler, seat: ModelState, cause: Cause, reason: Reason, now: float) -> None:
         waiting = seat.queue.clear()
         real(self, seat, cause, reason, now)
         for one in waiting:
@@ -168,11 +170,11 @@ def _hangs_at_failure(real: Callable[..., Any]) -> Callable[..., Any]:
     return died
 
 
-def _backoff_does_not_grow(earlier: int, luck: float) -> float:
+def _backoff_does_not_grow(earlier: int, jitter: float) -> float:
     return 1.0
 
 
-def _old_runs_are_believed(self: Scheduler, model: str, run: int) -> Seat | None:
+def _old_runs_are_believed(self: Scheduler, model: str, run: int) -> ModelState | None:
     seat = self._seats.get(model)
     return seat if seat is not None and seat.run is not None else None
 
@@ -198,7 +200,7 @@ def _old_downloads_are_believed(self: Scheduler, model: str, download: int) -> A
 
 
 def _files_do_not_matter(real: Callable[..., Any]) -> Callable[..., Any]:
-    def lacks_files(self: Scheduler, seat: Seat) -> bool:
+    def lacks_files(self: Scheduler, seat: ModelState) -> bool:
         return False
 
     return lacks_files
@@ -215,14 +217,14 @@ def _forgets_the_files(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 BUGS = (
-    Bug(1, "memory is free once told to stop", Seat, "holds", _memory_is_free_when_told_to_stop),
+    Bug(1, "memory is free once told to stop", ModelState, "holds", _memory_is_free_when_told_to_stop),
     wrapping(1, "devices are added up", policy, "fits", _devices_added_up),
     wrapping(2, "a crowd starts it twice", Scheduler, "_launch", _starts_twice),
     wrapping(3, "who goes stays in line", Scheduler, "_request_withdrawn", _withdrawn_stays_in_line),
     wrapping(3, "one is refused and kept in line", FairQueue, "clear", _refused_and_kept),
     wrapping(4, "a single stream is cut at eviction", Scheduler, "_send_away", _stops_at_once),
     wrapping(4, "drained when one lease is back", Scheduler, "_lease_returned", _drained_by_one),
-    wrapping(5, "the first name goes first", planner.Place, "order", _the_first_name_goes_first),
+    wrapping(5, "the first name goes first", planner.Contender, "order", _the_first_name_goes_first),
     wrapping(5, "busy models never leave", planner, "_leaves_at", _busy_ones_never_leave),
     wrapping(5, "the plan is not looked at again", scheduling, "make_plan", _forgets_to_look_again),
     wrapping(6, "everybody leaves at once", planner, "_leaves_at", _leaves_at_once),

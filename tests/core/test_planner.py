@@ -10,20 +10,20 @@ from core_story import CRASH, Story, model, shares, sleeper
 from hotseat.core import events as ev
 from hotseat.core import planner, policy, refusals
 from hotseat.core.alarms import NEVER
-from hotseat.core.planner import HEAD_START, Place
+from hotseat.core.planner import HEAD_START, Contender
 from hotseat.core.queue import Waiting
-from hotseat.core.seat import STABLE_S, Seat
+from hotseat.core.seat import STABLE_S, ModelState
 from hotseat.core.spec import SleepSpec
 from hotseat.core.states import Cause, State
 
 
-def seat(name: str = "chat", state: State = State.READY, share: float = 0.5, **terms: Any) -> Seat:
-    made = Seat(model(name, share, **terms), state=state, run=1)
+def seat(name: str = "chat", state: State = State.READY, share: float = 0.5, **terms: Any) -> ModelState:
+    made = ModelState(model(name, share, **terms), state=state, run=1)
     made.run_footprint = made.spec.footprint
     return made
 
 
-def waits(who: Seat, request: int = 1, since: float = 0.0) -> None:
+def waits(who: ModelState, request: int = 1, since: float = 0.0) -> None:
     who.queue.push(Waiting(request, "", 0, since))
 
 
@@ -54,8 +54,10 @@ def test_quiet_counts_only_where_it_is_quiet() -> None:
 # from when it may leave
 
 
-def leaves_at(resident: Seat, newcomer: Seat, since: float | None, patience_s: float, now: float) -> float:
-    return planner._leaves_at(resident, Place(newcomer, since, patience_s), 1, now)
+def leaves_at(
+    resident: ModelState, newcomer: ModelState, since: float | None, patience_s: float, now: float
+) -> float:
+    return planner._leaves_at(resident, Contender(newcomer, since, patience_s), 1, now)
 
 
 def test_a_turn_is_measured_by_the_swap_of_both() -> None:
@@ -108,8 +110,8 @@ def test_a_start_that_nobody_asked_for_leaves_for_who_asks_and_for_nobody_else()
 # who comes first
 
 
-def place(name: str, since: float | None, patience_s: float = 100.0, **terms: Any) -> Place:
-    return Place(seat(name, State.STOPPED, **terms), since, patience_s)
+def place(name: str, since: float | None, patience_s: float = 100.0, **terms: Any) -> Contender:
+    return Contender(seat(name, State.STOPPED, **terms), since, patience_s)
 
 
 def test_of_those_out_of_patience_the_one_who_lost_it_first() -> None:
@@ -121,7 +123,7 @@ def test_of_those_out_of_patience_the_one_who_lost_it_first() -> None:
 
 def test_a_step_of_priority_is_a_head_start_in_swaps_of_that_model() -> None:
     one = place("one", 500.0, 1000.0, priority=1)
-    one.seat.start_cost_s = 100.0
+    one.scheduling.start_cost_s = 100.0
     assert one.order(600.0) == (1, 500.0 - HEAD_START * 100.0)
 
 
@@ -158,30 +160,30 @@ def test_one_that_falls_asleep_is_counted_with_what_it_will_keep() -> None:
 # beds
 
 
-def in_bed(name: str, host_mib: int, level: int = 1, state: State = State.ASLEEP) -> Seat:
+def in_bed(name: str, host_mib: int, level: int = 1, state: State = State.ASLEEP) -> ModelState:
     terms = SleepSpec(level=1 if level == 1 else 2, leftover=shares(0.1), host_mib=host_mib)
     return seat(name, state, sleep=terms)
 
 
 def test_a_bed_is_made_when_a_single_mebibyte_is_lacking() -> None:
     old, new = in_bed("old", 10), in_bed("new", 10, state=State.READY)
-    assert planner.make_beds(new, [old, new], 20) == []
-    assert planner.make_beds(new, [old, new], 19) == [old]
-    assert planner.make_beds(new, [new], 9) is None
+    assert planner.free_host_memory(new, [old, new], 20) == []
+    assert planner.free_host_memory(new, [old, new], 19) == [old]
+    assert planner.free_host_memory(new, [new], 9) is None
 
 
 def test_no_bed_is_taken_from_one_that_is_wanted() -> None:
     old, new = in_bed("old", 10), in_bed("new", 10, state=State.READY)
     old.requested = True
-    assert planner.make_beds(new, [old, new], 15) is None
+    assert planner.free_host_memory(new, [old, new], 15) is None
     old.requested = False
     waits(old)
-    assert planner.make_beds(new, [old, new], 15) is None
+    assert planner.free_host_memory(new, [old, new], 15) is None
 
 
 def test_a_second_level_sleeper_costs_nobody_a_bed() -> None:
     old, new = in_bed("old", 10), in_bed("new", 10, level=2, state=State.READY)
-    assert planner.make_beds(new, [old, new], 10) == []
+    assert planner.free_host_memory(new, [old, new], 10) == []
 
 
 # smaller questions
@@ -211,9 +213,9 @@ def test_until_when_a_sleeper_sleeps() -> None:
 def test_failures_are_forgiven_after_exactly_so_long() -> None:
     one = seat()
     one.served, one.failures, one.ready_since = True, 3, 10.0
-    one.forgive(10.0 + STABLE_S - 0.001)
+    one.reset_failures(10.0 + STABLE_S - 0.001)
     assert one.failures == 3
-    one.forgive(10.0 + STABLE_S)
+    one.reset_failures(10.0 + STABLE_S)
     assert one.failures == 0
 
 

@@ -141,16 +141,16 @@ def test_who_was_called_back_is_wanted_by_nobody_in_particular() -> None:
 def test_another_footprint_of_the_same_launch_is_believed_and_may_be_too_much() -> None:
     s = Story(model("chat", 0.5), model("coder", 0.4))
     s.up("chat")
-    s.tell(ev.BoxConfigured(box(model("chat", 0.9), model("coder", 0.4))))
+    s.tell(ev.SchedulerConfigured(box(model("chat", 0.9), model("coder", 0.4))))
     assert s.core.view("chat").footprint == shares(0.9)
     ana = s.ask("coder")
     assert s.waits(ana)
-    s.tell(ev.BoxConfigured(box(model("chat", 0.3), model("coder", 0.4))))
+    s.tell(ev.SchedulerConfigured(box(model("chat", 0.3), model("coder", 0.4))))
     assert s.core.view("chat").footprint == shares(0.3)
     s.core._seats["chat"].unplanned = False
-    s.tell(ev.BoxConfigured(box(model("chat", 0.3), model("coder", 0.4))))
+    s.tell(ev.SchedulerConfigured(box(model("chat", 0.3), model("coder", 0.4))))
     assert not s.core._seats["chat"].unplanned  # nothing was said anew
-    s.tell(ev.BoxConfigured(box(model("chat", 0.4), model("coder", 0.4))))
+    s.tell(ev.SchedulerConfigured(box(model("chat", 0.4), model("coder", 0.4))))
     assert s.core._seats["chat"].unplanned
 
 
@@ -158,7 +158,7 @@ def test_another_footprint_of_another_launch_is_that_of_the_next_run() -> None:
     s = Story(model("chat", 0.5, fingerprint="old"), model("coder", 0.4))
     s.up("chat")
     ana = s.ask("chat")
-    s.tell(ev.BoxConfigured(box(model("chat", 0.9, fingerprint="new"), model("coder", 0.4))))
+    s.tell(ev.SchedulerConfigured(box(model("chat", 0.9, fingerprint="new"), model("coder", 0.4))))
     assert s.core.view("chat").footprint == shares(0.5)
     s.give_back(ana)
     s.gone("chat")
@@ -168,7 +168,7 @@ def test_another_footprint_of_another_launch_is_that_of_the_next_run() -> None:
 
 def test_a_footprint_of_what_does_not_run_is_not_that_of_a_run() -> None:
     s = Story(model("chat", 0.5))
-    s.tell(ev.BoxConfigured(box(model("chat", 0.9))))
+    s.tell(ev.SchedulerConfigured(box(model("chat", 0.9))))
     seat = s.core._seats["chat"]
     assert (seat.run_footprint, seat.unplanned) == ({}, False)
 
@@ -179,7 +179,7 @@ def test_what_is_said_of_its_sleep_is_taken_over_while_it_is_awake_only() -> Non
     s.pass_time(10)
     s.slept("chat", leftover=0.2)
     assert s.core.view("chat").footprint == shares(0.2)
-    s.tell(ev.BoxConfigured(box(model("chat", 0.5, idle_s=10, sleep=sleeper(0.3)))))
+    s.tell(ev.SchedulerConfigured(box(model("chat", 0.5, idle_s=10, sleep=sleeper(0.3)))))
     assert s.core.view("chat").footprint == shares(0.2)
     ana = s.ask("chat")
     s.ready("chat", after=1)
@@ -226,7 +226,7 @@ def test_the_longest_drain_counts_for_the_longest_wait_of_all() -> None:
 
 def test_an_empty_configuration_is_one_too() -> None:
     s = Story(model("chat"))
-    s.tell(ev.BoxConfigured(box()))
+    s.tell(ev.SchedulerConfigured(box()))
     assert s.core.views() == {}
     assert s.core._longest_drain_s == 0.0
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotseat.core import policy
-from hotseat.core.alarms import NEVER, Alarms
+from hotseat.core.alarms import NEVER, Deadlines
 from hotseat.core.policy import Candidate
 
 
@@ -99,7 +99,7 @@ def test_of_many_what_leaves_is_enough_and_nobody_could_stay(terms: list[tuple[i
 
 
 def test_an_alarm_that_is_forgotten_does_not_ring() -> None:
-    alarms = Alarms()
+    alarms = Deadlines()
     alarms.set("a", 1.0)
     alarms.set("b", 2.0)
     alarms.forget("a")

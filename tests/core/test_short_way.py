@@ -6,7 +6,7 @@ import pytest
 from core_story import Story, model, shares
 
 from hotseat.core import events as ev
-from hotseat.core.spec import BoxSpec
+from hotseat.core.spec import SchedulerSpec
 from hotseat.core.states import State
 
 
@@ -136,7 +136,7 @@ def test_a_request_that_came_the_short_way_is_broken_and_withdrawn_like_any_othe
     s.dies("chat")
     assert list(s.broken) == [51]
     assert not s.core.take_back(51, s.now)
-    s.tell(ev.BoxConfigured(BoxSpec(budget=shares(1.0), seats={"coder": model("coder")})))
+    s.tell(ev.SchedulerConfigured(SchedulerSpec(budget=shares(1.0), models={"coder": model("coder")})))
     s.core.check()
 
 

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from hotseat.core import events as ev
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.spec import BoxSpec, SeatSpec
+from hotseat.core.spec import SchedulerSpec, SchedulingSpec
 
-BOX = BoxSpec(
+BOX = SchedulerSpec(
     budget={"0": 1_000_000},
     seats={
-        "a": SeatSpec(name="a", footprint={"0": 900_000}, idle_s=30.0, max_in_flight=2),
-        "b": SeatSpec(name="b", footprint={"0": 900_000}, idle_s=None),
-        "c": SeatSpec(name="c", footprint={"0": 100_000}, idle_s=5.0, warm=True),
+        "a": SchedulingSpec(name="a", footprint={"0": 900_000}, idle_s=30.0, max_in_flight=2),
+        "b": SchedulingSpec(name="b", footprint={"0": 900_000}, idle_s=None),
+        "c": SchedulingSpec(name="c", footprint={"0": 100_000}, idle_s=5.0, warm=True),
     },
 )
 STEPS = st.lists(

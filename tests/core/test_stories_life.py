@@ -219,7 +219,7 @@ def test_backoff_doubles_up_to_a_minute() -> None:
 
 
 def test_luck_spreads_the_backoff() -> None:
-    s = Story(model("chat"), luck=1.0)
+    s = Story(model("chat"), jitter=1.0)
     s.ask("chat")
     s.tell(ev.StartFailed("chat", 1, CRASH))
     assert s.core.view("chat").backoff_until == 1.25
@@ -371,7 +371,7 @@ def test_who_waits_for_a_run_that_ends_while_the_runtime_is_unusable_is_told() -
 def test_a_usable_runtime_starts_what_is_to_be_warm() -> None:
     s = Story(model("chat"))
     s.tell(ev.RuntimeChanged(("chat",), "it is down"))
-    s.tell(ev.WarmthChanged("chat", True))
+    s.tell(ev.KeepWarmChanged("chat", True))
     assert s.since_last() == []
     s.tell(ev.RuntimeChanged(("chat",), None))
     assert s.since_last() == ["start chat#1"]
@@ -405,9 +405,9 @@ def test_reports_of_an_old_run_are_ignored() -> None:
 def test_a_run_number_is_never_given_twice_even_when_the_model_was_gone_from_the_configuration() -> None:
     s = Story(model("chat"), model("coder"))
     s.up("chat")
-    s.tell(ev.BoxConfigured(box(model("coder"))))
+    s.tell(ev.SchedulerConfigured(box(model("coder"))))
     s.gone("chat")
-    s.tell(ev.BoxConfigured(box(model("chat"), model("coder"))))
+    s.tell(ev.SchedulerConfigured(box(model("chat"), model("coder"))))
     s.ask("chat")
     assert s.since_last()[-1] == "start chat#2"
     assert s.tell(ev.ProbePassed("chat", 1)) == []

@@ -330,7 +330,7 @@ def test_pinning_calls_an_eviction_off() -> None:
     s.up("chat")
     s.ask("chat")
     ben = s.ask("coder")
-    s.tell(ev.BoxConfigured(box(model("chat", pinned=True), model("coder"))))
+    s.tell(ev.SchedulerConfigured(box(model("chat", pinned=True), model("coder"))))
     assert s.state("chat") is State.READY
     assert s.code(ben) is Code.NO_ROOM
 
@@ -545,11 +545,11 @@ def test_a_start_for_warmth_gives_way_to_demand() -> None:
 
 def test_a_schedule_warms_and_lets_go() -> None:
     s = Story(model("chat", idle_s=60))
-    s.tell(ev.WarmthChanged("chat", True))
+    s.tell(ev.KeepWarmChanged("chat", True))
     s.ready("chat", after=2)
     s.pass_time(500)
     assert s.state("chat") is State.READY
-    s.tell(ev.WarmthChanged("chat", False))
+    s.tell(ev.KeepWarmChanged("chat", False))
     s.pass_time(1)
     assert s.state("chat") is State.STOPPING
     assert s.causes("chat")[-1] is Cause.IDLE
@@ -920,7 +920,7 @@ def test_a_smaller_budget_after_a_reload_makes_room_at_once() -> None:
     s = Story(*seats)
     s.up("a")
     s.up("b")
-    s.tell(ev.BoxConfigured(box(*seats, budget=0.5)))
+    s.tell(ev.SchedulerConfigured(box(*seats, budget=0.5)))
     assert s.since_last()[2:] == ["stop a#1"]
 
 

@@ -6,10 +6,10 @@ import pytest
 from core_story import CRASH, Story, model, shares, sleeper
 
 from hotseat.core import events as ev
-from hotseat.core.alarms import Alarms
+from hotseat.core.alarms import Deadlines
 from hotseat.core.errors import Code, Reason, Refusal
 from hotseat.core.queue import FairQueue
-from hotseat.core.spec import BoxSpec
+from hotseat.core.spec import SchedulerSpec
 from hotseat.core.states import Cause, IllegalTransition, State
 
 ODD = Reason(summary="exited with code 3", hint="see its log", exit_code=3)
@@ -42,7 +42,7 @@ def test_what_is_said_of_a_runtime_that_is_away() -> None:
 
 
 def test_what_is_said_of_a_failed_start_and_of_one_that_waiting_does_not_mend() -> None:
-    s = Story(model("chat"), model("coder"), luck=0.0)
+    s = Story(model("chat"), model("coder"), jitter=0.0)
     ana = s.ask("chat")
     s.tell(ev.StartFailed("chat", 1, ODD))
     words = "exited with code 3: see its log"
@@ -64,7 +64,7 @@ def test_what_is_said_of_a_failed_start_and_of_one_that_waiting_does_not_mend() 
 
 
 def test_clients_are_not_sent_away_for_longer_than_they_obey() -> None:
-    s = Story(model("chat"), luck=1.0)
+    s = Story(model("chat"), jitter=1.0)
     for run in range(1, 9):
         s.ask("chat")
         s.tell(ev.StartFailed("chat", run, Reason(summary="no", permanent=True)))
@@ -336,7 +336,7 @@ def test_when_it_was_used_last() -> None:
 
 
 def test_a_back_off_is_shown_while_it_lasts() -> None:
-    s = Story(model("chat"), luck=0.0)
+    s = Story(model("chat"), jitter=0.0)
     s.ask("chat")
     s.tell(ev.StartFailed("chat", 1, CRASH))
     assert s.core.view("chat").backoff_until == 1.0
@@ -431,11 +431,11 @@ def test_an_order_that_waits_is_answered_when_its_runtime_goes() -> None:
 
 def test_what_is_no_longer_configured_is_wanted_by_nobody() -> None:
     s = Story(model("chat", drain_timeout_s=60), model("coder", warm=True))
-    s.tell(ev.WarmthChanged("coder", True))
+    s.tell(ev.KeepWarmChanged("coder", True))
     s.ready("coder", after=2)
     s.tell(ev.StartRequested("chat"))
     ana = s.ask("coder")
-    s.tell(ev.BoxConfigured(BoxSpec(budget=shares(1.0), seats={"new": model("new")})))
+    s.tell(ev.SchedulerConfigured(SchedulerSpec(budget=shares(1.0), models={"new": model("new")})))
     seats = s.core._seats
     assert "chat" not in seats  # it had no run: gone at once
     coder = seats["coder"]
@@ -456,7 +456,7 @@ def test_at_the_end_nobody_wants_anything() -> None:
 def test_before_it_is_known_what_runs_nothing_is_started() -> None:
     from hotseat.core.scheduler import Scheduler
 
-    core = Scheduler(BoxSpec(budget=shares(1.0), seats={"chat": model("chat")}), settled=False)
+    core = Scheduler(SchedulerSpec(budget=shares(1.0), models={"chat": model("chat")}), settled=False)
     core.handle(ev.RequestArrived(1, "chat"), 0.0)
     assert core.state("chat") is State.STOPPED
     core.handle(ev.RunsRecovered(), 1.0)
@@ -514,7 +514,7 @@ def test_a_start_of_ours_does_not_end_asleep() -> None:
 
 
 def test_an_alarm_that_has_not_moved_is_not_set_again() -> None:
-    alarms = Alarms()
+    alarms = Deadlines()
     alarms.set("chat", 5.0)
     alarms.set("chat", 5.0)
     assert alarms.due(5.0) == ["chat"]

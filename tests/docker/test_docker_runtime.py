@@ -16,11 +16,11 @@ import uvloop
 from fakes import containers
 from fakes.dockerd import IMAGE, Dockerd
 from hotseat.readiness import until_ready
-from hotseat.runtimes.base import Found, Handle, LaunchError, SeesSigns, Sign
+from hotseat.runtimes.base import FoundRun, Handle, HealthReport, LaunchError, ReportsHealth
 from hotseat.runtimes.docker import DockerRuntime
 from hotseat.runtimes.docker_address import own_container
-from hotseat.runtimes.docker_engine import Engine
-from hotseat.runtimes.docker_facts import EngineDown
+from hotseat.runtimes.docker_engine import DockerEngine
+from hotseat.runtimes.docker_facts import DockerUnavailable
 
 pytestmark = pytest.mark.system("dockerd", "docker", "iptables", "ip")
 
@@ -155,7 +155,7 @@ def test_our_own_start_is_nobody_elses(dockerd: Dockerd) -> None:
         handle = await runtime.start(CHAT, 1)
         await ready(handle)
         await aside(dockerd.docker, "start", "coder")
-        found: Found = await anext(runtime.watch())
+        found: FoundRun = await anext(runtime.watch())
         assert found.handle.model == "coder"
         await runtime.stop(handle, 1)
         await runtime.stop(found.handle, 1)
@@ -190,17 +190,17 @@ def test_pauses_are_told_and_mended_by_a_start(dockerd: Dockerd) -> None:
     containers.create(dockerd, "chat")
 
     async def story(runtime: DockerRuntime) -> None:
-        assert isinstance(runtime, SeesSigns)
+        assert isinstance(runtime, ReportsHealth)
         signs = runtime.signs()
         handle = await runtime.start(CHAT, 1)
         await ready(handle)
         await aside(dockerd.docker, "pause", "chat")
-        told: Sign = await anext(signs)
+        told: HealthReport = await anext(signs)
         assert told.handle == handle
         assert told.trouble is not None
         assert told.trouble.summary == "its container is paused"
         await aside(dockerd.docker, "unpause", "chat")
-        assert await anext(signs) == Sign(handle, None)
+        assert await anext(signs) == HealthReport(handle, None)
         await ready(handle)
         await aside(dockerd.docker, "pause", "chat")
         await runtime.stop(handle, 5)  # a paused one can be stopped
@@ -225,7 +225,7 @@ def test_a_failed_health_check_is_told(dockerd: Dockerd) -> None:
         assert sign.trouble is not None
         assert "health check" in sign.trouble.summary
         await aside(dockerd.docker, "exec", "chat", "sh", "-c", "echo > /tmp/well")
-        assert await anext(signs) == Sign(handle, None)
+        assert await anext(signs) == HealthReport(handle, None)
         await runtime.stop(handle, 1)
 
     play(story, dockerd.url)
@@ -309,7 +309,7 @@ def test_the_engine_goes_and_comes_back(dockerd: Dockerd, how: signal.Signals) -
             await runtime.start(CHAT, 2)
         assert await runtime.tail("chat", 3) == []
         if how is signal.SIGKILL:  # nobody has seen its end
-            with pytest.raises(EngineDown):
+            with pytest.raises(DockerUnavailable):
                 await runtime.stop(handle, 1)
         await aside(dockerd.start)
         end = await runtime.wait(handle)  # without live-restore, the engine ends its containers
@@ -447,22 +447,22 @@ def test_a_start_cancelled_when_the_container_runs(
     """Whether the engine's answer is still awaited, or the address looked up."""
     containers.create(dockerd, "chat")
     starting: list[asyncio.Task[Handle]] = []
-    start, inspect = Engine.start, Engine.inspect
+    start, inspect = DockerEngine.start, DockerEngine.inspect
 
-    async def started(self: Engine, container: str) -> None:
+    async def started(self: DockerEngine, container: str) -> None:
         await start(self, container)
         if call == "start":
             starting[0].cancel()
             await asyncio.sleep(0)
         else:
-            monkeypatch.setattr(Engine, "inspect", inspected)
+            monkeypatch.setattr(DockerEngine, "inspect", inspected)
 
-    async def inspected(self: Engine, container: str) -> Mapping[str, Any] | None:
-        monkeypatch.setattr(Engine, "inspect", inspect)
+    async def inspected(self: DockerEngine, container: str) -> Mapping[str, Any] | None:
+        monkeypatch.setattr(DockerEngine, "inspect", inspect)
         starting[0].cancel()
         return await inspect(self, container)
 
-    monkeypatch.setattr(Engine, "start", started)
+    monkeypatch.setattr(DockerEngine, "start", started)
 
     async def story(runtime: DockerRuntime) -> None:
         async with asyncio.TaskGroup() as group:

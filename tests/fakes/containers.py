@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fakes.dockerd import IMAGE, Dockerd
-from hotseat.core.spec import ComposeSpec, DockerSpec, ModelSpec, SeatSpec
+from hotseat.core.spec import ComposeSpec, DockerSpec, ModelSpec, SchedulingSpec
 
 PORT = 8000
 ENGINE = ("python3", "-I", "-S", "/opt/fakes/engine.py", "--host", "0.0.0.0", "--port", str(PORT))
@@ -30,6 +30,6 @@ def create(dockerd: Dockerd, name: str, *options: str, **faults: Any) -> None:
 
 def model(name: str, compose: ComposeSpec | None = None, **launch: Any) -> ModelSpec:
     """A model that is the container of this name."""
-    seat = SeatSpec(name=name, footprint={"0": 900_000})
+    seat = SchedulingSpec(name=name, footprint={"0": 900_000})
     docker = DockerSpec(container=name, compose=compose, **launch)
-    return ModelSpec(name=name, seat=seat, launch=docker, runtime="docker")
+    return ModelSpec(name=name, scheduling=seat, launch=docker, runtime="docker")

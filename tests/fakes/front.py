@@ -12,9 +12,17 @@ from typing import Any
 from fakes.seats import FakeSeats
 from fakes.wire import PATIENCE_S, Message, Wire
 from hotseat.core.front import AuthSpec
-from hotseat.core.spec import BoxSpec, ModelSpec, ProcessSpec, RouteSpec, SeatSpec, ServeSpec, Settings
-from hotseat.gateway.books import Record
-from hotseat.gateway.connection import Limits
+from hotseat.core.spec import (
+    ModelSpec,
+    ProcessSpec,
+    RouteSpec,
+    SchedulerSpec,
+    SchedulingSpec,
+    ServeSpec,
+    Settings,
+)
+from hotseat.gateway.books import RequestRecord
+from hotseat.gateway.connection import ConnectionLimits
 from hotseat.gateway.entry import Gateway
 from hotseat.gateway.server import Server, serve
 
@@ -22,7 +30,7 @@ from hotseat.gateway.server import Server, serve
 def model(name: str, **more: Any) -> ModelSpec:
     return ModelSpec(
         name=name,
-        seat=SeatSpec(name=name, footprint={"0": 500_000}),
+        scheduling=SchedulingSpec(name=name, footprint={"0": 500_000}),
         launch=ProcessSpec(command=("true",)),
         **more,
     )
@@ -40,7 +48,9 @@ def settings(
     written = {route.name for route in routes}
     return Settings(
         serve=ServeSpec(state_dir="unused", **serve_terms),
-        box=BoxSpec(budget={"0": 1_000_000}, seats={name: spec.seat for name, spec in known.items()}),
+        scheduler=SchedulerSpec(
+            budget={"0": 1_000_000}, models={name: spec.scheduling for name, spec in known.items()}
+        ),
         models=known,
         routes=(*(route for route in own if route.name not in written), *routes),
         auth=auth or AuthSpec(),
@@ -65,7 +75,7 @@ class Front:
     def __init__(self, seats: FakeSeats, gateway: Gateway, server: Server) -> None:
         self.seats = seats
         self.gateway = gateway
-        self.records: list[Record] = []
+        self.records: list[RequestRecord] = []
         """Of every request, in the order of their ends."""
         gateway.books.on_record = self.records.append
         self.server = server
@@ -107,7 +117,7 @@ async def front(
     *,
     ready: dict[str, int] | None = None,
     local_only: bool = False,
-    limits: Limits | None = None,
+    limits: ConnectionLimits | None = None,
     comment_every_s: float | None = None,
     tls: ssl.SSLContext | None = None,
     **gateway_terms: Any,

@@ -10,11 +10,11 @@ from typing import Any
 from fakes.runtime import FakeRuntime, Faults, World
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
-from hotseat.core.spec import BoxSpec, ModelSpec, ProcessSpec, SeatSpec, ServeSpec, Settings
+from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulerSpec, SchedulingSpec, ServeSpec, Settings
 from hotseat.core.views import Progress
 from hotseat.engines.pick import engine_named
-from hotseat.gateway.seats import Refused
-from hotseat.history import Kind, Start
+from hotseat.gateway.seats import LeaseRefused
+from hotseat.history import RecordedStart, StartKind
 from hotseat.runtimes.base import Handle
 from hotseat.sleeping import SleepError
 from hotseat.supervisor.runs import RoomCheck
@@ -23,15 +23,17 @@ from hotseat.supervisor.supervisor import Supervisor
 
 def model(name: str, share: float = 0.6, **terms: Any) -> ModelSpec:
     """A model with this share of GPU 0; further terms go to its seat."""
-    seat = SeatSpec(name=name, footprint={"0": round(share * 1_000_000)}, fingerprint=name, **terms)
-    return ModelSpec(name=name, seat=seat, launch=ProcessSpec(command=(name,)), runtime="fake")
+    seat = SchedulingSpec(name=name, footprint={"0": round(share * 1_000_000)}, fingerprint=name, **terms)
+    return ModelSpec(name=name, scheduling=seat, launch=ProcessSpec(command=(name,)), runtime="fake")
 
 
 def settings(*models: ModelSpec, budget: float = 0.9) -> Settings:
     """A box with these models."""
     return Settings(
         serve=ServeSpec(state_dir="unused"),
-        box=BoxSpec(budget={"0": round(budget * 1_000_000)}, seats={m.name: m.seat for m in models}),
+        scheduler=SchedulerSpec(
+            budget={"0": round(budget * 1_000_000)}, models={m.name: m.scheduling for m in models}
+        ),
         models={m.name: m for m in models},
         routes=(),
     )
@@ -44,10 +46,10 @@ class Memory:
         self.usual_s = usual_s
         self.recorded: list[tuple[str, str, float]] = []
 
-    def record_start(self, start: Start) -> None:
+    def record_start(self, start: RecordedStart) -> None:
         self.recorded.append((start.model, start.kind, start.seconds))
 
-    def eta_s(self, model: str, kind: Kind = Kind.COLD) -> float | None:
+    def eta_s(self, model: str, kind: StartKind = StartKind.COLD) -> float | None:
         return self.usual_s.get(model)
 
 
@@ -113,7 +115,7 @@ class House:
         began_at: float,
         room: RoomCheck,
     ) -> None:
-        world.budget = settings.box.budget
+        world.budget = settings.scheduler.budget
         self.runtime = FakeRuntime(world=world)
         self.world = self.runtime.world
         self.memory = memory
@@ -122,7 +124,7 @@ class House:
         self.supervisor = Supervisor(
             settings,
             {"fake": self.runtime},
-            refused=Refused,
+            refused=LeaseRefused,
             engine_of=lambda model: engine_named("openai"),
             probe=lambda model, handle, poke: self.runtime.until_ready(handle.host, handle.port),
             check=self._check,

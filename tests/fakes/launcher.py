@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from hotseat.core.spec import ModelSpec, ProcessSpec, SeatSpec
+from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulingSpec
 from hotseat.readiness import until_ready
 from hotseat.runtimes.process import ProcessRuntime
-from hotseat.runtimes.records import Launch, Records
+from hotseat.runtimes.records import LaunchRecord, LaunchRecords
 
 
 def die(*_: object) -> NoReturn:
@@ -30,17 +30,17 @@ def die(*_: object) -> NoReturn:
 
 async def main(state_dir: Path, moment: str, name: str, *command: str) -> None:
     """Launch, and die."""
-    seat = SeatSpec(name=name, footprint={}, fingerprint="v1")
-    model = ModelSpec(name=name, seat=seat, launch=ProcessSpec(command=command))
+    seat = SchedulingSpec(name=name, footprint={}, fingerprint="v1")
+    model = ModelSpec(name=name, scheduling=seat, launch=ProcessSpec(command=command))
     runtime = ProcessRuntime(state_dir)
     await runtime.open()
     assert runtime.unusable() is None, runtime.unusable()
     if moment == "before-record":
 
-        def write(self: Records, launch: Launch) -> None:
+        def write(self: LaunchRecords, launch: LaunchRecord) -> None:
             die()
 
-        Records.write = write  # type: ignore[method-assign]
+        LaunchRecords.write = write  # type: ignore[method-assign]
     handle = await runtime.start(model, 5)
     if moment == "stopping":
         await until_ready(handle.host, handle.port)

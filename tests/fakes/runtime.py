@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import Footprint, ModelSpec
-from hotseat.runtimes.base import Exit, Found, Handle, LaunchError
+from hotseat.runtimes.base import FoundRun, Handle, LaunchError, RunExit
 
 
 @dataclass(kw_only=True)
@@ -59,7 +59,7 @@ class FakeRun:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     ready: bool = False
     asked: bool = False
-    exit: Exit | None = None
+    exit: RunExit | None = None
     lines: list[str] = field(default_factory=list)
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
@@ -96,7 +96,7 @@ class FakeRun:
                 timer.cancel()
             self.ready = False
             lines = tuple(self.lines[-50:])
-            self.exit = Exit(
+            self.exit = RunExit(
                 Reason(
                     summary=reason.summary,
                     exit_code=reason.exit_code,
@@ -138,7 +138,7 @@ class World:
         faults = self.faults.get(model.name, Faults())
         if self.live(model.name):
             self.doubles.append(f"{loop.time():g}s: a second {model.name}")
-        new = FakeRun(handle, model.seat.footprint, model.seat.fingerprint, faults, loop.time())
+        new = FakeRun(handle, model.scheduling.footprint, model.scheduling.fingerprint, faults, loop.time())
         self.runs.append(new)
         self._note_overlap(loop.time())
         new.say(*faults.says)
@@ -174,7 +174,7 @@ class FakeRuntime:
         self.world = world or World(budget=budget or {})
         self.why: str | None = None
         """Set it to make the runtime unusable."""
-        self._appeared: asyncio.Queue[Found | None] = asyncio.Queue()
+        self._appeared: asyncio.Queue[FoundRun | None] = asyncio.Queue()
 
     async def open(self) -> None:
         """Nothing to get ready."""
@@ -187,12 +187,12 @@ class FakeRuntime:
         """What the test says."""
         return self.why
 
-    async def recover(self, models: dict[str, ModelSpec]) -> list[Found]:
+    async def recover(self, models: dict[str, ModelSpec]) -> list[FoundRun]:
         """What is left in the world, at most one for a model; the rest is killed."""
-        found: dict[str, Found] = {}
+        found: dict[str, FoundRun] = {}
         for run in reversed(self.world.live()):
             if run.handle.model in models and run.handle.model not in found:
-                found[run.handle.model] = Found(run.handle, run.fingerprint)
+                found[run.handle.model] = FoundRun(run.handle, run.fingerprint)
             else:
                 run.end(_killed())
         return list(found.values())
@@ -208,7 +208,7 @@ class FakeRuntime:
             raise LaunchError(faults.cannot_launch)
         return self.world.launch(model, run).handle
 
-    async def wait(self, handle: Handle) -> Exit:
+    async def wait(self, handle: Handle) -> RunExit:
         """Its end."""
         run = self._run(handle)
         while run.exit is None:
@@ -250,7 +250,7 @@ class FakeRuntime:
         runs = [run for run in self.world.runs if run.handle.model == model]
         return runs[-1].lines[-count:] if runs and count > 0 else []
 
-    async def watch(self) -> AsyncIterator[Found]:
+    async def watch(self) -> AsyncIterator[FoundRun]:
         """What ``appear`` starts."""
         while (found := await self._appeared.get()) is not None:
             yield found
@@ -258,7 +258,7 @@ class FakeRuntime:
     def appear(self, model: ModelSpec, run: int = 0) -> Handle:
         """Somebody else starts the model."""
         handle = self.world.launch(model, run).handle
-        self._appeared.put_nowait(Found(handle, "", external=True))
+        self._appeared.put_nowait(FoundRun(handle, "", external=True))
         return handle
 
     async def until_ready(

@@ -10,7 +10,7 @@ from typing import Self
 from hotseat.core.errors import Reason, Refusal
 from hotseat.core.states import State
 from hotseat.core.views import Loading, Upstream
-from hotseat.gateway.seats import Refused
+from hotseat.gateway.seats import LeaseRefused
 
 
 class FakeLease:
@@ -67,7 +67,7 @@ class FakeTicket:
         if not done:
             return False
         if self._refusal is not None:
-            raise Refused(self._refusal)
+            raise LeaseRefused(self._refusal)
         return True
 
     def loading(self) -> Loading:
@@ -108,7 +108,7 @@ class FakeSeats:
 
     def ask(self, model: str, *, priority: int = 0, key: str = "") -> FakeTicket:
         if model in self.refusals:
-            raise Refused(self.refusals[model])
+            raise LeaseRefused(self.refusals[model])
         ticket = FakeTicket(self, model, priority)
         if model not in self.waiting_models:
             ticket.grant()

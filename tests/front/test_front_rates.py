@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotseat.core.front import LimitSpec
-from hotseat.gateway.errors import Problem, Refuse
-from hotseat.gateway.rates import MOST_SUBJECTS, Limit, MemoryLimiter, MemoryVisit
+from hotseat.gateway.errors import ErrorResponse, RequestRefused
+from hotseat.gateway.rates import MOST_SUBJECTS, Limit, MemoryGrant, MemoryLimiter
 
 pytestmark = pytest.mark.anyio
 
@@ -37,14 +37,14 @@ class World:
         self.limiter = MemoryLimiter(self.clock)
         self.limits = self.limiter.limits(specs)
 
-    async def ask(self, key: str = "me", address: str = "10.0.0.1") -> MemoryVisit | Problem:
+    async def ask(self, key: str = "me", address: str = "10.0.0.1") -> MemoryGrant | ErrorResponse:
         try:
             return self.limiter.enter(self.limits, key, at(address))
-        except Refuse as refuse:
+        except RequestRefused as refuse:
             return refuse.problem
 
     async def enters(self, **who: str) -> bool:
-        return isinstance(await self.ask(**who), MemoryVisit)
+        return isinstance(await self.ask(**who), MemoryGrant)
 
 
 def minute(amount: int, **more: Any) -> LimitSpec:
@@ -67,7 +67,7 @@ async def test_the_refusal_says_what_and_when() -> None:
     world.clock.now = 1050.0
     await world.ask()
     refused = await world.ask()
-    assert isinstance(refused, Problem)
+    assert isinstance(refused, ErrorResponse)
     assert (refused.status, refused.code, refused.type) == (429, "rate_limit_exceeded", "requests")
     assert refused.message == "the limit of model chat is reached: 2 requests in 60 s for each key"
     assert refused.retry_after_s == 31.0  # when the slice of the first one has left the window
@@ -80,7 +80,7 @@ async def test_a_wait_longer_than_clients_wait_is_not_to_be_retried() -> None:
     world = World(LimitSpec(amount=1, per_s=86400.0))
     await world.ask()
     refused = await world.ask()
-    assert isinstance(refused, Problem)
+    assert isinstance(refused, ErrorResponse)
     assert refused.should_retry is False
 
 
@@ -154,10 +154,10 @@ async def test_requests_at_once_are_counted_to_their_end() -> None:
     world = World(LimitSpec(amount=2, per_s=0, what="concurrent", scope="model chat"))
     first, second = await world.ask(), await world.ask()
     refused = await world.ask()
-    assert isinstance(refused, Problem)
+    assert isinstance(refused, ErrorResponse)
     assert refused.message == "the limit of model chat is reached: 2 requests at once for each key"
-    assert isinstance(first, MemoryVisit)
-    assert isinstance(second, MemoryVisit)
+    assert isinstance(first, MemoryGrant)
+    assert isinstance(second, MemoryGrant)
     first.leave(0)
     first.leave(0)  # repeats are harmless
     assert await world.enters()
@@ -169,12 +169,12 @@ async def test_requests_at_once_are_counted_to_their_end() -> None:
 async def test_tokens_are_counted_when_they_are_spent() -> None:
     world = World(minute(100, what="tokens"))
     visit = await world.ask()
-    assert isinstance(visit, MemoryVisit)
+    assert isinstance(visit, MemoryGrant)
     assert visit.counts_tokens
     assert await world.enters()
     visit.leave(130)
     refused = await world.ask()
-    assert isinstance(refused, Problem)
+    assert isinstance(refused, ErrorResponse)
     assert refused.type == "tokens"
     assert "100 tokens in 60 s" in refused.message
     world.clock.now += 61.1
@@ -184,7 +184,7 @@ async def test_tokens_are_counted_when_they_are_spent() -> None:
 async def test_the_headers_tell_of_the_tightest_limit() -> None:
     world = World(minute(10), minute(5, per="client"), minute(1000, what="tokens"))
     visit = await world.ask()
-    assert isinstance(visit, MemoryVisit)
+    assert isinstance(visit, MemoryGrant)
     lines = visit.headers.decode().splitlines()
     assert lines[0] == "x-ratelimit-limit-requests: 5"
     assert lines[1] == "x-ratelimit-remaining-requests: 4"

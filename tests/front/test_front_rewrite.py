@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from hotseat.core.front import PolicySpec, PromptSpec
 from hotseat.gateway import body
-from hotseat.gateway.errors import Refuse
+from hotseat.gateway.errors import RequestRefused
 from hotseat.gateway.head import RequestHead
-from hotseat.gateway.rewrite import Rules
+from hotseat.gateway.rewrite import RewriteRules
 
 TEXT = "You speak for the site. Nothing else."
 BOUND = 512
@@ -29,7 +29,7 @@ POLICY = PolicySpec(
     drop=("logit_bias", "tools"),
     prompt=PromptSpec(text=TEXT),
 )
-RULES = Rules(POLICY)
+RULES = RewriteRules(POLICY)
 GENERATING = [
     b"/v1/chat/completions",
     b"/v1/completions",
@@ -199,12 +199,12 @@ def as_number(value: Any) -> float | None:
         return None
 
 
-def sent(path: bytes, content: bytes, rules: Rules = RULES) -> dict[str, Any] | None:
+def sent(path: bytes, content: bytes, rules: RewriteRules = RULES) -> dict[str, Any] | None:
     """What the model's server is sent, read leniently; ``None`` where the request is refused."""
     try:
         asked = body.read(content, RequestHead([(b"content-type", b"application/json")]))
         asked.rewrite(rules, path, None)
-    except Refuse as refuse:
+    except RequestRefused as refuse:
         return None if refuse.problem.status in (400, 404) else {}
     pairs: list[Any] = []
     decoded = json.loads(asked.content, object_pairs_hook=lambda found: pairs.append(found) or dict(found))
@@ -353,7 +353,7 @@ def test_all_else_comes_through_as_it_was_said(
 @pytest.mark.parametrize("path", DISGUISED)
 def test_no_disguise_of_a_path_that_generates_is_served_on_a_route_with_a_policy(path: bytes) -> None:
     for policy in (POLICY, PolicySpec(clamp={"n": 1.0}), PolicySpec(defaults={"n": 1})):
-        assert sent(path, b"{}", Rules(policy)) is None
+        assert sent(path, b"{}", RewriteRules(policy)) is None
 
 
 @settings(max_examples=100, deadline=None)
@@ -368,7 +368,7 @@ def test_bounds_hold_on_other_paths_too(path: bytes, content: bytes) -> None:
 @settings(max_examples=100, deadline=None)
 @given(path=st.sampled_from([p for p in GENERATING if p != b"/completion"]), content=bodies())
 def test_prepend_keeps_the_clients_words_behind_ours(path: bytes, content: bytes) -> None:
-    server = sent(path, content, Rules(PolicySpec(prompt=PromptSpec(text=TEXT, mode="prepend"))))
+    server = sent(path, content, RewriteRules(PolicySpec(prompt=PromptSpec(text=TEXT, mode="prepend"))))
     if server is None:
         return
     if path == b"/v1/chat/completions":
@@ -385,18 +385,18 @@ def test_prepend_keeps_the_clients_words_behind_ours(path: bytes, content: bytes
 @given(content=bodies())
 @settings(max_examples=100, deadline=None)
 def test_a_body_that_the_policy_allows_comes_through_as_it_was(content: bytes) -> None:
-    rules = Rules(PolicySpec(drop=("never_sent",)))
+    rules = RewriteRules(PolicySpec(drop=("never_sent",)))
     try:
         asked = body.read(content, RequestHead([]))
         asked.rewrite(rules, b"/v1/chat/completions", "other")
-    except Refuse:
+    except RequestRefused:
         return
     before, after = json.loads(content), json.loads(asked.content)
     assert after == {**before, "model": "other"}
 
 
 def rewritten(policy: PolicySpec, fields: dict[str, Any], path: bytes = b"/v1/chat/completions") -> Any:
-    return Rules(policy).apply(path, json.loads(json.dumps(fields)))
+    return RewriteRules(policy).apply(path, json.loads(json.dumps(fields)))
 
 
 def test_defaults_fill_what_is_left_out_and_nothing_else() -> None:
@@ -424,7 +424,7 @@ def test_fractions_stay_and_smaller_numbers_are_the_clients() -> None:
 
 
 def test_what_cannot_be_judged_is_refused_by_name() -> None:
-    with pytest.raises(Refuse) as refused:
+    with pytest.raises(RequestRefused) as refused:
         rewritten(PolicySpec(clamp={"max_tokens": 7.0}), {"max_tokens": [1]})
     assert (refused.value.problem.status, refused.value.problem.param) == (400, "max_tokens")
 
@@ -439,21 +439,21 @@ def test_what_servers_read_differently_is_refused(value: bytes) -> None:
 def test_what_a_policy_does_not_touch_keeps_its_spelling() -> None:
     content = b'{ "messages": [ {"role":"user", "content":1e2, "content":2.50} ], "temperature":0.1 }'
     asked = body.read(content, RequestHead([]))
-    asked.rewrite(Rules(PolicySpec(defaults={"temperature": 0.5})), b"/v1/chat/completions", None)
+    asked.rewrite(RewriteRules(PolicySpec(defaults={"temperature": 0.5})), b"/v1/chat/completions", None)
     assert asked.content is content
-    asked.rewrite(Rules(PolicySpec(clamp={"n": 1})), b"/v1/chat/completions", None)
+    asked.rewrite(RewriteRules(PolicySpec(clamp={"n": 1})), b"/v1/chat/completions", None)
     assert asked.content == (
         b'{"messages":[ {"role":"user", "content":1e2, "content":2.50} ],"temperature":0.1}'
     )
     for duplicates in (b'{"n":1,"n":5}', b'{"n":5,"n":1}'):
         asked = body.read(duplicates, RequestHead([]))
-        asked.rewrite(Rules(PolicySpec(clamp={"n": 1})), b"/v1/chat/completions", None)
+        asked.rewrite(RewriteRules(PolicySpec(clamp={"n": 1})), b"/v1/chat/completions", None)
         assert asked.content == b'{"n":1}'
 
 
 @pytest.mark.parametrize("name", ['"', "a\\b", "line\nend", "", "é", "__init__", "f0"])
 def test_any_name_may_have_a_default(name: str) -> None:
-    rules = Rules(PolicySpec(defaults={name: 1, "f1": 2}))
+    rules = RewriteRules(PolicySpec(defaults={name: 1, "f1": 2}))
     for fields in ({}, {name: 5}, {name: 5, "f1": 6}, {name: None, "f1": 6}):
         asked = body.read(json.dumps(fields).encode(), RequestHead([]))
         asked.rewrite(rules, b"/v1/chat/completions", None)
@@ -461,7 +461,7 @@ def test_any_name_may_have_a_default(name: str) -> None:
         assert json.loads(asked.content) == {name: 1, "f1": 2, **given}
 
 
-BOUNDED = Rules(PolicySpec(clamp=POLICY.clamp, drop=POLICY.drop, defaults=POLICY.defaults))
+BOUNDED = RewriteRules(PolicySpec(clamp=POLICY.clamp, drop=POLICY.drop, defaults=POLICY.defaults))
 
 
 @settings(max_examples=200, deadline=None)
@@ -475,7 +475,7 @@ def test_bounds_hold_where_no_prompt_is_imposed(path: bytes, fields: Any, data: 
     try:
         asked = body.read(content, RequestHead([]))
         asked.rewrite(BOUNDED, path, None)
-    except Refuse:
+    except RequestRefused:
         return
     top: list[Any] = []
     decoded = json.loads(asked.content, object_pairs_hook=lambda found: top.append(found) or dict(found))
@@ -485,8 +485,8 @@ def test_bounds_hold_where_no_prompt_is_imposed(path: bytes, fields: Any, data: 
 
 def test_many_chats_in_one_request_are_bounded_and_take_no_prompt() -> None:
     path = b"/v1/chat/completions/batch"
-    bounded = Rules(PolicySpec(clamp={"max_tokens": BOUND}))
+    bounded = RewriteRules(PolicySpec(clamp={"max_tokens": BOUND}))
     chats = [[{"role": "user", "content": "Hello"}]]
     assert bounded.apply(path, {"messages": chats}) == {"messages": chats, "max_tokens": BOUND}
-    with pytest.raises(Refuse):
+    with pytest.raises(RequestRefused):
         RULES.apply(path, {"messages": chats})

@@ -8,7 +8,7 @@ import pytest
 
 from hotseat.gateway import usage
 from hotseat.gateway.address import UNKNOWN, Addresses
-from hotseat.gateway.books import Books, Record, request_id
+from hotseat.gateway.books import AccessLog, RequestRecord, request_id
 
 pytestmark = pytest.mark.anyio
 
@@ -91,12 +91,12 @@ def test_another_id_is_made_anew_and_none_twice(sent: bytes | None) -> None:
 
 async def test_lines_are_written_together() -> None:
     written: list[bytes] = []
-    books = Books(written.append, lambda: 1_700_000_000.25)
-    seen: list[Record] = []
+    books = AccessLog(written.append, lambda: 1_700_000_000.25)
+    seen: list[RequestRecord] = []
     books.on_record = seen.append
-    books.enter(Record(id="a", status=200), logged=True)
-    books.enter(Record(id="b", status=500), logged=False)
-    books.enter(Record(id="c", status=404, tokens_in=3), logged=True)
+    books.enter(RequestRecord(id="a", status=200), logged=True)
+    books.enter(RequestRecord(id="b", status=500), logged=False)
+    books.enter(RequestRecord(id="c", status=404, tokens_in=3), logged=True)
     assert written == []
     books.flush()
     books.flush()

@@ -11,7 +11,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from hotseat.gateway import body
-from hotseat.gateway.errors import Refuse
+from hotseat.gateway.errors import RequestRefused
 from hotseat.gateway.head import RequestHead
 
 HEAD = RequestHead([(b"content-type", b"application/json")])
@@ -23,7 +23,7 @@ def loads(content: bytes) -> Any:
 
 
 def refused(content: bytes) -> str:
-    with pytest.raises(Refuse) as caught:
+    with pytest.raises(RequestRefused) as caught:
         body.read(content, HEAD)
     problem = caught.value.problem
     assert problem.status == 400
@@ -34,7 +34,7 @@ def taken(content: bytes) -> body.Body | None:
     """What was read, or ``None`` where it was refused."""
     try:
         return body.read(content, HEAD)
-    except Refuse:
+    except RequestRefused:
         return None
 
 
@@ -108,7 +108,7 @@ def test_bodies_that_are_refused(content: bytes, words: str) -> None:
 def test_another_content_type_hides_nothing(kind: bytes) -> None:
     head = RequestHead([(b"content-type", kind)])
     assert body.read(b'{"model":"a"}', head).model == "a"
-    with pytest.raises(Refuse):
+    with pytest.raises(RequestRefused):
         body.read(b"hello", head)
 
 

@@ -12,7 +12,7 @@ from fakes.front import Front, front, model, settings
 from fakes.wire import LAST_CHUNK, SSE_HEAD, Served, always, chunk, ok, once
 from hotseat.core.errors import Reason
 from hotseat.core.spec import RouteSpec
-from hotseat.gateway.doubts import End, judge
+from hotseat.gateway.doubts import ResponseEnd, classify_end
 
 pytestmark = pytest.mark.anyio
 
@@ -174,23 +174,23 @@ async def test_an_answer_in_one_piece_cut_short_is_counted() -> None:
 @pytest.mark.parametrize(
     ("status", "tail", "end"),
     [
-        (200, b'{"delta":{"content":"abort"},"finish_reason":"stop"}', End.GOOD),
-        (200, b'{"content":"\\"finish_reason\\":\\"abort\\""}', End.GOOD),
-        (200, b'{"finish_reason": "abort"}', End.ABORTED),
-        (200, b'data: {"choices":[{"delta":{"content":"data: {\\"error\\""}}]}', End.GOOD),
-        (200, b'data: {"error": {"code":500}}', End.FAILED),
-        (200, b'event: error\ndata: {"type":"error","error":{}}', End.FAILED),
-        (500, b"", End.FAILED),
-        (500, b"EngineDeadError", End.DEAD),
-        (500, b'{"error":{"message":"EngineCore encountered an issue. See stack trace"}}', End.DEAD),
-        (200, b'data: {"error": {"message": "EngineCore encountered an issue. See"}}', End.DEAD),
-        (503, b"", End.GOOD),
-        (503, b"EngineDeadError", End.DEAD),
-        (400, b'{"error":{"message":"EngineDeadError"}}', End.GOOD),
+        (200, b'{"delta":{"content":"abort"},"finish_reason":"stop"}', ResponseEnd.GOOD),
+        (200, b'{"content":"\\"finish_reason\\":\\"abort\\""}', ResponseEnd.GOOD),
+        (200, b'{"finish_reason": "abort"}', ResponseEnd.ABORTED),
+        (200, b'data: {"choices":[{"delta":{"content":"data: {\\"error\\""}}]}', ResponseEnd.GOOD),
+        (200, b'data: {"error": {"code":500}}', ResponseEnd.FAILED),
+        (200, b'event: error\ndata: {"type":"error","error":{}}', ResponseEnd.FAILED),
+        (500, b"", ResponseEnd.FAILED),
+        (500, b"EngineDeadError", ResponseEnd.DEAD),
+        (500, b'{"error":{"message":"EngineCore encountered an issue. See stack trace"}}', ResponseEnd.DEAD),
+        (200, b'data: {"error": {"message": "EngineCore encountered an issue. See"}}', ResponseEnd.DEAD),
+        (503, b"", ResponseEnd.GOOD),
+        (503, b"EngineDeadError", ResponseEnd.DEAD),
+        (400, b'{"error":{"message":"EngineDeadError"}}', ResponseEnd.GOOD),
     ],
 )
-def test_the_end_of_an_answer_is_judged_by_its_tail(status: int, tail: bytes, end: End) -> None:
-    assert judge(status, tail) is end
+def test_the_end_of_an_answer_is_judged_by_its_tail(status: int, tail: bytes, end: ResponseEnd) -> None:
+    assert classify_end(status, tail) is end
 
 
 async def test_a_routes_priority_goes_with_the_request() -> None:

@@ -19,8 +19,8 @@ import pytest
 from fakes.front import Front, front, settings
 from fakes.tls import make_certificate
 from fakes.wire import LAST_CHUNK, PATIENCE_S, SSE_HEAD, Served, always, chunk, ok, read_message
-from hotseat.gateway.client import Client
-from hotseat.gateway.connection import Connection, Limits
+from hotseat.gateway.client import RequestCycle
+from hotseat.gateway.connection import Connection, ConnectionLimits
 
 pytestmark = pytest.mark.anyio
 
@@ -211,7 +211,7 @@ async def test_a_client_that_sends_first_and_reads_later_can_read_the_413() -> N
 
 
 async def test_what_is_thrown_away_of_a_refused_body_is_bounded() -> None:
-    limits = Limits(linger_bytes=1_000_000)
+    limits = ConnectionLimits(linger_bytes=1_000_000)
     async with front(settings(body_limit_bytes=1000), limits=limits) as gate, await gate.open() as wire:
         await wire.send(b"POST /chat/v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
         with contextlib.suppress(ConnectionError):
@@ -256,13 +256,13 @@ async def test_no_body_is_kept_while_its_answer_runs() -> None:
 
 
 async def test_a_header_that_comes_too_slowly() -> None:
-    async with front(limits=Limits(head_s=0.05)) as gate:
+    async with front(limits=ConnectionLimits(head_s=0.05)) as gate:
         told = await gate.raw(b"GET /v1/models HTTP/1.1\r\nHo")
         assert (status_of(told), error_code(told)) == (408, "request_timeout")
 
 
 async def test_a_second_header_that_comes_too_slowly() -> None:
-    async with front(limits=Limits(head_s=0.05)) as gate, await gate.open() as wire:
+    async with front(limits=ConnectionLimits(head_s=0.05)) as gate, await gate.open() as wire:
         await wire.ask("/v1/models")
         assert (await wire.answer()).status == 200
         await wire.send(b"GET")
@@ -270,7 +270,7 @@ async def test_a_second_header_that_comes_too_slowly() -> None:
 
 
 async def test_a_connection_that_says_nothing_is_closed() -> None:
-    async with front(limits=Limits(head_s=0.05)) as gate:
+    async with front(limits=ConnectionLimits(head_s=0.05)) as gate:
         assert await gate.raw(b"") == b""
 
 
@@ -279,20 +279,20 @@ async def test_a_handshake_that_does_not_come_is_not_waited_for(tmp_path: Path) 
     make_certificate(tmp_path / "cert.pem", tmp_path / "key.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
-    async with front(limits=Limits(head_s=0.05), tls=context) as gate:
+    async with front(limits=ConnectionLimits(head_s=0.05), tls=context) as gate:
         for half in (b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"):
             assert await gate.raw(half) == b""
 
 
 async def test_a_connection_that_rests_too_long_is_closed() -> None:
-    async with front(limits=Limits(keep_alive_s=0.05)) as gate, await gate.open() as wire:
+    async with front(limits=ConnectionLimits(keep_alive_s=0.05)) as gate, await gate.open() as wire:
         await wire.ask("/v1/models")
         assert (await wire.answer()).status == 200
         assert await wire.at_end() == b""
 
 
 async def test_a_body_that_comes_too_slowly() -> None:
-    async with front(limits=Limits(body_interval_s=0.05)) as gate:
+    async with front(limits=ConnectionLimits(body_interval_s=0.05)) as gate:
         told = await gate.raw(b"POST /chat/v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n{")
         assert (status_of(told), error_code(told)) == (408, "request_timeout")
         assert gate.seats.tickets == []
@@ -323,7 +323,7 @@ async def test_a_long_answer_is_not_cut_by_the_senders_clock() -> None:
         writer.write(ok(b"{}"))
         await writer.drain()
 
-    limits = Limits(head_s=0.05, body_interval_s=0.05, keep_alive_s=0.05)
+    limits = ConnectionLimits(head_s=0.05, body_interval_s=0.05, keep_alive_s=0.05)
     async with Served(script) as server, front(ready={"chat": server.port}, limits=limits) as gate:
         assert (await gate.ask("/chat/v1/x", PLAIN)).status == 200
 
@@ -371,7 +371,7 @@ async def test_a_body_that_waits_for_its_turn_is_not_too_slow(monkeypatch: pytes
         looked.set()
 
     monkeypatch.setattr(Connection, "_look_at_body", look)
-    limits = Limits(body_interval_s=0.01)
+    limits = ConnectionLimits(body_interval_s=0.01)
     async with (
         Served(always(ok(b"{}"))) as server,
         front(ready={"chat": server.port}, limits=limits) as gate,
@@ -435,13 +435,13 @@ async def test_the_next_requests_beginning_waits_for_its_end() -> None:
 async def test_a_task_that_is_cancelled_before_it_began_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    go_on = Client.go_on
+    go_on = RequestCycle.go_on
 
-    def go_on_and_lose(client: Client, rest: Coroutine[Any, Any, None]) -> None:
+    def go_on_and_lose(client: RequestCycle, rest: Coroutine[Any, Any, None]) -> None:
         go_on(client, rest)
         client.connection.connection_lost(None)
 
-    monkeypatch.setattr(Client, "go_on", go_on_and_lose)
+    monkeypatch.setattr(RequestCycle, "go_on", go_on_and_lose)
     async with front() as gate, await gate.open() as wire:
         gate.seats.waiting_models.add("chat")
         await wire.ask("/chat/v1/completions", PLAIN)

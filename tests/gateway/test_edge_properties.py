@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from fakes.front import Front, front
 from fakes.front import settings as configured
 from fakes.wire import Served, always, ok
-from hotseat.gateway.client import Client
-from hotseat.gateway.connection import Connection, Limits
-from hotseat.gateway.exchange import Exchange
+from hotseat.gateway.client import RequestCycle
+from hotseat.gateway.connection import Connection, ConnectionLimits
+from hotseat.gateway.exchange import Forward
 
 ANSWER = ok(b'{"good":1}')
-QUICK = Limits(head_s=0.15, body_interval_s=0.15, linger_s=0.2, keep_alive_s=0.1)
+QUICK = ConnectionLimits(head_s=0.15, body_interval_s=0.15, linger_s=0.2, keep_alive_s=0.1)
 """So that a request that never ends is cut within the test."""
 
 requests = st.sampled_from([seed[1:] for seed in (*edge.SEEDS, *gate.SEEDS)])
@@ -99,6 +99,6 @@ def test_nothing_is_left_of_five_hundred_bad_clients() -> None:
                         group.create_task(talk(where, bad, hang_up=shape % 3 == 0))
             await where.deserted()
             gc.collect()
-            return [one for one in gc.get_objects() if isinstance(one, Client | Connection | Exchange)]
+            return [one for one in gc.get_objects() if isinstance(one, RequestCycle | Connection | Forward)]
 
     assert uvloop.run(many()) == []

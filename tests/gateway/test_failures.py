@@ -238,9 +238,9 @@ async def test_a_request_is_not_sent_again_once_a_byte_of_the_answer_came() -> N
 
 async def test_the_end_of_one_run_does_not_end_the_try_at_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     given_up = asyncio.Event()
-    give_up = exchange.Exchange._give_up
+    give_up = exchange.Forward._give_up
 
-    def noticed(one: exchange.Exchange) -> None:
+    def noticed(one: exchange.Forward) -> None:
         give_up(one)
         given_up.set()
 
@@ -249,7 +249,7 @@ async def test_the_end_of_one_run_does_not_end_the_try_at_the_next(monkeypatch: 
         await given_up.wait()
         writer.write(ok(b"{}"))
 
-    monkeypatch.setattr(exchange.Exchange, "_give_up", noticed)
+    monkeypatch.setattr(exchange.Forward, "_give_up", noticed)
     async with Served(late) as server, front(ready={"chat": free_port()}) as gate, await gate.open() as wire:
         await wire.ask("/chat/v1/chat/completions", PLAIN)
         await gate.seats.asked.wait()

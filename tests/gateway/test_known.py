@@ -14,7 +14,7 @@ from fakes.front import Front, front, settings
 from fakes.wire import Served, always, ok, read_message
 from hotseat.core.front import AuthSpec, KeySpec
 from hotseat.gateway import connection, upstream
-from hotseat.gateway.known import KnownHead, learn
+from hotseat.gateway.known import CachedHead, learn
 
 pytestmark = pytest.mark.anyio
 
@@ -133,13 +133,13 @@ def _cut_as(pieces: list[bytes], stream: bytes) -> list[bytes]:
 
 async def test_the_parser_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    body_at = KnownHead.body_at
+    body_at = CachedHead.body_at
 
-    def watched(self: KnownHead, data: bytes) -> int:
+    def watched(self: CachedHead, data: bytes) -> int:
         found.append(body_at(self, data))
         return found[-1]
 
-    monkeypatch.setattr(KnownHead, "body_at", watched)
+    monkeypatch.setattr(CachedHead, "body_at", watched)
     async with (
         Served(always(ok(b'{"a": 1}'))) as server,
         front(ready={"chat": server.port}) as gate,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from hotseat.gateway.errors import Refuse
+from hotseat.gateway.errors import RequestRefused
 from hotseat.gateway.local import refuse_other_origins
 
 
 def test_an_image_of_a_foreign_page_has_no_origin_and_is_refused_all_the_same() -> None:
-    with pytest.raises(Refuse) as refused:
+    with pytest.raises(RequestRefused) as refused:
         refuse_other_origins(None, b"cross-site")
     assert refused.value.problem.status == 403
 

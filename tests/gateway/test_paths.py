@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from fakes.front import model, settings
 from hotseat.core.spec import RouteSpec
-from hotseat.gateway.errors import Refuse
+from hotseat.gateway.errors import RequestRefused
 from hotseat.gateway.rates import MemoryLimiter
-from hotseat.gateway.routing import DATA_PATHS, Kind, Tables
+from hotseat.gateway.routing import DATA_PATHS, RoutingTable, TargetKind
 
-TABLES = Tables(
+TABLES = RoutingTable(
     settings(
         model("chat"),
         model("coder", allow_paths=("/invocations",)),
@@ -48,9 +48,9 @@ def data_path(raw: bytes) -> str | None:
     """The path at a model's server that a raw path leads to, if it leads to one."""
     try:
         target = TABLES.resolve(raw)
-    except Refuse:
+    except RequestRefused:
         return None
-    return target.path.decode("latin-1") if target.kind is Kind.DATA else None
+    return target.path.decode("latin-1") if target.kind is TargetKind.DATA else None
 
 
 def as_servers_might_read(path: str) -> set[str]:
@@ -101,7 +101,7 @@ def test_a_models_own_paths_are_its_own() -> None:
 
 
 def test_the_longest_prefix_wins() -> None:
-    tables = Tables(
+    tables = RoutingTable(
         settings(
             model("chat"),
             model("coder"),
@@ -221,7 +221,7 @@ def test_no_disguise_of_a_forbidden_path_gets_through(text: str) -> None:
 
 
 def test_the_memory_of_paths_is_bounded() -> None:
-    tables = Tables(settings(model("chat")), MemoryLimiter(lambda: 0.0))
+    tables = RoutingTable(settings(model("chat")), MemoryLimiter(lambda: 0.0))
     for number in range(10_000):
         tables.resolve(b"/v1/%d" % number)
     for number in range(100):

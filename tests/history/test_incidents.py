@@ -5,17 +5,19 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from hotseat.history import Failure, History, Minute, Swap
+from hotseat.history import History, Minute, RecordedFailure, RecordedSwap
 from hotseat.history.incidents import INCIDENTS_KEPT
 from hotseat.history.minutes import MINUTES_KEPT, REMEMBERED
 
 
-def swap(at: float) -> Swap:
-    return Swap(at=at, old="chat", new="coder")
+def swap(at: float) -> RecordedSwap:
+    return RecordedSwap(at=at, old="chat", new="coder")
 
 
-def failure(at: float, hint: str | None = None) -> Failure:
-    return Failure(at=at, model="chat", run=3, cause="crashed", summary="exited with code 1", hint=hint)
+def failure(at: float, hint: str | None = None) -> RecordedFailure:
+    return RecordedFailure(
+        at=at, model="chat", run=3, cause="crashed", summary="exited with code 1", hint=hint
+    )
 
 
 def minute(number: int, requests: int = 1, model: str = "chat") -> Minute:

@@ -7,14 +7,14 @@ from prometheus_client import Histogram
 
 from hotseat.core.effects import ReportMove
 from hotseat.core.states import FAILURES, Cause, State
-from hotseat.gateway.books import Record
+from hotseat.gateway.books import RequestRecord
 from hotseat.metrics import CATALOGUE, Metrics
 from hotseat.metrics.counting import Distribution
 
 
-def record(**terms: object) -> Record:
+def record(**terms: object) -> RequestRecord:
     whole = {"model": "chat", "status": 200, "bytes_in": 10, "bytes_out": 20, "duration_s": 3.0}
-    return Record(**{**whole, **terms})  # type: ignore[arg-type]
+    return RequestRecord(**{**whole, **terms})  # type: ignore[arg-type]
 
 
 def move(old: State, new: State, cause: Cause, needed_by: str | None = None) -> ReportMove:

@@ -13,29 +13,31 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from hotseat.core.seat import Seat
-from hotseat.core.spec import SeatSpec
+from hotseat.core.seat import ModelState
+from hotseat.core.spec import SchedulingSpec
 from hotseat.core.states import State
-from hotseat.core.views import SeatView
+from hotseat.core.views import ModelView
 from hotseat.engines import vllm
-from hotseat.gpu import Reading
-from hotseat.metrics import CATALOGUE, Metrics, Snapshot, expose
+from hotseat.gpu import GpuReading
+from hotseat.metrics import CATALOGUE, Metrics, MetricsSnapshot, expose
 from hotseat.metrics.catalogue import reference, series
 from hotseat.metrics.counting import USUAL_PHASES
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = ROOT / "deploy" / "monitoring" / "grafana" / "dashboards" / "hotseat.json"
-GPU = Reading(device="0", name='NVIDIA "RTX" 4090', total_mib=24564, free_mib=4564, busy_percent=37)
+GPU = GpuReading(device="0", name='NVIDIA "RTX" 4090', total_mib=24564, free_mib=4564, busy_percent=37)
 
 
-def view(name: str) -> SeatView:
-    return Seat(SeatSpec(name=name, footprint={"0": 600_000})).view()
+def view(name: str) -> ModelView:
+    return ModelState(SchedulingSpec(name=name, footprint={"0": 600_000})).view()
 
 
 def shown(metrics: Metrics, **terms: Any) -> bytes:
     views = {name: view(name) for name in metrics.models}
     whole = {"views": views, "now": 100.0, "wall": 1_000_000.0, "budget": {"0": 900_000}}
-    return expose(metrics, Snapshot(**{**whole, "runtimes": {"docker": False}, "devices": [GPU], **terms}))
+    return expose(
+        metrics, MetricsSnapshot(**{**whole, "runtimes": {"docker": False}, "devices": [GPU], **terms})
+    )
 
 
 def families(text: bytes) -> Mapping[str, Metric]:
@@ -88,7 +90,7 @@ def test_every_phase_that_servers_tell_has_its_zero() -> None:
 def test_units_are_the_ones_of_the_names() -> None:
     metrics = Metrics(["chat"])
     used = view("chat")
-    hit = SeatView(**{name: getattr(used, name) for name in SeatView.__slots__} | {"last_used": 40.0})
+    hit = ModelView(**{name: getattr(used, name) for name in ModelView.__slots__} | {"last_used": 40.0})
     text = shown(metrics, views={"chat": hit})
     labels = {"device": "0", "name": GPU.name}
     assert value(text, "hotseat_gpu_memory_used_bytes", **labels) == 20000 * 1024 * 1024
@@ -99,7 +101,7 @@ def test_units_are_the_ones_of_the_names() -> None:
 
 
 def test_a_driver_that_does_not_tell_leaves_a_gap_and_no_lie() -> None:
-    blind = Reading(device="0", name="x", total_mib=1, free_mib=1, busy_percent=None)
+    blind = GpuReading(device="0", name="x", total_mib=1, free_mib=1, busy_percent=None)
     assert not families(shown(Metrics(["chat"]), devices=[blind]))["hotseat_gpu_utilization_ratio"].samples
 
 

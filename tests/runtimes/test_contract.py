@@ -15,7 +15,7 @@ from fakes.clock import run_virtual
 from fakes.engine import command
 from fakes.runtime import FakeRuntime, Faults, World
 from hotseat.core.errors import Reason
-from hotseat.core.spec import ModelSpec, ProcessSpec, SeatSpec
+from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulingSpec
 from hotseat.readiness import until_ready
 from hotseat.runtimes import procfs
 from hotseat.runtimes.base import Handle, Runtime
@@ -25,8 +25,8 @@ from hotseat.runtimes.records import OWNER, owner_of
 
 def spec(name: str, launch: tuple[str, ...], fingerprint: str) -> ModelSpec:
     """A model with this command."""
-    seat = SeatSpec(name=name, footprint={"0": 900_000}, fingerprint=fingerprint)
-    return ModelSpec(name=name, seat=seat, launch=ProcessSpec(command=launch))
+    seat = SchedulingSpec(name=name, footprint={"0": 900_000}, fingerprint=fingerprint)
+    return ModelSpec(name=name, scheduling=seat, launch=ProcessSpec(command=launch))
 
 
 class ProcessRig(Rig):

@@ -18,8 +18,8 @@ from hotseat.runtimes import docker_address as address
 from hotseat.runtimes import docker_facts as facts
 from hotseat.runtimes.base import Handle
 from hotseat.runtimes.docker import DockerRuntime
-from hotseat.runtimes.docker_engine import Engine, explain
-from hotseat.runtimes.docker_facts import EngineDown, EngineError, Evidence
+from hotseat.runtimes.docker_engine import DockerEngine, explain
+from hotseat.runtimes.docker_facts import DockerError, DockerUnavailable, EventEvidence
 
 CHAT = DockerSpec(container="chat")
 STARTED = "2026-11-23T19:44:30.363288568Z"
@@ -53,7 +53,7 @@ def inspected(**state: Any) -> dict[str, Any]:
     }
 
 
-def ended(evidence: Evidence, *, ordered: bool = False, **state: Any) -> tuple[str, bool]:
+def ended(evidence: EventEvidence, *, ordered: bool = False, **state: Any) -> tuple[str, bool]:
     end = facts.why(RUN, inspected(**state), evidence, ordered=ordered, lines=())
     return end.reason.summary, end.outside
 
@@ -61,45 +61,45 @@ def ended(evidence: Evidence, *, ordered: bool = False, **state: Any) -> tuple[s
 @pytest.mark.parametrize(
     ("evidence", "state", "summary", "outside"),
     [
-        (Evidence(exit_code=0), {}, "exited with code 0", False),
-        (Evidence(exit_code=3), {}, "exited with code 3", False),
-        (Evidence(), {"ExitCode": 3}, "exited with code 3", False),
-        (Evidence(exit_code=137), {}, "killed by signal 9 (SIGKILL)", False),
+        (EventEvidence(exit_code=0), {}, "exited with code 0", False),
+        (EventEvidence(exit_code=3), {}, "exited with code 3", False),
+        (EventEvidence(), {"ExitCode": 3}, "exited with code 3", False),
+        (EventEvidence(exit_code=137), {}, "killed by signal 9 (SIGKILL)", False),
         (
-            Evidence(exit_code=0, signal=15, died_at=1.0),
+            EventEvidence(exit_code=0, signal=15, died_at=1.0),
             {},
             "its container was stopped by somebody else",
             True,
         ),
-        (Evidence(exit_code=0, signal=1, died_at=1.0), {}, "exited with code 0", False),
-        (Evidence(exit_code=0, signal=15, died_at=9999.0), {}, "exited with code 0", False),
-        (Evidence(exit_code=137, signal=9), {"OOMKilled": True}, "killed: out of host memory", False),
-        (Evidence(exit_code=1, oom_at=5.0, died_at=6.0), {}, "killed: out of host memory", False),
-        (Evidence(exit_code=1, oom_at=5.0, died_at=600.0), {}, "exited with code 1", False),
+        (EventEvidence(exit_code=0, signal=1, died_at=1.0), {}, "exited with code 0", False),
+        (EventEvidence(exit_code=0, signal=15, died_at=9999.0), {}, "exited with code 0", False),
+        (EventEvidence(exit_code=137, signal=9), {"OOMKilled": True}, "killed: out of host memory", False),
+        (EventEvidence(exit_code=1, oom_at=5.0, died_at=6.0), {}, "killed: out of host memory", False),
+        (EventEvidence(exit_code=1, oom_at=5.0, died_at=600.0), {}, "exited with code 1", False),
         (
-            Evidence(unseen=True),
+            EventEvidence(unseen=True),
             {"ExitCode": 143},
             "its container was stopped while the Docker Engine was away",
             True,
         ),
-        (Evidence(unseen=True), {"ExitCode": 3}, "exited with code 3", False),
-        (Evidence(exit_code=128), {"Error": "cannot mount"}, "cannot mount", False),
+        (EventEvidence(unseen=True), {"ExitCode": 3}, "exited with code 3", False),
+        (EventEvidence(exit_code=128), {"Error": "cannot mount"}, "cannot mount", False),
     ],
 )
-def test_why_a_run_ended(evidence: Evidence, state: dict[str, Any], summary: str, outside: bool) -> None:
+def test_why_a_run_ended(evidence: EventEvidence, state: dict[str, Any], summary: str, outside: bool) -> None:
     assert ended(evidence, **state) == (summary, outside)
 
 
 def test_an_ordered_end_is_not_somebody_elses() -> None:
-    assert ended(Evidence(exit_code=137, signal=9), ordered=True) == ("stopped", False)
+    assert ended(EventEvidence(exit_code=137, signal=9), ordered=True) == ("stopped", False)
 
 
 def test_the_end_of_a_run_is_not_read_from_the_next_start() -> None:
     later = inspected(StartedAt="2026-11-23T19:45:00Z", ExitCode=7, OOMKilled=True)
-    end = facts.why(RUN, later, Evidence(), ordered=False, lines=())
+    end = facts.why(RUN, later, EventEvidence(), ordered=False, lines=())
     assert end.reason.exit_code is None
     assert not end.reason.oom
-    gone = facts.why(RUN, None, Evidence(signal=9), ordered=False, lines=("x",))
+    gone = facts.why(RUN, None, EventEvidence(signal=9), ordered=False, lines=("x",))
     assert (gone.reason.summary, gone.outside) == ("its container was removed by somebody else", True)
     assert gone.reason.lines == ("x",)
 
@@ -132,16 +132,18 @@ def test_a_starts_log_begins_after_the_end_before() -> None:
     ],
 )
 def test_known_refusals_say_what_to_do(words: str, permanent: bool) -> None:
-    reason = facts.why_not(EngineError(500, words))
+    reason = facts.why_not(DockerError(500, words))
     assert words in reason.summary
     assert reason.permanent is permanent
     assert (reason.hint is None) is (words == "something else")
 
 
-HERE = address.Vantage()
+HERE = address.NetworkView()
 
 
-def place(found: Mapping[str, Any], spec: DockerSpec = CHAT, vantage: address.Vantage = HERE) -> str | None:
+def place(
+    found: Mapping[str, Any], spec: DockerSpec = CHAT, vantage: address.NetworkView = HERE
+) -> str | None:
     at = address.find(found, spec, vantage)
     return None if at is None else f"{at.host}:{at.port}{at.base_path}"
 
@@ -158,7 +160,7 @@ def test_addresses_on_the_host() -> None:
 
 
 def test_addresses_on_another_machine() -> None:
-    far = address.Vantage(remote_host="box")
+    far = address.NetworkView(remote_host="box")
     found = inspected(Running=True)
     assert place(found, vantage=far) is None
     found["NetworkSettings"]["Ports"] = {
@@ -170,8 +172,8 @@ def test_addresses_on_another_machine() -> None:
 def test_addresses_from_inside_a_container() -> None:
     found = inspected(Running=True)
     found["NetworkSettings"]["Ports"] = {"8123/tcp": [{"HostIp": "0.0.0.0", "HostPort": "4000"}]}
-    assert place(found, vantage=address.Vantage(frozenset({"n0", "n1"}))) == "10.1.0.2:8123"
-    assert place(found, vantage=address.Vantage(frozenset({"n0"}))) is None
+    assert place(found, vantage=address.NetworkView(frozenset({"n0", "n1"}))) == "10.1.0.2:8123"
+    assert place(found, vantage=address.NetworkView(frozenset({"n0"}))) is None
 
 
 def test_ports_by_command_image_and_default() -> None:
@@ -211,8 +213,8 @@ def test_an_engine_that_cannot_be_asked(error: Exception, words: str) -> None:
         try:
             raise error
         except Exception:
-            raise EngineDown("wrapped")  # noqa: B904 (aiodocker wraps like this)
-    except EngineDown as wrapped:
+            raise DockerUnavailable("wrapped")  # noqa: B904 (aiodocker wraps like this)
+    except DockerUnavailable as wrapped:
         told = explain("unix:///x", wrapped if not isinstance(error, TimeoutError) else error)
     assert words in told
     assert "unix:///x" in told
@@ -258,7 +260,7 @@ def test_a_proxy_that_forbids_events_is_told_of(tmp_path: Path) -> None:
 
 def test_remote_engines_are_told_from_ours() -> None:
     async def hosts() -> list[str | None]:
-        engines = [Engine(url) for url in ("unix:///x", "tcp://127.0.0.1:1", "tcp://box:2375")]
+        engines = [DockerEngine(url) for url in ("unix:///x", "tcp://127.0.0.1:1", "tcp://box:2375")]
         found = [engine.remote_host for engine in engines]
         for engine in engines:
             await engine.close()
@@ -284,7 +286,7 @@ def test_an_unopened_runtime_refuses() -> None:
         runtime = DockerRuntime()
         assert runtime.unusable() is not None
         assert [found async for found in runtime.watch()] == []
-        with pytest.raises(EngineDown):
+        with pytest.raises(DockerUnavailable):
             await runtime.wait(Handle("chat", 1, RUN, "127.0.0.1", 1))
         assert await runtime.tail("chat", 1) == []
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 from fakes import containers
-from hotseat.runtimes.docker_engine import Engine
-from hotseat.runtimes.docker_run import Run
-from hotseat.runtimes.docker_sight import Sight
+from hotseat.runtimes.docker_engine import DockerEngine
+from hotseat.runtimes.docker_run import ContainerRun
+from hotseat.runtimes.docker_sight import ContainerWatcher
 
 CHAT = containers.model("chat")
 ID = "a" * 64
@@ -90,7 +90,7 @@ class Told:
         pass
 
 
-Story = Callable[[Told, Sight, Run], Coroutine[Any, Any, None]]
+Story = Callable[[Told, ContainerWatcher, ContainerRun], Coroutine[Any, Any, None]]
 
 
 def play(story: Story) -> None:
@@ -99,7 +99,7 @@ def play(story: Story) -> None:
     async def told() -> None:
         engine = Told(container(FIRST))
         engine.connected.set()
-        sight = Sight(cast(Engine, engine))
+        sight = ContainerWatcher(cast(DockerEngine, engine))
         async with asyncio.timeout(30):
             await sight.open()
             sight.keep(CHAT)
@@ -137,7 +137,7 @@ ORDERS = list(itertools.permutations(range(3)))
 def test_a_restart_is_an_end_and_one_new_start_in_whatever_order_it_is_told(
     order: tuple[int, ...], pauses: bool
 ) -> None:
-    async def story(engine: Told, sight: Sight, run: Run) -> None:
+    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
         engine.shown = container(SECOND)
         for index in order:
             engine.telling.put_nowait(RESTART[index])
@@ -158,7 +158,7 @@ def test_a_restart_is_an_end_and_one_new_start_in_whatever_order_it_is_told(
 
 
 def test_an_event_of_an_earlier_start_does_not_end_this_one() -> None:
-    async def story(engine: Told, sight: Sight, run: Run) -> None:
+    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
         engine.telling.put_nowait(event("kill", -5.0, signal="9"))
         engine.telling.put_nowait(event("die", -4.0, exitCode="137"))
         await settled(engine)
@@ -176,7 +176,7 @@ def test_an_event_of_an_earlier_start_does_not_end_this_one() -> None:
 def test_a_signal_is_only_remembered_and_nothing_is_looked_at() -> None:
     """The engine would not answer before it has tidied up after the end, which is told of meanwhile."""
 
-    async def story(engine: Told, sight: Sight, run: Run) -> None:
+    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
         asked = engine.asked
         engine.telling.put_nowait(event("kill", 9.0, signal="15"))
         engine.telling.put_nowait(event("pause", 9.1))
@@ -192,7 +192,7 @@ def test_a_signal_is_only_remembered_and_nothing_is_looked_at() -> None:
 def test_what_is_told_again_is_no_news() -> None:
     """A pause that is long over would have the run taken for hung."""
 
-    async def story(engine: Told, sight: Sight, run: Run) -> None:
+    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
         for _ in range(2):
             engine.telling.put_nowait(event("pause", 9.1))
             engine.telling.put_nowait(event("unpause", 9.2))
@@ -203,7 +203,7 @@ def test_what_is_told_again_is_no_news() -> None:
 
 
 def test_an_end_that_nothing_told_of_is_seen_by_looking() -> None:
-    async def story(engine: Told, sight: Sight, run: Run) -> None:
+    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
         engine.shown = container(FIRST, running=False, ExitCode=4)
         sight.look_soon("chat")
         await run.over.wait()
@@ -226,7 +226,7 @@ def test_after_a_gap_the_past_is_heard_before_anything_is_looked_at(
 ) -> None:
     """An engine that was only out of reach knows why; one that was restarted does not."""
 
-    async def story(engine: Told, sight: Sight, run: Run) -> None:
+    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
         code = int(heard[-1]["Actor"]["Attributes"]["exitCode"]) if heard else 143
         engine.connected.clear()
         engine.telling.put_nowait(None)
@@ -242,7 +242,7 @@ def test_after_a_gap_the_past_is_heard_before_anything_is_looked_at(
 
 
 def test_what_was_told_before_a_run_was_known_counts_for_it() -> None:
-    async def story(engine: Told, sight: Sight, run: Run) -> None:
+    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
         sight.models.clear()
         engine.telling.put_nowait(event("kill", 30.5, signal="15"))
         engine.telling.put_nowait(event("die", 31.0, exitCode="0"))

@@ -19,18 +19,18 @@ import pytest
 
 from fakes import launcher
 from fakes.engine import command
-from hotseat.core.spec import ModelSpec, ProcessSpec, SeatSpec
+from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulingSpec
 from hotseat.readiness import until_ready
 from hotseat.runtimes import procfs
 from hotseat.runtimes.base import LaunchError
 from hotseat.runtimes.process import ProcessRuntime
-from hotseat.runtimes.records import OWNER, Launch, Records, owner_of
+from hotseat.runtimes.records import OWNER, LaunchRecord, LaunchRecords, owner_of
 
 
 def model(*words: str, name: str = "chat", **launch: Any) -> ModelSpec:
     """A model with this command; without one, the fake engine."""
-    seat = SeatSpec(name=name, footprint={}, fingerprint="v1")
-    return ModelSpec(name=name, seat=seat, launch=ProcessSpec(command=words or command(), **launch))
+    seat = SchedulingSpec(name=name, footprint={}, fingerprint="v1")
+    return ModelSpec(name=name, scheduling=seat, launch=ProcessSpec(command=words or command(), **launch))
 
 
 def script(text: str) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ def test_a_run_that_wrote_over_its_environment_is_found_by_its_record(state: Pat
 
 def test_workers_of_a_dead_leader_are_swept_though_nothing_marks_them(state: Path) -> None:
     killed_launcher(state, "launched", *script("env -i sleep 600 & echo worker $!; wait"))
-    (record,) = Records(state / "runs").all()
+    (record,) = LaunchRecords(state / "runs").all()
 
     async def story() -> None:
         async with opened(state) as runtime:
@@ -174,7 +174,7 @@ def test_workers_of_a_dead_leader_are_swept_though_nothing_marks_them(state: Pat
 def test_of_two_copies_the_one_on_record_is_kept(state: Path) -> None:
     killed_launcher(state, "launched", *command())
     killed_launcher(state, "before-record", *command())
-    (record,) = Records(state / "runs").all()
+    (record,) = LaunchRecords(state / "runs").all()
     assert len(living(state)) == 2
 
     async def story() -> None:
@@ -205,7 +205,7 @@ def test_a_number_that_was_used_again_is_no_identity(state: Path, wrong: dict[st
     try:
         now = procfs.stat(bystander.pid)
         assert now is not None
-        true = Launch(
+        true = LaunchRecord(
             launch="x", model="chat", run=1, port=1, fingerprint="", pid=now.pid, start=now.start,
             boot=procfs.boot_id(),
         )  # fmt: skip
@@ -214,7 +214,7 @@ def test_a_number_that_was_used_again_is_no_identity(state: Path, wrong: dict[st
         assert replace(true, **wrong).leader() is None
         assert replace(true, **wrong).members() == []
         (state / "runs").mkdir(parents=True)
-        Records(state / "runs").write(replace(true, **wrong))
+        LaunchRecords(state / "runs").write(replace(true, **wrong))
 
         async def story() -> None:
             async with opened(state) as runtime:
@@ -243,12 +243,14 @@ def test_a_broken_record_is_thrown_away(state: Path, text: str) -> None:
 
 
 def test_a_record_with_a_wrong_kind_of_value_is_thrown_away(tmp_path: Path) -> None:
-    good = asdict(Launch(launch="x", model="chat", run=1, port=1, fingerprint="", pid=5, start=1, boot="b"))
+    good = asdict(
+        LaunchRecord(launch="x", model="chat", run=1, port=1, fingerprint="", pid=5, start=1, boot="b")
+    )
     for name in good:
         (tmp_path / "chat.json").write_text(json.dumps({**good, name: None}))
-        assert Records(tmp_path).all() == [], name
+        assert LaunchRecords(tmp_path).all() == [], name
     (tmp_path / "chat.json").write_text(json.dumps({**good, "pid": 1}))
-    assert Records(tmp_path).all() == []
+    assert LaunchRecords(tmp_path).all() == []
 
 
 # Ends

@@ -5,30 +5,30 @@ from __future__ import annotations
 import pytest
 
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.spec import PPM, BoxSpec, SeatSpec, SleepSpec
+from hotseat.core.spec import PPM, SchedulerSpec, SchedulingSpec, SleepSpec
 from hotseat.simulation.compare import compare
 from hotseat.simulation.offline import offline_wait_s
 from hotseat.simulation.rivals import FirstCome, SwapOnDemand
 from hotseat.simulation.run import simulate
 from hotseat.simulation.scenarios import SCENARIOS, four_and_one, two_loops
 from hotseat.simulation.trace import TraceError, read_trace
-from hotseat.simulation.traffic import Agent, Ask, Cost, Scenario
+from hotseat.simulation.traffic import ClosedLoopClient, Scenario, SimulatedRequest, SwapCost
 
 
-def box(*names: str, share: float = 0.9, **terms: object) -> BoxSpec:
+def box(*names: str, share: float = 0.9, **terms: object) -> SchedulerSpec:
     seats = {
-        n: SeatSpec(name=n, footprint={"0": round(share * PPM)}, **terms)  # type: ignore[arg-type]
+        n: SchedulingSpec(name=n, footprint={"0": round(share * PPM)}, **terms)  # type: ignore[arg-type]
         for n in names
     }
-    return BoxSpec(budget={"0": round(0.9 * PPM)}, seats=seats)
+    return SchedulerSpec(budget={"0": round(0.9 * PPM)}, models=seats)
 
 
-def asked(*asks: Ask, models: tuple[str, ...] = ("a", "b"), **terms: object) -> Scenario:
-    costs = dict.fromkeys(models, Cost(start_s=10.0, stop_s=1.0, sleep_s=0.5, wake_s=2.0))
+def asked(*asks: SimulatedRequest, models: tuple[str, ...] = ("a", "b"), **terms: object) -> Scenario:
+    costs = dict.fromkeys(models, SwapCost(start_s=10.0, stop_s=1.0, sleep_s=0.5, wake_s=2.0))
     return Scenario("test", "", box(*models, **terms), costs, asks[-1].at_s + 1, asks=asks)
 
 
-COSTS = dict.fromkeys("ab", Cost(start_s=5.0))
+COSTS = dict.fromkeys("ab", SwapCost(start_s=5.0))
 
 
 def longest(waits_s: dict[str, list[float]]) -> float:
@@ -39,14 +39,14 @@ def longest(waits_s: dict[str, list[float]]) -> float:
 
 
 def test_two_clients_in_a_loop_on_two_exclusive_models() -> None:
-    outcome = simulate(scenario := two_loops(), Scheduler(scenario.box))
+    outcome = simulate(scenario := two_loops(), Scheduler(scenario.scheduler))
     assert outcome.answered >= 200
     assert longest(outcome.waits_s) <= 15.0
     assert outcome.unanswered == outcome.refused == outcome.broken == 0
 
 
 def test_four_clients_and_one() -> None:
-    outcome = simulate(scenario := four_and_one(), Scheduler(scenario.box))
+    outcome = simulate(scenario := four_and_one(), Scheduler(scenario.scheduler))
     assert outcome.answered >= 600
     assert longest(outcome.waits_s) <= 15.0
     assert len(outcome.waits_s["right"]) >= 50  # the minority is served, too
@@ -84,8 +84,8 @@ def test_open_traffic_is_served_no_worse_than_in_line_and_near_the_offline_figur
 
 @pytest.mark.parametrize("way", [Scheduler, FirstCome, SwapOnDemand])
 def test_a_lonely_request_waits_for_its_start(way: type[Scheduler]) -> None:
-    scenario = asked(Ask(5.0, "a", 3.0))
-    outcome = simulate(scenario, way(scenario.box))
+    scenario = asked(SimulatedRequest(5.0, "a", 3.0))
+    outcome = simulate(scenario, way(scenario.scheduler))
     assert outcome.waits_s["a"] == [10.0]
     assert outcome.serving_s == 3.0
     assert outcome.starts == 1
@@ -93,37 +93,43 @@ def test_a_lonely_request_waits_for_its_start(way: type[Scheduler]) -> None:
 
 @pytest.mark.parametrize("way", [FirstCome, SwapOnDemand])
 def test_the_rivals_swap_for_every_turn(way: type[Scheduler]) -> None:
-    scenario = asked(Ask(0.0, "a", 1.0), Ask(0.5, "b", 1.0))
-    outcome = simulate(scenario, way(scenario.box))
+    scenario = asked(SimulatedRequest(0.0, "a", 1.0), SimulatedRequest(0.5, "b", 1.0))
+    outcome = simulate(scenario, way(scenario.scheduler))
     # b waits for a's start, its answer, its stop, and its own start
     assert outcome.waits_s == {"a": [10.0], "b": [10.0 + 1.0 + 1.0 + 10.0 - 0.5]}
 
 
 def test_in_line_means_in_line() -> None:
-    scenario = asked(Ask(0.0, "a", 5.0), Ask(11.0, "b", 1.0), Ask(12.0, "a", 1.0))
-    in_line = simulate(scenario, FirstCome(scenario.box))
+    scenario = asked(
+        SimulatedRequest(0.0, "a", 5.0), SimulatedRequest(11.0, "b", 1.0), SimulatedRequest(12.0, "a", 1.0)
+    )
+    in_line = simulate(scenario, FirstCome(scenario.scheduler))
     assert len(in_line.waits_s["a"]) == 2
     assert in_line.waits_s["a"][1] == 26.0  # b's start until 26, its answer, its stop, a's start: 38
     assert in_line.starts == 3
 
 
 def test_agents_ask_again_until_the_time_is_up() -> None:
-    costs = {"a": Cost(start_s=2.0)}
-    scenario = Scenario("t", "", box("a"), costs, 12.0, agents=(Agent("a", 1.0, think_s=1.0),))
-    assert simulate(scenario, Scheduler(scenario.box)).answered == 5  # at 0 (served from 2), 4, 6, 8, 10
+    costs = {"a": SwapCost(start_s=2.0)}
+    scenario = Scenario("t", "", box("a"), costs, 12.0, agents=(ClosedLoopClient("a", 1.0, think_s=1.0),))
+    assert (
+        simulate(scenario, Scheduler(scenario.scheduler)).answered == 5
+    )  # at 0 (served from 2), 4, 6, 8, 10
 
 
 def test_sleepers_wake_in_the_simulator() -> None:
     sleep = SleepSpec(leftover={"0": 0})
-    scenario = asked(Ask(0.0, "a", 1.0), Ask(100.0, "a", 1.0), idle_s=30.0, sleep=sleep)
-    outcome = simulate(scenario, Scheduler(scenario.box))
+    scenario = asked(
+        SimulatedRequest(0.0, "a", 1.0), SimulatedRequest(100.0, "a", 1.0), idle_s=30.0, sleep=sleep
+    )
+    outcome = simulate(scenario, Scheduler(scenario.scheduler))
     assert outcome.waits_s["a"] == [10.0, 2.0]
     assert outcome.wakes == 1
 
 
 def test_what_is_refused_is_counted() -> None:
-    scenario = asked(Ask(0.0, "a", 1.0), Ask(0.1, "a", 1.0), max_queue=1)
-    outcome = simulate(scenario, Scheduler(scenario.box))
+    scenario = asked(SimulatedRequest(0.0, "a", 1.0), SimulatedRequest(0.1, "a", 1.0), max_queue=1)
+    outcome = simulate(scenario, Scheduler(scenario.scheduler))
     assert (outcome.answered, outcome.refused) == (1, 1)
 
 
@@ -132,14 +138,17 @@ def test_what_is_refused_is_counted() -> None:
 
 def test_two_devices_swap_each_for_itself() -> None:
     seats = {
-        name: SeatSpec(name=name, footprint={device: round(0.9 * PPM)})
+        name: SchedulingSpec(name=name, footprint={device: round(0.9 * PPM)})
         for name, device in (("a", "0"), ("b", "0"), ("c", "1"), ("d", "1"))
     }
-    seats["both"] = SeatSpec(name="both", footprint={"0": round(0.9 * PPM), "1": round(0.9 * PPM)})
-    two = BoxSpec(budget={"0": round(0.9 * PPM), "1": round(0.9 * PPM)}, seats=seats)
-    costs = dict.fromkeys(seats, Cost(start_s=10.0, stop_s=1.0))
-    asks = (*(Ask(0.0, name, 1.0) for name in "ac"), *(Ask(50.0, name, 1.0) for name in "bd"))
-    scenario = Scenario("two", "", two, costs, 200.0, asks=(*asks, Ask(100.0, "both", 1.0)))
+    seats["both"] = SchedulingSpec(name="both", footprint={"0": round(0.9 * PPM), "1": round(0.9 * PPM)})
+    two = SchedulerSpec(budget={"0": round(0.9 * PPM), "1": round(0.9 * PPM)}, models=seats)
+    costs = dict.fromkeys(seats, SwapCost(start_s=10.0, stop_s=1.0))
+    asks = (
+        *(SimulatedRequest(0.0, name, 1.0) for name in "ac"),
+        *(SimulatedRequest(50.0, name, 1.0) for name in "bd"),
+    )
+    scenario = Scenario("two", "", two, costs, 200.0, asks=(*asks, SimulatedRequest(100.0, "both", 1.0)))
     waits = simulate(scenario, Scheduler(two)).waits_s
     assert waits["a"] == waits["c"] == [10.0]
     assert waits["b"] == waits["d"] == [11.0]  # at the same time
@@ -147,20 +156,28 @@ def test_two_devices_swap_each_for_itself() -> None:
 
 
 def test_places_are_kept_and_shared_by_key() -> None:
-    asks = [Ask(0.0, "a", 4.0, "ana"), Ask(0.1, "a", 4.0, "ana"), Ask(0.2, "a", 4.0, "ben")]
+    asks = [
+        SimulatedRequest(0.0, "a", 4.0, "ana"),
+        SimulatedRequest(0.1, "a", 4.0, "ana"),
+        SimulatedRequest(0.2, "a", 4.0, "ben"),
+    ]
     scenario = asked(*asks, max_in_flight=1)
-    waits = simulate(scenario, Scheduler(scenario.box)).waits_s["a"]
+    waits = simulate(scenario, Scheduler(scenario.scheduler)).waits_s["a"]
     assert waits == pytest.approx([10.0, 14.0 - 0.1, 18.0 - 0.2])
 
 
 def test_priority_goes_first_and_age_wins_in_the_end() -> None:
-    seats = dict(box("a", "b", "c").seats)
-    seats["c"] = SeatSpec(name="c", footprint=seats["c"].footprint, priority=2)
-    costs = dict.fromkeys(seats, Cost(start_s=10.0, stop_s=1.0))
-    asks = [Ask(0.0, "a", 5.0), Ask(1.0, "b", 5.0), Ask(2.0, "c", 5.0)]
-    asks += [Ask(2.0 + 0.5 * i, "c", 5.0) for i in range(1, 600)]  # somebody wants it all the time
-    scenario = Scenario("p", "", BoxSpec(budget={"0": PPM}, seats=seats), costs, 400.0, asks=tuple(asks))
-    outcome = simulate(scenario, Scheduler(scenario.box))
+    seats = dict(box("a", "b", "c").models)
+    seats["c"] = SchedulingSpec(name="c", footprint=seats["c"].footprint, priority=2)
+    costs = dict.fromkeys(seats, SwapCost(start_s=10.0, stop_s=1.0))
+    asks = [SimulatedRequest(0.0, "a", 5.0), SimulatedRequest(1.0, "b", 5.0), SimulatedRequest(2.0, "c", 5.0)]
+    asks += [
+        SimulatedRequest(2.0 + 0.5 * i, "c", 5.0) for i in range(1, 600)
+    ]  # somebody wants it all the time
+    scenario = Scenario(
+        "p", "", SchedulerSpec(budget={"0": PPM}, models=seats), costs, 400.0, asks=tuple(asks)
+    )
+    outcome = simulate(scenario, Scheduler(scenario.scheduler))
     assert outcome.waits_s["c"][0] < outcome.waits_s["b"][0]
     assert outcome.waits_s["b"][0] < 250.0
     assert outcome.unanswered == 0
@@ -168,9 +185,11 @@ def test_priority_goes_first_and_age_wins_in_the_end() -> None:
 
 def test_the_default_comes_back_after_the_stranger() -> None:
     two = box("a", "b")
-    two = BoxSpec(budget=two.budget, seats=two.seats, return_to="a")
-    costs = dict.fromkeys("ab", Cost(start_s=10.0, stop_s=1.0))
-    scenario = Scenario("d", "", two, costs, 500.0, asks=(Ask(20.0, "b", 1.0), Ask(400.0, "a", 1.0)))
+    two = SchedulerSpec(budget=two.budget, models=two.seats, return_to="a")
+    costs = dict.fromkeys("ab", SwapCost(start_s=10.0, stop_s=1.0))
+    scenario = Scenario(
+        "d", "", two, costs, 500.0, asks=(SimulatedRequest(20.0, "b", 1.0), SimulatedRequest(400.0, "a", 1.0))
+    )
     outcome = simulate(scenario, Scheduler(two))
     assert outcome.waits_s["a"] == [0.0]
     assert outcome.starts == 3
@@ -181,13 +200,23 @@ def test_the_default_comes_back_after_the_stranger() -> None:
 
 def test_offline_batches_what_comes_together() -> None:
     # a, b, a, b in two seconds: one turn each, and the second turn waits for the first one's answers
-    asks = [Ask(0.0, "a", 1.0), Ask(0.5, "b", 1.0), Ask(1.0, "a", 1.0), Ask(1.5, "b", 1.0)]
+    asks = [
+        SimulatedRequest(0.0, "a", 1.0),
+        SimulatedRequest(0.5, "b", 1.0),
+        SimulatedRequest(1.0, "a", 1.0),
+        SimulatedRequest(1.5, "b", 1.0),
+    ]
     best = 10.0 + 9.0 + (22.0 - 0.5) + (22.0 - 1.5)
     assert offline_wait_s(asked(*asks)) == pytest.approx(best)
 
 
 def test_offline_stays_when_the_next_request_is_near() -> None:
-    asks = [Ask(0.0, "a", 1.0), Ask(11.0, "b", 1.0), Ask(12.0, "a", 1.0), Ask(200.0, "a", 1.0)]
+    asks = [
+        SimulatedRequest(0.0, "a", 1.0),
+        SimulatedRequest(11.0, "b", 1.0),
+        SimulatedRequest(12.0, "a", 1.0),
+        SimulatedRequest(200.0, "a", 1.0),
+    ]
     # a is served at 12 too, so b waits from 11 to 24; the request at 200 waits for b's stop and a's start
     assert offline_wait_s(asked(*asks)) == pytest.approx(10.0 + 0.0 + 13.0 + 11.0)
 
@@ -195,7 +224,7 @@ def test_offline_stays_when_the_next_request_is_near() -> None:
 def test_offline_sends_away_whoever_is_needed_last() -> None:
     names = ("a", "b", "c", "d")
     order = "abcdabca"
-    asks = [Ask(100.0 * i, name, 1.0) for i, name in enumerate(order)]
+    asks = [SimulatedRequest(100.0 * i, name, 1.0) for i, name in enumerate(order)]
     assert offline_wait_s(asked(*asks, models=names, share=0.3)) == pytest.approx(5 * 10.0)
 
 
@@ -217,8 +246,8 @@ def test_a_trace_is_read_in_any_order_and_from_any_hour() -> None:
         '{"at": "2026-01-05T09:00:00+01:00", "model": "a", "seconds": 1.5, "key": "ana"}',
     ]
     scenario = read_trace(lines, box("a", "b"), COSTS)
-    assert scenario.asks == (Ask(0.0, "a", 1.5, "ana"), Ask(30.0, "b", 2.0))
-    assert simulate(scenario, Scheduler(scenario.box)).answered == 2
+    assert scenario.asks == (SimulatedRequest(0.0, "a", 1.5, "ana"), SimulatedRequest(30.0, "b", 2.0))
+    assert simulate(scenario, Scheduler(scenario.scheduler)).answered == 2
 
 
 def test_of_an_access_log_what_a_model_answered_is_taken() -> None:
@@ -231,7 +260,7 @@ def test_of_an_access_log_what_a_model_answered_is_taken() -> None:
         '{"time": "2026-01-05T08:00:15Z", "event": "request", "model": "b", "duration_s": 3.0}',
     ]
     scenario = read_trace(lines, box("a", "b"), COSTS)
-    assert scenario.asks == (Ask(0.0, "a", 3.5, "ana"), Ask(10.0, "b", 3.0))
+    assert scenario.asks == (SimulatedRequest(0.0, "a", 3.5, "ana"), SimulatedRequest(10.0, "b", 3.0))
     assert scenario.about == "recorded traffic; 3 lines left out that no model answered"
 
 

@@ -197,6 +197,6 @@ def test_the_configuration_names_these_containers(stack_folder: Path) -> None:
         "qwen7b": ("qwen7b-bnb4", ("qwen7b",)),
     }
     assert settings.serve.default_route == "chat"
-    assert dict(settings.box.budget) == {"0": 900_000}
-    assert {seat.idle_s for seat in settings.box.seats.values()} == {1800.0}
-    assert {seat.start_timeout_s for seat in settings.box.seats.values()} == {300.0}
+    assert dict(settings.scheduler.budget) == {"0": 900_000}
+    assert {seat.idle_s for seat in settings.scheduler.models.values()} == {1800.0}
+    assert {seat.start_timeout_s for seat in settings.scheduler.models.values()} == {300.0}

@@ -16,7 +16,7 @@ from fakes.engine_api import FakeEngineApi
 from fakes.shims import Shims
 from hotseat.cli import main
 from hotseat.stack import host
-from hotseat.stack.engine_api import Engine, EngineError
+from hotseat.stack.engine_api import DockerApi, DockerApiError
 
 GPU = "NVIDIA GeForce RTX 3090, 576.80, 24576, 812\n"
 SMOLLM2 = {
@@ -385,10 +385,10 @@ def test_a_full_disk_is_an_error(machine: Machine, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_engine_in_words(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="not understood"):
-        Engine({"DOCKER_HOST": "ssh://host"}).get("/version")
+    with pytest.raises(DockerApiError, match="not understood"):
+        DockerApi({"DOCKER_HOST": "ssh://host"}).get("/version")
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    with pytest.raises(EngineError, match="does not answer"):
-        Engine({"DOCKER_HOST": f"tcp://127.0.0.1:{port}"}).get("/version")
+    with pytest.raises(DockerApiError, match="does not answer"):
+        DockerApi({"DOCKER_HOST": f"tcp://127.0.0.1:{port}"}).get("/version")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hotseat import config
-from hotseat.stack.findings import Finding, Stack
+from hotseat.stack.findings import Finding, LintedStack
 from hotseat.stack.reading import compose_files, read_project, stack_environment
 from hotseat.stack.rules import RULES, lint, reference
 
@@ -20,7 +20,7 @@ def findings(folder: Path, env: dict[str, str], *more: str) -> list[Finding]:
     reading = read_project(files, env)
     yaml = folder / "hotseat.yaml"
     settings = config.load(yaml, {}) if yaml.is_file() else None
-    stack = Stack(project=reading.project, written=reading.written, settings=settings)
+    stack = LintedStack(project=reading.project, written=reading.written, settings=settings)
     return lint(stack, str(files[0]))
 
 

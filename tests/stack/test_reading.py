@@ -8,7 +8,7 @@ import pytest
 
 from hotseat.stack import composefile
 from hotseat.stack.composefile import ComposeFileError
-from hotseat.stack.project import Project
+from hotseat.stack.project import ComposeModel
 from hotseat.stack.reading import compose_files, find_compose, read_project, stack_environment
 
 BASE = """\
@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def read(folder: Path, env: dict[str, str]) -> Project:
+def read(folder: Path, env: dict[str, str]) -> ComposeModel:
     return read_project(compose_files(folder, stack_environment(folder, env)), env).project
 
 

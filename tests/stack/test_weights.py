@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hotseat.stack.fitting import Fit, fit
-from hotseat.stack.project import Service, from_data
+from hotseat.stack.fitting import MemoryFit, fit
+from hotseat.stack.project import ComposeService, from_data
 from hotseat.stack.weights import GIB, KNOWN, architecture, from_config, model_folder
 
 PUBLISHED = {
@@ -85,11 +85,11 @@ def test_models_are_found_in_the_hubs_layout_and_in_local_folders(tmp_path: Path
     assert architecture("Qwen/Qwen2.5-7B-Instruct", tmp_path) is KNOWN["Qwen/Qwen2.5-7B-Instruct"]
 
 
-def service(command: str) -> Service:
+def service(command: str) -> ComposeService:
     return from_data({"services": {"x": {"command": command}}}, "p").services["x"]
 
 
-def reckon(share: float, card: int) -> Fit:
+def reckon(share: float, card: int) -> MemoryFit:
     model = "microsoft/Phi-3.5-mini-instruct"
     flags = f"--gpu-memory-utilization {share} --max-model-len 8192 --max-num-seqs 4"
     found = fit(service(f"{model} {flags}"), KNOWN[model], card)

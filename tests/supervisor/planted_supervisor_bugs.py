@@ -15,7 +15,7 @@ from fakes.planted import Bug, main, wrapping
 from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core.errors import Reason, Refusal
-from hotseat.runtimes.base import Exit, Found
+from hotseat.runtimes.base import FoundRun, RunExit
 from hotseat.supervisor.runs import Run
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.supervisor.ticket import Lease, Ticket
@@ -111,7 +111,7 @@ def _rings_late(real: Callable[..., Any]) -> Callable[..., Any]:
     return set_alarm
 
 
-def _an_exit_goes_unheard(self: Run, end: Exit) -> None:
+def _an_exit_goes_unheard(self: Run, end: RunExit) -> None:
     if end.reason.signal is None or self.stopping:
         self._feed(ev.RunExited(self.model.name, self.number, end.reason, outside=end.outside))
 
@@ -133,7 +133,7 @@ def _wakes_what_it_finds(real: Callable[..., Any]) -> Callable[..., Any]:
     return found_asleep
 
 
-def _finds_at_the_end(self: Supervisor, found: Found) -> None:
+def _finds_at_the_end(self: Supervisor, found: FoundRun) -> None:
     self._closing, closing = False, self._closing
     try:
         _found(self, found)
@@ -144,7 +144,7 @@ def _finds_at_the_end(self: Supervisor, found: Found) -> None:
 _found = Supervisor._found
 
 
-def _takes_late_ones_at_once(self: Supervisor, found: Found) -> None:
+def _takes_late_ones_at_once(self: Supervisor, found: FoundRun) -> None:
     model = found.handle.model
     if model not in self._models or self._closing:
         return

@@ -15,7 +15,7 @@ from fakes.house import FakeFiles
 from fakes.runtime import FakeRun, FakeRuntime, Faults, World
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
-from hotseat.runtimes.base import Exit, Found, Handle, LaunchError, Sign
+from hotseat.runtimes.base import FoundRun, Handle, HealthReport, LaunchError, RunExit
 from hotseat.sleeping import SleepError
 
 LEFTOVER = 0.05
@@ -95,13 +95,13 @@ class Shaky(FakeRuntime):
         """The process that it belongs to was killed."""
         self.failed: list[tuple[str, int]] = []
         """Runs that it could not launch, by model and number."""
-        self._signs: asyncio.Queue[Sign] = asyncio.Queue()
+        self._signs: asyncio.Queue[HealthReport] = asyncio.Queue()
 
     async def _alive(self) -> None:
         if self.dead:
             await asyncio.Event().wait()
 
-    async def recover(self, models: dict[str, ModelSpec]) -> list[Found]:
+    async def recover(self, models: dict[str, ModelSpec]) -> list[FoundRun]:
         await self._alive()
         return await super().recover(models)
 
@@ -135,7 +135,7 @@ class Shaky(FakeRuntime):
             raise
         return new.handle
 
-    async def wait(self, handle: Handle) -> Exit:
+    async def wait(self, handle: Handle) -> RunExit:
         await self._alive()
         end = await super().wait(handle)
         if self._moods(handle).end_untold:
@@ -160,9 +160,9 @@ class Shaky(FakeRuntime):
 
     def seems_ill(self, run: FakeRun) -> None:
         """The runtime hears that a run cannot answer."""
-        self._signs.put_nowait(Sign(run.handle, Reason(summary="paused")))
+        self._signs.put_nowait(HealthReport(run.handle, Reason(summary="paused")))
 
-    async def signs(self) -> AsyncIterator[Sign]:
+    async def signs(self) -> AsyncIterator[HealthReport]:
         """What ``seems_ill`` says."""
         while not self.dead:
             yield await self._signs.get()

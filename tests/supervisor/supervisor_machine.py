@@ -24,7 +24,7 @@ from hotseat import gpu
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Settings, SleepSpec
 from hotseat.engines.pick import engine_named
-from hotseat.gateway.seats import Refused
+from hotseat.gateway.seats import LeaseRefused
 from hotseat.runtimes.base import Handle
 from hotseat.supervisor import lookout, reports, runs, supervisor
 from hotseat.supervisor.supervisor import Supervisor
@@ -84,8 +84,8 @@ def specs(draw: st.DrawFn, name: str) -> ModelSpec:
         "sleep": draw(naps),
     }
     made = model(name, {"ada": 0.6, "bob": 0.6, "cyd": 0.2}[name], **terms)
-    changed = replace(made.seat, fingerprint=draw(st.sampled_from([name, name, name + "'"])))
-    return replace(made, seat=changed, stop_grace_s=draw(st.sampled_from([1.0, 10.0])))
+    changed = replace(made.scheduling, fingerprint=draw(st.sampled_from([name, name, name + "'"])))
+    return replace(made, scheduling=changed, stop_grace_s=draw(st.sampled_from([1.0, 10.0])))
 
 
 class Log:
@@ -122,7 +122,7 @@ class Client:
 class House:
     """One hotseat on the machine, until it is killed or ends."""
 
-    def __init__(self, machine: Machine, terms: Settings, luck: float) -> None:
+    def __init__(self, machine: Machine, terms: Settings, jitter: float) -> None:
         self.machine = machine
         self.runtime = Shaky(machine)
         self.naps = Naps(self.runtime)
@@ -133,7 +133,7 @@ class House:
         self.supervisor = Supervisor(
             terms,
             {"fake": self.runtime},
-            refused=Refused,
+            refused=LeaseRefused,
             engine_of=lambda model: engine_named("openai"),
             probe=self._probe,
             check=self._check,
@@ -141,7 +141,7 @@ class House:
             sleeper=self.naps,
             starts=Memory(),
             files=machine.files,
-            luck=lambda: luck,
+            jitter=lambda: jitter,
             wall=lambda: 0.0,
         )
 
@@ -168,7 +168,7 @@ class House:
                 assert ticket.lease is not None
                 client.lease, client.fate = ticket.lease, "holds"
                 await self._use(client, ticket.lease)
-        except Refused:
+        except LeaseRefused:
             client.fate = "refused"
 
     async def _use(self, client: Client, lease: Lease) -> None:
@@ -219,7 +219,7 @@ class Histories(RuleBasedStateMachine):
         )
         self.machine = Machine()
         self.house: House | None = None
-        self.luck = 0.0
+        self.jitter = 0.0
         self.failed = False
         self.provoked = False
         """The test broke a contract itself: complaints are in order."""
@@ -227,12 +227,12 @@ class Histories(RuleBasedStateMachine):
         for module in self._logs:
             module.log = self.log
 
-    @initialize(luck=st.sampled_from([0.0, 1.0]), data=st.data())
-    def begin(self, luck: float, data: st.DataObject) -> None:
-        self.luck = luck
+    @initialize(jitter=st.sampled_from([0.0, 1.0]), data=st.data())
+    def begin(self, jitter: float, data: st.DataObject) -> None:
+        self.jitter = jitter
         names = NAMES[: data.draw(st.integers(1, 3))]
         terms = settings(*(data.draw(specs(name), name) for name in names), budget=BUDGET)
-        self.machine.budget = terms.box.budget
+        self.machine.budget = terms.scheduler.budget
         self.open(terms)
 
     # the loop
@@ -296,7 +296,7 @@ class Histories(RuleBasedStateMachine):
 
     def open(self, terms: Settings) -> None:
         async def make() -> House:
-            return House(self.machine, terms, self.luck)
+            return House(self.machine, terms, self.jitter)
 
         self.house = self.drive(make())
         self.house.work.append(self.spawn("open", self.house.supervisor.open()))

@@ -13,15 +13,15 @@ from fakes.house import House, house, model, settings
 from fakes.runtime import Faults
 from hotseat import gpu
 from hotseat.core.errors import Code, Reason
-from hotseat.core.spec import ModelSpec, SleepSpec, WarmSpan, WarmSpec
+from hotseat.core.spec import KeepWarmSpan, KeepWarmSpec, ModelSpec, SleepSpec
 from hotseat.core.states import State
-from hotseat.gateway.seats import Refused
+from hotseat.gateway.seats import LeaseRefused
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
 
 
 def with_seat(spec: ModelSpec, **terms: object) -> ModelSpec:
-    return replace(spec, seat=replace(spec.seat, **terms))
+    return replace(spec, scheduling=replace(spec.scheduling, **terms))
 
 
 # Ready runs that do not answer any more
@@ -117,7 +117,7 @@ def test_a_run_that_hangs_again_and_again_backs_off() -> None:
                 await home.answer("chat")
                 await asyncio.sleep(7.2)
             assert home.supervisor.state("chat") == State.BACKOFF
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(LeaseRefused) as refused:
                 await home.answer("chat")
             assert refused.value.refusal.code is Code.MODEL_BACKOFF
             assert "health check" in refused.value.refusal.message
@@ -153,16 +153,18 @@ class OneGpu:
     def __init__(self, free_mib: int) -> None:
         self.free_mib = free_mib
 
-    def read(self) -> dict[str, gpu.Reading]:
-        return {"0": gpu.Reading("0", "fake", 24_000, self.free_mib, None)}
+    def read(self) -> dict[str, gpu.GpuReading]:
+        return {"0": gpu.GpuReading("0", "fake", 24_000, self.free_mib, None)}
 
 
 def test_a_start_whose_memory_does_not_come_back_is_given_up_and_says_why() -> None:
     async def story() -> None:
         device = OneGpu(free_mib=2_000)
         chat, coder = model("chat", 0.6), model("coder", 0.2)
-        async with house(chat, coder, room=lambda spec: gpu.room_for(device, spec.seat.footprint)) as home:
-            with pytest.raises(Refused) as refused:
+        async with house(
+            chat, coder, room=lambda spec: gpu.room_for(device, spec.scheduling.footprint)
+        ) as home:
+            with pytest.raises(LeaseRefused) as refused:
                 await home.answer("chat")
             assert home.supervisor.now() == pytest.approx(gpu.BACK_WITHIN_S, abs=0.2)
             assert home.world.starts("chat") == 0  # nothing was launched into memory that is not there
@@ -182,7 +184,9 @@ def test_memory_that_comes_back_late_delays_the_start_and_nobody_else() -> None:
     async def story() -> None:
         device = OneGpu(free_mib=6_000)
         chat, coder = model("chat", 0.6), model("coder", 0.2)
-        async with house(chat, coder, room=lambda spec: gpu.room_for(device, spec.seat.footprint)) as home:
+        async with house(
+            chat, coder, room=lambda spec: gpu.room_for(device, spec.scheduling.footprint)
+        ) as home:
             waiting = asyncio.gather(home.answer("chat"))
             await asyncio.sleep(1)
             assert await home.answer("coder") == pytest.approx(1.0)
@@ -197,11 +201,11 @@ def test_memory_that_comes_back_late_delays_the_start_and_nobody_else() -> None:
 # Schedules
 
 
-def scheduled(*spans: WarmSpan, zone: str = "UTC") -> ModelSpec:
-    return replace(model("chat", idle_s=60), keep_warm=WarmSpec(spans=spans, zone=zone))
+def scheduled(*spans: KeepWarmSpan, zone: str = "UTC") -> ModelSpec:
+    return replace(model("chat", idle_s=60), keep_warm=KeepWarmSpec(spans=spans, zone=zone))
 
 
-QUARTER = WarmSpan(days=frozenset({0}), start_min=8 * 60, end_min=8 * 60 + 15)
+QUARTER = KeepWarmSpan(days=frozenset({0}), start_min=8 * 60, end_min=8 * 60 + 15)
 AT_EIGHT = MONDAY + 8 * 3600
 
 
@@ -285,7 +289,7 @@ def test_a_removed_model_drains_and_goes_and_may_come_back() -> None:
             stream = asyncio.gather(home.answer("chat", service_s=20))
             await asyncio.sleep(1)
             await reconfigure(home, coder)
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(LeaseRefused) as refused:
                 home.supervisor.ask("chat")
             assert refused.value.refusal.code is Code.MODEL_NOT_FOUND
             await stream
@@ -306,7 +310,7 @@ def test_who_waits_for_a_model_that_is_removed_is_told() -> None:
             with home.supervisor.ask("chat") as ticket:
                 assert not await ticket.wait(0.5)
                 await reconfigure(home, coder)
-                with pytest.raises(Refused) as refused:
+                with pytest.raises(LeaseRefused) as refused:
                     await ticket.wait()
                 assert refused.value.refusal.code is Code.MODEL_NOT_FOUND
                 await asyncio.sleep(5)
@@ -318,11 +322,11 @@ def test_who_waits_for_a_model_that_is_removed_is_told() -> None:
 def test_a_schedule_that_comes_and_goes_with_the_configuration() -> None:
     async def story() -> None:
         chat = model("chat", idle_s=60)
-        always = WarmSpan(days=frozenset(range(7)), start_min=0, end_min=24 * 60)
+        always = KeepWarmSpan(days=frozenset(range(7)), start_min=0, end_min=24 * 60)
         async with house(chat, began_at=MONDAY) as home:
             await asyncio.sleep(100)
             assert home.world.starts("chat") == 0
-            await reconfigure(home, replace(chat, keep_warm=WarmSpec(spans=(always,), zone="UTC")))
+            await reconfigure(home, replace(chat, keep_warm=KeepWarmSpec(spans=(always,), zone="UTC")))
             await asyncio.sleep(1000)
             assert home.supervisor.state("chat") == State.READY
             await reconfigure(home, chat)
@@ -338,7 +342,7 @@ def test_new_models_learn_that_their_runtime_is_unusable() -> None:
             home.runtime.why = "the engine does not answer"
             await asyncio.sleep(1.5)
             await reconfigure(home, model("chat"), model("coder"))
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(LeaseRefused) as refused:
                 home.supervisor.ask("coder")
             assert refused.value.refusal.code is Code.RUNTIME_UNAVAILABLE
 
@@ -353,7 +357,7 @@ def test_an_order_that_fails_by_a_bug_hangs_nobody(monkeypatch: pytest.MonkeyPat
                 raise RuntimeError("a bug")
 
             monkeypatch.setattr(home.supervisor, "_engine_of", broken)
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(LeaseRefused) as refused:
                 await home.answer("chat")
             assert "hotseat failed to start it: RuntimeError('a bug')" in refused.value.refusal.message
             monkeypatch.undo()

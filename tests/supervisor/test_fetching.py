@@ -13,7 +13,7 @@ from fakes.runtime import Faults
 from hotseat.core.errors import Code, Reason
 from hotseat.core.spec import ModelSpec
 from hotseat.core.states import State
-from hotseat.gateway.seats import Refused
+from hotseat.gateway.seats import LeaseRefused
 
 
 def hub_model(name: str, share: float = 0.6, **terms: Any) -> ModelSpec:
@@ -75,8 +75,10 @@ def test_a_failure_is_told_to_all_who_wait_and_not_tried_at_once() -> None:
         files = FakeFiles(missing=["chat"], fails=reason)
         async with house(hub_model("chat"), files=files) as home:
             ends = await asyncio.gather(*(home.answer("chat") for _ in range(3)), return_exceptions=True)
-            assert [end.refusal.code for end in ends if isinstance(end, Refused)] == [Code.MODEL_FAILED] * 3
-            with pytest.raises(Refused, match="gated"):
+            assert [end.refusal.code for end in ends if isinstance(end, LeaseRefused)] == [
+                Code.MODEL_FAILED
+            ] * 3
+            with pytest.raises(LeaseRefused, match="gated"):
                 home.supervisor.ask("chat")
             assert files.begun == ["chat"]
             told = await home.supervisor.start("chat", wait=True)  # an operator's word tries again
@@ -99,7 +101,7 @@ def test_the_operators_stop_and_the_end_cancel_it() -> None:
             assert home.supervisor.views()["chat"].state is State.STOPPED
             await home.supervisor.close()
             assert files.cancelled == ["chat", "coder"]
-            codes = [end.refusal.code for end in await asked if isinstance(end, Refused)]
+            codes = [end.refusal.code for end in await asked if isinstance(end, LeaseRefused)]
             assert codes == [Code.STOPPED_BY_OPERATOR, Code.SHUTTING_DOWN]
 
     run_virtual(story())
@@ -109,7 +111,7 @@ def test_one_that_takes_too_long_is_cancelled() -> None:
     async def story() -> None:
         files = FakeFiles(missing=["chat"], take_s=1000)
         async with house(hub_model("chat", download_timeout_s=60.0), files=files) as home:
-            with pytest.raises(Refused, match="not downloaded within 60 s"):
+            with pytest.raises(LeaseRefused, match="not downloaded within 60 s"):
                 await home.answer("chat")
             await asyncio.sleep(0)
             assert files.cancelled == ["chat"]
@@ -123,7 +125,7 @@ def test_files_that_vanish_are_missed_after_a_failed_start() -> None:
         faults = {"chat": Faults(start_fails=True)}
         async with house(hub_model("chat"), files=files, faults=faults) as home:
             files.missing.add("chat")
-            with pytest.raises(Refused):
+            with pytest.raises(LeaseRefused):
                 await home.answer("chat")
             home.world.faults["chat"] = Faults()
             await asyncio.sleep(60)
@@ -140,7 +142,7 @@ def test_a_bug_in_a_download_leaves_nobody_waiting() -> None:
 
     async def story() -> None:
         async with house(hub_model("chat"), files=Broken(missing=["chat"])) as home:
-            with pytest.raises(Refused, match="a bug"):
+            with pytest.raises(LeaseRefused, match="a bug"):
                 await home.answer("chat")
 
     run_virtual(story())

@@ -12,7 +12,7 @@ from fakes.runtime import Faults
 from hotseat.core.errors import Code, Reason
 from hotseat.core.spec import SleepSpec
 from hotseat.core.states import State
-from hotseat.gateway.seats import Refused
+from hotseat.gateway.seats import LeaseRefused
 
 
 async def many(home: House, name: str, count: int, service_s: float = 0.0) -> list[float]:
@@ -96,12 +96,12 @@ def test_a_failed_start_refuses_all_who_wait_once_and_backs_off() -> None:
     async def story() -> None:
         async with house(model("chat"), faults={"chat": Faults(start_fails=True)}) as home:
             answers = await asyncio.gather(*(home.answer("chat") for _ in range(5)), return_exceptions=True)
-            refusals = [a.refusal for a in answers if isinstance(a, Refused)]
+            refusals = [a.refusal for a in answers if isinstance(a, LeaseRefused)]
             assert len(refusals) == 5
             assert {r.code for r in refusals} == {Code.MODEL_BACKOFF}
             assert "exited with code 1" in refusals[0].message
             assert home.world.starts("chat") == 1
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(LeaseRefused) as refused:
                 await home.answer("chat")
             assert refused.value.refusal.retry_after_s == pytest.approx(1.0)
             await asyncio.sleep(1.1)
@@ -115,7 +115,7 @@ def test_a_start_that_hangs_ends_at_its_timeout_and_is_killed() -> None:
     async def story() -> None:
         slow = Faults(never_ready=True, ignores_stop=True)
         async with house(model("chat", start_timeout_s=30), faults={"chat": slow}) as home:
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(LeaseRefused) as refused:
                 await home.answer("chat")
             assert refused.value.refusal.code is Code.START_TIMEOUT
             assert home.supervisor.now() == pytest.approx(30)
@@ -220,7 +220,7 @@ def test_an_unusable_runtime_refuses_and_recovers_by_itself() -> None:
             home.runtime.why = "the engine does not answer"
             await asyncio.sleep(1.5)
             assert home.supervisor.unusable() == {"fake": "the engine does not answer"}
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(LeaseRefused) as refused:
                 home.supervisor.ask("chat")
             assert refused.value.refusal.code is Code.RUNTIME_UNAVAILABLE
             home.runtime.why = None
@@ -337,7 +337,7 @@ def test_shutdown_lets_streams_end_and_refuses_the_rest() -> None:
             await asyncio.sleep(1)
             closing = asyncio.gather(home.supervisor.close())
             await asyncio.sleep(0.1)
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(LeaseRefused) as refused:
                 home.supervisor.ask("chat")
             assert refused.value.refusal.code is Code.SHUTTING_DOWN
             await asyncio.gather(stream, closing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
 from hotseat.core.states import Cause, State
-from hotseat.tracing.lives import SAME_SWAP_NS, Lives
+from hotseat.tracing.lives import SAME_SWAP_NS, LifecycleSpans
 from hotseat.tracing.span import Span
 
 
@@ -23,26 +23,26 @@ def move(
     )
 
 
-def start(lives: Lives, model: str, at: int) -> None:
+def start(lives: LifecycleSpans, model: str, at: int) -> None:
     assert lives.moved(move(model, State.STOPPED, State.STARTING, Cause.DEMAND), at) == []
 
 
-def ready(lives: Lives, model: str, at: int) -> list[Span]:
+def ready(lives: LifecycleSpans, model: str, at: int) -> list[Span]:
     return lives.moved(move(model, State.STARTING, State.READY, Cause.PROBE_PASSED), at)
 
 
-def leave(lives: Lives, model: str, newcomer: str, at: int) -> list[Span]:
+def leave(lives: LifecycleSpans, model: str, newcomer: str, at: int) -> list[Span]:
     return lives.moved(
         move(model, State.READY, State.DRAINING, Cause.EVICTED, needed_by=newcomer), at
     ) + lives.moved(move(model, State.DRAINING, State.STOPPING, Cause.DRAINED, needed_by=newcomer), at + 1)
 
 
-def gone(lives: Lives, model: str, at: int) -> list[Span]:
+def gone(lives: LifecycleSpans, model: str, at: int) -> list[Span]:
     return lives.moved(move(model, State.STOPPING, State.STOPPED, Cause.EXITED), at)
 
 
 def test_a_start() -> None:
-    lives = Lives()
+    lives = LifecycleSpans()
     start(lives, "chat", 10)
     lives.entered("chat", "loading weights", 12)
     [span] = ready(lives, "chat", 20)
@@ -56,7 +56,7 @@ def test_a_start() -> None:
 
 
 def test_a_failed_start() -> None:
-    lives = Lives()
+    lives = LifecycleSpans()
     start(lives, "chat", 10)
     why = Reason(summary="no memory")
     failed = move("chat", State.STARTING, State.BACKOFF, Cause.START_FAILED, reason=why)
@@ -65,14 +65,14 @@ def test_a_failed_start() -> None:
 
 
 def test_a_wake() -> None:
-    lives = Lives()
+    lives = LifecycleSpans()
     lives.moved(move("chat", State.ASLEEP, State.WAKING, Cause.DEMAND), 1)
     [span] = lives.moved(move("chat", State.WAKING, State.READY, Cause.PROBE_PASSED), 2)
     assert span.name == "wake chat"
 
 
 def test_a_swap_stands_above_who_left_and_who_came() -> None:
-    lives = Lives()
+    lives = LifecycleSpans()
     assert leave(lives, "chat", "coder", 10) == []
     [left] = gone(lives, "chat", 15)
     start(lives, "coder", 15)
@@ -88,7 +88,7 @@ def test_a_swap_stands_above_who_left_and_who_came() -> None:
 
 
 def test_two_leave_for_one() -> None:
-    lives = Lives()
+    lives = LifecycleSpans()
     leave(lives, "a", "coder", 10)
     [first] = gone(lives, "a", 12)
     leave(lives, "b", "coder", 12)
@@ -100,7 +100,7 @@ def test_two_leave_for_one() -> None:
 
 
 def test_a_called_off_leave_is_nothing() -> None:
-    lives = Lives()
+    lives = LifecycleSpans()
     lives.moved(move("chat", State.READY, State.DRAINING, Cause.EVICTED, needed_by="coder"), 1)
     assert lives.moved(move("chat", State.DRAINING, State.READY, Cause.CALLED_OFF), 2) == []
     start(lives, "coder", 3)
@@ -108,7 +108,7 @@ def test_a_called_off_leave_is_nothing() -> None:
 
 
 def test_a_newcomer_that_never_came() -> None:
-    lives = Lives()
+    lives = LifecycleSpans()
     leave(lives, "chat", "coder", 1)
     gone(lives, "chat", 5)
     [lost] = lives.moved(
@@ -119,14 +119,14 @@ def test_a_newcomer_that_never_came() -> None:
 
 
 def test_idle_stops_and_starts_before_our_time_are_no_spans() -> None:
-    lives = Lives()
+    lives = LifecycleSpans()
     assert lives.moved(move("chat", State.READY, State.STOPPING, Cause.IDLE), 1) == []
     assert gone(lives, "chat", 2) == []
     assert ready(lives, "chat", 3) == []
 
 
 def test_what_is_kept_is_bounded() -> None:
-    lives = Lives()
+    lives = LifecycleSpans()
     for at in range(0, 1000, 10):
         start(lives, "chat", at)
         ready(lives, "chat", at + 5)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hotseat.core.views import Upstream
-from hotseat.gateway.books import Record
-from hotseat.tracing.requests import Front, spans
+from hotseat.gateway.books import RequestRecord
+from hotseat.tracing.requests import ServerAddress, spans
 from hotseat.tracing.span import Span
 
 TRACE, SPAN, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "00f067aa0ba902b7"
@@ -17,7 +17,7 @@ ENDED = 100 * S
 
 
 def made(**terms: Any) -> list[Span]:
-    record = Record(
+    record = RequestRecord(
         **{
             "id": "req-1",
             "method": "POST",
@@ -33,7 +33,7 @@ def made(**terms: Any) -> list[Span]:
     return spans(
         record,
         ended_ns=ENDED,
-        front=Front("https", "127.0.0.1", 8000),
+        front=ServerAddress("https", "127.0.0.1", 8000),
         engine="vllm",
         upstream=Upstream(model="chat", run=1, host="10.0.0.2", port=8001),
         starts=[(1, 2)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hotseat.tracing.w3c import Context, read, taken_out
+from hotseat.tracing.w3c import TraceContext, read, taken_out
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SOUND = f"00-{TRACE}-{SPAN}-01"
@@ -12,13 +12,15 @@ SOUND = f"00-{TRACE}-{SPAN}-01"
 
 def test_there_and_back() -> None:
     context = read(SOUND.encode())
-    assert context == Context(int(TRACE, 16), int(SPAN, 16), True)
+    assert context == TraceContext(int(TRACE, 16), int(SPAN, 16), True)
     assert str(context) == SOUND
     assert str(read(f"00-{TRACE}-{SPAN}-00".encode())).endswith("-00")
 
 
 def test_a_later_version_may_say_more() -> None:
-    assert read(f"cc-{TRACE}-{SPAN}-09-what-else".encode()) == Context(int(TRACE, 16), int(SPAN, 16), True)
+    assert read(f"cc-{TRACE}-{SPAN}-09-what-else".encode()) == TraceContext(
+        int(TRACE, 16), int(SPAN, 16), True
+    )
 
 
 @pytest.mark.parametrize(

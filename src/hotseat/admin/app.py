@@ -12,16 +12,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hotseat.admin.answers import error, error_body, http_error, order
-from hotseat.admin.control import CannotReload, Capturing, Control, Reload
+from hotseat.admin.control import CannotReload, CaptureControl, Control, Reload
 from hotseat.admin.endpoints import ENDPOINTS, openapi
-from hotseat.admin.stats import Stats, shares
-from hotseat.admin.watching import Watching
-from hotseat.chronicle import Chronicle
+from hotseat.admin.stats import StatsView, shares
+from hotseat.admin.watching import WatchEndpoints
+from hotseat.chronicle import Recorder
 from hotseat.core.errors import Refusal
-from hotseat.core.front import Standing
+from hotseat.core.front import AdminRole
 from hotseat.core.spec import Settings
 from hotseat.logs import redact
-from hotseat.metrics import Device
+from hotseat.metrics import DeviceMemory
 
 CAPTURE_MOST_S = 3600
 """The longest time that a capture can be ordered for."""
@@ -34,17 +34,19 @@ class Admin:
         self,
         settings: Settings,
         control: Control,
-        chronicle: Chronicle,
+        chronicle: Recorder,
         *,
-        wall: Callable[[], float],
+        wall_clock: Callable[[], float],
         reload: Reload,
-        capturing: Capturing,
-        devices: Callable[[], Sequence[Device]],
+        capturing: CaptureControl,
+        devices: Callable[[], Sequence[DeviceMemory]],
     ) -> None:
-        """``wall()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
+        """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
         self._control, self._reload_config, self._capturing = control, reload, capturing
-        self._stats = Stats(control, chronicle, wall=wall, devices=devices, capturing=capturing)
-        self._watching = Watching(control, chronicle, self._stats, self._find)
+        self._stats = StatsView(
+            control, chronicle, wall_clock=wall_clock, devices=devices, capturing=capturing
+        )
+        self._watching = WatchEndpoints(control, chronicle, self._stats, self._find)
         self.configure(settings)
         answers = {
             "/healthz": self._healthz,
@@ -82,9 +84,9 @@ class Admin:
         broken = self._control.unusable()
         body: dict[str, Any] = {"status": "unavailable" if broken else "ok"}
         standing = request.scope["state"]["standing"]
-        if standing > Standing.STRANGER:
-            body["routes"] = self._stats.route_table(lines=standing >= Standing.ADMIN)
-            body["budget"] = shares(self._stats.settings.box.budget)
+        if standing > AdminRole.STRANGER:
+            body["routes"] = self._stats.route_table(lines=standing >= AdminRole.ADMIN)
+            body["budget"] = shares(self._stats.settings.scheduler.budget)
             if broken:
                 body["runtimes"] = dict(broken)
         return JSONResponse(body, status_code=503 if broken else 200)
@@ -115,7 +117,7 @@ class Admin:
 
     async def _stop(self, request: Request) -> Response:
         model, order = await self._order(request, wait=False, sleep=False)
-        if order["sleep"] and self._stats.settings.models[model].seat.sleep is None:
+        if order["sleep"] and self._stats.settings.models[model].scheduling.sleep is None:
             raise HTTPException(400, f"{model} does not sleep: configure sleep for it")
         await self._control.stop(model, wait=order["wait"], to_sleep=order["sleep"])
         return self._done(model, None)

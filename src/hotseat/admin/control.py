@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, Protocol
 
 from hotseat.core.errors import Reason, Refusal
-from hotseat.core.views import SeatView, Upstream
+from hotseat.core.views import ModelView, Upstream
 
 
 class CannotReload(Exception):
@@ -24,7 +24,7 @@ Reload = Callable[[], Awaitable[Mapping[str, list[str]]]]
 """Reads the configuration again and applies it; what it changed. Raises ``CannotReload``."""
 
 
-class Capturing(Protocol):
+class CaptureControl(Protocol):
     """The debug capture: prompts and answers of one model, to a file, for a bounded time."""
 
     def start(self, model: str, seconds: float) -> Mapping[str, Any]:
@@ -41,7 +41,7 @@ class Capturing(Protocol):
 class Control(Protocol):
     """What is going on, and orders to change it."""
 
-    def views(self) -> Mapping[str, SeatView]:
+    def views(self) -> Mapping[str, ModelView]:
         """A snapshot of every model."""
 
     def now(self) -> float:

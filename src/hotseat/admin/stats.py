@@ -9,11 +9,11 @@ from dataclasses import asdict
 from typing import Any
 
 from hotseat import __version__, machine
-from hotseat.admin.control import Capturing, Control
-from hotseat.chronicle import Chronicle
+from hotseat.admin.control import CaptureControl, Control
+from hotseat.chronicle import Recorder
 from hotseat.core.spec import PPM, DockerSpec, Footprint, ModelSpec, RouteSpec, Settings
-from hotseat.core.views import SeatView
-from hotseat.metrics import Device, Snapshot
+from hotseat.core.views import ModelView
+from hotseat.metrics import DeviceMemory, MetricsSnapshot
 
 TOLD_INCIDENTS = 20
 """Failures, and swaps, in ``/stats``."""
@@ -23,22 +23,27 @@ _SECRET_WORDS = frozenset(
 )
 
 
-class Stats:
+class StatsView:
     """Reads the control, the chronicle and the GPUs."""
 
     def __init__(
         self,
         control: Control,
-        chronicle: Chronicle,
+        chronicle: Recorder,
         *,
-        wall: Callable[[], float],
-        devices: Callable[[], Sequence[Device]],
-        capturing: Capturing,
+        wall_clock: Callable[[], float],
+        devices: Callable[[], Sequence[DeviceMemory]],
+        capturing: CaptureControl,
     ) -> None:
-        """``wall()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
-        self._control, self._chronicle, self._wall, self._devices = control, chronicle, wall, devices
+        """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
+        self._control, self._chronicle, self._wall_clock, self._devices = (
+            control,
+            chronicle,
+            wall_clock,
+            devices,
+        )
         self._capturing = capturing
-        self._began_at = wall()
+        self._began_at = wall_clock()
 
     def configure(self, settings: Settings) -> None:
         """Speak of this configuration from now on."""
@@ -57,7 +62,7 @@ class Stats:
                     row["capture"] = dict(capture)
         return table
 
-    def _route(self, route: RouteSpec, views: Mapping[str, SeatView], *, lines: bool) -> dict[str, Any]:
+    def _route(self, route: RouteSpec, views: Mapping[str, ModelView], *, lines: bool) -> dict[str, Any]:
         view, model = views[route.model], self.settings.models[route.model]
         row: dict[str, Any] = {
             "model": route.model,
@@ -67,7 +72,7 @@ class Stats:
             "target": _target(model),
             "state": str(view.state),
             "default": route.name == self.settings.serve.default_route,
-            "footprint": shares(model.seat.footprint),
+            "footprint": shares(model.scheduling.footprint),
         }
         phase = self._control.phase(route.model)
         if phase is not None:
@@ -85,8 +90,8 @@ class Stats:
             "target": _target(model),
             "image": image,
             "command": None if command is None else without_secrets(command),
-            "sleeps": model.seat.sleep is not None,
-            "footprint": shares(model.seat.footprint),
+            "sleeps": model.scheduling.sleep is not None,
+            "footprint": shares(model.scheduling.footprint),
             "machine": machine.facts() | {"gpus": [[gpu.name, gpu.total_mib] for gpu in self._devices()]},
             "hotseat": __version__,
         }
@@ -98,7 +103,7 @@ class Stats:
         history = self._chronicle.history
         return {
             "models": {name: self.model(view) for name, view in self._control.views().items()},
-            "budget": shares(self.settings.box.budget),
+            "budget": shares(self.settings.scheduler.budget),
             "gpus": [
                 {
                     "device": gpu.device,
@@ -117,7 +122,7 @@ class Stats:
             "since": iso(self._began_at),
         }
 
-    def model(self, view: SeatView) -> dict[str, Any]:
+    def model(self, view: ModelView) -> dict[str, Any]:
         """One model."""
         control, now = self._control, self._control.now()
         counts = self._chronicle.metrics.models.get(view.model)
@@ -154,7 +159,7 @@ class Stats:
         return asdict(move) | {"at": iso(move.at)} if move else None
 
     def _minutes(self, model: str) -> list[dict[str, Any]]:
-        since = int(self._wall() // 60) - TOLD_MINUTES
+        since = int(self._wall_clock() // 60) - TOLD_MINUTES
         return [
             {
                 "at": iso(one.minute * 60),
@@ -167,17 +172,17 @@ class Stats:
         ]
 
     def _at(self, then: float) -> str:
-        return iso(self._wall() - (self._control.now() - then))
+        return iso(self._wall_clock() - (self._control.now() - then))
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> MetricsSnapshot:
         """For the metrics."""
         broken = self._control.unusable()
         runtimes = {model.runtime for model in self.settings.models.values()}
-        return Snapshot(
+        return MetricsSnapshot(
             views=self._control.views(),
             now=self._control.now(),
-            wall=self._wall(),
-            budget=self.settings.box.budget,
+            wall_clock=self._wall_clock(),
+            budget=self.settings.scheduler.budget,
             runtimes={name: name not in broken for name in sorted(runtimes)},
             devices=self._devices(),
         )
@@ -215,7 +220,7 @@ def _target(model: ModelSpec) -> str:
     return launch.container if isinstance(launch, DockerSpec) else launch.command[0]
 
 
-def _reason(view: SeatView, *, lines: bool = True) -> dict[str, Any] | None:
+def _reason(view: ModelView, *, lines: bool = True) -> dict[str, Any] | None:
     reason = view.reason
     if reason is None:
         return None

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 Pieces = AsyncGenerator[bytes, None]
 
 
-class Streams:
+class OpenStreams:
     """All that are open; they end when the client goes, or when ``close`` says so."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ async def _until_gone(limit: asyncio.Timeout, receive: Receive) -> None:
 class _Stream(Response):
     """The header, the pieces, the end."""
 
-    def __init__(self, streams: Streams, pieces: Pieces, media_type: str) -> None:
+    def __init__(self, streams: OpenStreams, pieces: Pieces, media_type: str) -> None:
         self._streams, self._pieces = streams, pieces
         self.status_code, self.media_type, self.background = 200, media_type, None
         self.init_headers({"cache-control": "no-store", "x-accel-buffering": "no"})

@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, Response
 from hotseat.admin import upstream_metrics
 from hotseat.admin.answers import flag, number
 from hotseat.admin.control import Control
-from hotseat.admin.stats import Stats
-from hotseat.admin.streams import Pieces, Streams
-from hotseat.chronicle import Chronicle
-from hotseat.feed import MOST_READERS, Feed
+from hotseat.admin.stats import StatsView
+from hotseat.admin.streams import OpenStreams, Pieces
+from hotseat.chronicle import Recorder
+from hotseat.feed import MOST_READERS, EventStream
 from hotseat.metrics import CONTENT_TYPE, expose
 
 LINES_DEFAULT, LINES_MAX = 100, 10_000
@@ -22,15 +22,15 @@ STILL_HERE_S = 15.0
 """A stream of events in which nothing happens says so that often, for proxies."""
 
 
-class Watching:
+class WatchEndpoints:
     """``/metrics``, ``/events`` and ``/logs``."""
 
     def __init__(
-        self, control: Control, chronicle: Chronicle, stats: Stats, find: Callable[[str], str]
+        self, control: Control, chronicle: Recorder, stats: StatsView, find: Callable[[str], str]
     ) -> None:
         """``find`` is the model of a route's or model's name; raises ``HTTPException`` (404)."""
         self._control, self._chronicle, self._stats, self._find = control, chronicle, stats, find
-        self.streams = Streams()
+        self.streams = OpenStreams()
 
     async def metrics(self, request: Request) -> Response:
         """All that is counted."""
@@ -60,7 +60,7 @@ class Watching:
         return JSONResponse({"model": model, "lines": await self._control.tail(model, count)})
 
 
-async def _events(feed: Feed, after: str | None) -> Pieces:
+async def _events(feed: EventStream, after: str | None) -> Pieces:
     with feed.reader(after) as reader:
         yield b"retry: 2000\n\n"
         while True:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class Figure:
     """A figure that can be compared and limited."""
 
     name: str
@@ -21,17 +21,17 @@ class Measure:
 MEASURES = {
     one.name: one
     for one in (
-        Measure("start_p50", "start, median", "s", compared=True),
-        Measure("start_p95", "start, 95th percentile", "s"),
-        Measure("start_p99", "start, 99th percentile", "s"),
-        Measure("tokens_per_s", "tokens per second, all streams together", "/s", True, compared=True),
-        Measure("stream_tokens_per_s", "tokens per second of one stream, median", "/s", True),
-        Measure("ttft_p50", "time to first token, median", "s", compared=True),
-        Measure("ttft_p95", "time to first token, 95th percentile", "s"),
-        Measure("ttft_p99", "time to first token, 99th percentile", "s"),
-        Measure("itl_p50", "between two tokens, median", "s", compared=True),
-        Measure("itl_p95", "between two tokens, 95th percentile", "s"),
-        Measure("itl_p99", "between two tokens, 99th percentile", "s"),
+        Figure("start_p50", "start, median", "s", compared=True),
+        Figure("start_p95", "start, 95th percentile", "s"),
+        Figure("start_p99", "start, 99th percentile", "s"),
+        Figure("tokens_per_s", "tokens per second, all streams together", "/s", True, compared=True),
+        Figure("stream_tokens_per_s", "tokens per second of one stream, median", "/s", True),
+        Figure("ttft_p50", "time to first token, median", "s", compared=True),
+        Figure("ttft_p95", "time to first token, 95th percentile", "s"),
+        Figure("ttft_p99", "time to first token, 99th percentile", "s"),
+        Figure("itl_p50", "between two tokens, median", "s", compared=True),
+        Figure("itl_p95", "between two tokens, 95th percentile", "s"),
+        Figure("itl_p99", "between two tokens, 99th percentile", "s"),
     )
 }
 """By name, as results, comparisons and service levels call them."""

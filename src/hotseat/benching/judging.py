@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hotseat.benching.figures import MEASURES, compared
-from hotseat.benching.results import Result
+from hotseat.benching.results import BenchResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """One figure, judged."""
 
-    result: Result
+    result: BenchResult
     measure: str
     value: float
     limit: float
@@ -23,7 +23,7 @@ class Verdict:
     """Against the accepted value: 0.1 is ten percent more."""
 
 
-def against(accepted: Result, latest: Result, tolerance: float) -> list[Verdict]:
+def against(accepted: BenchResult, latest: BenchResult, tolerance: float) -> list[Verdict]:
     """Each compared figure that both have; worse by more than ``tolerance`` (0.1: ten percent) fails."""
     verdicts = []
     for name in compared(latest.figures):
@@ -39,7 +39,7 @@ def against(accepted: Result, latest: Result, tolerance: float) -> list[Verdict]
     return verdicts
 
 
-def differences(accepted: Result, latest: Result) -> list[str]:
+def differences(accepted: BenchResult, latest: BenchResult) -> list[str]:
     """What else has changed since, in words: hotseat, image, command."""
     return [
         f"{name} was {_told(accepted.launch.get(name))}, is {_told(latest.launch.get(name))}"
@@ -52,7 +52,7 @@ def _told(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def levels(result: Result, limits: Mapping[str, float]) -> list[Verdict]:
+def levels(result: BenchResult, limits: Mapping[str, float]) -> list[Verdict]:
     """Each service level that this result has a figure for."""
     verdicts = []
     for name, limit in limits.items():

@@ -10,7 +10,7 @@ import pygal
 from pygal.style import Style
 
 from hotseat.benching.figures import MEASURES
-from hotseat.benching.results import Result, Results
+from hotseat.benching.results import BenchResult, ResultsFile
 
 _STYLE = Style(
     font_family="system-ui, sans-serif",
@@ -31,7 +31,7 @@ _SHORT_TIME = slice(5, 16)
 """Of an ISO time: month, day, hour and minute."""
 
 
-def draw(results: Results, measure: str, folder: Path) -> Path | None:
+def draw(results: ResultsFile, measure: str, folder: Path) -> Path | None:
     """``MEASURE.svg``: one line for each series that has the measure; ``None`` where there is none.
 
     Raises ``OSError``.
@@ -77,16 +77,16 @@ def _without_scripts(root: Element) -> Element:
     return root
 
 
-def _point(results: Results, one: Result | None, measure: str) -> object:
+def _point(results: ResultsFile, one: BenchResult | None, measure: str) -> object:
     if one is None:
         return None
     accepted = " (accepted)" if one.id in results.accepted else ""
     return {"value": one.figures[measure], "label": f"hotseat {one.launch.get('hotseat')}{accepted}"}
 
 
-def _lines(results: Results, measure: str) -> Mapping[str, Sequence[Result]]:
+def _lines(results: ResultsFile, measure: str) -> Mapping[str, Sequence[BenchResult]]:
     """By title; two machines with the same title are told apart by a number."""
-    found: dict[str, Sequence[Result]] = {}
+    found: dict[str, Sequence[BenchResult]] = {}
     for series in results.series().values():
         line = [one for one in series if measure in one.figures]
         if line:

@@ -18,12 +18,12 @@ NAME = "bench.jsonl"
 """The file's name in ``state_dir``."""
 
 
-class BadResults(Exception):
+class ResultsError(Exception):
     """The file cannot be read or written; which, where and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class BenchResult:
     """One benchmark of one model."""
 
     kind: str
@@ -80,36 +80,36 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class ResultsFile:
     """All that a file holds, oldest first."""
 
-    all: Sequence[Result]
+    all: Sequence[BenchResult]
     accepted: frozenset[str]
     """Ids."""
 
-    def series(self) -> dict[str, list[Result]]:
+    def series(self) -> dict[str, list[BenchResult]]:
         """Complete results that can be compared with each other, oldest first."""
-        found: dict[str, list[Result]] = {}
+        found: dict[str, list[BenchResult]] = {}
         for one in self.all:
             if one.complete and one.figures:
                 found.setdefault(one.series, []).append(one)
         return found
 
-    def accepted_before(self, result: Result) -> Result | None:
+    def accepted_before(self, result: BenchResult) -> BenchResult | None:
         """The latest accepted one of its series, itself left out."""
         same = [one for one in self.series().get(result.series, []) if one.id != result.id]
         return next((one for one in reversed(same) if one.id in self.accepted), None)
 
 
-def read(file: Path) -> Results:
-    """Raises ``BadResults``; a file that is not there holds nothing."""
+def read(file: Path) -> ResultsFile:
+    """Raises ``ResultsError``; a file that is not there holds nothing."""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return Results([], frozenset())
+        return ResultsFile([], frozenset())
     except (OSError, UnicodeDecodeError) as error:
-        raise BadResults(f"{file}: {_words(error)}") from None
-    found: list[Result] = []
+        raise ResultsError(f"{file}: {_words(error)}") from None
+    found: list[BenchResult] = []
     accepted: set[str] = set()
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -117,23 +117,23 @@ def read(file: Path) -> Results:
         try:
             data = json.loads(line)
             if not isinstance(data, dict):
-                raise BadResults(f"{file}:{number}: this line is no result (no JSON object)")
+                raise ResultsError(f"{file}:{number}: this line is no result (no JSON object)")
             if data.get("kind") == "accept":
                 accepted.update(str(one) for one in data.get("ids", ()))
             else:
-                found.append(Result.of(data))
+                found.append(BenchResult.of(data))
         except ValueError as error:
-            raise BadResults(f"{file}:{number}: this line is no result ({_words(error)})") from None
-    return Results(found, frozenset(accepted))
+            raise ResultsError(f"{file}:{number}: this line is no result ({_words(error)})") from None
+    return ResultsFile(found, frozenset(accepted))
 
 
-def add(file: Path, result: Result) -> None:
-    """Append it; on disk when this returns. Raises ``BadResults``."""
+def add(file: Path, result: BenchResult) -> None:
+    """Append it; on disk when this returns. Raises ``ResultsError``."""
     _append(file, result.as_dict())
 
 
 def accept(file: Path, ids: Sequence[str]) -> None:
-    """Note that these are good to compare with. Raises ``BadResults``."""
+    """Note that these are good to compare with. Raises ``ResultsError``."""
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     _append(file, {"kind": "accept", "at": at, "ids": list(ids)})
 
@@ -147,7 +147,7 @@ def _append(file: Path, data: Mapping[str, Any]) -> None:
             out.flush()
             os.fsync(out.fileno())
     except OSError as error:
-        raise BadResults(f"{file} cannot be written: {_words(error)}") from None
+        raise ResultsError(f"{file} cannot be written: {_words(error)}") from None
 
 
 def _words(error: Exception) -> str:

@@ -31,7 +31,7 @@ COMMANDS: Mapping[str, str] = {
 """Every command and its one-line help, known without importing it."""
 
 
-class Exit(IntEnum):
+class ExitCode(IntEnum):
     """Exit statuses of all commands."""
 
     OK = 0

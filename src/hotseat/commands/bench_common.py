@@ -12,10 +12,10 @@ import click
 
 from hotseat.benching import results
 from hotseat.benching.figures import told
-from hotseat.benching.results import BadResults, Result
-from hotseat.commands import Exit, launcher
-from hotseat.commands.failing import BadConfig, Failed, Unreachable
-from hotseat.commands.launcher import Launcher
+from hotseat.benching.results import BenchResult, ResultsError
+from hotseat.commands import ExitCode, launcher
+from hotseat.commands.failing import CommandFailed, InvalidConfig, LauncherUnreachable
+from hotseat.commands.launcher import LauncherClient
 from hotseat.config import ConfigError, state_folder
 
 ORDER_WITHIN_S = 3600.0
@@ -42,39 +42,41 @@ def results_path(given: Path | None, config: str | None) -> Path:
     try:
         return Path(state_folder(config, os.environ)) / results.NAME
     except ConfigError as error:
-        raise BadConfig(error) from None
+        raise InvalidConfig(error) from None
 
 
 def writable(file: Path) -> None:
-    """Fail before the work rather than after it. Raises ``Failed``."""
+    """Fail before the work rather than after it. Raises ``CommandFailed``."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with open(file, "a", encoding="utf-8"):
             pass
     except OSError as error:
-        raise Failed(f"{file} cannot be written ({error.strerror}): name another with --results") from None
+        raise CommandFailed(
+            f"{file} cannot be written ({error.strerror}): name another with --results"
+        ) from None
 
 
-def keep(file: Path, result: Result) -> None:
-    """Add a result to the file. Raises ``Failed``."""
+def keep(file: Path, result: BenchResult) -> None:
+    """Add a result to the file. Raises ``CommandFailed``."""
     try:
         results.add(file, result)
-    except BadResults as error:
-        raise Failed(str(error)) from None
+    except ResultsError as error:
+        raise CommandFailed(str(error)) from None
     whole = "" if result.complete else ", marked as incomplete"
     click.echo(f"Kept as {result.id} in {file}{whole}.")
 
 
-def say_figures(result: Result) -> None:
+def say_figures(result: BenchResult) -> None:
     """One line with all figures."""
     click.echo("  " + ", ".join(f"{name} {told(name, value)}" for name, value in result.figures.items()))
 
 
-class Subject:
+class BenchedModel:
     """The model that is measured, through the running launcher."""
 
-    def __init__(self, running: Launcher, name: str) -> None:
-        """Asks what it is. Raises ``Failed`` and ``Unreachable``."""
+    def __init__(self, running: LauncherClient, name: str) -> None:
+        """Asks what it is. Raises ``CommandFailed`` and ``LauncherUnreachable``."""
         self.running = running
         self.launch = running.get(f"/admin/launch/{launcher.segment(name)}")
         self.model = str(self.launch.get("model", name))
@@ -92,7 +94,10 @@ class Subject:
         return {name for name, one in self._all().items() if one.get("state") == "ready"} - {self.model}
 
     def order(self, verb: str, *, wait: bool = True, **more: Any) -> Mapping[str, Any]:
-        """``start`` or ``stop``; the model as it is then. Raises ``Failed`` and ``Unreachable``."""
+        """``start`` or ``stop``; the model as it is then.
+
+        Raises ``CommandFailed`` and ``LauncherUnreachable``.
+        """
         body = {"route": self.model, "wait": wait, **more}
         return self.running.post(f"/admin/{verb}", body, ORDER_WITHIN_S)
 
@@ -103,7 +108,7 @@ class Subject:
 
 
 @contextmanager
-def left_as_found(subject: Subject) -> Iterator[None]:
+def left_as_found(subject: BenchedModel) -> Iterator[None]:
     """What the model was before, it is afterwards: stopped, asleep or ready; also when interrupted.
 
     Interrupted, the orders are given and not waited for. Ends the program with 130 then.
@@ -115,14 +120,14 @@ def left_as_found(subject: Subject) -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         _restore(subject, before, others, wait=False)
-        raise SystemExit(Exit.INTERRUPTED) from None
-    except (Failed, Unreachable):
+        raise SystemExit(ExitCode.INTERRUPTED) from None
+    except (CommandFailed, LauncherUnreachable):
         _restore(subject, before, others, wait=False)
         raise
     _restore(subject, before, others, wait=True)
 
 
-def _restore(subject: Subject, before: str, others: set[str], *, wait: bool) -> None:
+def _restore(subject: BenchedModel, before: str, others: set[str], *, wait: bool) -> None:
     now = str(subject.stats().get("state"))
     try:
         if before in ("ready", "starting", "waking"):
@@ -138,7 +143,7 @@ def _restore(subject: Subject, before: str, others: set[str], *, wait: bool) -> 
             click.echo(f"{subject.model} is stopped again: it was {before} before.")
         if gone := sorted(others - subject.ready_ones()):
             click.echo(f"Made room for it and not started again: {', '.join(gone)}.")
-    except (Failed, Unreachable) as problem:
+    except (CommandFailed, LauncherUnreachable) as problem:
         click.echo(
             f"{subject.model} was {before} before and is not now: {problem.format_message()}", err=True
         )

@@ -16,10 +16,10 @@ import click
 from hotseat.benching import judging, results
 from hotseat.benching.figures import MEASURES, told
 from hotseat.benching.judging import Verdict
-from hotseat.benching.results import BadResults, Result, Results
-from hotseat.commands import Exit
+from hotseat.benching.results import BenchResult, ResultsError, ResultsFile
+from hotseat.commands import ExitCode
 from hotseat.commands.bench_common import results_option, results_path
-from hotseat.commands.failing import BadConfig, Failed
+from hotseat.commands.failing import CommandFailed, InvalidConfig
 from hotseat.commands.table import table
 from hotseat.config import ConfigError, read_levels
 
@@ -111,7 +111,7 @@ def command(
     if only is not None:
         found = replace(found, all=[one for one in found.all if one.model == only])
     if not found.all:
-        raise Failed(
+        raise CommandFailed(
             f"{file} holds no results{f' of {only}' if only else ''}: hotseat bench start MODEL makes some"
         )
     latest = [line[-1] for line in found.series().values()]
@@ -139,26 +139,26 @@ def command(
     bad = bool(troubles) or not all(one.ok for one in verdicts)
     if accept:
         _accept(file, latest, bad, quiet=as_json)
-    sys.exit(Exit.FAILED if bad else Exit.OK)
+    sys.exit(ExitCode.FAILED if bad else ExitCode.OK)
 
 
-def _read(file: Path) -> Results:
+def _read(file: Path) -> ResultsFile:
     try:
         return results.read(file)
-    except BadResults as error:
-        raise Failed(str(error)) from None
+    except ResultsError as error:
+        raise CommandFailed(str(error)) from None
 
 
 def _limits(file: str | None) -> tuple[Mapping[str, float], Mapping[str, Mapping[str, float]]] | None:
     try:
         return None if file is None else read_levels(file, os.environ)
     except ConfigError as error:
-        raise BadConfig(error) from None
+        raise InvalidConfig(error) from None
 
 
 def _compare(
-    found: Results,
-    latest: Sequence[Result],
+    found: ResultsFile,
+    latest: Sequence[BenchResult],
     tolerance: float,
     verdicts: list[Verdict],
     notes: list[str],
@@ -174,7 +174,7 @@ def _compare(
 
 
 def _hold(
-    latest: Sequence[Result],
+    latest: Sequence[BenchResult],
     limits: tuple[Mapping[str, float], Mapping[str, Mapping[str, float]]],
     verdicts: list[Verdict],
     troubles: list[str],
@@ -192,7 +192,7 @@ def _hold(
         troubles.append(f"{name}{of}: no result says anything of it")
 
 
-def render(found: Results, last: int) -> str:
+def render(found: ResultsFile, last: int) -> str:
     """A table for each kind of result."""
     parts = []
     for kind, columns in _COLUMNS.items():
@@ -217,7 +217,7 @@ _COLUMNS = {
 }
 
 
-def _row(one: Result, columns: Mapping[str, str], accepted: bool) -> list[str]:
+def _row(one: BenchResult, columns: Mapping[str, str], accepted: bool) -> list[str]:
     values = [told(name, one.figures[name]) if name in one.figures else "" for name in columns]
     note = ", ".join(word for word, so in (("accepted", accepted), ("incomplete", not one.complete)) if so)
     at = one.at[:16].replace("T", " ")
@@ -247,28 +247,28 @@ def _as_dict(one: Verdict) -> dict[str, Any]:
     }
 
 
-def _draw(found: Results, folder: Path, *, quiet: bool) -> None:
+def _draw(found: ResultsFile, folder: Path, *, quiet: bool) -> None:
     try:
         from hotseat.benching.pictures import draw
     except ImportError as error:
-        raise Failed(f"--plot needs {error.name}: pip install 'hotseat[bench]'") from None
+        raise CommandFailed(f"--plot needs {error.name}: pip install 'hotseat[bench]'") from None
     try:
         files = [file for name in DRAWN if (file := draw(found, name, folder)) is not None]
     except OSError as error:
-        raise Failed(f"{folder} cannot be written: {error.strerror}") from None
+        raise CommandFailed(f"{folder} cannot be written: {error.strerror}") from None
     if not quiet:
         click.echo("\n" + "\n".join(f"Drawn: {file}" for file in files))
 
 
-def _accept(file: Path, latest: Sequence[Result], bad: bool, *, quiet: bool) -> None:
+def _accept(file: Path, latest: Sequence[BenchResult], bad: bool, *, quiet: bool) -> None:
     if bad:
         click.echo("Not accepted: see above. Without --compare and --slo all is accepted.", err=True)
         return
     if not latest:
-        raise Failed("there is no complete result to accept")
+        raise CommandFailed("there is no complete result to accept")
     try:
         results.accept(file, [one.id for one in latest])
-    except BadResults as error:
-        raise Failed(str(error)) from None
+    except ResultsError as error:
+        raise CommandFailed(str(error)) from None
     if not quiet:
         click.echo("\n" + "\n".join(f"Accepted: {one.title} ({one.id})" for one in latest))

@@ -12,10 +12,10 @@ from hotseat import machine
 from hotseat.benching import page_cache
 from hotseat.benching.figures import quantiles
 from hotseat.benching.page_cache import CannotDrop
-from hotseat.benching.results import Result
+from hotseat.benching.results import BenchResult
 from hotseat.commands import launcher
 from hotseat.commands.bench_common import (
-    Subject,
+    BenchedModel,
     keep,
     left_as_found,
     results_option,
@@ -23,7 +23,7 @@ from hotseat.commands.bench_common import (
     say_figures,
     writable,
 )
-from hotseat.commands.failing import Failed
+from hotseat.commands.failing import CommandFailed
 
 _GONE = "its process has ended"
 _STOPPED = "its container exists and is stopped"
@@ -70,9 +70,9 @@ def command(
     """
     file = results_path(results_file, config)
     writable(file)
-    subject = Subject(launcher.connect(url, config), name)
+    subject = BenchedModel(launcher.connect(url, config), name)
     if (before := subject.stats()) and (users := before.get("in_flight", 0) + before.get("waiting", 0)):
-        raise Failed(f"{subject.model} is in use ({users} requests): nothing was measured")
+        raise CommandFailed(f"{subject.model} is in use ({users} requests): nothing was measured")
     prepare = _preparation(subject, state)
     how = {"state": state, "server": _server(subject, state), "files": _MEANING[state]}
     click.echo(f"{subject.what()}: {runs} {state} starts. Each time: {how['server']}; {how['files']}.")
@@ -82,7 +82,7 @@ def command(
     def kept() -> None:
         if measured:
             seconds = [one["seconds"] for one in measured]
-            result = Result(
+            result = BenchResult(
                 kind="start",
                 model=subject.model,
                 how=how,
@@ -108,55 +108,57 @@ def command(
             kept()
 
 
-def _server(subject: Subject, state: str) -> str:
+def _server(subject: BenchedModel, state: str) -> str:
     if state == "wake":
         return "it is asleep"
     return _STOPPED if subject.launch.get("runtime") == "docker" else _GONE
 
 
-def _preparation(subject: Subject, state: str) -> Callable[[], None]:
-    """What makes the state; raises ``Failed`` now where that cannot be made at all."""
+def _preparation(subject: BenchedModel, state: str) -> Callable[[], None]:
+    """What makes the state; raises ``CommandFailed`` now where that cannot be made at all."""
     if state == "wake":
         if not subject.launch.get("sleeps"):
-            raise Failed(f"{subject.model} does not sleep: configure sleep for it")
+            raise CommandFailed(f"{subject.model} does not sleep: configure sleep for it")
         return lambda: _put_to_sleep(subject)
     if state == "warm":
         return lambda: _stop(subject)
     here = subject.launch.get("machine", {}).get("boot")
     if here is None or here != machine.facts()["boot"]:
-        raise Failed(
+        raise CommandFailed(
             "--cold drops the page cache of this machine, and the launcher runs on another: run it there"
         )
     try:
         page_cache.may_drop()
     except CannotDrop as error:
-        raise Failed(f"--cold: {error}. Nothing was measured") from None
+        raise CommandFailed(f"--cold: {error}. Nothing was measured") from None
 
     def make_cold() -> None:
         _stop(subject)
         try:
             page_cache.drop()
         except CannotDrop as error:
-            raise Failed(f"--cold: {error}") from None
+            raise CommandFailed(f"--cold: {error}") from None
 
     return make_cold
 
 
-def _stop(subject: Subject) -> None:
+def _stop(subject: BenchedModel) -> None:
     state = subject.order("stop").get("state")
     if state not in ("stopped", "backoff"):
-        raise Failed(f"{subject.model} is {state} and not stopped: somebody else uses it")
+        raise CommandFailed(f"{subject.model} is {state} and not stopped: somebody else uses it")
 
 
-def _put_to_sleep(subject: Subject) -> None:
+def _put_to_sleep(subject: BenchedModel) -> None:
     answer = subject.order("stop", sleep=True)
     if answer.get("state") != "asleep":
         why = (answer.get("last_error") or {}).get("summary")
-        raise Failed(f"{subject.model} is {answer.get('state')} and not asleep" + (f": {why}" if why else ""))
+        raise CommandFailed(
+            f"{subject.model} is {answer.get('state')} and not asleep" + (f": {why}" if why else "")
+        )
 
 
 def _took(answer: Mapping[str, Any], state: str) -> float:
-    """What the launcher measured of the start that has just ended. Raises ``Failed``."""
+    """What the launcher measured of the start that has just ended. Raises ``CommandFailed``."""
     came_from = "waking" if state == "wake" else "starting"
     move = answer.get("last_move") or {}
     starts = answer.get("spin_up_s") or []
@@ -169,5 +171,5 @@ def _took(answer: Mapping[str, Any], state: str) -> float:
             "probe_passed",
         )
     ):
-        raise Failed("somebody else started or stopped it meanwhile: this run does not count")
+        raise CommandFailed("somebody else started or stopped it meanwhile: this run does not count")
     return float(starts[-1])

@@ -10,10 +10,10 @@ import click
 
 from hotseat.benching import load
 from hotseat.benching.load import Completion
-from hotseat.benching.results import Result
+from hotseat.benching.results import BenchResult
 from hotseat.commands import launcher
 from hotseat.commands.bench_common import (
-    Subject,
+    BenchedModel,
     keep,
     left_as_found,
     results_option,
@@ -21,8 +21,8 @@ from hotseat.commands.bench_common import (
     say_figures,
     writable,
 )
-from hotseat.commands.failing import Failed
-from hotseat.commands.launcher import CLIENT_KEY_VARIABLES, Launcher, Refused
+from hotseat.commands.failing import CommandFailed
+from hotseat.commands.launcher import CLIENT_KEY_VARIABLES, LauncherClient, LauncherRefused
 
 TEMPERATURE = 0.2
 SILENCE_S = 900.0
@@ -30,7 +30,7 @@ SILENCE_S = 900.0
 WARM_UP_TOKENS = 16
 
 
-class Steps(click.ParamType[tuple[int, ...]]):
+class ConcurrencySteps(click.ParamType[tuple[int, ...]]):
     """``1,2,4``."""
 
     name = "steps"
@@ -68,7 +68,7 @@ Exit status: 0 measured and kept, 1 it did not work, 2 wrong usage, 3 no launche
 @click.argument("name", metavar="MODEL")
 @click.option(
     "--concurrency",
-    type=Steps(),
+    type=ConcurrencySteps(),
     default=(1,),
     metavar="N,N…",
     help="Streams at once, a step each. [default: 1]",
@@ -101,8 +101,8 @@ def command(
     """
     file = results_path(results_file, config)
     writable(file)
-    subject = Subject(launcher.connect(url, config), name)
-    client = Client(launcher.connect(url, config, CLIENT_KEY_VARIABLES), name)
+    subject = BenchedModel(launcher.connect(url, config), name)
+    client = BenchClient(launcher.connect(url, config, CLIENT_KEY_VARIABLES), name)
     if company := subject.stats().get("in_flight", 0):
         click.echo(
             f"Other requests use {subject.model} now ({company}): the figures are of their company, too.",
@@ -114,11 +114,13 @@ def command(
             _step(subject, client, file, streams, runs, tokens)
 
 
-def _step(subject: Subject, client: Client, file: Path, streams: int, runs: int, tokens: int) -> None:
+def _step(
+    subject: BenchedModel, client: BenchClient, file: Path, streams: int, runs: int, tokens: int
+) -> None:
     click.echo(f"{streams} at once:")
     for one in load.at_once(lambda number: client.complete(-number, WARM_UP_TOKENS), streams, 1):
         if isinstance(one, Exception):
-            raise Failed(str(one)) from None
+            raise CommandFailed(str(one)) from None
     done: list[Completion] = []
     problem: Exception | None = None
     complete = False
@@ -133,7 +135,7 @@ def _step(subject: Subject, client: Client, file: Path, streams: int, runs: int,
             complete = True
     finally:
         if done:
-            result = Result(
+            result = BenchResult(
                 kind="throughput",
                 model=subject.model,
                 how={
@@ -151,7 +153,7 @@ def _step(subject: Subject, client: Client, file: Path, streams: int, runs: int,
             _say_lengths(done, tokens)
             keep(file, result)
     if problem is not None:
-        raise Failed(f"{streams} at once: {problem}")
+        raise CommandFailed(f"{streams} at once: {problem}")
 
 
 def _told(one: Completion) -> str:
@@ -171,19 +173,19 @@ def _say_lengths(done: list[Completion], tokens: int) -> None:
         click.echo("  the server does not count tokens: pieces of text are counted instead")
 
 
-class Client:
+class BenchClient:
     """Asks for completions as any client does."""
 
-    def __init__(self, running: Launcher, name: str) -> None:
+    def __init__(self, running: LauncherClient, name: str) -> None:
         self._running, self._name = running, name
         self.ignore_eos = True
         """The server takes it."""
 
     def complete(self, number: int, tokens: int) -> Completion:
-        """One completion. Raises ``Failed``, ``Unreachable``, ``BadAnswer``."""
+        """One completion. Raises ``CommandFailed``, ``Unreachable``, ``BadAnswer``."""
         try:
             return self._complete(number, tokens)
-        except Refused as refused:
+        except LauncherRefused as refused:
             if refused.reply.status not in (400, 422) or not self.ignore_eos:
                 raise
         self.ignore_eos = False

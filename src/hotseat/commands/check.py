@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from hotseat.commands import Exit, launcher
-from hotseat.commands.failing import Failed, Interrupted, Unreachable
-from hotseat.commands.launcher import CLIENT_KEY_VARIABLES, Launcher, Reply
+from hotseat.commands import ExitCode, launcher
+from hotseat.commands.failing import CommandFailed, Interrupted, LauncherUnreachable
+from hotseat.commands.launcher import CLIENT_KEY_VARIABLES, LauncherClient, LauncherReply
 from hotseat.commands.table import one_line
 
 FINAL = ("model_failed", "model_backoff", "no_room")
@@ -20,7 +20,7 @@ FINAL = ("model_failed", "model_backoff", "no_room")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class CheckOutcome:
     """What became of one model."""
 
     model: str
@@ -82,16 +82,16 @@ def command(
         click.echo(json.dumps({"url": running.url, "models": rows, "interrupted": interrupted}, indent=2))
     if interrupted:
         raise Interrupted("A model that was starting goes on starting.")
-    sys.exit(Exit.OK if all(one.ok for one in outcomes) else Exit.FAILED)
+    sys.exit(ExitCode.OK if all(one.ok for one in outcomes) else ExitCode.FAILED)
 
 
-def ask(running: Launcher, name: str, within_s: float) -> Outcome:
-    """Ask one model until it answers or its time is over. Raises ``Unreachable``."""
+def ask(running: LauncherClient, name: str, within_s: float) -> CheckOutcome:
+    """Ask one model until it answers or its time is over. Raises ``LauncherUnreachable``."""
     began = time.monotonic()
-    last: Reply | None = None
+    last: LauncherReply | None = None
 
-    def outcome(ok: bool, message: str) -> Outcome:
-        return Outcome(
+    def outcome(ok: bool, message: str) -> CheckOutcome:
+        return CheckOutcome(
             model=name,
             ok=ok,
             status=last.status if last else None,
@@ -104,9 +104,9 @@ def ask(running: Launcher, name: str, within_s: float) -> Outcome:
             last = running.ask(f"/{launcher.segment(name)}/v1/models", left_s)
         except TimeoutError:
             break
-        except Unreachable:
+        except LauncherUnreachable:
             raise
-        except Failed as error:
+        except CommandFailed as error:
             return outcome(False, str(error))
         if last.status == 200:
             return outcome(True, "")
@@ -118,21 +118,23 @@ def ask(running: Launcher, name: str, within_s: float) -> Outcome:
     return outcome(False, f"no answer within {within_s:g} s{told}")
 
 
-def _said(reply: Reply) -> str:
+def _said(reply: LauncherReply) -> str:
     if (reply.status, reply.code) == (404, "not_found"):
         return "status 404: there is no route of this name"
     return f"status {reply.status}" + (f": {reply.message}" if reply.message else "")
 
 
-def _all(running: Launcher) -> Iterator[str]:
+def _all(running: LauncherClient) -> Iterator[str]:
     try:
         reply = running.ask("/v1/models", launcher.ANSWER_TIMEOUT_S)
     except TimeoutError:
-        raise Failed(f"{running.url} did not answer within {launcher.ANSWER_TIMEOUT_S:g} seconds") from None
+        raise CommandFailed(
+            f"{running.url} did not answer within {launcher.ANSWER_TIMEOUT_S:g} seconds"
+        ) from None
     data = reply.body.get("data")
     if reply.status != 200 or not isinstance(data, list):
-        raise Failed(reply.message or f"{running.url} answered with status {reply.status}")
+        raise CommandFailed(reply.message or f"{running.url} answered with status {reply.status}")
     names = [str(one["id"]) for one in data if isinstance(one, dict) and "id" in one]
     if not names:
-        raise Failed(f"{running.url} has no model for this key")
+        raise CommandFailed(f"{running.url} has no model for this key")
     yield from names

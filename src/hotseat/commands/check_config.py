@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from hotseat.commands.failing import BadConfig
+from hotseat.commands.failing import InvalidConfig
 from hotseat.commands.table import table
 from hotseat.config import ConfigError, load
 from hotseat.core.spec import DockerSpec, ModelSpec, Settings
@@ -48,8 +48,8 @@ def command(config: str | None, as_json: bool, schema: bool) -> None:
         if as_json:
             problems = [asdict(problem) for problem in error.problems]
             click.echo(json.dumps({"ok": False, "problems": problems}, indent=2))
-            raise click.exceptions.Exit(BadConfig.exit_code) from None
-        raise BadConfig(error) from None
+            raise click.exceptions.Exit(InvalidConfig.exit_code) from None
+        raise InvalidConfig(error) from None
     if as_json:
         click.echo(json.dumps({"ok": True, "file": settings.source, "problems": []}, indent=2))
     else:
@@ -73,14 +73,14 @@ def _summary(settings: Settings) -> str:
 
 
 def _gpu(model: ModelSpec) -> str:
-    shares = {device: f"{ppm / 10_000:g}%" for device, ppm in model.seat.footprint.items()}
+    shares = {device: f"{ppm / 10_000:g}%" for device, ppm in model.scheduling.footprint.items()}
     if list(shares) == ["0"]:
         return shares["0"]
     return " ".join(f"{device}:{share}" for device, share in shares.items())
 
 
 def _idle(model: ModelSpec) -> str:
-    return "never" if model.seat.idle_s is None else f"{model.seat.idle_s:g}s"
+    return "never" if model.scheduling.idle_s is None else f"{model.scheduling.idle_s:g}s"
 
 
 def _what(model: ModelSpec) -> str:

@@ -13,7 +13,7 @@ from hotseat import config
 from hotseat.clients.formats import FORMATS, Format
 from hotseat.clients.offer import Choice, NotOffered, Offered, choose
 from hotseat.commands import launcher
-from hotseat.commands.failing import BadConfig, Failed
+from hotseat.commands.failing import CommandFailed, InvalidConfig
 from hotseat.commands.launcher import CLIENT_KEY_VARIABLES
 from hotseat.core.spec import PPM, ProcessSpec, Settings
 from hotseat.engines import flags
@@ -109,29 +109,29 @@ def _key() -> str:
     try:
         env = config.environment(os.environ)
     except config.ConfigError as error:
-        raise BadConfig(error) from None
+        raise InvalidConfig(error) from None
     for variable in CLIENT_KEY_VARIABLES:
         if key := env.get(variable):
             return key
-    raise Failed(f"there is no key to write: set {' or '.join(CLIENT_KEY_VARIABLES)}")
+    raise CommandFailed(f"there is no key to write: set {' or '.join(CLIENT_KEY_VARIABLES)}")
 
 
 def _of_config(file: str, url: str | None) -> tuple[str, list[Offered], Mapping[str, float]]:
     try:
         settings = config.load(file)
     except config.ConfigError as error:
-        raise BadConfig(error) from None
+        raise InvalidConfig(error) from None
     offered = [
         Offered(
             name=route.name,
             model=route.model,
-            footprint=_shares(settings.models[route.model].seat.footprint),
+            footprint=_shares(settings.models[route.model].scheduling.footprint),
             default=route.name == settings.serve.default_route,
             context=_context(settings, route.model),
         )
         for route in settings.routes
     ]
-    return launcher.connect(url, file).url, offered, _shares(settings.box.budget)
+    return launcher.connect(url, file).url, offered, _shares(settings.scheduler.budget)
 
 
 def _of_launcher(url: str | None) -> tuple[str, list[Offered], Mapping[str, float]]:
@@ -150,7 +150,7 @@ def _of_launcher(url: str | None) -> tuple[str, list[Offered], Mapping[str, floa
         if name in seen
     ]
     if not offered:
-        raise Failed(f"{running.url} has no model for this key")
+        raise CommandFailed(f"{running.url} has no model for this key")
     return running.url, offered, health.get("budget", {})
 
 

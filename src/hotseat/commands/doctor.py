@@ -12,16 +12,16 @@ from pathlib import Path
 import click
 
 from hotseat import config
-from hotseat.commands.stack_options import CannotRead, stack_option
+from hotseat.commands.stack_options import StackUnreadable, stack_option
 from hotseat.config import values
 from hotseat.core.spec import ProcessSpec, Settings
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
 from hotseat.stack.composefile import ComposeFileError
 from hotseat.stack.doctor import examine
-from hotseat.stack.health import Check, error, ok
-from hotseat.stack.patient import Patient
-from hotseat.stack.project import Project
+from hotseat.stack.health import CheckResult, error, ok
+from hotseat.stack.patient import DoctorContext
+from hotseat.stack.project import ComposeModel
 from hotseat.stack.reading import (
     COMPOSE_NAMES,
     compose_files,
@@ -65,7 +65,7 @@ def command(folder: Path, config_file: Path | None, card: str | None, as_json: b
     try:
         size = values.size(card) if card else None
     except ValueError as problem:
-        raise CannotRead(f"--card: {problem}") from None
+        raise StackUnreadable(f"--card: {problem}") from None
     checks = list(_checks(folder, config_file or folder / "hotseat.yaml", size))
     if as_json:
         click.echo(json.dumps({"checks": [one.as_json() for one in checks]}, indent=2))
@@ -77,16 +77,16 @@ def command(folder: Path, config_file: Path | None, card: str | None, as_json: b
     sys.exit(1 if any(one.state == "error" for one in checks) else 0)
 
 
-def _checks(folder: Path, config_file: Path, card: int | None) -> Iterator[Check]:
+def _checks(folder: Path, config_file: Path, card: int | None) -> Iterator[CheckResult]:
     settings, project = None, None
-    reads: list[Settings | Project | Check] = [_settings(config_file, folder)]
+    reads: list[Settings | ComposeModel | CheckResult] = [_settings(config_file, folder)]
     if not _needs_no_stack(reads[0], folder):
         reads.append(_project(folder))
     for read in reads:
         if isinstance(read, Settings):
             settings = read
             yield ok("config", f"{config_file}: {', '.join(settings.models)}")
-        elif isinstance(read, Project):
+        elif isinstance(read, ComposeModel):
             project = read
             yield ok("compose files", f"{len(project.services)} services")
         else:
@@ -96,7 +96,7 @@ def _checks(folder: Path, config_file: Path, card: int | None) -> Iterator[Check
     except (OSError, EnvFileError):
         given = {}  # the check of the file itself says why
     yield from examine(
-        Patient(
+        DoctorContext(
             folder=folder.resolve(),
             env=os.environ,
             values=given,
@@ -116,14 +116,14 @@ def _needs_no_stack(read: object, folder: Path) -> bool:
     return all(isinstance(model.launch, ProcessSpec) for model in read.models.values())
 
 
-def _settings(file: Path, folder: Path) -> Settings | Check:
+def _settings(file: Path, folder: Path) -> Settings | CheckResult:
     try:
         return config.load(file, stack_environment(folder, os.environ))
     except (config.ConfigError, ComposeFileError) as problem:
         return error("config", str(problem), f"hotseat check-config -c {file}")
 
 
-def _project(folder: Path) -> Project | Check:
+def _project(folder: Path) -> ComposeModel | CheckResult:
     try:
         return read_project(compose_files(folder, stack_environment(folder, os.environ)), os.environ).project
     except ComposeFileError as problem:

@@ -6,26 +6,26 @@ from typing import IO, Any
 
 import click
 
-from hotseat.commands import Exit
+from hotseat.commands import ExitCode
 from hotseat.config.problems import ConfigError
 
 
-class Failed(click.ClickException):
+class CommandFailed(click.ClickException):
     """It was tried and did not work."""
 
-    exit_code = int(Exit.FAILED)
+    exit_code = int(ExitCode.FAILED)
 
 
-class Unreachable(click.ClickException):
+class LauncherUnreachable(click.ClickException):
     """No launcher answers."""
 
-    exit_code = int(Exit.UNREACHABLE)
+    exit_code = int(ExitCode.UNREACHABLE)
 
 
 class Interrupted(click.ClickException):
     """Ctrl-C before it was done."""
 
-    exit_code = int(Exit.INTERRUPTED)
+    exit_code = int(ExitCode.INTERRUPTED)
 
     def __init__(self, more: str = "") -> None:
         super().__init__(f"Interrupted.{' ' if more else ''}{more}")
@@ -34,10 +34,10 @@ class Interrupted(click.ClickException):
         click.echo(self.message, file=file, err=file is None)
 
 
-class BadConfig(click.ClickException):
+class InvalidConfig(click.ClickException):
     """The configuration cannot be used; every problem on a line of its own."""
 
-    exit_code = int(Exit.USAGE)
+    exit_code = int(ExitCode.USAGE)
 
     def __init__(self, error: ConfigError) -> None:
         self.problems = error.problems

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from hotseat.commands.failing import Failed
+from hotseat.commands.failing import CommandFailed
 from hotseat.commands.stack_options import in_folder, stack_option
 from hotseat.envfile import disk
 from hotseat.stack.envtemplate import fresh
@@ -39,11 +39,11 @@ def command(folder: Path) -> None:
         disk.create_private(path, fresh(datetime.now(UTC), host))
         os.chown(path, *owner)
     except FileExistsError:
-        raise Failed(
+        raise CommandFailed(
             f"{path} is there already, and is never overwritten (hotseat rotate-key changes the key)"
         ) from None
     except OSError as error:
-        raise Failed(f"{path}: {error.strerror}") from None
+        raise CommandFailed(f"{path}: {error.strerror}") from None
     click.echo(f"{path} written, mode 600, with fresh keys for clients, containers and the admin API.")
     if not socket.exists():
         click.echo(f"There is no {socket} here: set DOCKER_GID to its group before the launcher starts.")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from hotseat.commands.failing import Failed
-from hotseat.commands.stack_options import CannotRead, read_settings, read_stack, stack_option
+from hotseat.commands.failing import CommandFailed
+from hotseat.commands.stack_options import StackUnreadable, read_settings, read_stack, stack_option
 from hotseat.stack.reading import find_compose
 from hotseat.stack.switching import SwitchError, plan
 from hotseat.stack.unit import unit
@@ -46,7 +46,7 @@ def command(folder: Path, model: str | None, user: bool, only_print: bool, force
     try:
         switching = plan(first, settings, project)
     except SwitchError as error:
-        raise CannotRead(str(error)) from None
+        raise StackUnreadable(str(error)) from None
     compose = find_compose(os.environ)
     text = unit(
         folder=folder.resolve(),
@@ -62,13 +62,13 @@ def command(folder: Path, model: str | None, user: bool, only_print: bool, force
     try:
         old = path.read_text(encoding="utf-8") if path.exists() else text
         if old != text and not force:
-            raise Failed(
+            raise CommandFailed(
                 f"{path} is there and differs: look at it (--print shows the new one), then use --force"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise Failed(
+        raise CommandFailed(
             f"{path}: {error.strerror} (a system's unit is installed with sudo; --user needs none)"
         ) from None
     click.echo(f"{path} written.")
@@ -85,7 +85,9 @@ def _enable(scope: list[str]) -> None:
     program = shutil.which("systemctl")
     start = " ".join(["systemctl", *scope, "start", _NAME])
     if program is None:
-        raise Failed("there is no systemctl here (WSL: systemd=true in /etc/wsl.conf, then wsl --shutdown)")
+        raise CommandFailed(
+            "there is no systemctl here (WSL: systemd=true in /etc/wsl.conf, then wsl --shutdown)"
+        )
     for words in (["daemon-reload"], ["enable", _NAME]):
         done = subprocess.run([program, *scope, *words], check=False)
         if done.returncode:

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 import click
 
 from hotseat.commands import proofs
-from hotseat.commands.failing import BadConfig, Failed, Unreachable
+from hotseat.commands.failing import CommandFailed, InvalidConfig, LauncherUnreachable
 from hotseat.config.listen import listens
 from hotseat.config.problems import ConfigError
 
@@ -39,7 +39,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class LauncherReply:
     """An answer to a client's request, whatever its status."""
 
     status: int
@@ -52,15 +52,15 @@ class Reply:
     """Empty where it is no JSON object."""
 
 
-class Refused(Failed):
+class LauncherRefused(CommandFailed):
     """A client's request was answered with an error."""
 
-    def __init__(self, reply: Reply, what: str) -> None:
+    def __init__(self, reply: LauncherReply, what: str) -> None:
         super().__init__(f"{what}: {reply.message}" if reply.message else what)
         self.reply = reply
 
 
-class Launcher:
+class LauncherClient:
     """One launcher, at a URL."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Launcher:
     ) -> None:
         """``cert``: the certificate that it must show, a PEM file; else any that this machine trusts will do.
 
-        Raises ``click.BadParameter`` for a text that is no URL, ``Failed`` for a key that is none.
+        Raises ``click.BadParameter`` for a text that is no URL, ``CommandFailed`` for a key that is none.
         """
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -92,15 +92,21 @@ class Launcher:
         self._cert = None if cert is None else _certificate(cert)
 
     def get(self, path: str, *, also: int | None = None) -> dict[str, Any]:
-        """A JSON object; ``also`` is a status that is an answer too. Raises ``Unreachable`` or ``Failed``."""
+        """A JSON object; ``also`` is a status that is an answer too.
+
+        Raises ``LauncherUnreachable`` or ``CommandFailed``.
+        """
         return self._ask("GET", path, None, ANSWER_TIMEOUT_S, also)
 
     def post(self, path: str, body: Mapping[str, Any], timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
-        """A JSON object for a JSON object. Raises ``Unreachable`` or ``Failed``."""
+        """A JSON object for a JSON object. Raises ``LauncherUnreachable`` or ``CommandFailed``."""
         return self._ask("POST", path, json.dumps(body), timeout_s)
 
-    def ask(self, path: str, timeout_s: float) -> Reply:
-        """A client's GET. Raises ``TimeoutError`` when it takes longer, ``Unreachable`` or ``Failed``."""
+    def ask(self, path: str, timeout_s: float) -> LauncherReply:
+        """A client's GET.
+
+        Raises ``TimeoutError`` when it takes longer, ``LauncherUnreachable`` or ``CommandFailed``.
+        """
         deadline = time.monotonic() + timeout_s
         connection = self._connect(min(timeout_s, CONNECT_TIMEOUT_S))
         try:
@@ -112,13 +118,13 @@ class Launcher:
         except TimeoutError:
             raise
         except (OSError, http.client.HTTPException) as error:
-            raise Failed(f"{self.url} broke off: {_words(error)}") from None
+            raise CommandFailed(f"{self.url} broke off: {_words(error)}") from None
         finally:
             connection.close()
 
     def follow(self, path: str) -> Iterator[str]:
-        """The lines of an answer that goes on until the launcher ends it. Raises ``Unreachable`` or
-        ``Failed``."""
+        """The lines of an answer that goes on until the launcher ends it. Raises ``LauncherUnreachable`` or
+        ``CommandFailed``."""
         connection = self._connect(CONNECT_TIMEOUT_S)
         try:
             assert connection.sock is not None
@@ -128,19 +134,21 @@ class Launcher:
             response = connection.getresponse()
             if response.status != 200:
                 self._read(response.status, response.read(_MAX_ANSWER))
-                raise Failed(f"{self.url} answered with status {response.status}")
+                raise CommandFailed(f"{self.url} answered with status {response.status}")
             socket.settimeout(None)  # nobody knows when the next line comes
             while line := response.readline(_MAX_LINE):
                 yield line.decode("utf-8", "replace").rstrip("\n")
         except TimeoutError:
-            raise Failed(f"{self.url} did not answer within {ANSWER_TIMEOUT_S:g} seconds") from None
+            raise CommandFailed(f"{self.url} did not answer within {ANSWER_TIMEOUT_S:g} seconds") from None
         except (OSError, http.client.HTTPException) as error:
-            raise Failed(f"{self.url} broke off: {_words(error)}") from None
+            raise CommandFailed(f"{self.url} broke off: {_words(error)}") from None
         finally:
             connection.close()
 
     def stream(self, path: str, body: Mapping[str, Any], silence_s: float) -> Iterator[str]:
-        """The lines of a streamed answer to a client's POST. Raises ``Refused``, ``Unreachable``, ``Failed``.
+        """The lines of a streamed answer to a client's POST.
+
+        Raises ``LauncherRefused``, ``LauncherUnreachable``, ``CommandFailed``.
 
         ``silence_s``: so long nothing may come.
         """
@@ -153,13 +161,13 @@ class Launcher:
             response = connection.getresponse()
             if response.status != 200:
                 reply = _reply(response, response.read(_MAX_ANSWER))
-                raise Refused(reply, f"{self.url}{path} answered with status {reply.status}")
+                raise LauncherRefused(reply, f"{self.url}{path} answered with status {reply.status}")
             while line := response.readline(_MAX_LINE):
                 yield line.decode("utf-8", "replace").rstrip("\r\n")
         except TimeoutError:
-            raise Failed(f"{self.url} was silent for {silence_s:g} seconds") from None
+            raise CommandFailed(f"{self.url} was silent for {silence_s:g} seconds") from None
         except (OSError, http.client.HTTPException) as error:
-            raise Failed(f"{self.url} broke off: {_words(error)}") from None
+            raise CommandFailed(f"{self.url} broke off: {_words(error)}") from None
         finally:
             connection.close()
 
@@ -184,9 +192,9 @@ class Launcher:
                 raise http.client.IncompleteRead(raw, response.length)
             return self._read(status, raw)
         except TimeoutError:
-            raise Failed(f"{self.url} did not answer within {timeout_s:g} seconds") from None
+            raise CommandFailed(f"{self.url} did not answer within {timeout_s:g} seconds") from None
         except (OSError, http.client.HTTPException) as error:
-            raise Failed(f"{self.url} broke off: {_words(error)}") from None
+            raise CommandFailed(f"{self.url} broke off: {_words(error)}") from None
         finally:
             connection.close()
 
@@ -206,9 +214,9 @@ class Launcher:
             if isinstance(connection.sock, ssl.SSLSocket) and self._cert is not None:
                 self._check_certificate(connection.sock)
         except ssl.SSLError as error:
-            raise Failed(f"{self.url}: {_words(error)}") from None
+            raise CommandFailed(f"{self.url}: {_words(error)}") from None
         except OSError as error:
-            raise Unreachable(
+            raise LauncherUnreachable(
                 f"no launcher answers at {self.url} ({_words(error)}).\n"
                 "Start one with: hotseat serve -c FILE. If it runs elsewhere: --url or HOTSEAT_URL."
             ) from None
@@ -217,7 +225,9 @@ class Launcher:
     def _check_certificate(self, sock: ssl.SSLSocket) -> None:
         if sock.getpeercert(binary_form=True) != self._cert:
             sock.close()
-            raise Failed(f"{self.url} shows another certificate than the configuration's: hotseat reload")
+            raise CommandFailed(
+                f"{self.url} shows another certificate than the configuration's: hotseat reload"
+            )
 
     def _read(self, status: int, raw: bytes) -> dict[str, Any]:
         try:
@@ -227,15 +237,19 @@ class Launcher:
         error = answer.get("error") if isinstance(answer, dict) else None
         code = error.get("code") if isinstance(error, dict) else None
         if status in (401, 403) and code in _SECOND_FACTORS:
-            raise Failed(f"{self.url} wants a second factor: set {_SECOND_FACTORS[code]} in the environment")
+            raise CommandFailed(
+                f"{self.url} wants a second factor: set {_SECOND_FACTORS[code]} in the environment"
+            )
         if status in (401, 403):
             kind = "an admin" if self._key_variables is KEY_VARIABLES else "another"
-            raise Failed(f"{self.url} wants {kind} key: set {self._key_variables[0]} in the environment")
+            raise CommandFailed(
+                f"{self.url} wants {kind} key: set {self._key_variables[0]} in the environment"
+            )
         if not isinstance(answer, dict):
-            raise Failed(f"what answers at {self.url} is no hotseat (status {status})")
+            raise CommandFailed(f"what answers at {self.url} is no hotseat (status {status})")
         if status >= 400:
             message = error.get("message") if isinstance(error, dict) else None
-            raise Failed(str(message or f"{self.url} answered with status {status}"))
+            raise CommandFailed(str(message or f"{self.url} answered with status {status}"))
         return answer
 
 
@@ -274,35 +288,37 @@ def _keep_headers_file(context: click.Context, _: click.Parameter, value: str | 
     context.meta[_HEADERS_FILE] = value
 
 
-def connect(url: str | None, config: str | None, key_variables: tuple[str, ...] = KEY_VARIABLES) -> Launcher:
+def connect(
+    url: str | None, config: str | None, key_variables: tuple[str, ...] = KEY_VARIABLES
+) -> LauncherClient:
     """The launcher that the options name."""
     cert = None
     if url is None:
         try:
             where = listens(config, os.environ)
         except ConfigError as error:
-            raise BadConfig(error) from None
+            raise InvalidConfig(error) from None
         host, cert = _WILDCARDS.get(where.host, where.host), where.cert
         scheme = "http" if cert is None else "https"
         url = f"{scheme}://[{host}]:{where.port}" if ":" in host else f"{scheme}://{host}:{where.port}"
     context = click.get_current_context(silent=True)
     headers_file = None if context is None else context.meta.get(_HEADERS_FILE)
-    return Launcher(url, os.environ, key_variables, headers_file=headers_file, cert=cert)
+    return LauncherClient(url, os.environ, key_variables, headers_file=headers_file, cert=cert)
 
 
 def _certificate(file: str) -> bytes:
-    """The first certificate of a PEM file. Raises ``Failed``."""
+    """The first certificate of a PEM file. Raises ``CommandFailed``."""
     try:
         text = Path(file).read_text("latin-1")
         begin = text.index(_PEM_BEGIN)
         return ssl.PEM_cert_to_DER_cert(text[begin : text.index(_PEM_END, begin) + len(_PEM_END)])
     except OSError as error:
-        raise Failed(f"{file} cannot be read: {error.strerror}") from None
+        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
     except ValueError:
-        raise Failed(f"{file} holds no certificate") from None
+        raise CommandFailed(f"{file} holds no certificate") from None
 
 
-def _reply(response: http.client.HTTPResponse, raw: bytes) -> Reply:
+def _reply(response: http.client.HTTPResponse, raw: bytes) -> LauncherReply:
     try:
         body = json.loads(raw)
     except ValueError:
@@ -311,7 +327,7 @@ def _reply(response: http.client.HTTPResponse, raw: bytes) -> Reply:
     error = body.get("error")
     error = error if isinstance(error, dict) else {}
     after = response.getheader("Retry-After", "")
-    return Reply(
+    return LauncherReply(
         status=response.status,
         code=error.get("code"),
         message=error.get("message"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from hotseat.commands.stack_options import CannotRead, read_settings, read_stack
-from hotseat.stack.findings import Finding, Stack
+from hotseat.commands.stack_options import StackUnreadable, read_settings, read_stack
+from hotseat.stack.findings import Finding, LintedStack
 from hotseat.stack.rules import lint, table
 
 
@@ -46,12 +46,12 @@ def command(
         return
     folders = [file for file in files if file.is_dir()]
     if folders and len(files) > 1:
-        raise CannotRead("name one folder, or files")
+        raise StackUnreadable("name one folder, or files")
     folder = folders[0] if folders else files[0].parent if files else Path()
     reading = read_stack(folder, () if folders else files)
     beside = config_file or folder / "hotseat.yaml"
     settings = read_settings(beside, folder) if config_file or beside.is_file() else None
-    stack = Stack(project=reading.project, written=reading.written, settings=settings)
+    stack = LintedStack(project=reading.project, written=reading.written, settings=settings)
     found = lint(stack, str(reading.files[0]))
     failed = any(one.severity == "error" or strict for one in found)
     if as_json:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import click
 
 from hotseat.commands.failing import Interrupted
-from hotseat.commands.launcher import ANSWER_TIMEOUT_S, Launcher
+from hotseat.commands.launcher import ANSWER_TIMEOUT_S, LauncherClient
 from hotseat.commands.status import describe
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -36,7 +36,7 @@ def options(wait_help: str) -> Callable[[_Command], _Command]:
 
 
 def order(
-    running: Launcher,
+    running: LauncherClient,
     verb: Literal["start", "stop"],
     name: str,
     *,

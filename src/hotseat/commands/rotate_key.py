@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from hotseat.commands.failing import Failed
-from hotseat.commands.stack_options import CannotRead, in_folder, stack_option
+from hotseat.commands.failing import CommandFailed
+from hotseat.commands.stack_options import StackUnreadable, in_folder, stack_option
 from hotseat.config import values
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
@@ -39,16 +39,16 @@ def command(folder: Path, grace: str) -> None:
     try:
         wait = timedelta(seconds=values.duration(grace))
     except ValueError as error:
-        raise CannotRead(f"--grace: {error}") from None
+        raise StackUnreadable(f"--grace: {error}") from None
     try:
         rotation = rotate(path.read_text(encoding="utf-8"), datetime.now(UTC), wait)
         disk.replace_private(path, rotation.text)
     except FileNotFoundError:
-        raise Failed(f"there is no {path}: run hotseat init") from None
+        raise CommandFailed(f"there is no {path}: run hotseat init") from None
     except (KeyFileError, EnvFileError) as error:
-        raise Failed(f"{path}: {error}") from None
+        raise CommandFailed(f"{path}: {error}") from None
     except OSError as error:
-        raise Failed(f"{path}: {error.strerror}") from None
+        raise CommandFailed(f"{path}: {error.strerror}") from None
     click.echo(f"{path}: VLLM_API_KEY is new (it is not shown; look there).")
     if rotation.old_until:
         click.echo(f"The old one stays valid until {rotation.old_until:%Y-%m-%d %H:%M} UTC.")

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from hotseat import config
-from hotseat.commands import Exit
-from hotseat.commands.failing import BadConfig, Failed
-from hotseat.commands.stack_options import CannotRead, read_settings
+from hotseat.commands import ExitCode
+from hotseat.commands.failing import CommandFailed, InvalidConfig
+from hotseat.commands.stack_options import StackUnreadable, read_settings
 from hotseat.config import ConfigError
 from hotseat.core.spec import ModelSpec, ProcessSpec, Settings
-from hotseat.seeding.wanted import Wanted, hub_folder, of_command, parse, plain_folder
+from hotseat.seeding.wanted import WantedFiles, hub_folder, of_command, parse, plain_folder
 from hotseat.stack.composefile import ComposeFileError
 from hotseat.stack.reading import read_project, stack_environment
 
 if TYPE_CHECKING:
-    from hotseat.seeding.hub import Hub, Plan
+    from hotseat.seeding.hub import DownloadPlan, Hub
 
 
 @click.command(
@@ -71,7 +71,7 @@ def command(
     try:
         from hotseat.seeding.hub import Hub
     except ImportError as error:
-        raise Failed(f"hotseat seed needs {error.name}: pip install 'hotseat[seed]'") from None
+        raise CommandFailed(f"hotseat seed needs {error.name}: pip install 'hotseat[seed]'") from None
     wanted, env = _wanted(names, file)
     if cache is None and env.get("CACHE_DIR"):
         cache = Path(env["CACHE_DIR"])
@@ -92,7 +92,7 @@ def command(
             todo.append(one)
     with _interruptible():
         ok = _seed(hub, todo, all_files=all_files, verify=verify, dry_run=dry_run)
-    sys.exit(Exit.OK if ok else Exit.FAILED)
+    sys.exit(ExitCode.OK if ok else ExitCode.FAILED)
 
 
 @contextmanager
@@ -112,15 +112,15 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _seed(hub: Hub, todo: list[Wanted], *, all_files: bool, verify: bool, dry_run: bool) -> bool:
-    from hotseat.seeding.hub import CannotSeed
+def _seed(hub: Hub, todo: list[WantedFiles], *, all_files: bool, verify: bool, dry_run: bool) -> bool:
+    from hotseat.seeding.hub import DownloadError
 
     ok = True
-    plans: list[Plan] = []
+    plans: list[DownloadPlan] = []
     for one in todo:
         try:
             plan = hub.plan(one, everything=all_files)
-        except CannotSeed as error:
+        except DownloadError as error:
             click.echo(f"ERROR {error}", err=True)
             ok = False
             continue
@@ -133,14 +133,14 @@ def _seed(hub: Hub, todo: list[Wanted], *, all_files: bool, verify: bool, dry_ru
     if missing:
         click.echo(f"{_size(missing)} go to {hub.folder}, where {_size(room)} are free")
     if missing > room:
-        raise Failed(f"{_size(missing - room)} too little room in {hub.folder}: nothing was fetched")
+        raise CommandFailed(f"{_size(missing - room)} too little room in {hub.folder}: nothing was fetched")
     if dry_run:
         return ok
     for plan in plans:
         try:
             place = hub.fetch(plan)
             checked = hub.verify(plan) if plan.missing or verify else 0
-        except CannotSeed as error:
+        except DownloadError as error:
             click.echo(f"ERROR {error}", err=True)
             ok = False
             continue
@@ -149,7 +149,7 @@ def _seed(hub: Hub, todo: list[Wanted], *, all_files: bool, verify: bool, dry_ru
     return ok
 
 
-def _wanted(names: tuple[str, ...], file: str | None) -> tuple[list[Wanted], Mapping[str, str]]:
+def _wanted(names: tuple[str, ...], file: str | None) -> tuple[list[WantedFiles], Mapping[str, str]]:
     """The models at the hub, each once, and the environment with the stack's ``.env`` below it."""
     parsed = [(name, parse(name)) for name in names]
     if names and file is None and all(one for _, one in parsed):
@@ -158,11 +158,11 @@ def _wanted(names: tuple[str, ...], file: str | None) -> tuple[list[Wanted], Map
         path = Path(file if file is not None else config.find(os.environ))
         env = stack_environment(path.parent, os.environ)
     except ConfigError as error:
-        raise BadConfig(error) from None
+        raise InvalidConfig(error) from None
     except ComposeFileError as error:
-        raise CannotRead(str(error)) from None
+        raise StackUnreadable(str(error)) from None
     settings = read_settings(path, path.parent)
-    found: list[Wanted] = []
+    found: list[WantedFiles] = []
     if names:
         found.extend(one or _named(name, settings) for name, one in parsed)
     else:
@@ -170,18 +170,18 @@ def _wanted(names: tuple[str, ...], file: str | None) -> tuple[list[Wanted], Map
     return list(dict.fromkeys(found)), env
 
 
-def _named(name: str, settings: Settings) -> Wanted:
+def _named(name: str, settings: Settings) -> WantedFiles:
     route = next((one for one in settings.routes if name in (one.name, *one.aliases)), None)
     model = settings.models.get(route.model if route else name)
     if model is None:
-        raise CannotRead(f"{name!r} is neither OWNER/NAME nor one of {', '.join(settings.models)}")
+        raise StackUnreadable(f"{name!r} is neither OWNER/NAME nor one of {', '.join(settings.models)}")
     wanted = _of_model(model)
     if wanted is None:
-        raise CannotRead(f"{name}: its command names no model at the hub; write OWNER/NAME")
+        raise StackUnreadable(f"{name}: its command names no model at the hub; write OWNER/NAME")
     return wanted
 
 
-def _all(settings: Settings) -> Iterator[Wanted]:
+def _all(settings: Settings) -> Iterator[WantedFiles]:
     found = False
     for name, model in settings.models.items():
         wanted = _of_model(model)
@@ -191,10 +191,10 @@ def _all(settings: Settings) -> Iterator[Wanted]:
         else:
             click.echo(f"{name}: its command names no model at the hub", err=True)
     if not found:
-        raise CannotRead("there is nothing to seed; write OWNER/NAME")
+        raise StackUnreadable("there is nothing to seed; write OWNER/NAME")
 
 
-def _of_model(model: ModelSpec) -> Wanted | None:
+def _of_model(model: ModelSpec) -> WantedFiles | None:
     launch = model.launch
     if isinstance(launch, ProcessSpec):
         return of_command(launch.command) if model.engine == "vllm" else None
@@ -203,7 +203,7 @@ def _of_model(model: ModelSpec) -> Wanted | None:
     try:
         project = read_project([Path(launch.compose.file)], os.environ).project
     except ComposeFileError as error:
-        raise CannotRead(str(error)) from None
+        raise StackUnreadable(str(error)) from None
     service = project.by_container(launch.container)
     return of_command(service.command) if service else None
 

@@ -7,7 +7,7 @@ import os
 import click
 
 from hotseat import logs
-from hotseat.commands.failing import BadConfig, Failed
+from hotseat.commands.failing import CommandFailed, InvalidConfig
 from hotseat.config import ConfigError, environment, load, secret_values
 from hotseat.core.spec import Settings
 from hotseat.envfile.disk import VARIABLE as ENV_FILE
@@ -59,7 +59,7 @@ def command(config: str | None, log_format: logs.Form, log_level: logs.Level) ->
     try:
         settings = read(config)
     except ConfigError as error:
-        raise BadConfig(error) from None
+        raise InvalidConfig(error) from None
     logs.setup(form=log_format, level=log_level)
 
     from hotseat.app import CannotServe, run  # the server's parts take a while to import
@@ -69,4 +69,4 @@ def command(config: str | None, log_format: logs.Form, log_level: logs.Level) ->
     try:
         run(settings, lambda: read(source), watched)
     except CannotServe as error:
-        raise Failed(str(error)) from None
+        raise CommandFailed(str(error)) from None

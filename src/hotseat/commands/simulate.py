@@ -9,16 +9,16 @@ from pathlib import Path
 
 import click
 
-from hotseat.commands.failing import BadConfig, Failed
+from hotseat.commands.failing import CommandFailed, InvalidConfig
 from hotseat.commands.table import table
 from hotseat.config import ConfigError, load
 from hotseat.core.spec import Settings
 from hotseat.history import FILE as HISTORY_FILE
-from hotseat.history import History, Kind
+from hotseat.history import History, StartKind
 from hotseat.simulation.compare import WAYS, Comparison, compare
 from hotseat.simulation.scenarios import SCENARIOS
 from hotseat.simulation.trace import TraceError, read_trace
-from hotseat.simulation.traffic import Cost, Scenario
+from hotseat.simulation.traffic import Scenario, SwapCost
 
 UNKNOWN_START_S = 45.0
 """What a start takes that was never measured."""
@@ -88,23 +88,23 @@ def _recorded(trace: Path, config: str | None, start_s: float | None) -> Scenari
     try:
         settings = load(config, os.environ)
     except ConfigError as error:
-        raise BadConfig(error) from None
+        raise InvalidConfig(error) from None
     try:
         with trace.open(encoding="utf-8") as lines:
-            return read_trace(lines, settings.box, _costs(settings, start_s))
+            return read_trace(lines, settings.scheduler, _costs(settings, start_s))
     except (TraceError, UnicodeDecodeError) as error:
-        raise Failed(f"{trace}: {error}") from None
+        raise CommandFailed(f"{trace}: {error}") from None
 
 
-def _costs(settings: Settings, start_s: float | None) -> dict[str, Cost]:
+def _costs(settings: Settings, start_s: float | None) -> dict[str, SwapCost]:
     """What each model's starts and wakes take: as told, as measured, or so."""
     kept = Path(settings.serve.state_dir, HISTORY_FILE)
     history = History(kept if kept.exists() else None, lambda trouble: None)
     try:
         return {
-            name: Cost(
-                start_s=start_s or history.eta_s(name, Kind.COLD) or UNKNOWN_START_S,
-                wake_s=history.eta_s(name, Kind.WAKE) or Cost(0).wake_s,
+            name: SwapCost(
+                start_s=start_s or history.eta_s(name, StartKind.COLD) or UNKNOWN_START_S,
+                wake_s=history.eta_s(name, StartKind.WAKE) or SwapCost(0).wake_s,
             )
             for name in settings.models
         }

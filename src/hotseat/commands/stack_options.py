@@ -10,20 +10,20 @@ from typing import Any, TypeVar
 
 import click
 
-from hotseat.commands import Exit
-from hotseat.commands.failing import BadConfig
+from hotseat.commands import ExitCode
+from hotseat.commands.failing import InvalidConfig
 from hotseat.config import ConfigError, load
 from hotseat.core.spec import Settings
 from hotseat.stack.composefile import ComposeFileError
-from hotseat.stack.reading import Reading, compose_files, read_project, stack_environment
+from hotseat.stack.reading import ComposeReading, compose_files, read_project, stack_environment
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class CannotRead(click.ClickException):
+class StackUnreadable(click.ClickException):
     """A file of the stack, or a name in it, that makes no sense."""
 
-    exit_code = int(Exit.USAGE)
+    exit_code = int(ExitCode.USAGE)
 
 
 def stack_option(function: _F) -> _F:
@@ -43,23 +43,23 @@ def in_folder(folder: Path) -> str:
     return "" if folder == Path() else f"cd {shlex.quote(str(folder))} && "
 
 
-def read_stack(folder: Path, files: tuple[Path, ...] = ()) -> Reading:
-    """The Compose project of a folder, or of files. Raises ``CannotRead``."""
+def read_stack(folder: Path, files: tuple[Path, ...] = ()) -> ComposeReading:
+    """The Compose project of a folder, or of files. Raises ``StackUnreadable``."""
     try:
         chosen = list(files) or compose_files(folder, stack_environment(folder, os.environ))
         return read_project(chosen, os.environ)
     except ComposeFileError as error:
-        raise CannotRead(str(error)) from None
+        raise StackUnreadable(str(error)) from None
 
 
 def read_settings(file: Path, folder: Path) -> Settings:
     """The configuration, with the folder's ``.env`` below the environment.
 
-    Raises ``BadConfig`` and ``CannotRead``.
+    Raises ``InvalidConfig`` and ``StackUnreadable``.
     """
     try:
         return load(file, stack_environment(folder, os.environ))
     except ConfigError as error:
-        raise BadConfig(error) from None
+        raise InvalidConfig(error) from None
     except ComposeFileError as error:
-        raise CannotRead(str(error)) from None
+        raise StackUnreadable(str(error)) from None

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from hotseat.commands import launcher
-from hotseat.commands.failing import Failed, Unreachable
-from hotseat.commands.launcher import Launcher
+from hotseat.commands.failing import CommandFailed, LauncherUnreachable
+from hotseat.commands.launcher import LauncherClient
 from hotseat.commands.table import one_line, table
 
 WATCH_EVERY_S = 2.0
@@ -50,12 +50,12 @@ def command(url: str | None, config: str | None, as_json: bool, watch: bool) -> 
             click.clear()
             try:
                 _show(running, as_json)
-            except (Failed, Unreachable) as problem:  # it may come back
+            except (CommandFailed, LauncherUnreachable) as problem:  # it may come back
                 click.echo(problem.format_message())
             time.sleep(WATCH_EVERY_S)
 
 
-def _show(running: Launcher, as_json: bool) -> None:
+def _show(running: LauncherClient, as_json: bool) -> None:
     routes = running.get("/routes").get("routes", {})
     models = running.get("/stats").get("models", {})
     unusable = running.get("/healthz", also=503).get("runtimes", {})

@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 
 from hotseat.commands import launcher, ordering
-from hotseat.commands.failing import Failed
-from hotseat.commands.launcher import Launcher
-from hotseat.commands.stack_options import CannotRead, read_settings, read_stack
+from hotseat.commands.failing import CommandFailed
+from hotseat.commands.launcher import LauncherClient
+from hotseat.commands.stack_options import StackUnreadable, read_settings, read_stack
 from hotseat.stack.reading import COMPOSE_NAMES, find_compose
 from hotseat.stack.switching import SwitchError, plan
 
@@ -78,8 +78,11 @@ def command(
     ordering.order(running, "start", route, wait=wait, timeout_s=timeout_s, as_json=as_json)
 
 
-def _seats(running: Launcher, name: str) -> tuple[str, list[str]]:
-    """What to start, and the other models that hold a seat. Raises ``CannotRead`` where there is no such."""
+def _seats(running: LauncherClient, name: str) -> tuple[str, list[str]]:
+    """What to start, and the other models that hold a seat.
+
+    Raises ``StackUnreadable`` where there is no such.
+    """
     routes = running.get("/routes").get("routes", {})
     states = {str(route.get("model")): str(route.get("state")) for route in routes.values()}
     if name not in routes and name not in states:
@@ -87,7 +90,9 @@ def _seats(running: Launcher, name: str) -> tuple[str, list[str]]:
             key for key, route in routes.items() if name in (*route.get("aliases", ()), _container(route))
         )
         if (found := next(also, None)) is None:
-            raise CannotRead(f"no route or model is called {name!r}; there are {', '.join(sorted(routes))}")
+            raise StackUnreadable(
+                f"no route or model is called {name!r}; there are {', '.join(sorted(routes))}"
+            )
         name = str(found)
     chosen = routes[name].get("model") if name in routes else name
     return name, [one for one, state in states.items() if one != chosen and state not in HOLDS_NO_SEAT]
@@ -102,10 +107,10 @@ def _by_compose(name: str, folder: Path, dry_run: bool) -> None:
     try:
         switching = plan(name, settings, read_stack(folder).project)
     except SwitchError as error:
-        raise CannotRead(str(error)) from None
+        raise StackUnreadable(str(error)) from None
     compose = find_compose(os.environ)
     if compose is None and not dry_run:
-        raise Failed("there is no Compose v2 here: install the package docker-compose-plugin")
+        raise CommandFailed("there is no Compose v2 here: install the package docker-compose-plugin")
     words = list(compose.words) if compose else ["docker", "compose"]
     for more in switching.commands():
         click.echo(f"+ docker compose {shlex.join(more)}", err=True)

@@ -7,7 +7,7 @@ import sys
 import click
 
 from hotseat.commands import launcher
-from hotseat.commands.failing import Failed
+from hotseat.commands.failing import CommandFailed
 
 
 @click.command(
@@ -29,10 +29,10 @@ def command(url: str | None, config: str | None) -> None:
     pip install 'hotseat[top]'.
     """
     try:
-        from hotseat.commands.top_app import Top
+        from hotseat.commands.top_app import TopApp
     except ImportError:
-        raise Failed("hotseat top needs a library more: pip install 'hotseat[top]'") from None
+        raise CommandFailed("hotseat top needs a library more: pip install 'hotseat[top]'") from None
     running = launcher.connect(url, config)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise Failed("hotseat top needs a terminal; hotseat status does not")
-    Top(running).run()
+        raise CommandFailed("hotseat top needs a terminal; hotseat status does not")
+    TopApp(running).run()

@@ -29,7 +29,7 @@ LOW = 14
 """Terminals of fewer lines show the models, and nothing else that could go."""
 
 
-class Asks(Protocol):
+class StatsClient(Protocol):
     """The running launcher (``launcher.Launcher``)."""
 
     url: str
@@ -41,7 +41,7 @@ class Asks(Protocol):
         """A JSON object for a JSON object. Raises ``click.ClickException``."""
 
 
-class Poll:
+class StatsPoll:
     """Asks again and again until told to end; a daemon, so that a launcher that hangs delays nobody's end."""
 
     def __init__(self, ask: Callable[[], None]) -> None:
@@ -69,7 +69,7 @@ class Poll:
         self._now.set()
 
 
-class Top(App[None]):
+class TopApp(App[None]):
     """Models, GPUs, failures; orders by key."""
 
     TITLE = "hotseat top"
@@ -85,16 +85,16 @@ class Top(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "order('start')", "Start"),
         Binding("x", "order('stop')", "Stop"),
-        Binding("l", "logs", "Logs"),
+        Binding("l", "logs", "LogScreen"),
         Binding("q,ctrl+c", "quit", "Quit"),
     ]
 
-    def __init__(self, asks: Asks, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, asks: StatsClient, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._asks, self._clock = asks, clock
-        self._pace = top_view.Pace()
+        self._pace = top_view.RequestRates()
         self._names: list[str] = []
-        self._poll: Poll | None = None
+        self._poll: StatsPoll | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(Text(f"asking {self._asks.url} …"), id="total")
@@ -106,7 +106,7 @@ class Top(App[None]):
     def on_mount(self) -> None:
         """Begin to ask."""
         self._table().add_columns(*top_view.HEAD)
-        self._poll = Poll(self._ask)
+        self._poll = StatsPoll(self._ask)
 
     def on_unmount(self) -> None:
         """Ask no more."""
@@ -191,19 +191,19 @@ class Top(App[None]):
         """The logs of the model under the cursor."""
         name = self._chosen()
         if name is not None and len(self.screen_stack) == 1:
-            self.push_screen(Logs(self._asks, name))
+            self.push_screen(LogScreen(self._asks, name))
 
 
-class Logs(Screen[None]):
+class LogScreen(Screen[None]):
     """The last lines of one model, as they come."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,l,q", "app.pop_screen", "Back")]
     CSS = "#lines { height: 1fr; overflow: hidden; content-align: left bottom; }"
 
-    def __init__(self, asks: Asks, model: str) -> None:
+    def __init__(self, asks: StatsClient, model: str) -> None:
         super().__init__()
         self._asks, self._model = asks, model
-        self._poll: Poll | None = None
+        self._poll: StatsPoll | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(Text(f"logs of {self._model}", style="reverse"))
@@ -213,7 +213,7 @@ class Logs(Screen[None]):
 
     def on_mount(self) -> None:
         """Begin to ask."""
-        self._poll = Poll(self._ask)
+        self._poll = StatsPoll(self._ask)
 
     def on_unmount(self) -> None:
         """Ask no more."""

@@ -19,7 +19,7 @@ LEAVING = ("draining", "stopping", "suspending")
 Stats = Mapping[str, Any]
 
 
-class Pace:
+class RequestRates:
     """Tokens a second, from what was told one after the other."""
 
     def __init__(self) -> None:

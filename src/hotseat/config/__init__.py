@@ -6,12 +6,12 @@
 from hotseat.config.levels_file import read_levels
 from hotseat.config.listen import listen_address, state_folder
 from hotseat.config.load import environment, find, load, loads
-from hotseat.config.problems import ConfigError, Problem
+from hotseat.config.problems import ConfigError, ConfigProblem
 from hotseat.config.secrets import secret_values
 
 __all__ = [
     "ConfigError",
-    "Problem",
+    "ConfigProblem",
     "environment",
     "find",
     "listen_address",

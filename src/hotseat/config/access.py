@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 
 from hotseat.config import front_values
-from hotseat.config.document import Document, Path, Place
-from hotseat.config.front_shape import Basic, Key
-from hotseat.config.shape import Root
+from hotseat.config.document import Document, Path, SourcePosition
+from hotseat.config.front_shape import BasicAuthConfig, KeyConfig
+from hotseat.config.shape import RootConfig
 from hotseat.core.front import AuthSpec, BasicSpec, KeySpec, LimitSpec
 from hotseat.core.spec import RouteSpec
 
@@ -24,11 +24,11 @@ ADMIN_KEY = "ADMIN_API_KEY"
 _MAX_FILE_BYTES = 64 * 1024
 
 
-class Access:
+class AccessResolver:
     """Makes an ``AuthSpec``; problems go into the document."""
 
     def __init__(
-        self, document: Document, root: Root, env: Mapping[str, str], file: Callable[[str], str]
+        self, document: Document, root: RootConfig, env: Mapping[str, str], file: Callable[[str], str]
     ) -> None:
         """``file`` makes a path of what was written."""
         self._document, self._root, self._env, self._file = document, root, env, file
@@ -87,12 +87,12 @@ class Access:
             return 0.0
 
     def _variable_problem(self, name: str, message: str) -> None:
-        self._document.places[(name,)] = Place("environment", None, name)
+        self._document.places[(name,)] = SourcePosition("environment", None, name)
         self._document.problem((name,), message)
 
     # keys of the file
 
-    def _key(self, name: str, key: Key, routes: Sequence[RouteSpec]) -> KeySpec:
+    def _key(self, name: str, key: KeyConfig, routes: Sequence[RouteSpec]) -> KeySpec:
         at: Path = ("keys", name)
         if name in (KEY, OLD_KEY, ADMIN_KEY) or not name.isprintable() or not name.strip():
             self._document.problem(at, "is no name for a key here", "choose another")
@@ -109,7 +109,7 @@ class Access:
             priority=key.priority,
         )
 
-    def _digest_of(self, at: Path, key: Key) -> bytes:
+    def _digest_of(self, at: Path, key: KeyConfig) -> bytes:
         given = [n for n in ("key", "key_file", "sha256") if getattr(key, n) is not None]
         if len(given) != 1:
             if not self._document.tainted(at):
@@ -160,7 +160,7 @@ class Access:
             if first != key.name and key.digest:
                 self._document.problem(("keys", key.name), f"is the same key as {first}", "make another one")
 
-    def _basic(self, basic: Basic) -> BasicSpec:
+    def _basic(self, basic: BasicAuthConfig) -> BasicSpec:
         if basic.user is None and not self._document.tainted(("basic", "user")):
             self._document.problem(("basic",), "needs a user", "write user: NAME")
         password = None if basic.password is None else _digest(self._hidden(basic.password))

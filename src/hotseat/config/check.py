@@ -12,25 +12,25 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hotseat.config.document import Document, Path
-from hotseat.config.front_shape import Basic, Key, Policy, SystemPrompt, Tls
-from hotseat.config.levels import Levels
-from hotseat.config.shape import Compose, Gpu, Model, Root, Route, Sleep
+from hotseat.config.front_shape import BasicAuthConfig, KeyConfig, PolicyConfig, SystemPromptConfig, TlsConfig
+from hotseat.config.levels import ServiceLevels
+from hotseat.config.shape import ComposeConfig, GpuConfig, ModelConfig, RootConfig, RouteConfig, SleepConfig
 
 _KEYS: dict[str, type[BaseModel]] = {
-    "gpu": Gpu,
-    "sleep": Sleep,
-    "compose": Compose,
-    "system_prompt": SystemPrompt,
-    "basic": Basic,
-    "tls": Tls,
-    "slo": Levels,
+    "gpu": GpuConfig,
+    "sleep": SleepConfig,
+    "compose": ComposeConfig,
+    "system_prompt": SystemPromptConfig,
+    "basic": BasicAuthConfig,
+    "tls": TlsConfig,
+    "slo": ServiceLevels,
 }
-_NAMED: dict[str, type[BaseModel]] = {"models": Model, "routes": Route, "keys": Key}
+_NAMED: dict[str, type[BaseModel]] = {"models": ModelConfig, "routes": RouteConfig, "keys": KeyConfig}
 _PLACES = ("", "models.NAME", "routes.NAME", "keys.NAME", *_KEYS)
 _MAX_ROUNDS = 50
 
 
-def shaped(document: Document) -> Root:
+def shaped(document: Document) -> RootConfig:
     """The data as its shape, less what is wrong with it, which goes into the document's problems."""
     data = document.data
     if not isinstance(data, dict):
@@ -40,18 +40,18 @@ def shaped(document: Document) -> Root:
                 "the file is empty" if data is None else "expected keys with values (key: value lines)",
                 'the least is: models: {chat: {command: [my-server, --port, "{port}"]}}',
             )
-        return Root()
+        return RootConfig()
     data = {key: value for key, value in data.items() if not key.startswith("x-")}
     for _ in range(_MAX_ROUNDS):
         try:
-            return Root.model_validate(data)
+            return RootConfig.model_validate(data)
         except ValidationError as error:
             found = error.errors(include_url=False)
         for detail in found:
             path = _cut(data, detail["loc"])
             if path not in document.bad:
                 _tell(document, path, detail)
-    return Root()
+    return RootConfig()
 
 
 def _cut(data: dict[str, Any], loc: tuple[int | str, ...]) -> Path:
@@ -103,10 +103,10 @@ def _unknown(path: Path) -> tuple[str, str]:
 def keys_at(path: Path) -> list[str]:
     """The keys that may be written in the mapping of this path."""
     if not path:
-        shape: type[BaseModel] = Root
+        shape: type[BaseModel] = RootConfig
     elif path[0] in _NAMED and len(path) == 2:
         shape = _NAMED[path[0]]
     else:
         shape = _KEYS[str(path[-1])]
-    shared = [key for key in shape.model_fields if key in Policy.model_fields]
+    shared = [key for key in shape.model_fields if key in PolicyConfig.model_fields]
     return [*(key for key in shape.model_fields if key not in shared), *shared]

@@ -12,7 +12,7 @@ from hotseat.engines.pick import engine_named, engine_of
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CommandInfo:
     """What was found; empty or ``None`` where the command does not say."""
 
     engine: str
@@ -23,7 +23,7 @@ class Told:
     max_in_flight: int | None
 
 
-def told(command: Sequence[str], engine: str | None) -> Told:
+def told(command: Sequence[str], engine: str | None) -> CommandInfo:
     """``engine`` as configured; ``None``: told from the command, ``vllm`` where there is none (container)."""
     kind = engine_named(engine or "vllm") if engine or not command else engine_of(command)
     # vLLM's flags are unmistakable: a wrapper script that passes them on takes as much memory.
@@ -31,7 +31,7 @@ def told(command: Sequence[str], engine: str | None) -> Told:
     # Of a wrapper script nobody can say which of its words is the model: only the flag counts.
     own = kind.served_names(command) if engine_of(command).name == kind.name else ()
     names = own or tuple(flags.values(flags.words(command), "--served-model-name"))
-    return Told(
+    return CommandInfo(
         engine=kind.name,
         share=None if share is None else values.share(Decimal(repr(share))),
         served_names=tuple(dict.fromkeys(names)),

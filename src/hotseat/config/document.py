@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from hotseat.config.problems import Problem
+from hotseat.config.problems import ConfigProblem
 from hotseat.config.values import BOOLS
 
 Path = tuple[str | int, ...]
@@ -28,7 +28,7 @@ _MAX_DEPTH = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourcePosition:
     """Where a value was written."""
 
     file: str
@@ -43,25 +43,25 @@ class Document:
 
     file: str
     data: Any = None
-    places: dict[Path, Place] = field(default_factory=dict)
+    places: dict[Path, SourcePosition] = field(default_factory=dict)
     interpolated: set[Path] = field(default_factory=set)
     """Values that came from the environment: never shown."""
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ConfigProblem] = field(default_factory=list)
     bad: set[Path] = field(default_factory=set)
     """Values with a problem already: one is enough."""
 
-    def place(self, path: Path) -> Place:
+    def place(self, path: Path) -> SourcePosition:
         """Where the value of this path, or the nearest thing around it, was written."""
         for length in range(len(path), -1, -1):
             if (place := self.places.get(path[:length])) is not None:
                 return place
-        return Place(self.file, None)
+        return SourcePosition(self.file, None)
 
     def problem(self, path: Path, message: str, fix: str = "") -> None:
         """Note a problem with the value of this path."""
         place = self.place(path)
         self.bad.add(path)
-        self.problems.append(Problem(place.file, place.line, place.key or dotted(path), message, fix))
+        self.problems.append(ConfigProblem(place.file, place.line, place.key or dotted(path), message, fix))
 
     def tainted(self, path: Path) -> bool:
         """Whether something at or under this path is wrong already: then nothing follows from it."""
@@ -89,7 +89,7 @@ def read(text: str, file: str, env: Mapping[str, str]) -> Document:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        document.places[()] = Place(file, mark.line + 1 if mark else None)
+        document.places[()] = SourcePosition(file, mark.line + 1 if mark else None)
         words = " ".join(part for part in (error.context, error.problem) if part)
         document.problem((), f"not YAML: {words}", _yaml_hint(words))
     except yaml.YAMLError as error:
@@ -125,7 +125,7 @@ class _Reader:
         self._left = _MAX_NODES  # aliases of aliases grow without bound ("billion laughs")
 
     def read(self, root: yaml.Node) -> None:
-        self._document.places[()] = Place(self._document.file, root.start_mark.line + 1)
+        self._document.places[()] = SourcePosition(self._document.file, root.start_mark.line + 1)
         try:
             self._document.data = self._value(root, (), ())
         except _TooLarge as error:
@@ -232,13 +232,13 @@ class _Reader:
 
         return _REFERENCE.sub(replace, text) if "${" in text else text
 
-    def _here(self, node: yaml.Node) -> Place:
-        return Place(self._document.file, node.start_mark.line + 1)
+    def _here(self, node: yaml.Node) -> SourcePosition:
+        return SourcePosition(self._document.file, node.start_mark.line + 1)
 
     def _complain(self, node: yaml.Node, path: Path, message: str, fix: str = "") -> None:
         line = node.start_mark.line + 1
         self._document.bad.add(path)
-        self._document.problems.append(Problem(self._document.file, line, dotted(path), message, fix))
+        self._document.problems.append(ConfigProblem(self._document.file, line, dotted(path), message, fix))
 
 
 def _resolve(text: str) -> Any:

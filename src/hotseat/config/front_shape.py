@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from hotseat.config import front_values
-from hotseat.config.kinds import Bool, Int, Names, PositiveDuration, Shape, schema
+from hotseat.config.kinds import Bool, ConfigModel, Int, Names, PositiveDuration, schema
 from hotseat.core.front import LimitSpec
 
 _RATE = {"type": "string", "title": "rate", "examples": ["30/minute", "1000/day"]}
@@ -79,7 +79,7 @@ RATE_LIMIT = (
 )
 
 
-class SystemPrompt(Shape):
+class SystemPromptConfig(ConfigModel):
     """The system prompt that requests get."""
 
     text: str | None = Field(default=None, description="The prompt.")
@@ -98,11 +98,11 @@ def _prompt_sugar(value: Any) -> Any:
 
 
 SystemPromptOrText = Annotated[
-    SystemPrompt, BeforeValidator(_prompt_sugar, json_schema_input_type=str | SystemPrompt)
+    SystemPromptConfig, BeforeValidator(_prompt_sugar, json_schema_input_type=str | SystemPromptConfig)
 ]
 
 
-class Policy(Shape):
+class PolicyConfig(ConfigModel):
     """What a route does to the requests that take it."""
 
     auth: Bool | None = Field(
@@ -139,7 +139,7 @@ class Policy(Shape):
     )
 
 
-class Key(Shape):
+class KeyConfig(ConfigModel):
     """A client's key: its secret in one of three ways, and what it opens."""
 
     key: Secret | None = Field(default=None, description="The key itself, as `${VARIABLE}`.")
@@ -168,7 +168,7 @@ class Key(Shape):
     priority: Int = Field(default=0, description="Added to the route's: higher ones go first.")
 
 
-class Basic(Shape):
+class BasicAuthConfig(ConfigModel):
     """HTTP Basic, wanted before anything is passed on."""
 
     user: Secret | None = Field(default=None, description="The user's name.")
@@ -179,7 +179,7 @@ class Basic(Shape):
     )
 
 
-class Tls(Shape):
+class TlsConfig(ConfigModel):
     """HTTPS by hotseat itself."""
 
     cert: str | None = Field(default=None, description="The certificate and its chain, a PEM file.")

@@ -54,7 +54,7 @@ Names = Annotated[
 ]
 
 
-class Shape(BaseModel):
+class ConfigModel(BaseModel):
     """A mapping whose keys are all known."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

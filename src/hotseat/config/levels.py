@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from hotseat.config.kinds import Number, PositiveDuration, Shape
+from hotseat.config.kinds import ConfigModel, Number, PositiveDuration
 
 
-class Levels(Shape):
+class ServiceLevels(ConfigModel):
     """What results of benchmarks are held against."""
 
     start_p50: PositiveDuration | None = Field(default=None, description="The median start, at most.")

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hotseat.config.document import Document, read
-from hotseat.config.levels import Levels
+from hotseat.config.levels import ServiceLevels
 from hotseat.config.load import text_of_file
 from hotseat.config.problems import ConfigError
 
@@ -45,12 +45,14 @@ def _levels(document: Document, at: tuple[str, ...], data: Any) -> dict[str, flo
         document.problem(at, "expected keys with values (key: value lines)")
         return {}
     try:
-        found = Levels.model_validate(data)
+        found = ServiceLevels.model_validate(data)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             key = str(detail["loc"][0])
             if detail["type"] == "extra_forbidden":
-                document.problem((*at, key), "unknown key", f"known here: {', '.join(Levels.model_fields)}")
+                document.problem(
+                    (*at, key), "unknown key", f"known here: {', '.join(ServiceLevels.model_fields)}"
+                )
             else:
                 told = detail.get("ctx", {}).get("error")
                 document.problem((*at, key), str(told or detail["msg"]))

@@ -10,13 +10,13 @@ from hotseat.config import values
 from hotseat.config.document import read
 from hotseat.config.load import find, text_of_file
 from hotseat.config.places import beside, state_dir
-from hotseat.config.problems import ConfigError, Problem
+from hotseat.config.problems import ConfigError, ConfigProblem
 
 DEFAULT = ("127.0.0.1", 8000)
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class ListenAddress:
     """Where a launcher listens."""
 
     host: str
@@ -25,28 +25,30 @@ class Where:
     """The certificate that it shows; ``None``: it speaks plain HTTP."""
 
 
-def listens(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> Where:
+def listens(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> ListenAddress:
     """``LISTEN``, else the file's ``listen``, else the default; and the file's ``tls``. No other key is read.
 
     A client may lack what the launcher has (keys, variables), so only these values must be sound.
     Raises ``ConfigError``: a named file that cannot be read, or a ``listen`` that is none.
     """
     variable = env.get("LISTEN")
-    address = _address(variable, Problem("environment", None, "LISTEN", "")) if variable else None
+    address = _address(variable, ConfigProblem("environment", None, "LISTEN", "")) if variable else None
     if path is None:
         try:
             path = find(env)
         except ConfigError:
-            return Where(*(address or DEFAULT))
+            return ListenAddress(*(address or DEFAULT))
     file = os.fspath(path)
     document = read(text_of_file(file), file, env)
     data = document.data if isinstance(document.data, dict) else {}
     given = data.get("listen")
     if address is None and given is not None:
-        address = _address(given, Problem(file, document.place(("listen",)).line, "listen", ""))
+        address = _address(given, ConfigProblem(file, document.place(("listen",)).line, "listen", ""))
     tls = data.get("tls")
     cert = tls.get("cert") if isinstance(tls, dict) else None
-    return Where(*(address or DEFAULT), cert=beside(file, cert, env) if isinstance(cert, str) else None)
+    return ListenAddress(
+        *(address or DEFAULT), cert=beside(file, cert, env) if isinstance(cert, str) else None
+    )
 
 
 def listen_address(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> tuple[str, int]:
@@ -71,8 +73,8 @@ def state_folder(path: str | os.PathLike[str] | None, env: Mapping[str, str]) ->
     return beside(file, given, env)
 
 
-def _address(value: object, place: Problem) -> tuple[str, int]:
+def _address(value: object, place: ConfigProblem) -> tuple[str, int]:
     try:
         return values.address(value)
     except ValueError as error:
-        raise ConfigError([Problem(place.file, place.line, place.key, str(error))]) from None
+        raise ConfigError([ConfigProblem(place.file, place.line, place.key, str(error))]) from None

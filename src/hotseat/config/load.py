@@ -8,9 +8,9 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from hotseat.config.check import shaped
-from hotseat.config.document import Document, Place, read
+from hotseat.config.document import Document, SourcePosition, read
 from hotseat.config.places import config_files
-from hotseat.config.problems import ConfigError, Problem
+from hotseat.config.problems import ConfigError, ConfigProblem
 from hotseat.config.resolve import Resolver
 from hotseat.core.spec import Settings
 from hotseat.envfile import disk
@@ -48,10 +48,10 @@ def environment(env: Mapping[str, str]) -> Mapping[str, str]:
         return disk.environment(env)
     except EnvFileError as error:
         words = str(error).partition(": ")[2]
-        raise ConfigError([Problem(env[disk.VARIABLE], error.line, "", words)]) from None
+        raise ConfigError([ConfigProblem(env[disk.VARIABLE], error.line, "", words)]) from None
     except (OSError, ValueError) as error:
         words = (error.strerror or str(error)) if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError([Problem(env[disk.VARIABLE], None, "", f"cannot be read: {words}")]) from None
+        raise ConfigError([ConfigProblem(env[disk.VARIABLE], None, "", f"cannot be read: {words}")]) from None
 
 
 def loads(text: str, file: str, env: Mapping[str, str]) -> Settings:
@@ -75,7 +75,7 @@ def find(env: Mapping[str, str]) -> str:
     tried = ", ".join(str(one) for one in candidates)
     raise ConfigError(
         [
-            Problem(
+            ConfigProblem(
                 "hotseat.yaml",
                 None,
                 "",
@@ -93,14 +93,16 @@ def text_of_file(file: str) -> str:
             raw = source.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         words = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        raise ConfigError([Problem(file, None, "", f"cannot be read: {words}")]) from None
+        raise ConfigError([ConfigProblem(file, None, "", f"cannot be read: {words}")]) from None
     if len(raw) > _MAX_BYTES:
-        raise ConfigError([Problem(file, None, "", "larger than 4 MiB: this is no configuration of hotseat")])
+        raise ConfigError(
+            [ConfigProblem(file, None, "", "larger than 4 MiB: this is no configuration of hotseat")]
+        )
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise ConfigError([Problem(file, line, "", "not UTF-8 text", "save it as UTF-8")]) from None
+        raise ConfigError([ConfigProblem(file, line, "", "not UTF-8 text", "save it as UTF-8")]) from None
 
 
 def _override(document: Document, env: Mapping[str, str]) -> None:
@@ -110,4 +112,4 @@ def _override(document: Document, env: Mapping[str, str]) -> None:
     for variable, key in OVERRIDES.items():
         if value := env.get(variable):
             data[key] = value
-            document.places[(key,)] = Place("environment", None, variable)
+            document.places[(key,)] = SourcePosition("environment", None, variable)

@@ -8,19 +8,19 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from hotseat.config.access import scoped
-from hotseat.config.document import Document, Path, Place
-from hotseat.config.front_shape import Policy, SystemPrompt
-from hotseat.config.shape import Root
+from hotseat.config.document import Document, Path, SourcePosition
+from hotseat.config.front_shape import PolicyConfig, SystemPromptConfig
+from hotseat.config.shape import RootConfig
 from hotseat.core.front import PolicySpec, PromptSpec
 
 _MAX_PROMPT_BYTES = 256 * 1024
 
 
-class Policies:
+class PolicyResolver:
     """Makes a ``PolicySpec`` for each route; problems go into the document."""
 
     def __init__(
-        self, document: Document, root: Root, env: Mapping[str, str], file: Callable[[str], str]
+        self, document: Document, root: RootConfig, env: Mapping[str, str], file: Callable[[str], str]
     ) -> None:
         """``file`` makes a path of what was written."""
         self._document, self._root, self._env, self._file = document, root, env, file
@@ -28,7 +28,7 @@ class Policies:
     def of(self, name: str, model: str) -> PolicySpec:
         """The policy of a route that leads to a model."""
         own = self._root.routes.get(name)
-        layers: list[tuple[Path, Policy]] = [(("models", model), self._root.models[model])]
+        layers: list[tuple[Path, PolicyConfig]] = [(("models", model), self._root.models[model])]
         if own is not None:
             layers.insert(0, (("routes", name), own))
 
@@ -65,14 +65,14 @@ class Policies:
             plain = text.isascii() and text.replace(".", "", 0 if whole else 1).isdigit() and len(text) < 16
             number = Decimal(text) if plain else None
             if number is None or not least <= number <= most:
-                self._document.places[(variable,)] = Place("environment", None, variable)
+                self._document.places[(variable,)] = SourcePosition("environment", None, variable)
                 kind = "a whole number" if whole else "a number"
                 self._document.problem((variable,), f"expected {kind} from {least} to {most}")
                 continue
             defaults[field] = int(number) if whole else float(number)
         return defaults
 
-    def _prompt(self, at: Path, prompt: SystemPrompt) -> PromptSpec:
+    def _prompt(self, at: Path, prompt: SystemPromptConfig) -> PromptSpec:
         text = prompt.text
         if (text is None) == (prompt.file is None):
             if not self._document.tainted(at):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class ConfigProblem:
     """One thing that is wrong."""
 
     file: str
@@ -29,7 +29,7 @@ class Problem:
 class ConfigError(Exception):
     """The configuration cannot be used. ``problems`` holds everything that is wrong, in file order."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         self.problems = sorted(set(problems), key=lambda one: (one.file, one.line or 0, one.key, one.message))
         super().__init__(str(self))
 

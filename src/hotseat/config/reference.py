@@ -9,44 +9,44 @@ from typing import Any
 from pydantic import BaseModel
 
 from hotseat.config import access, policies
-from hotseat.config.front_shape import Basic, Key, Policy, SystemPrompt, Tls
-from hotseat.config.levels import Levels
+from hotseat.config.front_shape import BasicAuthConfig, KeyConfig, PolicyConfig, SystemPromptConfig, TlsConfig
+from hotseat.config.levels import ServiceLevels
 from hotseat.config.load import OVERRIDES
 from hotseat.config.resolve import UPSTREAM_KEY_VARIABLE
 from hotseat.config.routing import RESERVED
-from hotseat.config.shape import Compose, Gpu, Model, Root, Route, Sleep
+from hotseat.config.shape import ComposeConfig, GpuConfig, ModelConfig, RootConfig, RouteConfig, SleepConfig
 from hotseat.envfile.disk import VARIABLE as ENV_FILE_VARIABLE
 
 SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
-    ("The top of the file", "", Root),
-    ("`gpu`", "The GPU memory that all models may take together.", Gpu),
+    ("The top of the file", "", RootConfig),
+    ("`gpu`", "The GPU memory that all models may take together.", GpuConfig),
     (
         "`models.NAME`",
         "A model. A name is made of letters, digits, dots, dashes and underscores. What it leaves out of the "
         "keys that stand at the top of the file too (`idle`, `start_timeout`, …) is taken from there.",
-        Model,
+        ModelConfig,
     ),
-    ("`routes.NAME`", "A public name and path prefix that leads to a model.", Route),
+    ("`routes.NAME`", "A public name and path prefix that leads to a model.", RouteConfig),
     (
         "`models.NAME` and `routes.NAME`: who may ask what",
         "What a route leaves out is taken from its model; what it says takes the place of all that the model "
         "says under that key.",
-        Policy,
+        PolicyConfig,
     ),
-    ("`keys.NAME`", "A client's key.", Key),
-    ("`system_prompt`", "The system prompt that requests get.", SystemPrompt),
-    ("`basic`", "HTTP Basic, wanted before anything is passed on.", Basic),
-    ("`tls`", "HTTPS by hotseat itself.", Tls),
-    ("`sleep` and `models.NAME.sleep`", "Sleep instead of stop (vLLM's sleep mode).", Sleep),
+    ("`keys.NAME`", "A client's key.", KeyConfig),
+    ("`system_prompt`", "The system prompt that requests get.", SystemPromptConfig),
+    ("`basic`", "HTTP Basic, wanted before anything is passed on.", BasicAuthConfig),
+    ("`tls`", "HTTPS by hotseat itself.", TlsConfig),
+    ("`sleep` and `models.NAME.sleep`", "Sleep instead of stop (vLLM's sleep mode).", SleepConfig),
     (
         "`slo` and `models.NAME.slo`",
         "Service levels: what `hotseat bench report` holds the results of benchmarks against.",
-        Levels,
+        ServiceLevels,
     ),
     (
         "`compose` and `models.NAME.compose`",
         "Where containers come from. What a model leaves out is taken from the top of the file.",
-        Compose,
+        ComposeConfig,
     ),
 )
 
@@ -80,7 +80,7 @@ models:
 
 def schema() -> dict[str, Any]:
     """The JSON schema (2020-12) of the file."""
-    made = Root.model_json_schema()
+    made = RootConfig.model_json_schema()
     made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     made["title"] = "hotseat configuration"
     made["patternProperties"] = {"^x-": {}}
@@ -110,10 +110,14 @@ def markdown() -> str:
 
 def _properties(whole: Mapping[str, Any], shape: type[BaseModel]) -> Mapping[str, Any]:
     """The keys of one section: those that routes and models share have one of their own."""
-    if shape is Root:
+    if shape is RootConfig:
         return dict(whole["properties"])
-    shown = whole["$defs"][Route.__name__ if shape is Policy else shape.__name__]["properties"]
-    return {key: prop for key, prop in shown.items() if (key in Policy.model_fields) == (shape is Policy)}
+    shown = whole["$defs"][RouteConfig.__name__ if shape is PolicyConfig else shape.__name__]["properties"]
+    return {
+        key: prop
+        for key, prop in shown.items()
+        if (key in PolicyConfig.model_fields) == (shape is PolicyConfig)
+    }
 
 
 def _table(properties: Mapping[str, Mapping[str, Any]]) -> str:

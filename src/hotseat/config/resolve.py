@@ -8,29 +8,29 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from hotseat.config import routing, values
-from hotseat.config.access import KEY, Access
-from hotseat.config.command import Told, told
+from hotseat.config.access import KEY, AccessResolver
+from hotseat.config.command import CommandInfo, told
 from hotseat.config.document import Document, Path
 from hotseat.config.fingerprint import fingerprint
-from hotseat.config.front_shape import Tls
+from hotseat.config.front_shape import TlsConfig
 from hotseat.config.places import beside, state_dir
-from hotseat.config.policies import Policies
+from hotseat.config.policies import PolicyResolver
 from hotseat.config.room import check_room
-from hotseat.config.shape import Compose, Model, Root, Sleep
+from hotseat.config.shape import ComposeConfig, ModelConfig, RootConfig, SleepConfig
 from hotseat.core.front import AuthSpec
 from hotseat.core.spec import (
-    BoxSpec,
     ComposeSpec,
     DockerSpec,
+    KeepWarmSpec,
     LaunchSpec,
     ModelSpec,
     ProcessSpec,
-    SeatSpec,
+    SchedulerSpec,
+    SchedulingSpec,
     ServeSpec,
     Settings,
     SleepSpec,
     TlsSpec,
-    WarmSpec,
 )
 from hotseat.schedule import zone_of
 
@@ -44,7 +44,7 @@ _DOCKER_ONLY = ("container", "compose", "url", "port")
 class Resolver:
     """Makes ``Settings`` of a shape; problems go into the document."""
 
-    def __init__(self, document: Document, root: Root, env: Mapping[str, str]) -> None:
+    def __init__(self, document: Document, root: RootConfig, env: Mapping[str, str]) -> None:
         self._document = document
         self._root = root
         self._env = env
@@ -61,12 +61,12 @@ class Resolver:
             )
         models = {name: self._model(name, model) for name, model in root.models.items()}
         check_room(document, self._budget, models)
-        policies = Policies(document, root, self._env, self._file)
+        policies = PolicyResolver(document, root, self._env, self._file)
         routes = [
             dataclasses.replace(route, policy=policies.of(route.name, route.model))
             for route in routing.routes(document, root)
         ]
-        access = Access(document, root, self._env, self._file)
+        access = AccessResolver(document, root, self._env, self._file)
         auth = access.spec(routes)
         default = routing.default_route(document, root, routes)
         if root.return_to_default and default is None and not self._document.tainted(("default_model",)):
@@ -74,12 +74,12 @@ class Resolver:
                 ("return_to_default",), "there is no default model to return to", "set default_model"
             )
         self._check_timezone()
-        sleep = root.sleep or Sleep()
+        sleep = root.sleep or SleepConfig()
         return Settings(
             serve=self._serve(default.name if default else None, auth),
-            box=BoxSpec(
+            scheduler=SchedulerSpec(
                 budget=self._budget,
-                seats={name: model.seat for name, model in models.items()},
+                models={name: model.scheduling for name, model in models.items()},
                 host_sleep_mib=None if sleep.host_memory is None else sleep.host_memory >> 20,
                 return_to=default.model if default and root.return_to_default else None,
             ),
@@ -127,7 +127,7 @@ class Resolver:
             tls=self._tls(root.tls) if root.tls else None,
         )
 
-    def _tls(self, tls: Tls) -> TlsSpec:
+    def _tls(self, tls: TlsConfig) -> TlsSpec:
         for key, name in (("cert", tls.cert), ("key", tls.key)):
             if self._document.tainted(("tls", key)):
                 continue
@@ -145,7 +145,7 @@ class Resolver:
 
     # one model
 
-    def _model(self, name: str, model: Model) -> ModelSpec:
+    def _model(self, name: str, model: ModelConfig) -> ModelSpec:
         at: Path = ("models", name)
         root = self._root
         runtime = model.runtime or ("docker" if model.container is not None else "process")
@@ -169,7 +169,7 @@ class Resolver:
             )
         return ModelSpec(
             name=name,
-            seat=self._seat(at, name, model, known, fingerprint(runtime, launch)),
+            scheduling=self._seat(at, name, model, known, fingerprint(runtime, launch)),
             launch=launch,
             runtime=runtime,
             health_path=model.health,
@@ -182,10 +182,12 @@ class Resolver:
             stop_grace_s=self._root.stop_grace if model.stop_grace is None else model.stop_grace,
             engine=known.engine,
             allow_paths=model.allow_paths,
-            keep_warm=WarmSpec(spans=model.keep_warm, zone=root.timezone or "") if model.keep_warm else None,
+            keep_warm=KeepWarmSpec(spans=model.keep_warm, zone=root.timezone or "")
+            if model.keep_warm
+            else None,
         )
 
-    def _left_to_container(self, model: Model) -> frozenset[str]:
+    def _left_to_container(self, model: ModelConfig) -> frozenset[str]:
         own = {
             "footprint": model.footprint,
             "served_names": model.served_name,
@@ -197,11 +199,11 @@ class Resolver:
             own["stop_grace"] = model.stop_grace
         return frozenset(name for name, value in own.items() if value is None)
 
-    def _first_byte_timeout(self, model: Model) -> float | None:
+    def _first_byte_timeout(self, model: ModelConfig) -> float | None:
         own = model.first_byte_timeout
         return (self._root.first_byte_timeout if own is None else own) or None
 
-    def _process(self, at: Path, model: Model) -> LaunchSpec:
+    def _process(self, at: Path, model: ModelConfig) -> LaunchSpec:
         command = model.command
         if command is None:
             if not self._document.tainted((*at, "command")) and at not in self._document.bad:
@@ -218,7 +220,7 @@ class Resolver:
             )
         return ProcessSpec(command=command, env=model.env, cwd=self._file(model.cwd) if model.cwd else None)
 
-    def _docker(self, at: Path, model: Model) -> LaunchSpec:
+    def _docker(self, at: Path, model: ModelConfig) -> LaunchSpec:
         if not model.container and not self._document.tainted((*at, "container")):
             self._document.problem(at, "runs as docker, and no container is named", "write container: NAME")
         if model.port is not None and not 1 <= model.port <= 65535:
@@ -233,9 +235,9 @@ class Resolver:
             port=model.port,
         )
 
-    def _compose(self, at: Path, model: Model, compose: Compose) -> ComposeSpec | None:
+    def _compose(self, at: Path, model: ModelConfig, compose: ComposeConfig) -> ComposeSpec | None:
         path = (*at, "compose") if model.compose else ("compose",)
-        base = self._root.compose or Compose()
+        base = self._root.compose or ComposeConfig()
         file = compose.file or base.file
         if not file:
             if not self._document.tainted(path):
@@ -261,12 +263,14 @@ class Resolver:
         if not sound:
             self._document.problem(path, "expected an address such as http://10.0.0.5:8000")
 
-    def _seat(self, at: Path, name: str, model: Model, known: Told, print_: str) -> SeatSpec:
+    def _seat(
+        self, at: Path, name: str, model: ModelConfig, known: CommandInfo, print_: str
+    ) -> SchedulingSpec:
         root = self._root
         idle = root.idle if model.idle is None else model.idle
         residency = root.residency if model.residency is None else model.residency
         max_wait = root.max_wait if model.max_wait is None else model.max_wait
-        return SeatSpec(
+        return SchedulingSpec(
             name=name,
             footprint=self._footprint(at, model, known),
             idle_s=idle or None,
@@ -285,7 +289,7 @@ class Resolver:
             fingerprint=print_,
         )
 
-    def _download_timeout(self, at: Path, model: Model, known: Told) -> float | None:
+    def _download_timeout(self, at: Path, model: ModelConfig, known: CommandInfo) -> float | None:
         root = self._root
         if model.seed and known.engine != "vllm":
             self._document.problem(
@@ -297,7 +301,7 @@ class Resolver:
             return None
         return root.seed_timeout if model.seed_timeout is None else model.seed_timeout
 
-    def _footprint(self, at: Path, model: Model, known: Told) -> dict[str, int]:
+    def _footprint(self, at: Path, model: ModelConfig, known: CommandInfo) -> dict[str, int]:
         devices = model.devices or tuple(self._budget)
         self._check_devices((*at, "devices"), devices)
         if isinstance(model.footprint, dict):
@@ -320,9 +324,9 @@ class Resolver:
                 "add it to gpu.devices",
             )
 
-    def _sleep(self, at: Path, model: Model) -> SleepSpec | None:
-        default = self._root.sleep or Sleep()
-        own = model.sleep or Sleep()
+    def _sleep(self, at: Path, model: ModelConfig) -> SleepSpec | None:
+        default = self._root.sleep or SleepConfig()
+        own = model.sleep or SleepConfig()
         # a mapping on the model means sleep, whatever it says
         level = own.level if own.level is not None else default.level or (1 if model.sleep else 0)
         path = (*at, "sleep") if own.level is not None else ("sleep",)
@@ -342,7 +346,7 @@ class Resolver:
         host = own.host_memory or 0
         return SleepSpec(level=level, leftover=leftover, host_mib=-(-host >> 20), idle_s=idle or None)
 
-    def _upstream_key(self, model: Model) -> str | None:
+    def _upstream_key(self, model: ModelConfig) -> str | None:
         if model.upstream_key is not None:
             return model.upstream_key or None
         return self._env.get(UPSTREAM_KEY_VARIABLE) or self._env.get(KEY) or None

@@ -12,7 +12,9 @@ def check_room(document: Document, budgets: Mapping[str, int], models: Mapping[s
     """Everything fits the budget alone, and with all that is never evicted."""
     if document.tainted(("gpu",)):
         return
-    sound = {name: model.seat for name, model in models.items() if not document.tainted(("models", name))}
+    sound = {
+        name: model.scheduling for name, model in models.items() if not document.tainted(("models", name))
+    }
     pinned = {name: seat for name, seat in sound.items() if seat.pinned}
     for device, budget in budgets.items():
         taken = sum(seat.footprint.get(device, 0) for seat in pinned.values())

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from hotseat.config.document import Document, Path, dotted
-from hotseat.config.shape import Root
+from hotseat.config.shape import RootConfig
 from hotseat.core.spec import RouteSpec
 
 RESERVED = frozenset(
@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
 
-def routes(document: Document, root: Root) -> list[RouteSpec]:
+def routes(document: Document, root: RootConfig) -> list[RouteSpec]:
     """The routes as written, and one for each model that none of them names."""
     found: list[tuple[RouteSpec, Path]] = []
     routed: set[str] = set()
@@ -66,7 +66,7 @@ def routes(document: Document, root: Root) -> list[RouteSpec]:
     return [spec for spec, _ in found]
 
 
-def default_route(document: Document, root: Root, found: Sequence[RouteSpec]) -> RouteSpec | None:
+def default_route(document: Document, root: RootConfig, found: Sequence[RouteSpec]) -> RouteSpec | None:
     """The route of requests that name no model: the route of that name, else the first of that model."""
     wanted = root.default_model
     if wanted is None:
@@ -79,13 +79,13 @@ def default_route(document: Document, root: Root, found: Sequence[RouteSpec]) ->
     return None
 
 
-def _unknown_model(document: Document, path: Path, name: str, root: Root) -> None:
+def _unknown_model(document: Document, path: Path, name: str, root: RootConfig) -> None:
     near = difflib.get_close_matches(name, [*root.models, *root.routes], n=1)
     fix = f"did you mean {near[0]}?" if near else f"models here: {', '.join(root.models) or 'none'}"
     document.problem(path, f"there is no model {document.shown(path, name)}", fix)
 
 
-def _check_names(document: Document, root: Root) -> None:
+def _check_names(document: Document, root: RootConfig) -> None:
     for kind, named in (("models", root.models), ("routes", root.routes)):
         for name, one in named.items():
             at: Path = (kind, name)
@@ -111,7 +111,7 @@ def _check_path(document: Document, at: Path, path: str) -> None:
         document.problem(at, f"{document.shown(at, path)} is a path of hotseat's own", "choose another")
 
 
-def _check_unique(document: Document, root: Root, found: Sequence[tuple[RouteSpec, Path]]) -> None:
+def _check_unique(document: Document, root: RootConfig, found: Sequence[tuple[RouteSpec, Path]]) -> None:
     paths: dict[str, Path] = {}
     names: dict[str, Path] = {spec.name: at for spec, at in found}
     for spec, at in found:

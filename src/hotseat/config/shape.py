@@ -10,23 +10,23 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from hotseat.config import values
-from hotseat.config.front_shape import Basic, Key, Networks, Policy, Secret, Tls
+from hotseat.config.front_shape import BasicAuthConfig, KeyConfig, Networks, PolicyConfig, Secret, TlsConfig
 from hotseat.config.kinds import (
     TEXT_OR_NUMBER,
     AutoDuration,
     Bool,
+    ConfigModel,
     Count,
     Duration,
     Int,
     Names,
     PositiveDuration,
     Seed,
-    Shape,
     Size,
     schema,
 )
-from hotseat.config.levels import Levels
-from hotseat.core.spec import WarmSpan
+from hotseat.config.levels import ServiceLevels
+from hotseat.core.spec import KeepWarmSpan
 
 Command = Annotated[
     tuple[str, ...],
@@ -40,7 +40,7 @@ Command = Annotated[
     ),
 ]
 WarmSpans = Annotated[
-    tuple[WarmSpan, ...],
+    tuple[KeepWarmSpan, ...],
     PlainValidator(values.warm_spans),
     WithJsonSchema(
         {
@@ -125,7 +125,7 @@ Budgets = Annotated[
 ]
 
 
-class Gpu(Shape):
+class GpuConfig(ConfigModel):
     """The GPU memory that all models may take together."""
 
     budget: Share = Field(
@@ -141,7 +141,7 @@ class Gpu(Shape):
     )
 
 
-class Sleep(Shape):
+class SleepConfig(ConfigModel):
     """Sleep instead of stop (vLLM's sleep mode): the model leaves the GPU and comes back in seconds."""
 
     level: Int | None = Field(
@@ -173,11 +173,11 @@ def _sleep_sugar(value: Any) -> Any:
 
 
 SleepOrLevel = Annotated[
-    Sleep, BeforeValidator(_sleep_sugar, json_schema_input_type=Literal[1, 2] | bool | Sleep)
+    SleepConfig, BeforeValidator(_sleep_sugar, json_schema_input_type=Literal[1, 2] | bool | SleepConfig)
 ]
 
 
-class Compose(Shape):
+class ComposeConfig(ConfigModel):
     """The Compose project that knows how a container is made."""
 
     file: str | None = Field(default=None, description="The Compose file; relative to this file's folder.")
@@ -193,7 +193,9 @@ def _compose_sugar(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
-ComposeOrFile = Annotated[Compose, BeforeValidator(_compose_sugar, json_schema_input_type=str | Compose)]
+ComposeOrFile = Annotated[
+    ComposeConfig, BeforeValidator(_compose_sugar, json_schema_input_type=str | ComposeConfig)
+]
 
 IDLE = "From the last byte of the last response to the stop; `0`: never."
 START_TIMEOUT = "A start that takes longer has failed."
@@ -228,7 +230,7 @@ MAX_QUEUE = "Requests that may wait for one model; more are refused with 429. By
 COMPOSE = "The Compose file (or a mapping with more) that containers are created from when they do not exist."
 
 
-class Model(Policy):
+class ModelConfig(PolicyConfig):
     """One model: a server that hotseat starts and stops."""
 
     command: Command | None = Field(
@@ -325,12 +327,12 @@ class Model(Policy):
     sleep: SleepOrLevel | None = Field(
         default=None, description="Sleep instead of stop: `1`, `2`, `false`, or a mapping."
     )
-    slo: Levels | None = Field(
+    slo: ServiceLevels | None = Field(
         default=None, description="This model's own service levels; what it leaves out is taken from the top."
     )
 
 
-class Route(Policy):
+class RouteConfig(PolicyConfig):
     """A public name and path prefix that leads to a model."""
 
     model: str | None = Field(
@@ -343,7 +345,7 @@ class Route(Policy):
     )
 
 
-class Root(Shape):
+class RootConfig(ConfigModel):
     """The configuration of hotseat. Keys that begin with `x-` at the top are yours (anchors, notes)."""
 
     listen: Address = Field(
@@ -363,8 +365,8 @@ class Root(Shape):
     strict_models: Bool = Field(
         default=False, description="Answer 404 to an unknown `model`, in place of the default model's answer."
     )
-    gpu: Gpu = Field(
-        default=Gpu(),
+    gpu: GpuConfig = Field(
+        default=GpuConfig(),
         description="The devices and their budget: what all models may take of them together.",
         json_schema_extra={"default": {"budget": 0.9}},
     )
@@ -389,7 +391,7 @@ class Root(Shape):
     wait_limit: PositiveDuration | None = Field(default=None, description=WAIT_LIMIT)
     max_queue: Count | None = Field(default=None, description=MAX_QUEUE)
     sleep: SleepOrLevel | None = Field(default=None, description="Sleep instead of stop, for all models.")
-    slo: Levels | None = Field(
+    slo: ServiceLevels | None = Field(
         default=None,
         description="Service levels that `hotseat bench report --slo FILE` holds results against.",
     )
@@ -424,7 +426,7 @@ class Root(Shape):
         description="`off`: nobody needs a key, whatever keys there are, and hotseat may listen to all. "
         "(Admin pages still want one where there is one.)",
     )
-    keys: dict[str, Key] = Field(
+    keys: dict[str, KeyConfig] = Field(
         default={},
         description="Clients' keys, by name. `VLLM_API_KEY` from the environment is one too, for all models.",
     )
@@ -432,7 +434,9 @@ class Root(Shape):
         default=None,
         description="A second factor, as `${VARIABLE}`: wanted in `X-API-Secret` besides the key.",
     )
-    basic: Basic | None = Field(default=None, description="HTTP Basic, wanted before anything is passed on.")
+    basic: BasicAuthConfig | None = Field(
+        default=None, description="HTTP Basic, wanted before anything is passed on."
+    )
     trusted_proxies: Networks = Field(
         default=(),
         description="Proxies whose word on the client's address is taken (`X-Forwarded-For`, else "
@@ -452,9 +456,9 @@ class Root(Shape):
         "(OTLP over HTTP). By default they are sent where `OTEL_EXPORTER_OTLP_ENDPOINT` or "
         "`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set; the other `OTEL_*` variables count too.",
     )
-    tls: Tls | None = Field(default=None, description="HTTPS by hotseat itself, for a local network.")
-    models: dict[str, Model] = Field(default={}, description="The models, by name. At least one.")
-    routes: dict[str, Route] = Field(
+    tls: TlsConfig | None = Field(default=None, description="HTTPS by hotseat itself, for a local network.")
+    models: dict[str, ModelConfig] = Field(default={}, description="The models, by name. At least one.")
+    routes: dict[str, RouteConfig] = Field(
         default={},
         description="Public routes, by name. A model that no route names has one of its own name.",
     )

@@ -16,7 +16,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 from urllib.parse import urlsplit
 
-from hotseat.core.spec import PPM, WarmSpan
+from hotseat.core.spec import PPM, KeepWarmSpan
 from hotseat.schedule import parse_span
 
 BOOLS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -277,6 +277,6 @@ def names(value: object) -> tuple[str, ...]:
     return tuple(listed)
 
 
-def warm_spans(value: object) -> tuple[WarmSpan, ...]:
+def warm_spans(value: object) -> tuple[KeepWarmSpan, ...]:
     """Parts of the week."""
     return tuple(parse_span(text) for text in names(value))

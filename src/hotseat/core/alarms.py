@@ -7,7 +7,7 @@ import heapq
 NEVER = float("inf")
 
 
-class Alarms:
+class Deadlines:
     """One alarm for each name; setting a later one than is set already changes nothing.
 
     Whoever is rung looks at what is really due and sets the next alarm, so an alarm may be early but

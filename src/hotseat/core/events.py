@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hotseat.core.errors import Reason
-from hotseat.core.spec import BoxSpec
+from hotseat.core.spec import SchedulerSpec
 
 
 @dataclass(slots=True)
@@ -170,7 +170,7 @@ class StopRequested:
 
 
 @dataclass(slots=True)
-class WarmthChanged:
+class KeepWarmChanged:
     """A schedule says that the model is to be kept warm, or no longer."""
 
     model: str
@@ -186,10 +186,10 @@ class RuntimeChanged:
 
 
 @dataclass(slots=True)
-class BoxConfigured:
+class SchedulerConfigured:
     """The configuration was read again."""
 
-    box: BoxSpec
+    scheduler: SchedulerSpec
 
 
 @dataclass(slots=True)
@@ -223,9 +223,9 @@ Event = (
     | StartRemembered
     | StartRequested
     | StopRequested
-    | WarmthChanged
+    | KeepWarmChanged
     | RuntimeChanged
-    | BoxConfigured
+    | SchedulerConfigured
     | ShutdownRequested
     | TimePassed
 )

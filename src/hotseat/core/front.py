@@ -82,7 +82,7 @@ class AuthSpec:
         return self.required and self.configured
 
 
-class Standing(IntEnum):
+class AdminRole(IntEnum):
     """What one who asks for our own pages may see; travels in the ASGI scope's ``state``."""
 
     STRANGER = 0

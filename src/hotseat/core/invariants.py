@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hotseat.core import policy
-from hotseat.core.alarms import NEVER, Alarms
-from hotseat.core.seat import Seat
-from hotseat.core.spec import BoxSpec
+from hotseat.core.alarms import NEVER, Deadlines
+from hotseat.core.seat import ModelState
+from hotseat.core.spec import SchedulerSpec
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, Cause, State
 
 
 def check(
-    seats: Mapping[str, Seat],
-    requests: Mapping[int, Seat],
-    residents: Mapping[str, Seat],
-    box: BoxSpec,
-    alarms: Alarms,
+    seats: Mapping[str, ModelState],
+    requests: Mapping[int, ModelState],
+    residents: Mapping[str, ModelState],
+    box: SchedulerSpec,
+    alarms: Deadlines,
 ) -> None:
     """Raise ``AssertionError`` naming what is broken."""
     held: policy.Free = {}
-    known: dict[int, Seat] = {}
+    known: dict[int, ModelState] = {}
     for seat in seats.values():
         story = (seat.name, seat.state, list(seat.story))
         assert (seat.run is not None) == (seat.state in HOLDS_RUN), ("a run without its state", story)

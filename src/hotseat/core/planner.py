@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hotseat.core import policy
 from hotseat.core.alarms import NEVER
 from hotseat.core.policy import Candidate, Free
-from hotseat.core.seat import Seat
+from hotseat.core.seat import ModelState
 from hotseat.core.spec import PPM, Footprint
 from hotseat.core.states import LOADING, Cause, State
 
@@ -24,8 +24,8 @@ HEAD_START = 2.0
 class Eviction:
     """This model has to leave."""
 
-    victim: Seat
-    needed_by: Seat
+    victim: ModelState
+    needed_by: ModelState
     to_sleep: bool
 
 
@@ -33,12 +33,12 @@ class Eviction:
 class Plan:
     """What to do now, and when to look again if nothing happens before."""
 
-    launch: list[Seat] = field(default_factory=list)
+    launch: list[ModelState] = field(default_factory=list)
     evict: list[Eviction] = field(default_factory=list)
-    call_off: list[Seat] = field(default_factory=list)
-    hopeless: list[Seat] = field(default_factory=list)
+    call_off: list[ModelState] = field(default_factory=list)
+    infeasible: list[ModelState] = field(default_factory=list)
     """They can never fit beside what is pinned."""
-    tense: bool = False
+    contended: bool = False
     """Somebody waits for room, or too much is taken: a lease that comes back may change the plan."""
     again_at: float = NEVER
     patience_s: float = 0.0
@@ -46,10 +46,10 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Contender:
     """A model's place in the line for room."""
 
-    seat: Seat
+    seat: ModelState
     since: float | None
     """Since when somebody has wanted it; ``None`` when only the configuration does."""
     patience_s: float
@@ -65,12 +65,14 @@ class Place:
         return 1, self.since - head_start_s
 
 
-def make_plan(line: Collection[Seat], residents: Collection[Seat], budget: Footprint, now: float) -> Plan:
+def make_plan(
+    line: Collection[ModelState], residents: Collection[ModelState], budget: Footprint, now: float
+) -> Plan:
     """Serve the line in the order of its turn; a place further back never takes room from one before."""
     plan = Plan()
     now_free: Free = dict(budget)
     soon_free: Free = dict(budget)
-    pool: list[Seat] = []
+    pool: list[ModelState] = []
     for seat in residents:
         policy.add(now_free, seat.holds(), -1)
         policy.add(soon_free, _stays(seat), -1)
@@ -90,14 +92,14 @@ def make_plan(line: Collection[Seat], residents: Collection[Seat], budget: Footp
         if seat in pool:  # asleep: those behind it cannot send it away
             pool.remove(seat)
         if _hopeless(seat, residents, budget):
-            plan.hopeless.append(seat)
+            plan.infeasible.append(seat)
             continue
         if policy.fits(need, now_free) and policy.fits(need, soon_free):
             plan.launch.append(seat)
             policy.add(now_free, need, -1)
             policy.add(soon_free, need, -1)
             continue
-        plan.tense = True
+        plan.contended = True
         if gap := policy.missing(need, soon_free):
             terms = [(resident, _leaves_at(resident, place, asked, now)) for resident in pool]
             for eviction in _choose(gap, [resident for resident, at in terms if at <= now], seat, now):
@@ -112,13 +114,15 @@ def make_plan(line: Collection[Seat], residents: Collection[Seat], budget: Footp
     return plan
 
 
-def make_beds(newcomer: Seat, residents: Collection[Seat], limit_mib: int | None) -> list[Seat] | None:
+def free_host_memory(
+    newcomer: ModelState, residents: Collection[ModelState], limit_mib: int | None
+) -> list[ModelState] | None:
     """The sleepers to stop, oldest first, so that one more fits into host memory; ``None``: it never will."""
     if limit_mib is None:
         return []
     beds = [s for s in residents if s.state in (State.ASLEEP, State.SUSPENDING)]
     over = sum(_host_mib(seat) for seat in beds) + _host_mib(newcomer) - limit_mib
-    leaving: list[Seat] = []
+    leaving: list[ModelState] = []
     for sleeper in sorted((s for s in beds if s.state is State.ASLEEP), key=lambda s: (s.since, s.name)):
         if over > 0 and _host_mib(sleeper) and not (sleeper.queue or sleeper.requested):
             leaving.append(sleeper)
@@ -126,63 +130,63 @@ def make_beds(newcomer: Seat, residents: Collection[Seat], limit_mib: int | None
     return leaving if over <= 0 else None
 
 
-def _host_mib(seat: Seat) -> int:
+def _host_mib(seat: ModelState) -> int:
     sleep = seat.spec.sleep
     return sleep.host_mib if sleep is not None and sleep.level == 1 else 0
 
 
-def asked_since(seat: Seat) -> float | None:
+def asked_since(seat: ModelState) -> float | None:
     """Since when somebody has wanted it; ``None`` when only the configuration does."""
     if seat.queue:
         return seat.queue.oldest().since
     return seat.requested_at if seat.requested else None
 
 
-def rank(seat: Seat) -> int:
+def rank(seat: ModelState) -> int:
     """The priority of those who wait for it."""
     return seat.spec.priority + seat.queue.top_priority()
 
 
-def _place(seat: Seat, patience_s: float) -> Place:
+def _place(seat: ModelState, patience_s: float) -> Contender:
     told_s = seat.spec.max_wait_s
-    return Place(seat, asked_since(seat), patience_s if told_s is None else told_s)
+    return Contender(seat, asked_since(seat), patience_s if told_s is None else told_s)
 
 
-def _need(seat: Seat) -> Footprint:
+def _need(seat: ModelState) -> Footprint:
     if seat.state is not State.ASLEEP:
         return seat.spec.footprint
     return {device: share - seat.leftover.get(device, 0) for device, share in seat.run_footprint.items()}
 
 
-def _stays(seat: Seat) -> Footprint:
+def _stays(seat: ModelState) -> Footprint:
     """What it will still hold once it has done what it was irrevocably told."""
     if seat.state is State.STOPPING or (seat.state is State.DRAINING and seat.leaving is not Cause.EVICTED):
         return {}
     return seat.leftover if seat.state is State.SUSPENDING else seat.holds()
 
 
-def _may_be_called_off(seat: Seat) -> bool:
+def _may_be_called_off(seat: ModelState) -> bool:
     return seat.state is State.DRAINING and seat.leaving is Cause.EVICTED
 
 
-def _may_ever_leave(seat: Seat) -> bool:
+def _may_ever_leave(seat: ModelState) -> bool:
     if seat.spec.pinned:
         return False
     return seat.state in LOADING or seat.state in (State.READY, State.ASLEEP) or _may_be_called_off(seat)
 
 
-def _frees(seat: Seat, to_sleep: bool) -> Footprint:
+def _frees(seat: ModelState, to_sleep: bool) -> Footprint:
     held = seat.holds()
     if not to_sleep:
         return held
     return {device: share - seat.leftover.get(device, 0) for device, share in held.items()}
 
 
-def _can_sleep(seat: Seat) -> bool:
+def _can_sleep(seat: ModelState) -> bool:
     return seat.sleeps and seat.state in (State.READY, State.DRAINING)
 
 
-def _leaves_at(seat: Seat, place: Place, asked: int, now: float) -> float:
+def _leaves_at(seat: ModelState, place: Contender, asked: int, now: float) -> float:
     """From when this resident may be sent away for that place; ``NEVER`` until something happens."""
     since = place.since
     if seat.state is State.DRAINING:
@@ -209,7 +213,9 @@ def _leaves_at(seat: Seat, place: Place, asked: int, now: float) -> float:
     return min(at, since + patience_s)
 
 
-def _choose(gap: Mapping[str, int], willing: list[Seat], needed_by: Seat, now: float) -> list[Eviction]:
+def _choose(
+    gap: Mapping[str, int], willing: list[ModelState], needed_by: ModelState, now: float
+) -> list[Eviction]:
     """The cheapest sufficient victims: asleep if that frees enough, stopped if not."""
     by_name = {seat.name: seat for seat in willing}
     for asleep in (True, False):
@@ -220,7 +226,7 @@ def _choose(gap: Mapping[str, int], willing: list[Seat], needed_by: Seat, now: f
     return []
 
 
-def _value(seat: Seat, now: float) -> float:
+def _value(seat: ModelState, now: float) -> float:
     if seat.state is State.DRAINING:
         return 0.0
     restart_s = policy.swap_cost_s(seat.return_cost_s)
@@ -228,7 +234,7 @@ def _value(seat: Seat, now: float) -> float:
     return worth * (1 + sum(seat.holds().values()) / PPM)  # of two alike, the smaller one
 
 
-def _hopeless(seat: Seat, residents: Collection[Seat], budget: Footprint) -> bool:
+def _hopeless(seat: ModelState, residents: Collection[ModelState], budget: Footprint) -> bool:
     free: Free = dict(budget)
     for other in residents:
         if other.spec.pinned and other is not seat:
@@ -236,7 +242,9 @@ def _hopeless(seat: Seat, residents: Collection[Seat], budget: Footprint) -> boo
     return not policy.fits(seat.spec.footprint, free)
 
 
-def _relieve(plan: Plan, residents: Collection[Seat], pool: list[Seat], soon_free: Free, now: float) -> None:
+def _relieve(
+    plan: Plan, residents: Collection[ModelState], pool: list[ModelState], soon_free: Free, now: float
+) -> None:
     """More is taken than the budget allows (somebody else started a model): quiet ones make room for it."""
     gap = {device: -free for device, free in soon_free.items() if free < 0}
     if not gap:
@@ -247,4 +255,4 @@ def _relieve(plan: Plan, residents: Collection[Seat], pool: list[Seat], soon_fre
         plan.evict.append(eviction)
         pool.remove(eviction.victim)
         policy.add(soon_free, _frees(eviction.victim, eviction.to_sleep))
-    plan.tense = any(free < 0 for free in soon_free.values())
+    plan.contended = any(free < 0 for free in soon_free.values())

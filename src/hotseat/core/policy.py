@@ -126,6 +126,6 @@ def _fills(gap: Mapping[str, int], leaving: Iterable[Candidate]) -> bool:
 BACKOFF_FIRST_S, BACKOFF_MAX_S, JITTER = 1.0, 60.0, 0.25
 
 
-def backoff_s(earlier: int, luck: float) -> float:
-    """How long to leave a model alone after ``earlier`` back-offs in a row; ``luck`` in 0…1 spreads it."""
-    return float(min(BACKOFF_FIRST_S * 2 ** min(earlier, 10), BACKOFF_MAX_S)) * (1 + JITTER * luck)
+def backoff_s(earlier: int, jitter: float) -> float:
+    """How long to leave a model alone after ``earlier`` back-offs in a row; ``jitter`` in 0…1 spreads it."""
+    return float(min(BACKOFF_FIRST_S * 2 ** min(earlier, 10), BACKOFF_MAX_S)) * (1 + JITTER * jitter)

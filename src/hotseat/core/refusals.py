@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotseat.core.errors import Code, Reason, Refusal
-from hotseat.core.seat import Seat
+from hotseat.core.seat import ModelState
 from hotseat.core.spec import PPM, Footprint
 
 RETRY_MAX_S = 60.0
@@ -20,7 +20,7 @@ def unknown(model: str) -> Refusal:
     )
 
 
-def shutting_down(seat: Seat) -> Refusal:
+def shutting_down(seat: ModelState) -> Refusal:
     """hotseat is about to end."""
     return Refusal(
         code=Code.SHUTTING_DOWN, message="hotseat is shutting down", model=seat.name, retry_after_s=10.0
@@ -37,7 +37,7 @@ def unusable(model: str, why: str) -> Refusal:
     )
 
 
-def backing_off(seat: Seat, now: float) -> Refusal:
+def backing_off(seat: ModelState, now: float) -> Refusal:
     """It failed; why, and when it is tried again."""
     reason = seat.failed or seat.reason or Reason(summary="it failed")
     wait_s = max(1.0, seat.backoff_until - now)
@@ -58,7 +58,7 @@ def backing_off(seat: Seat, now: float) -> Refusal:
     )
 
 
-def start_timeout(seat: Seat) -> Refusal:
+def start_timeout(seat: ModelState) -> Refusal:
     """It was given its time and did not become ready."""
     return Refusal(
         code=Code.START_TIMEOUT,
@@ -68,7 +68,7 @@ def start_timeout(seat: Seat) -> Refusal:
     )
 
 
-def queue_full(seat: Seat, now: float) -> Refusal:
+def queue_full(seat: ModelState, now: float) -> Refusal:
     """Too many wait already."""
     return Refusal(
         code=Code.QUEUE_FULL,
@@ -78,7 +78,7 @@ def queue_full(seat: Seat, now: float) -> Refusal:
     )
 
 
-def waited_too_long(seat: Seat, waited_s: float) -> Refusal:
+def waited_too_long(seat: ModelState, waited_s: float) -> Refusal:
     """It waited as long as anybody may."""
     return Refusal(
         code=Code.WAIT_LIMIT,
@@ -88,7 +88,7 @@ def waited_too_long(seat: Seat, waited_s: float) -> Refusal:
     )
 
 
-def stopped(seat: Seat) -> Refusal:
+def stopped(seat: ModelState) -> Refusal:
     """An operator stopped it."""
     return Refusal(
         code=Code.STOPPED_BY_OPERATOR,
@@ -98,7 +98,7 @@ def stopped(seat: Seat) -> Refusal:
     )
 
 
-def no_room(seat: Seat, budget: Footprint) -> Refusal:
+def no_room(seat: ModelState, budget: Footprint) -> Refusal:
     """It can never fit beside what is pinned."""
     need = ", ".join(f"{share / PPM:g} of GPU {device}" for device, share in seat.spec.footprint.items())
     have = ", ".join(f"{share / PPM:g} of GPU {device}" for device, share in budget.items())
@@ -110,7 +110,7 @@ def no_room(seat: Seat, budget: Footprint) -> Refusal:
     )
 
 
-def _until_next(seat: Seat, now: float) -> float:
+def _until_next(seat: ModelState, now: float) -> float:
     """An honest guess of when a place in the queue will be free, in seconds."""
     service_s = seat.service_s or 1.0
     slots = seat.spec.max_in_flight or max(1, len(seat.leases))

@@ -7,40 +7,40 @@ from collections.abc import Callable
 from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core import invariants, policy, refusals
-from hotseat.core.alarms import NEVER, Alarms
+from hotseat.core.alarms import NEVER, Deadlines
 from hotseat.core.errors import Reason, Refusal
-from hotseat.core.planner import Plan, make_beds, make_plan
+from hotseat.core.planner import Plan, free_host_memory, make_plan
 from hotseat.core.queue import Waiting
-from hotseat.core.seat import Seat, learned
-from hotseat.core.spec import BoxSpec, SeatSpec
+from hotseat.core.seat import ModelState, learned
+from hotseat.core.spec import SchedulerSpec, SchedulingSpec
 from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
-from hotseat.core.views import SeatView
+from hotseat.core.views import ModelView
 
 
 class Scheduler:
     """The state of all models and the only code that changes it.
 
     ``handle(event, now)`` returns the effects to carry out, in order. ``wake_at`` is when to call it
-    with ``TimePassed`` if nothing happens before. ``luck`` (0…1) spreads back-offs; it is asked for, so
+    with ``TimePassed`` if nothing happens before. ``jitter`` (0…1) spreads back-offs; it is asked for, so
     that the core itself holds no randomness.
     """
 
     def __init__(
-        self, box: BoxSpec, luck: Callable[[], float] = lambda: 0.0, *, settled: bool = True
+        self, box: SchedulerSpec, jitter: Callable[[], float] = lambda: 0.0, *, settled: bool = True
     ) -> None:
         """``settled=False``: nothing is started or sent away before ``RunsRecovered`` has come."""
         self._box = box
         self._settled = settled
-        self._luck = luck
-        self._seats: dict[str, Seat] = {}
-        self._requests: dict[int, Seat] = {}
-        self._residents: dict[str, Seat] = {}
-        self._wanting: dict[str, Seat] = {}
+        self._luck = jitter
+        self._seats: dict[str, ModelState] = {}
+        self._requests: dict[int, ModelState] = {}
+        self._residents: dict[str, ModelState] = {}
+        self._wanting: dict[str, ModelState] = {}
         self._downloads = 0
         """The latest download's number."""
         self._numbers: dict[str, int] = {}
         """The latest run of each model ever known, so that no number is given twice."""
-        self._alarms = Alarms()
+        self._alarms = Deadlines()
         self._plan_at = NEVER
         self._patience_s = 0.0
         self._tense = False
@@ -68,9 +68,9 @@ class Scheduler:
             ev.StartRemembered: self._start_remembered,
             ev.StartRequested: self._start_requested,
             ev.StopRequested: self._stop_requested,
-            ev.WarmthChanged: self._warmth_changed,
+            ev.KeepWarmChanged: self._warmth_changed,
             ev.RuntimeChanged: self._runtime_changed,
-            ev.BoxConfigured: self._box_configured,
+            ev.SchedulerConfigured: self._box_configured,
             ev.ShutdownRequested: self._shutdown_requested,
             ev.TimePassed: self._time_passed,
         }
@@ -90,11 +90,11 @@ class Scheduler:
             return not any(s.leases or s.state in LOADING or s.state in _GOING for s in self._seats.values())
         return not self._residents
 
-    def view(self, model: str) -> SeatView:
+    def view(self, model: str) -> ModelView:
         """A snapshot of one model. Raises ``KeyError``."""
         return self._seats[model].view()
 
-    def views(self) -> dict[str, SeatView]:
+    def views(self) -> dict[str, ModelView]:
         """A snapshot of all models."""
         return {name: seat.view() for name, seat in self._seats.items()}
 
@@ -180,7 +180,7 @@ class Scheduler:
         self._want(seat)
         self._arm(seat)
 
-    def _refusal_at_arrival(self, seat: Seat, now: float) -> Refusal | None:
+    def _refusal_at_arrival(self, seat: ModelState, now: float) -> Refusal | None:
         if self._closing:
             return refusals.shutting_down(seat)
         if seat.unusable is not None and seat.state not in _MAY_SERVE:
@@ -222,13 +222,13 @@ class Scheduler:
             if self._alarms.at(seat.name) > seat.idle_deadline():
                 self._arm(seat)
 
-    def _grant(self, seat: Seat, request: int, key: str, now: float) -> None:
+    def _grant(self, seat: ModelState, request: int, key: str, now: float) -> None:
         assert seat.run is not None
         seat.grant(request, key, now)
         self._requests[request] = seat
         self._out.append(do.GrantLease(request, seat.name, seat.run))
 
-    def _serve(self, seat: Seat, now: float) -> None:
+    def _serve(self, seat: ModelState, now: float) -> None:
         while seat.queue and seat.slots():
             waiting = seat.queue.pop(seat.held_by, now)
             self._grant(seat, waiting.request, waiting.key, now)
@@ -237,12 +237,12 @@ class Scheduler:
         self._requests.pop(request, None)
         self._out.append(do.RefuseRequest(request, refusal))
 
-    def _refuse_queue(self, seat: Seat, refusal: Refusal) -> None:
+    def _refuse_queue(self, seat: ModelState, refusal: Refusal) -> None:
         for waiting in seat.queue.clear():
             self._refuse(waiting.request, refusal)
         self._arm(seat)
 
-    def _break_leases(self, seat: Seat, reason: Reason, now: float) -> None:
+    def _break_leases(self, seat: ModelState, reason: Reason, now: float) -> None:
         assert seat.run is not None
         for request in list(seat.leases):
             seat.give_back(request, now)
@@ -251,7 +251,7 @@ class Scheduler:
 
     # reports of runs
 
-    def _current(self, model: str, run: int) -> Seat | None:
+    def _current(self, model: str, run: int) -> ModelState | None:
         """The seat that this report speaks of; ``None`` for a report of an old run."""
         seat = self._seats.get(model)
         return seat if seat is not None and seat.run == run else None
@@ -268,7 +268,7 @@ class Scheduler:
             seat.wake_cost_s = learned(seat.wake_cost_s, took_s)
         self._ready(seat, Cause.PROBE_PASSED, now)
 
-    def _ready(self, seat: Seat, cause: Cause, now: float) -> None:
+    def _ready(self, seat: ModelState, cause: Cause, now: float) -> None:
         seat.ready_since = seat.idle_since = now
         seat.served, seat.requested = True, False
         self._move(seat, State.READY, cause, now)
@@ -288,7 +288,7 @@ class Scheduler:
         seat = self._current(event.model, event.run)
         if seat is None:
             return
-        seat.forgive(now)
+        seat.reset_failures(now)
         if seat.state is State.STOPPING:
             self._stopped(seat, now)
             return
@@ -307,14 +307,14 @@ class Scheduler:
         else:
             self._died(seat, Cause.CRASHED, event.reason, now)
 
-    def _stopped(self, seat: Seat, now: float) -> None:
+    def _stopped(self, seat: ModelState, now: float) -> None:
         """The exit that was ordered is confirmed."""
         if seat.failed is not None:
             self._died(seat, Cause.EXITED, seat.failed, now)
         else:
             self._move(seat, State.STOPPED, Cause.EXITED, now)
 
-    def _died(self, seat: Seat, cause: Cause, reason: Reason, now: float) -> None:
+    def _died(self, seat: ModelState, cause: Cause, reason: Reason, now: float) -> None:
         seat.failures += 1
         seat.reason = reason
         if seat.served and seat.failures == 1 and not reason.permanent:
@@ -322,7 +322,7 @@ class Scheduler:
             return
         self._back_off(seat, cause, reason, now)
 
-    def _back_off(self, seat: Seat, cause: Cause, reason: Reason, now: float) -> None:
+    def _back_off(self, seat: ModelState, cause: Cause, reason: Reason, now: float) -> None:
         seat.backoff_until = now + policy.backoff_s(seat.backoffs, self._luck())
         seat.backoffs += 1
         seat.requested = False
@@ -338,7 +338,7 @@ class Scheduler:
         seat.files_missing = not event.here
         self._want(seat)
 
-    def _downloading(self, model: str, download: int) -> Seat | None:
+    def _downloading(self, model: str, download: int) -> ModelState | None:
         """The seat that this report speaks of; ``None`` for a report of an old download."""
         seat = self._seats.get(model)
         return seat if seat is not None and seat.download == download else None
@@ -353,13 +353,13 @@ class Scheduler:
             seat.failures, seat.reason = seat.failures + 1, event.reason
             self._back_off(seat, Cause.DOWNLOAD_FAILED, event.reason, now)
 
-    def _download(self, seat: Seat, now: float) -> None:
+    def _download(self, seat: ModelState, now: float) -> None:
         self._downloads += 1
         self._move(seat, State.DOWNLOADING, self._why(seat), now)
         seat.download = self._downloads
         self._out.append(do.StartDownload(seat.name, seat.download))
 
-    def _end_download(self, seat: Seat) -> None:
+    def _end_download(self, seat: ModelState) -> None:
         assert seat.download is not None
         self._out.append(do.StopDownload(seat.name, seat.download))
 
@@ -394,7 +394,7 @@ class Scheduler:
         if seat is not None and seat.state is State.WAKING:
             self._distrust(seat, Cause.WAKE_FAILED, event.reason, now)
 
-    def _distrust(self, seat: Seat, cause: Cause, reason: Reason, now: float) -> None:
+    def _distrust(self, seat: ModelState, cause: Cause, reason: Reason, now: float) -> None:
         seat.distrusts_sleep, seat.reason = True, reason
         self._stop(seat, cause, now, reason)
 
@@ -444,13 +444,13 @@ class Scheduler:
             return
         self._send_away(seat, Cause.REQUESTED, now, to_sleep=event.to_sleep and seat.sleeps)
 
-    def _warmth_changed(self, event: ev.WarmthChanged, now: float) -> None:
+    def _warmth_changed(self, event: ev.KeepWarmChanged, now: float) -> None:
         seat = self._seats.get(event.model)
         if seat is not None:
             seat.scheduled = event.warm
             self._set_warm(seat)
 
-    def _set_warm(self, seat: Seat) -> None:
+    def _set_warm(self, seat: ModelState) -> None:
         seat.warm = seat.spec.warm or seat.scheduled or self._box.return_to == seat.name
         self._want(seat)
         self._arm(seat)
@@ -460,34 +460,34 @@ class Scheduler:
             seat.unusable = event.why
             self._want(seat)
 
-    def _box_configured(self, event: ev.BoxConfigured, now: float) -> None:
-        known = [seat for seat in self._seats.values() if seat.name in event.box.seats]
-        others = [seat for seat in known if not _same_files(seat.spec, event.box.seats[seat.name])]
-        self._configure(event.box)
+    def _box_configured(self, event: ev.SchedulerConfigured, now: float) -> None:
+        known = [seat for seat in self._seats.values() if seat.name in event.scheduler.models]
+        others = [seat for seat in known if not _same_files(seat.spec, event.scheduler.models[seat.name])]
+        self._configure(event.scheduler)
         for seat in others:
             if seat.state is State.DOWNLOADING:
                 self._send_away(seat, Cause.CONFIGURED, now)
         for seat in self._seats.values():
             if seat.state is State.READY:  # it may hold more leases at once now
                 self._serve(seat, now)
-        for seat in [s for s in self._seats.values() if s.name not in event.box.seats]:
+        for seat in [s for s in self._seats.values() if s.name not in event.scheduler.models]:
             seat.retired, seat.requested, seat.warm, seat.scheduled = True, False, False, False
             self._refuse_queue(seat, refusals.unknown(seat.name))
             self._send_away(seat, Cause.CONFIGURED, now)
             self._forget(seat)
 
-    def _configure(self, box: BoxSpec) -> None:
+    def _configure(self, box: SchedulerSpec) -> None:
         if box.budget != self._box.budget:
             for resident in self._residents.values():
                 resident.unplanned = True
         self._box = box
-        self._longest_drain_s = max((s.drain_timeout_s for s in box.seats.values()), default=0.0)
+        self._longest_drain_s = max((s.drain_timeout_s for s in box.models.values()), default=0.0)
         self._dirty = True
-        for name, spec in box.seats.items():
+        for name, spec in box.models.items():
             seat = self._seats.get(name)
             new = seat is None
             if seat is None:
-                seat = self._seats[name] = Seat(spec)
+                seat = self._seats[name] = ModelState(spec)
             if new or not _same_files(seat.spec, spec):
                 seat.files_missing = spec.download_timeout_s is not None  # until somebody has looked
             seat.spec, seat.retired = spec, False
@@ -497,7 +497,7 @@ class Scheduler:
             seat.expect_leftover()
             self._set_warm(seat)
 
-    def _forget(self, seat: Seat) -> None:
+    def _forget(self, seat: ModelState) -> None:
         if seat.retired and seat.run is None:
             self._seats.pop(seat.name, None)
             self._wanting.pop(seat.name, None)
@@ -511,7 +511,7 @@ class Scheduler:
             if not event.leave_running or self._cannot_be_left(seat):
                 self._send_away(seat, Cause.SHUTDOWN, now)
 
-    def _cannot_be_left(self, seat: Seat) -> bool:
+    def _cannot_be_left(self, seat: ModelState) -> bool:
         """What must still be told something before we go: it streams through us, or is not whole."""
         if seat.state is State.DRAINING:
             return seat.leaving is Cause.EVICTED
@@ -520,7 +520,9 @@ class Scheduler:
 
     # moves
 
-    def _move(self, seat: Seat, new: State, cause: Cause, now: float, reason: Reason | None = None) -> None:
+    def _move(
+        self, seat: ModelState, new: State, cause: Cause, now: float, reason: Reason | None = None
+    ) -> None:
         old, run, took_s, needed_by = seat.state, seat.run, now - seat.since, seat.needed_by
         seat.move(new, cause, now)
         if seat.run is None:
@@ -533,11 +535,11 @@ class Scheduler:
         self._arm(seat)
         self._dirty = True
 
-    def _why(self, seat: Seat) -> Cause:
+    def _why(self, seat: ModelState) -> Cause:
         """Why it is wanted."""
         return Cause.DEMAND if seat.queue else Cause.REQUESTED if seat.requested else Cause.PRELOAD
 
-    def _launch(self, seat: Seat, now: float) -> None:
+    def _launch(self, seat: ModelState, now: float) -> None:
         cause = self._why(seat)
         seat.ordered_at = now
         if seat.state is State.ASLEEP:
@@ -555,13 +557,13 @@ class Scheduler:
         self._move(seat, State.STARTING, cause, now)
         self._out.append(do.StartRun(seat.name, seat.run))
 
-    def _stop(self, seat: Seat, cause: Cause, now: float, reason: Reason | None = None) -> None:
+    def _stop(self, seat: ModelState, cause: Cause, now: float, reason: Reason | None = None) -> None:
         assert seat.run is not None
         seat.ordered_at = now
         self._move(seat, State.STOPPING, cause, now, reason)
         self._out.append(do.StopRun(seat.name, seat.run))
 
-    def _send_away(self, seat: Seat, cause: Cause, now: float, to_sleep: bool = False) -> None:
+    def _send_away(self, seat: ModelState, cause: Cause, now: float, to_sleep: bool = False) -> None:
         """Drain it and have it stop (or sleep), from whatever it does now; nothing to do if it has no run."""
         if seat.state is State.READY and seat.leases:
             seat.leaving, seat.to_sleep = cause, to_sleep
@@ -580,7 +582,7 @@ class Scheduler:
             self._end_download(seat)
             self._move(seat, State.STOPPED, cause, now)
 
-    def _let_go(self, seat: Seat, cause: Cause, now: float) -> None:
+    def _let_go(self, seat: ModelState, cause: Cause, now: float) -> None:
         """Nobody uses it any more: tell it to stop, or to sleep."""
         if seat.leaving is Cause.SHUTDOWN and self._closing and self._closing.leave_running:
             seat.leaving = None
@@ -593,19 +595,19 @@ class Scheduler:
         else:
             self._stop(seat, cause, now)
 
-    def _find_bed(self, seat: Seat, now: float) -> bool:
+    def _find_bed(self, seat: ModelState, now: float) -> bool:
         """Make room in host memory for one more sleeper; false if it cannot be."""
-        leaving = make_beds(seat, self._residents.values(), self._box.host_sleep_mib)
+        leaving = free_host_memory(seat, self._residents.values(), self._box.host_sleep_mib)
         for sleeper in leaving or ():
             self._stop(sleeper, Cause.EVICTED, now)
         return leaving is not None
 
     # time
 
-    def _arm(self, seat: Seat) -> None:
+    def _arm(self, seat: ModelState) -> None:
         self._alarms.set(seat.name, min(seat.deadline(), self._wait_deadline(seat)))
 
-    def _wait_deadline(self, seat: Seat) -> float:
+    def _wait_deadline(self, seat: ModelState) -> float:
         """When the oldest of its queue has waited as long as it may."""
         if not seat.queue:
             return NEVER
@@ -629,7 +631,7 @@ class Scheduler:
         if self._plan_at <= now:
             self._dirty = True
 
-    def _overdue(self, seat: Seat, now: float) -> None:
+    def _overdue(self, seat: ModelState, now: float) -> None:
         """Look at a seat whose deadline may have come."""
         while now >= self._wait_deadline(seat):
             waiting = seat.queue.oldest()
@@ -675,7 +677,7 @@ class Scheduler:
 
     # the plan
 
-    def _want(self, seat: Seat) -> None:
+    def _want(self, seat: ModelState) -> None:
         """Put it in line if somebody wants it and it has no run that could serve."""
         if seat.unusable is not None and seat.state in (State.STOPPED, State.ASLEEP):
             self._refuse_queue(seat, refusals.unusable(seat.name, seat.unusable))
@@ -684,15 +686,15 @@ class Scheduler:
             self._wanting[seat.name] = seat
             self._dirty = True
 
-    def _in_line(self, seat: Seat) -> bool:
+    def _in_line(self, seat: ModelState) -> bool:
         """Whether it may be launched when there is room."""
         return self._is_to_come(seat) and not self._lacks_files(seat)
 
-    def _is_to_come(self, seat: Seat) -> bool:
+    def _is_to_come(self, seat: ModelState) -> bool:
         wanted = bool(seat.queue) or seat.requested or seat.warm
         return wanted and seat.state in (State.STOPPED, State.ASLEEP) and seat.unusable is None
 
-    def _lacks_files(self, seat: Seat) -> bool:
+    def _lacks_files(self, seat: ModelState) -> bool:
         """A sleeper has them in memory."""
         return seat.files_missing and seat.state is State.STOPPED
 
@@ -713,12 +715,12 @@ class Scheduler:
         self._wanting = {name: seat for name, seat in self._wanting.items() if self._in_line(seat)}
         plan = make_plan(self._wanting.values(), self._residents.values(), self._box.budget, now)
         self._carry_out(plan, now)
-        self._plan_at, self._tense = plan.again_at, self._tense or plan.tense
+        self._plan_at, self._tense = plan.again_at, self._tense or plan.contended
         self._patience_s = plan.patience_s
         self._dirty = False
 
     def _carry_out(self, plan: Plan, now: float) -> None:
-        for seat in plan.hopeless:
+        for seat in plan.infeasible:
             refusal = refusals.no_room(seat, self._box.budget)
             seat.requested, seat.reason = False, Reason(summary=refusal.message, permanent=True)
             self._refuse_queue(seat, refusal)
@@ -741,7 +743,7 @@ class Scheduler:
         invariants.check(self._seats, self._requests, self._residents, self._box, self._alarms)
 
 
-def _same_files(old: SeatSpec, new: SeatSpec) -> bool:
+def _same_files(old: SchedulingSpec, new: SchedulingSpec) -> bool:
     """Whether both need the same files."""
     never = (old.download_timeout_s is None, new.download_timeout_s is None)
     return never[0] == never[1] and old.fingerprint == new.fingerprint

@@ -9,9 +9,9 @@ from hotseat.core import policy
 from hotseat.core.alarms import NEVER
 from hotseat.core.errors import Reason
 from hotseat.core.queue import FairQueue
-from hotseat.core.spec import Footprint, SeatSpec, SleepSpec
+from hotseat.core.spec import Footprint, SchedulingSpec, SleepSpec
 from hotseat.core.states import HOLDS_RUN, TRANSITIONS, Cause, IllegalTransition, State
-from hotseat.core.views import SeatView
+from hotseat.core.views import ModelView
 
 STABLE_S = 60.0
 """A run that has served so long wipes out the failures before it."""
@@ -27,10 +27,10 @@ def learned(old: float | None, new: float) -> float:
 
 
 @dataclass(slots=True)
-class Seat:
+class ModelState:
     """The record of one model; only the scheduler touches it."""
 
-    spec: SeatSpec
+    spec: SchedulingSpec
     state: State = State.STOPPED
     since: float = 0.0
     run: int | None = None
@@ -206,7 +206,7 @@ class Seat:
             self.leftover_of = self.spec.sleep
             self.leftover = self.spec.sleep.leftover if self.spec.sleep else {}
 
-    def forgive(self, now: float) -> None:
+    def reset_failures(self, now: float) -> None:
         """Forget the failures before a run that has served long enough; asked when it ends."""
         if self.served and now - self.ready_since >= STABLE_S:
             self.failures = self.backoffs = 0
@@ -245,9 +245,9 @@ class Seat:
             return NEVER
         return quiet_since + spec.idle_s
 
-    def view(self) -> SeatView:
+    def view(self) -> ModelView:
         """A snapshot for others."""
-        return SeatView(
+        return ModelView(
             model=self.name,
             state=self.state,
             run=self.run,

@@ -33,7 +33,7 @@ class SleepSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeatSpec:
+class SchedulingSpec:
     """What the core must know of a model to give it the seat."""
 
     name: str
@@ -65,12 +65,12 @@ class SeatSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BoxSpec:
+class SchedulerSpec:
     """The box and its seats."""
 
     budget: Footprint
     """What all models may take together, by device."""
-    seats: Mapping[str, SeatSpec]
+    models: Mapping[str, SchedulingSpec]
     host_sleep_mib: int | None = None
     """Host memory for sleeping models; the oldest sleeper is stopped beyond it. ``None``: no limit."""
     return_to: str | None = None
@@ -115,7 +115,7 @@ LaunchSpec = ProcessSpec | DockerSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WarmSpan:
+class KeepWarmSpan:
     """A part of the week, in a wall's time."""
 
     days: frozenset[int]
@@ -127,10 +127,10 @@ class WarmSpan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WarmSpec:
+class KeepWarmSpec:
     """When a model is to be kept warm."""
 
-    spans: tuple[WarmSpan, ...]
+    spans: tuple[KeepWarmSpan, ...]
     zone: str = ""
     """IANA name of the time zone; empty: the machine's own."""
 
@@ -140,7 +140,7 @@ class ModelSpec:
     """A model: how it is launched, how it is asked, and its terms for the seat."""
 
     name: str
-    seat: SeatSpec
+    scheduling: SchedulingSpec
     launch: LaunchSpec
     runtime: str = "process"
     health_path: str = "/health"
@@ -160,7 +160,7 @@ class ModelSpec:
     engine: str = "openai"
     """The kind of server (``engines/``): ``vllm`` or ``openai``."""
     allow_paths: tuple[str, ...] = ()
-    keep_warm: WarmSpec | None = None
+    keep_warm: KeepWarmSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +218,7 @@ class Settings:
     """The whole configuration, resolved."""
 
     serve: ServeSpec
-    box: BoxSpec
+    scheduler: SchedulerSpec
     models: Mapping[str, ModelSpec]
     routes: tuple[RouteSpec, ...]
     auth: AuthSpec = field(default_factory=AuthSpec)

@@ -45,7 +45,7 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeatView:
+class ModelView:
     """One model, as the core sees it."""
 
     model: str

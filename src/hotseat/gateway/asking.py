@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from hotseat.gateway import body
-from hotseat.gateway.client import Client
-from hotseat.gateway.errors import Problem, Refuse
+from hotseat.gateway.client import RequestCycle
+from hotseat.gateway.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.query import without_credentials
 from hotseat.gateway.routing import Route, Target
-from hotseat.gateway.sender import Sender
+from hotseat.gateway.sender import ClientContext
 
 
-class Asked(msgspec.Struct, eq=False, gc=False):
+class UpstreamRequest(msgspec.Struct, eq=False, gc=False):
     """What a request asks of a model's server, ready to be sent."""
 
     route: Route
@@ -32,8 +32,10 @@ class Asked(msgspec.Struct, eq=False, gc=False):
     """The name of the key that asks; requests of one model are served fairly by key."""
 
 
-def ask(client: Client, sender: Sender, target: Target, content: bytes, id_line: bytes) -> Asked:
-    """The request as the model's server is to get it. Raises ``Refuse``.
+def prepare(
+    client: RequestCycle, sender: ClientContext, target: Target, content: bytes, id_line: bytes
+) -> UpstreamRequest:
+    """The request as the model's server is to get it. Raises ``RequestRefused``.
 
     ``id_line``: the header line that tells the request's id, to the client and to the server.
     """
@@ -44,13 +46,13 @@ def ask(client: Client, sender: Sender, target: Target, content: bytes, id_line:
     if route is None:
         route = _named(client, sender, asked.model, id_line)
     if target.special and not route.allows(target.path):
-        raise Refuse(_NOT_ALLOWED)
+        raise RequestRefused(_NOT_ALLOWED)
     name = route.rename(asked.model)
     if route.rules is not None:
         asked.rewrite(route.rules, target.path, name)
     elif name is not None and content:
         asked.rename(name)
-    return Asked(
+    return UpstreamRequest(
         route,
         method,
         target.path + without_credentials(query) if query else target.path,
@@ -64,11 +66,11 @@ def ask(client: Client, sender: Sender, target: Target, content: bytes, id_line:
     )
 
 
-def _named(client: Client, sender: Sender, model: str | None, id_line: bytes) -> Route:
-    """The route that the body names. Raises ``Refuse`` (401, 403, 404)."""
+def _named(client: RequestCycle, sender: ClientContext, model: str | None, id_line: bytes) -> Route:
+    """The route that the body names. Raises ``RequestRefused`` (401, 403, 404)."""
     try:
         route = sender.configured.tables.named(model)
-    except Refuse:
+    except RequestRefused:
         sender.must_be_known()
         raise
     client.extra = id_line + route.cors.lines(sender.origin)
@@ -76,7 +78,7 @@ def _named(client: Client, sender: Sender, model: str | None, id_line: bytes) ->
     return route
 
 
-_NOT_ALLOWED = Problem(
+_NOT_ALLOWED = ErrorResponse(
     status=404,
     code="not_found",
     message="no such path for this model",

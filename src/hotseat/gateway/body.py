@@ -11,20 +11,20 @@ from typing import Any
 
 import msgspec
 
-from hotseat.gateway.errors import Problem, Refuse, bad_request
+from hotseat.gateway.errors import ErrorResponse, RequestRefused, bad_request
 from hotseat.gateway.head import RequestHead
-from hotseat.gateway.rewrite import Rules
+from hotseat.gateway.rewrite import RewriteRules
 
 _TRUE = (True, 1, "true", "True", "TRUE", "1", "on", "yes", "t", "y")
 """What servers that read numbers and words as booleans take for true (pydantic's lax mode)."""
 
 
-class _Asked(msgspec.Struct):
+class _BodyFields(msgspec.Struct):
     model: str | None = None
     stream: Any = False
 
 
-_peek = msgspec.json.Decoder(_Asked).decode
+_peek = msgspec.json.Decoder(_BodyFields).decode
 _decode = msgspec.json.Decoder().decode
 _whole = msgspec.json.Decoder(dict[str, Any]).decode
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -40,8 +40,11 @@ class Body:
         self.model = model
         self.stream = stream
 
-    def rewrite(self, rules: Rules, path: bytes, name: str | None) -> None:
-        """Do what the route's policy says, and put another model's name in. Raises ``Refuse`` (400, 404)."""
+    def rewrite(self, rules: RewriteRules, path: bytes, name: str | None) -> None:
+        """Do what the route's policy says, and put another model's name in.
+
+        Raises ``RequestRefused`` (400, 404).
+        """
         rules.check_path(path)
         if not self.content or (name is None and rules.changes_nothing(self.content)):
             return
@@ -77,7 +80,9 @@ NOTHING = Body(b"")
 
 
 def read(content: bytes, head: RequestHead) -> Body:
-    """Look into a body. Raises ``Refuse``: 400 where it is not what it must be, 415 where it is encoded.
+    """Look into a body.
+
+    Raises ``RequestRefused``: 400 where it is not what it must be, 415 where it is encoded.
 
     Whatever is not a form must be a JSON object, whatever its ``Content-Type`` says: some servers
     parse by habit, and nothing may get past us unread.
@@ -121,10 +126,10 @@ def _words(error: msgspec.DecodeError | UnicodeDecodeError) -> str:
     return str(error).removeprefix("JSON is malformed: ")
 
 
-def _encoded(encoding: bytes) -> Refuse:
+def _encoded(encoding: bytes) -> RequestRefused:
     shown = encoding[:40].decode("latin-1")
-    return Refuse(
-        Problem(
+    return RequestRefused(
+        ErrorResponse(
             status=415,
             code="unsupported_encoding",
             message=f"Content-Encoding {shown!r} is not taken: send the body uncompressed",

@@ -22,7 +22,7 @@ GONE = 499
 """The status of a request whose client left before there was an answer (nginx's number for it)."""
 
 
-class Record(msgspec.Struct, omit_defaults=True):
+class RequestRecord(msgspec.Struct, omit_defaults=True):
     """What became of one request. Times in seconds, sizes in bytes."""
 
     id: str = ""
@@ -68,28 +68,28 @@ def request_id(sent: bytes | None) -> str:
     return _prefix + hex(next(_numbers))[2:]
 
 
-class Books:
+class AccessLog:
     """Where records go: to the access log and to whoever wants them."""
 
-    def __init__(self, write: Callable[[bytes], object] | None, wall: Callable[[], float]) -> None:
-        """``write`` takes whole lines of JSON; ``None``: no access log. ``wall()``: seconds since 1970."""
+    def __init__(self, write: Callable[[bytes], object] | None, wall_clock: Callable[[], float]) -> None:
+        """``write`` takes whole JSON lines (``None``: no access log); ``wall_clock()`` is in Unix seconds."""
         self._write = write
-        self._wall = wall
+        self._wall_clock = wall_clock
         self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._second = -1
         self._begin = b""
         """Of a line, with places for the milliseconds and the record."""
-        self.on_record: Callable[[Record], None] | None = None
+        self.on_record: Callable[[RequestRecord], None] | None = None
         """Told of every request, whether or not it is logged."""
 
-    def enter(self, record: Record, *, logged: bool) -> None:
+    def enter(self, record: RequestRecord, *, logged: bool) -> None:
         """A request has ended."""
         if self.on_record is not None:
             self.on_record(record)
         if not logged or self._write is None:
             return
-        now = self._wall()
+        now = self._wall_clock()
         second = int(now)
         if second != self._second:
             self._second = second

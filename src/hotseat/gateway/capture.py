@@ -22,9 +22,9 @@ import msgspec
 import structlog
 
 from hotseat import logs
-from hotseat.gateway.asking import Asked
-from hotseat.gateway.client import Client
-from hotseat.gateway.exchange import Exchange, Means, Metered, Owner
+from hotseat.gateway.asking import UpstreamRequest
+from hotseat.gateway.client import RequestCycle
+from hotseat.gateway.exchange import Forward, ForwardServices, MeteredForward, Owner
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of one capture's file, and of what is held in memory for it."""
@@ -42,10 +42,10 @@ _encode = msgspec.json.Encoder().encode
 class Captures:
     """The captures that are on, by model."""
 
-    def __init__(self, folder: Path, wall: Callable[[], float]) -> None:
-        """Files go into ``folder``, which is made when it is needed; ``wall()`` is the time of day, in
+    def __init__(self, folder: Path, wall_clock: Callable[[], float]) -> None:
+        """Files go into ``folder``, which is made when it is needed; ``wall_clock()`` is the time of day, in
         seconds since 1970."""
-        self._folder, self._wall = folder, wall
+        self._folder, self._wall_clock = folder, wall_clock
         self.on: dict[str, Capture] = {}
         """Empty nearly always: that is all that the data path looks at."""
 
@@ -56,8 +56,8 @@ class Captures:
         """
         capture = self.on.get(model)
         if capture is None:
-            capture = self.on[model] = Capture(model, self._open(model), self._wall, self._ended)
-        capture.until(self._wall() + seconds, seconds)
+            capture = self.on[model] = Capture(model, self._open(model), self._wall_clock, self._ended)
+        capture.until(self._wall_clock() + seconds, seconds)
         _log.warning(
             "CAPTURE ON: prompts and answers are written to a file",
             model=model,
@@ -115,17 +115,17 @@ class Capture:
         self,
         model: str,
         opened: tuple[Path, int],
-        wall: Callable[[], float],
+        wall_clock: Callable[[], float],
         ended: Callable[[Capture, str], None],
     ) -> None:
         self.model = model
         self.file, self._descriptor = opened
-        self._wall, self._ended = wall, ended
+        self._wall_clock, self._ended = wall_clock, ended
         self.requests = self.written = 0
         self._held = 0
         self._until = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._running: set[Exchange] = set()
+        self._running: set[Forward] = set()
         self._over = False
 
     def until(self, at: float, seconds: float) -> None:
@@ -144,9 +144,16 @@ class Capture:
             "bytes": self.written,
         }
 
-    def follow(self, owner: Owner, client: Client, asked: Asked, means: Means, record_id: str) -> Captured:
+    def follow(
+        self,
+        owner: Owner,
+        client: RequestCycle,
+        asked: UpstreamRequest,
+        means: ForwardServices,
+        record_id: str,
+    ) -> CapturedForward:
         """An exchange that is captured."""
-        captured = Captured(owner, client, asked, means)
+        captured = CapturedForward(owner, client, asked, means)
         captured.begin_capture(self, record_id)
         self._running.add(captured)
         return captured
@@ -159,16 +166,16 @@ class Capture:
         self._held += len(taken)
         return taken
 
-    def finished(self, exchange: Exchange) -> None:
+    def finished(self, exchange: Forward) -> None:
         """This exchange has ended; one that the capture's end came before is written already."""
         if exchange in self._running:
-            assert isinstance(exchange, Captured)
+            assert isinstance(exchange, CapturedForward)
             self._write(exchange)
 
-    def _write(self, captured: Captured) -> None:
+    def _write(self, captured: CapturedForward) -> None:
         self._running.discard(captured)
         self._held -= captured.held
-        line = captured.line(_iso(self._wall()))
+        line = captured.line(_iso(self._wall_clock()))
         if self.written + len(line) > MOST_BYTES:
             self.end("its file is full")
             return
@@ -188,13 +195,13 @@ class Capture:
         if self._timer is not None:
             self._timer.cancel()
         for captured in list(self._running):
-            assert isinstance(captured, Captured)
+            assert isinstance(captured, CapturedForward)
             self._write(captured)
         os.close(self._descriptor)
         self._ended(self, why)
 
 
-class Captured(Metered, eq=False):
+class CapturedForward(MeteredForward, eq=False):
     """An exchange whose request and answer are kept, within bounds, until it has ended."""
 
     _capture: Capture | None = None
@@ -253,7 +260,7 @@ class Captured(Metered, eq=False):
         return text
 
 
-def _credentials(client: Client) -> list[str]:
+def _credentials(client: RequestCycle) -> list[str]:
     """What the client sent to prove itself by, longest first: it may stand in its prompt, too."""
     found = set()
     for name, value in client.headers:

@@ -42,10 +42,10 @@ class Source(Protocol):
     def resume_reading(self) -> None: ...
 
 
-class Application(Protocol):
+class CycleHandler(Protocol):
     """Who answers requests."""
 
-    def answer(self, client: Client) -> Coroutine[Any, Any, None] | None:
+    def answer(self, client: RequestCycle) -> Coroutine[Any, Any, None] | None:
         """Begin to answer one request, once its header and whatever came with it are here.
 
         What has to be waited for is returned, and runs in a task that is cancelled when the client goes.
@@ -54,7 +54,7 @@ class Application(Protocol):
         """
 
 
-class Client(RequestResponseCycle):
+class RequestCycle(RequestResponseCycle):
     """One request, and the way back to the one who sent it.
 
     All writes are harmless once the client has gone.
@@ -230,7 +230,7 @@ class Client(RequestResponseCycle):
             self.write(body)
         self.finish()
 
-    def refuse(self, problem: errors.Problem, *, anthropic: bool = False) -> None:
+    def refuse(self, problem: errors.ErrorResponse, *, anthropic: bool = False) -> None:
         """Send an error object."""
         self.body = b""  # nobody reads it any more, and the connection may rest for long
         self.respond(problem.status, errors.header_block(problem), errors.body(problem, anthropic=anthropic))
@@ -253,7 +253,7 @@ class Client(RequestResponseCycle):
 
     # Who answers
 
-    def begin(self, app: Application) -> None:
+    def begin(self, app: CycleHandler) -> None:
         """Have the application answer; whatever it does, the client gets an answer or an end."""
         try:
             rest = app.answer(self)
@@ -341,7 +341,7 @@ class Client(RequestResponseCycle):
         await self.send(message)
 
 
-_OURS = errors.Problem(
+_OURS = errors.ErrorResponse(
     status=500,
     code="internal_error",
     type="api_error",

@@ -20,8 +20,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from hotseat.gateway import errors
-from hotseat.gateway.client import Client
-from hotseat.gateway.known import KnownHead, learn
+from hotseat.gateway.client import RequestCycle
+from hotseat.gateway.known import CachedHead, learn
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ConnectionLimits:
     """What a sender may do."""
 
     head_bytes: int = 32 * 1024
@@ -55,10 +55,10 @@ class Limits:
     """How long a connection may rest between two requests."""
 
 
-class State(ServerState):
+class ConnectionState(ServerState):
     """What the connections of one server share."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ConnectionLimits) -> None:
         super().__init__()
         self.limits = limits
         self.closing = False
@@ -69,19 +69,19 @@ class State(ServerState):
 class Connection(HttpToolsProtocol):
     """One client's connection."""
 
-    cycle: Client
-    server_state: State
-    pipeline: deque[Client]  # type: ignore[assignment]
+    cycle: RequestCycle
+    server_state: ConnectionState
+    pipeline: deque[RequestCycle]  # type: ignore[assignment]
 
-    def __init__(self, config: Config, server_state: State, app_state: dict[str, Any]) -> None:
+    def __init__(self, config: Config, server_state: ConnectionState, app_state: dict[str, Any]) -> None:
         super().__init__(config=config, server_state=server_state, app_state=app_state)
         self._limits = server_state.limits
         self.message_event = asyncio.Event()
         """Something came for the request that is being read, or the client has gone."""
-        self._active: Client | None = None  # the one being answered; self.cycle is the one being read
-        self._new: Client | None = None  # the active one, before anybody was told of it
+        self._active: RequestCycle | None = None  # the one being answered; self.cycle is the one being read
+        self._new: RequestCycle | None = None  # the active one, before anybody was told of it
         self._headers_before: Headers | None = None
-        self._known: tuple[KnownHead, bytes, tuple[bytes, bytes], Headers] | None = None
+        self._known: tuple[CachedHead, bytes, tuple[bytes, bytes], Headers] | None = None
         """A head that came twice, and what it says: method, target, fields."""
         self.sender: Any = None
         """Who sent the last request, as far as its header says, kept for the next (``gateway.sender``)."""
@@ -196,7 +196,7 @@ class Connection(HttpToolsProtocol):
                 self._learn(new, data)
             new.begin(self.app)
 
-    def _learn(self, client: Client, data: bytes) -> None:
+    def _learn(self, client: RequestCycle, data: bytes) -> None:
         """Keep the head of a request that came as a whole, if it came a second time."""
         twice = self._headers_before == client.headers
         self._headers_before = client.headers
@@ -207,7 +207,7 @@ class Connection(HttpToolsProtocol):
 
     def _begin_known(self, method: bytes, target: tuple[bytes, bytes], headers: Headers, body: bytes) -> None:
         """A request whose head came before, with the whole of its body."""
-        client = self._active = self.cycle = Client(
+        client = self._active = self.cycle = RequestCycle(
             self,
             method,
             target,
@@ -281,7 +281,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._cancel_timer()
         http_1_0 = self.parser.get_http_version() == "1.0"
-        client = self.cycle = Client(
+        client = self.cycle = RequestCycle(
             self,
             self.parser.get_method(),
             _split_target(self.url),
@@ -403,7 +403,7 @@ class Connection(HttpToolsProtocol):
         else:
             self._reject(_TOO_SLOW)
 
-    def _reject(self, problem: errors.Problem) -> None:
+    def _reject(self, problem: errors.ErrorResponse) -> None:
         """Answer what cannot be taken for a request, and hear no more from this sender."""
         self._deaf = True
         self._cancel_timer()
@@ -452,16 +452,16 @@ def _split_target(target: bytes) -> tuple[bytes, bytes]:
     return path, mark + query
 
 
-_MALFORMED = errors.Problem(
+_MALFORMED = errors.ErrorResponse(
     status=400, code="malformed_request", message="this is not a well-formed HTTP request", should_retry=False
 )
-_TOO_LARGE = errors.Problem(
+_TOO_LARGE = errors.ErrorResponse(
     status=431, code="header_too_large", message="the request's header is too large", should_retry=False
 )
-_TOO_MUCH_AROUND = errors.Problem(
+_TOO_MUCH_AROUND = errors.ErrorResponse(
     status=431,
     code="header_too_large",
     message="what stands around the request's body (chunk extensions, trailers) is too large",
     should_retry=False,
 )
-_TOO_SLOW = errors.Problem(status=408, code="request_timeout", message="the request came too slowly")
+_TOO_SLOW = errors.ErrorResponse(status=408, code="request_timeout", message="the request came too slowly")

@@ -21,7 +21,7 @@ _DEAD = (b"EngineCore encountered an issue", b"EngineDeadError")
 """vLLM's words for its engine's death; clients are told them without the error's name."""
 
 
-class End(Enum):
+class ResponseEnd(Enum):
     """How an answer ended, judged by its last bytes."""
 
     GOOD = auto()
@@ -33,45 +33,51 @@ class End(Enum):
     """The server says that it cannot go on."""
 
 
-def judge(status: int, tail: bytes) -> End:
+def classify_end(status: int, tail: bytes) -> ResponseEnd:
     """The end of an answer. In JSON a quote inside a text is escaped, so no text looks like these."""
     if status < 500 and b'"error"' not in tail and b'"abort"' not in tail:
-        return End.GOOD
+        return ResponseEnd.GOOD
     if status >= 500:
-        return End.DEAD if _any(_DEAD, tail) else End.FAILED if status == 500 else End.GOOD
+        return (
+            ResponseEnd.DEAD
+            if _any(_DEAD, tail)
+            else ResponseEnd.FAILED
+            if status == 500
+            else ResponseEnd.GOOD
+        )
     if _any(_ERRORS, tail):
-        return End.DEAD if _any(_DEAD, tail) else End.FAILED
-    return End.ABORTED if _any(_ABORTS, tail) else End.GOOD
+        return ResponseEnd.DEAD if _any(_DEAD, tail) else ResponseEnd.FAILED
+    return ResponseEnd.ABORTED if _any(_ABORTS, tail) else ResponseEnd.GOOD
 
 
 def _any(signs: tuple[bytes, ...], tail: bytes) -> bool:
     return any(sign in tail for sign in signs)
 
 
-class Silent(Protocol):
+class SilentUpstream(Protocol):
     """A request that waits for the first byte of its response."""
 
     def out_of_patience(self, limit_s: float) -> None:
         """It did not come."""
 
 
-class Doubts:
+class OutlierDetector:
     """The requests that wait for a first byte of one run, and what went wrong lately."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._awaited: dict[Silent, tuple[float, float]] = {}
+        self._awaited: dict[SilentUpstream, tuple[float, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._silences = 0
         self._errors = 0
 
-    def await_first_byte(self, who: Silent, limit_s: float) -> None:
+    def await_first_byte(self, who: SilentUpstream, limit_s: float) -> None:
         """Tell ``who`` if it waits longer than this. One timer serves all: it looks at the oldest."""
         self._awaited[who] = (self._loop.time() + limit_s, limit_s)
         if self._timer is None:
             self._timer = self._loop.call_later(limit_s, self._look)
 
-    def first_byte(self, who: Silent) -> None:
+    def first_byte(self, who: SilentUpstream) -> None:
         """Its first byte has come, or it has given up."""
         self._awaited.pop(who, None)
 
@@ -94,10 +100,10 @@ class Doubts:
         self._silences += 1
         return self._silences >= SILENCES
 
-    def error(self, end: End) -> bool:
+    def error(self, end: ResponseEnd) -> bool:
         """An answer failed; whether that is proof enough."""
         self._errors += 1
-        return end is End.DEAD or self._errors >= ERRORS
+        return end is ResponseEnd.DEAD or self._errors >= ERRORS
 
     def close(self) -> None:
         """The run has gone; those who wait are told by other ways."""

@@ -9,18 +9,18 @@ from typing import Any
 
 from hotseat.core.spec import Settings
 from hotseat.gateway.address import Addresses
-from hotseat.gateway.books import Books
+from hotseat.gateway.books import AccessLog
 from hotseat.gateway.capture import Capture, Captures
-from hotseat.gateway.client import ASGIApp, Client
-from hotseat.gateway.exchange import Means
-from hotseat.gateway.keys import Door
-from hotseat.gateway.passage import Passage, Trace
+from hotseat.gateway.client import ASGIApp, RequestCycle
+from hotseat.gateway.exchange import ForwardServices
+from hotseat.gateway.keys import Authenticator
+from hotseat.gateway.passage import ProxiedRequest, Trace
 from hotseat.gateway.rates import Limiter, MemoryLimiter
-from hotseat.gateway.routing import Tables
-from hotseat.gateway.seats import Seats
-from hotseat.gateway.sender import Configured
-from hotseat.gateway.upstream import Upstreams
-from hotseat.gateway.waiting import Patience
+from hotseat.gateway.routing import RoutingTable
+from hotseat.gateway.seats import LeaseProvider
+from hotseat.gateway.sender import ConfigSnapshot
+from hotseat.gateway.upstream import UpstreamPools
+from hotseat.gateway.waiting import WaitPolicy
 
 
 class Gateway:
@@ -29,40 +29,40 @@ class Gateway:
     def __init__(
         self,
         settings: Settings,
-        seats: Seats,
+        seats: LeaseProvider,
         control: ASGIApp,
         *,
         local_only: bool,
-        wall: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] = time.time,
         write_log: Callable[[bytes], object] | None = None,
         limiter: Limiter | None = None,
         captures: Captures | None = None,
     ) -> None:
         """``control`` answers the paths that belong to hotseat itself.
 
-        ``local_only``: refuse requests whose ``Host`` or ``Origin`` is not this machine. ``wall()`` is the
-        time of day, in seconds since 1970. ``write_log`` takes lines of the access log; ``limiter`` counts
+        ``local_only``: refuse requests whose ``Host`` or ``Origin`` is not this machine. ``wall_clock()`` is
+        the time of day, in seconds since 1970. ``write_log`` takes lines of the access log; ``limiter`` counts
         what is limited (by default in memory); ``captures``: who is captured, if anybody may be.
         """
-        self._wall = wall
+        self._wall_clock = wall_clock
         self._captures = captures
         self.captured: Mapping[str, Capture] = {} if captures is None else captures.on
         """By model; mostly nobody is."""
         self.seats = seats
         self.control = control
-        self.upstreams = Upstreams()
+        self.upstreams = UpstreamPools()
         self.limiter: Limiter = limiter or MemoryLimiter(time.monotonic)
-        self.books = Books(write_log, wall)
+        self.books = AccessLog(write_log, wall_clock)
         self.trace: Trace | None = None
         """Where there are traces: gives the model's server its part in one."""
         self.configure(settings, local_only=local_only)
 
     def configure(self, settings: Settings, *, local_only: bool) -> None:
         """Take over another configuration; requests under way keep the one that they began with."""
-        door = Door(settings.auth, self.limiter, self._wall)
-        tables = Tables(settings, self.limiter)
+        door = Authenticator(settings.auth, self.limiter, self._wall_clock)
+        tables = RoutingTable(settings, self.limiter)
         self.limiter.keep([*door.limits(), *(limit for route in tables.routes for limit in route.limits)])
-        self.configured = Configured(
+        self.configured = ConfigSnapshot(
             tables=tables,
             door=door,
             addresses=Addresses(settings.auth.trusted_proxies),
@@ -70,8 +70,8 @@ class Gateway:
             logs_strays=settings.serve.access_log,
             local_only=local_only,
         )
-        patience = Patience(hold_headers_s=settings.serve.hold_headers_s)
-        self.means = Means(self.seats, self.upstreams, patience)
+        patience = WaitPolicy(hold_headers_s=settings.serve.hold_headers_s)
+        self.means = ForwardServices(self.seats, self.upstreams, patience)
         if self._captures is not None:
             self._captures.keep(settings.models)
 
@@ -86,7 +86,7 @@ class Gateway:
             self._captures.close()
         self.books.flush()
 
-    def answer(self, client: Client) -> Coroutine[Any, Any, None] | None:
+    def answer(self, client: RequestCycle) -> Coroutine[Any, Any, None] | None:
         """Begin to answer one request; what has to be waited for is returned."""
         configured = self.configured
-        return Passage(self, client, configured, monotonic(), configured.logs_strays).begin()
+        return ProxiedRequest(self, client, configured, monotonic(), configured.logs_strays).begin()

@@ -37,7 +37,7 @@ _LOADING_CODES = frozenset({Code.MODEL_LOADING, Code.START_TIMEOUT, Code.MODEL_B
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class ErrorResponse:
     """One thing to tell a client."""
 
     status: int
@@ -54,25 +54,29 @@ class Problem:
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
 
 
-class Refuse(Exception):
+class RequestRefused(Exception):
     """The request cannot be served; carries what the client is told."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: ErrorResponse) -> None:
         super().__init__(problem.message)
         self.problem = problem
 
 
-def bad_request(message: str, *, code: str = "invalid_request", param: str | None = None) -> Refuse:
+def bad_request(message: str, *, code: str = "invalid_request", param: str | None = None) -> RequestRefused:
     """A 400 in words."""
-    return Refuse(Problem(status=400, code=code, message=message, param=param, should_retry=False))
+    return RequestRefused(
+        ErrorResponse(status=400, code=code, message=message, param=param, should_retry=False)
+    )
 
 
-def not_found(message: str, *, code: str = "not_found", param: str | None = None) -> Refuse:
+def not_found(message: str, *, code: str = "not_found", param: str | None = None) -> RequestRefused:
     """A 404 in words."""
-    return Refuse(Problem(status=404, code=code, message=message, param=param, should_retry=False))
+    return RequestRefused(
+        ErrorResponse(status=404, code=code, message=message, param=param, should_retry=False)
+    )
 
 
-def body(problem: Problem, *, anthropic: bool) -> bytes:
+def body(problem: ErrorResponse, *, anthropic: bool) -> bytes:
     """The error object as JSON."""
     error: dict[str, Any]
     if anthropic:
@@ -94,13 +98,13 @@ def body(problem: Problem, *, anthropic: bool) -> bytes:
     return msgspec.json.encode(whole)
 
 
-def event(problem: Problem, *, anthropic: bool) -> bytes:
+def event(problem: ErrorResponse, *, anthropic: bool) -> bytes:
     """The error as the last event of a stream whose headers have gone."""
     data = body(problem, anthropic=anthropic)
     return (b"event: error\ndata: %b\n\n" if anthropic else b"data: %b\n\n") % data
 
 
-def header_block(problem: Problem) -> bytes:
+def header_block(problem: ErrorResponse) -> bytes:
     """The header lines that go with the error object, its length not included."""
     lines = [b"content-type: application/json\r\n"]
     if problem.retry_after_s is not None:
@@ -111,7 +115,7 @@ def header_block(problem: Problem) -> bytes:
     return b"".join(lines)
 
 
-def from_refusal(refusal: Refusal, loading: Loading | None) -> Problem:
+def from_refusal(refusal: Refusal, loading: Loading | None) -> ErrorResponse:
     """A refusal of the core, for the client; ``loading`` tells how far the model is, where it loads."""
     may_retry = refusal.should_retry and refusal.status != 404
     retry_after = refusal.retry_after_s
@@ -120,7 +124,7 @@ def from_refusal(refusal: Refusal, loading: Loading | None) -> Problem:
     described: dict[str, Any] | None = None
     if refusal.code in _LOADING_CODES:
         described = loading_object(loading) if loading is not None else {"model": refusal.model}
-    return Problem(
+    return ErrorResponse(
         status=refusal.status,
         code=refusal.code.value,
         type="invalid_request_error" if refusal.code is Code.MODEL_NOT_FOUND else refusal.code.value,
@@ -144,10 +148,10 @@ def loading_object(loading: Loading) -> dict[str, Any]:
     return described
 
 
-def held(model: str, held_s: float, loading: Loading | None) -> Problem:
+def held(model: str, held_s: float, loading: Loading | None) -> ErrorResponse:
     """A request that cannot be told to wait was held for as long as its route allows."""
     if loading is None:
-        return Problem(
+        return ErrorResponse(
             status=503,
             code="held_too_long",
             type="api_error",
@@ -155,7 +159,7 @@ def held(model: str, held_s: float, loading: Loading | None) -> Problem:
             retry_after_s=_RETRY_DEFAULT_S,
             should_retry=False,
         )
-    return Problem(
+    return ErrorResponse(
         status=503,
         code=Code.MODEL_LOADING.value,
         type=Code.MODEL_LOADING.value,
@@ -167,10 +171,10 @@ def held(model: str, held_s: float, loading: Loading | None) -> Problem:
     )
 
 
-def unreachable(model: str, why: str, *, status: int = 502) -> Problem:
+def unreachable(model: str, why: str, *, status: int = 502) -> ErrorResponse:
     """The model's server could not be reached (503), failed before or while it answered (502), or was silent
     for too long (504: the same request would wait as long again, so it is not to be sent again unasked)."""
-    return Problem(
+    return ErrorResponse(
         status=status,
         code={503: "upstream_unreachable", 504: "upstream_timeout"}.get(status, "upstream_failed"),
         type="upstream_error",
@@ -180,7 +184,7 @@ def unreachable(model: str, why: str, *, status: int = 502) -> Problem:
     )
 
 
-def from_upstream(status: int, content: bytes) -> Problem:
+def from_upstream(status: int, content: bytes) -> ErrorResponse:
     """The model server's own error, told in an event because the headers have gone.
 
     Its message, type and code are kept where they can be read (vLLM's 401 is a plain string).
@@ -199,7 +203,7 @@ def from_upstream(status: int, content: bytes) -> Problem:
             param = error.get("param")
         else:
             message = str(error)
-    return Problem(
+    return ErrorResponse(
         status=status,
         code=str(code) if code else "upstream_error",
         type=kind,

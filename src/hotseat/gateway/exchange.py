@@ -19,12 +19,12 @@ import msgspec
 from hotseat.core.errors import Reason
 from hotseat.core.views import Loading
 from hotseat.gateway import errors, usage, waiting
-from hotseat.gateway.asking import Asked
-from hotseat.gateway.client import Client
-from hotseat.gateway.doubts import Doubts, End, judge
-from hotseat.gateway.seats import Lease, Refused, Seats, Ticket
-from hotseat.gateway.upstream import Pool, UpstreamConnection, UpstreamFailure, Upstreams
-from hotseat.gateway.waiting import Patience
+from hotseat.gateway.asking import UpstreamRequest
+from hotseat.gateway.client import RequestCycle
+from hotseat.gateway.doubts import OutlierDetector, ResponseEnd, classify_end
+from hotseat.gateway.seats import Lease, LeaseProvider, LeaseRefused, Ticket
+from hotseat.gateway.upstream import ConnectionPool, UpstreamConnection, UpstreamFailure, UpstreamPools
+from hotseat.gateway.waiting import WaitPolicy
 
 _log = logging.getLogger(__name__)
 
@@ -49,24 +49,24 @@ class Owner(Protocol):
         """It has to wait for something after all."""
 
 
-class Means(NamedTuple):
+class ForwardServices(NamedTuple):
     """What all exchanges need."""
 
-    seats: Seats
-    upstreams: Upstreams
-    patience: Patience
+    seats: LeaseProvider
+    upstreams: UpstreamPools
+    patience: WaitPolicy
 
 
-class Exchange(msgspec.Struct, eq=False):
+class Forward(msgspec.Struct, eq=False):
     """One request to a model and its response.
 
     A struct, since that is made in C: most of what it keeps never differs from these first values.
     """
 
     _owner: Owner
-    _client: Client
-    _asked: Asked
-    _means: Means
+    _client: RequestCycle
+    _asked: UpstreamRequest
+    _means: ForwardServices
     _early: bool = False
     """The headers went before the model's server had answered."""
     _sse: bool = False
@@ -78,8 +78,8 @@ class Exchange(msgspec.Struct, eq=False):
     """No byte of the response's body has come yet, and somebody watches the time."""
     _ticket: Ticket | None = None
     _lease: Lease | None = None
-    _pool: Pool | None = None
-    _doubts: Doubts | None = None
+    _pool: ConnectionPool | None = None
+    _doubts: OutlierDetector | None = None
     _collected: bytearray | None = None
     _connection: UpstreamConnection | None = None
     _done: asyncio.Future[UpstreamFailure | None] | None = None
@@ -115,7 +115,7 @@ class Exchange(msgspec.Struct, eq=False):
         if asked.route.max_hold_s is None or asked.stream:
             try:
                 lease = self._ask().lease
-            except Refused as refused:
+            except LeaseRefused as refused:
                 self._refuse(refused)
                 self._owner.end()
                 return None
@@ -139,16 +139,16 @@ class Exchange(msgspec.Struct, eq=False):
             async with asyncio.timeout(held_s) as self._hold:
                 await self._run()
         except TimeoutError:
-            raise errors.Refuse(errors.held(self.model, held_s, self._loading)) from None
+            raise errors.RequestRefused(errors.held(self.model, held_s, self._loading)) from None
 
     async def _run(self) -> None:
         try:
             while await self._try():
                 pass
-        except Refused as refused:
+        except LeaseRefused as refused:
             self._refuse(refused)
 
-    def _refuse(self, refused: Refused) -> None:
+    def _refuse(self, refused: LeaseRefused) -> None:
         problem = errors.from_refusal(refused.refusal, self._loading)
         self.code = problem.code
         self._tell(problem)
@@ -171,7 +171,7 @@ class Exchange(msgspec.Struct, eq=False):
         )
         return ticket
 
-    def _sit(self, lease: Lease) -> Pool:
+    def _sit(self, lease: Lease) -> ConnectionPool:
         self.granted_at = monotonic()
         self._lease = lease
         pool = self._pool = self._means.upstreams.pool(lease.upstream)
@@ -209,7 +209,7 @@ class Exchange(msgspec.Struct, eq=False):
                 stream=asked.stream,
                 patience=self._means.patience,
             )
-        except (Refused, asyncio.CancelledError):
+        except (LeaseRefused, asyncio.CancelledError):
             self._loading = ticket.loading()
             raise
         finally:
@@ -217,7 +217,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     # The request
 
-    async def _attempt(self, pool: Pool) -> UpstreamFailure | None:
+    async def _attempt(self, pool: ConnectionPool) -> UpstreamFailure | None:
         """Send the request and see the response through."""
         connection = pool.take()
         if connection is None:
@@ -352,22 +352,22 @@ class Exchange(msgspec.Struct, eq=False):
                 tail = self._third + self._second + self._last if self._second else self._last
                 self._client.finish()
             self.usage = usage.read(tail)
-            self._judge(judge(self.upstream_status, tail))
+            self._judge(classify_end(self.upstream_status, tail))
         except Exception:  # a parser calls us, and would keep it to itself
             _log.exception("the end of an answer could not be taken")
             self._client.abort()
         self._ended(None)
 
-    def _judge(self, end: End) -> None:
+    def _judge(self, end: ResponseEnd) -> None:
         """What the end of the answer says of its server, where the end was not our doing."""
         assert self._doubts is not None
-        if end is End.GOOD:
+        if end is ResponseEnd.GOOD:
             self._doubts.good()
-        elif self._broken is None and end is End.ABORTED:
+        elif self._broken is None and end is ResponseEnd.ABORTED:
             self.truncated = True
             _log.warning("model %s: its server cut an answer short (finish_reason: abort)", self.model)
         elif self._broken is None:
-            dead = end is End.DEAD
+            dead = end is ResponseEnd.DEAD
             why = "it says that its engine is dead" if dead else f"it answers errors ({self.upstream_status})"
             self._suspect(why, certain=self._doubts.error(end))
 
@@ -428,7 +428,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.code = problem.code
             self._tell(problem)
 
-    def _tell(self, problem: errors.Problem) -> None:
+    def _tell(self, problem: errors.ErrorResponse) -> None:
         client, anthropic = self._client, self._asked.anthropic
         if not client.response_started:
             client.refuse(problem, anthropic=anthropic)
@@ -439,7 +439,7 @@ class Exchange(msgspec.Struct, eq=False):
         client.finish()
 
 
-class Metered(Exchange, eq=False):
+class MeteredForward(Forward, eq=False):
     """An exchange that counts events too, for limits on tokens where the server tells no usage."""
 
     events: int = 0

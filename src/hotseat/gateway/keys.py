@@ -13,7 +13,7 @@ import hmac
 from collections.abc import Callable, Mapping
 
 from hotseat.core.front import AuthSpec, BasicSpec, KeySpec
-from hotseat.gateway.errors import Problem, Refuse
+from hotseat.gateway.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.rates import Limit, Limiter
 from hotseat.gateway.routing import Route
 
@@ -21,7 +21,7 @@ Picked = Mapping[bytes, bytes]
 """Header fields by name (lower case)."""
 
 
-class Caller:
+class Principal:
     """One who asks: the owner of a key, or a stranger with the reason why he is one."""
 
     __slots__ = (
@@ -36,7 +36,9 @@ class Caller:
         "routes",
     )
 
-    def __init__(self, spec: KeySpec, limits: tuple[Limit, ...] = (), problem: Problem | None = None) -> None:
+    def __init__(
+        self, spec: KeySpec, limits: tuple[Limit, ...] = (), problem: ErrorResponse | None = None
+    ) -> None:
         self.name = spec.name
         """Of the key; empty for a stranger."""
         self.digest = spec.digest
@@ -56,13 +58,13 @@ class Caller:
         return self.problem is None and (self.routes is None or route.name in self.routes)
 
 
-class Door:
+class Authenticator:
     """All keys of one configuration."""
 
-    def __init__(self, auth: AuthSpec, limiter: Limiter, wall: Callable[[], float]) -> None:
-        """``wall()`` is the time of day, in seconds since 1970."""
-        self._wall = wall
-        self._callers = {key.digest: Caller(key, limiter.limits(key.limits)) for key in auth.keys}
+    def __init__(self, auth: AuthSpec, limiter: Limiter, wall_clock: Callable[[], float]) -> None:
+        """``wall_clock()`` is the time of day, in seconds since 1970."""
+        self._wall_clock = wall_clock
+        self._callers = {key.digest: Principal(key, limiter.limits(key.limits)) for key in auth.keys}
         self._secret = auth.api_secret
         self._basic = auth.basic
         self.enforced = auth.enforced
@@ -81,9 +83,9 @@ class Door:
             if auth.keys
             else "HTTP Basic is wanted here: user and password in Authorization",
         )
-        self._anybody = Caller(KeySpec(name="", digest=b"", admin=not auth.configured))
+        self._anybody = Principal(KeySpec(name="", digest=b"", admin=not auth.configured))
         # Where there is no key, a second factor alone shows the owner.
-        self._known = self._anybody if auth.keys else Caller(KeySpec(name="", digest=b"", admin=True))
+        self._known = self._anybody if auth.keys else Principal(KeySpec(name="", digest=b"", admin=True))
         self._wanted = self._no_key
         if not auth.keys:
             self._wanted = self._no_basic if auth.basic is not None else self._no_secret
@@ -92,7 +94,7 @@ class Door:
         """The limits of all keys."""
         return [limit for caller in self._callers.values() for limit in caller.limits]
 
-    def who(self, picked: Picked) -> Caller:
+    def who(self, picked: Picked) -> Principal:
         """The one who sent this header. Never raises; a stranger says why he is one."""
         caller = self._by_key(picked) if self._callers else self._anybody
         if self._basic is not None or self._secret is not None:
@@ -101,25 +103,25 @@ class Door:
             return self._anybody
         return caller
 
-    def admit(self, caller: Caller, route: Route, origin: bytes | None) -> None:
-        """Raise ``Refuse`` (401, 403) where this caller may not use the route."""
+    def admit(self, caller: Principal, route: Route, origin: bytes | None) -> None:
+        """Raise ``RequestRefused`` (401, 403) where this caller may not use the route."""
         if not route.guarded:
             return
         self.admit_known(caller, origin)
         if caller.routes is not None and route.name not in caller.routes:
             raise _forbidden(f"the key {caller.name!r} does not open {route.name!r}", "model_not_allowed")
 
-    def admit_known(self, caller: Caller, origin: bytes | None) -> None:
-        """Raise ``Refuse`` (401, 403) for a stranger, and for a web page's key elsewhere."""
+    def admit_known(self, caller: Principal, origin: bytes | None) -> None:
+        """Raise ``RequestRefused`` (401, 403) for a stranger, and for a web page's key elsewhere."""
         if caller.problem is not None:
-            raise Refuse(caller.problem)
+            raise RequestRefused(caller.problem)
         if caller.origins is not None and origin not in caller.origins:
             raise _forbidden(
                 f"the key {caller.name!r} is good on its own web pages only (Origin)", "origin_not_allowed"
             )
 
-    def admit_admin(self, caller: Caller, origin: bytes | None) -> None:
-        """Raise ``Refuse`` (401, 403) for one who may not use the admin API."""
+    def admit_admin(self, caller: Principal, origin: bytes | None) -> None:
+        """Raise ``RequestRefused`` (401, 403) for one who may not use the admin API."""
         self.admit_known(caller, origin)
         if caller.admin:
             return
@@ -130,7 +132,7 @@ class Door:
 
     # which key
 
-    def _by_key(self, picked: Picked) -> Caller:
+    def _by_key(self, picked: Picked) -> Principal:
         """By the first of the sent keys that is known."""
         sent = picked.get(b"authorization")
         found = self._no_key
@@ -145,16 +147,16 @@ class Door:
         key = picked.get(b"x-api-key")
         return found if key is None else self._find(key)
 
-    def _find(self, key: bytes) -> Caller:
+    def _find(self, key: bytes) -> Principal:
         digest = hashlib.sha256(key).digest()
         caller = self._callers.get(digest)
         if caller is None or not hmac.compare_digest(caller.digest, digest):
             return self._wrong_key
-        if caller.expires_at is not None and self._wall() >= caller.expires_at:
+        if caller.expires_at is not None and self._wall_clock() >= caller.expires_at:
             return self._stranger("expired_api_key", f"the key {caller.name!r} has expired")
         return caller
 
-    def _second_factor(self, picked: Picked, caller: Caller) -> Caller:
+    def _second_factor(self, picked: Picked, caller: Principal) -> Principal:
         basic = self._basic
         if basic is not None and not _is_basic(basic, picked.get(b"authorization", b"")):
             return self._no_basic
@@ -162,8 +164,8 @@ class Door:
             return self._no_secret
         return caller
 
-    def _stranger(self, code: str, message: str) -> Caller:
-        problem = Problem(
+    def _stranger(self, code: str, message: str) -> Principal:
+        problem = ErrorResponse(
             status=401,
             code=code,
             type="authentication_error",
@@ -171,7 +173,7 @@ class Door:
             should_retry=False,
             headers=self._challenge,
         )
-        return Caller(KeySpec(name="", digest=b"", routes=frozenset()), problem=problem)
+        return Principal(KeySpec(name="", digest=b"", routes=frozenset()), problem=problem)
 
 
 def _is_basic(basic: BasicSpec, sent: bytes) -> bool:
@@ -195,9 +197,9 @@ def _same(digest: bytes, secret: bytes) -> bool:
     return hmac.compare_digest(digest, hashlib.sha256(secret).digest())
 
 
-def _forbidden(message: str, code: str) -> Refuse:
-    return Refuse(
-        Problem(status=403, code=code, type="permission_error", message=message, should_retry=False)
+def _forbidden(message: str, code: str) -> RequestRefused:
+    return RequestRefused(
+        ErrorResponse(status=403, code=code, type="permission_error", message=message, should_retry=False)
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 _DIGITS_MOST = 15
 
 
-class KnownHead:
+class CachedHead:
     """One head, as it was on the wire."""
 
     __slots__ = ("_at", "_before", "_behind", "_most", "_size")
@@ -37,7 +37,7 @@ class KnownHead:
         return 0
 
 
-def learn(data: bytes, length: bytes) -> KnownHead | None:
+def learn(data: bytes, length: bytes) -> CachedHead | None:
     """The head of a message that the parser has just taken as the whole of ``data``.
 
     ``length``: the value of its ``Content-Length``. ``None`` where the message cannot be told by its head.
@@ -47,5 +47,5 @@ def learn(data: bytes, length: bytes) -> KnownHead | None:
     if end < 4 or at == -1:
         return None
     at = data.find(length, at + 17, end)
-    known = KnownHead(data[:at], data[at + len(length) : end])
+    known = CachedHead(data[:at], data[at + len(length) : end])
     return known if at != -1 and known.body_at(data) else None

@@ -5,19 +5,19 @@ from __future__ import annotations
 import ipaddress
 from functools import lru_cache
 
-from hotseat.gateway.errors import Problem, Refuse
+from hotseat.gateway.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.head import RequestHead
 
 
 def refuse_other_hosts(head: RequestHead) -> None:
-    """Raise ``Refuse`` (403) for a request whose ``Host`` is not this machine."""
+    """Raise ``RequestRefused`` (403) for a request whose ``Host`` is not this machine."""
     host = head.picked.get(b"host")
     if host is not None and not is_local_authority(host):
         raise _refusal("Host", host)
 
 
 def refuse_other_origins(origin: bytes | None, site: bytes | None) -> None:
-    """Raise ``Refuse`` (403) for an ``Origin`` that is not this machine.
+    """Raise ``RequestRefused`` (403) for an ``Origin`` that is not this machine.
 
     ``site`` is ``Sec-Fetch-Site``: a browser that shows an image or follows a link sends no ``Origin``.
     """
@@ -55,10 +55,10 @@ def is_local_authority(authority: bytes) -> bool:
         return False
 
 
-def _refusal(field: str, value: bytes) -> Refuse:
+def _refusal(field: str, value: bytes) -> RequestRefused:
     shown = value[:100].decode("latin-1")
-    return Refuse(
-        Problem(
+    return RequestRefused(
+        ErrorResponse(
             status=403,
             code="not_local",
             type="permission_error",

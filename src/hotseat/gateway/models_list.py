@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from hotseat.core.states import State
-from hotseat.gateway.client import Client
+from hotseat.gateway.client import RequestCycle
 from hotseat.gateway.errors import not_found
-from hotseat.gateway.routing import Route, Tables
-from hotseat.gateway.seats import Seats
+from hotseat.gateway.routing import Route, RoutingTable
+from hotseat.gateway.seats import LeaseProvider
 
 STATUS_WORDS = {
     State.STOPPED: "unloaded",
@@ -34,7 +34,11 @@ _JSON = b"content-type: application/json\r\ncache-control: no-store\r\n"
 
 
 def answer(
-    client: Client, model_id: str, tables: Tables, seats: Seats, sees: Callable[[Route], bool]
+    client: RequestCycle,
+    model_id: str,
+    tables: RoutingTable,
+    seats: LeaseProvider,
+    sees: Callable[[Route], bool],
 ) -> None:
     """Send the list of what this client sees, or one model (by name or alias). Raises ``Refuse`` (404)."""
     whole: dict[str, Any]
@@ -59,7 +63,7 @@ def answer(
     client.respond(200, _JSON, msgspec.json.encode(whole))
 
 
-def _described(route: Route, seats: Seats, name: str) -> dict[str, Any]:
+def _described(route: Route, seats: LeaseProvider, name: str) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",

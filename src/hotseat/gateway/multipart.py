@@ -11,7 +11,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from hotseat.gateway.body import Body
 from hotseat.gateway.errors import bad_request
-from hotseat.gateway.rewrite import Rules
+from hotseat.gateway.rewrite import RewriteRules
 
 _MOST_PARTS = 1000
 _LONGEST_NAME = 1024
@@ -48,7 +48,7 @@ class Form(Body):
             any(stream.lower() in (b"true", b"1", b"on", b"yes", b"t", b"y") for stream in streams),
         )
 
-    def rewrite(self, rules: Rules, path: bytes, name: str | None) -> None:
+    def rewrite(self, rules: RewriteRules, path: bytes, name: str | None) -> None:
         """Refuse a form that the route's policy would have to change. Raises ``Refuse`` (400, 404)."""
         rules.check_path(path)
         rules.check_form(path, self._names)

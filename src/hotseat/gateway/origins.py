@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hotseat.gateway.client import Client
+from hotseat.gateway.client import RequestCycle
 from hotseat.gateway.head import Headers
 
 _EXPOSED = (
@@ -47,14 +47,14 @@ class Cors:
         return b"access-control-allow-origin: %b\r\n%b%b" % (origin, _EXPOSED, _VARY)
 
 
-def is_preflight(client: Client) -> bool:
+def is_preflight(client: RequestCycle) -> bool:
     """Whether a browser asks if it may ask."""
     return client.method == b"OPTIONS" and any(
         name == b"access-control-request-method" for name, _ in client.headers
     )
 
 
-def preflight(client: Client) -> None:
+def preflight(client: RequestCycle) -> None:
     """Answer a page of an allowed origin; nothing is passed on, no key is wanted, no model wakes."""
     client.start(204, _PREFLIGHT + b"access-control-allow-headers: %b\r\n" % _wanted(client.headers), None)
     client.finish()

@@ -18,17 +18,17 @@ from typing import Any, Protocol
 import msgspec
 
 from hotseat.gateway import models_list, origins, usage
-from hotseat.gateway.asking import Asked, ask
-from hotseat.gateway.books import GONE, Books, Record
+from hotseat.gateway.asking import UpstreamRequest, prepare
+from hotseat.gateway.books import GONE, AccessLog, RequestRecord
 from hotseat.gateway.capture import Capture
-from hotseat.gateway.client import ASGIApp, BodyTooLarge, Client
-from hotseat.gateway.errors import Problem, Refuse
-from hotseat.gateway.exchange import Exchange, Means, Metered
+from hotseat.gateway.client import ASGIApp, BodyTooLarge, RequestCycle
+from hotseat.gateway.errors import ErrorResponse, RequestRefused
+from hotseat.gateway.exchange import Forward, ForwardServices, MeteredForward
 from hotseat.gateway.local import refuse_other_hosts
-from hotseat.gateway.ours import standing
-from hotseat.gateway.rates import Limit, Limiter, Visit
-from hotseat.gateway.routing import NOWHERE, Kind, Target, is_anthropic
-from hotseat.gateway.sender import Configured, Sender, sender_of
+from hotseat.gateway.ours import admin_role
+from hotseat.gateway.rates import Limit, Limiter, RateLimitGrant
+from hotseat.gateway.routing import NOWHERE, Target, TargetKind, is_anthropic
+from hotseat.gateway.sender import ClientContext, ConfigSnapshot, client_context
 
 _log = logging.getLogger(__name__)
 
@@ -41,36 +41,36 @@ _METHODS = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"PATCH", b"DELETE", b"O
 _ALLOW = b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 
 
-class House(Protocol):
+class GatewayServices(Protocol):
     """What all passages share (``gateway.entry.Gateway``)."""
 
-    configured: Configured
-    means: Means
+    configured: ConfigSnapshot
+    means: ForwardServices
     limiter: Limiter
-    books: Books
+    books: AccessLog
     control: ASGIApp
     captured: Mapping[str, Capture]
     trace: Trace | None
 
 
-class Passage(msgspec.Struct, eq=False):
+class ProxiedRequest(msgspec.Struct, eq=False):
     """One request on its way. (A struct, since that is made in C.)"""
 
-    _house: House
-    _client: Client
-    _configured: Configured
+    _house: GatewayServices
+    _client: RequestCycle
+    _configured: ConfigSnapshot
     _began: float
     """In ``time.monotonic``."""
     _logged: bool
-    _record: Record = msgspec.field(default_factory=Record)
+    _record: RequestRecord = msgspec.field(default_factory=RequestRecord)
     _id_line: bytes = b""
     _over: bool = False
     _rest: Rest | None = None
     """What the task waits for, where there is one."""
     _target: Target | None = None
-    _sender: Sender = None  # type: ignore[assignment]  # known from the first step on
-    _exchange: Exchange | None = None
-    _visit: Visit | None = None
+    _sender: ClientContext = None  # type: ignore[assignment]  # known from the first step on
+    _exchange: Forward | None = None
+    _visit: RateLimitGrant | None = None
     _capture: Capture | None = None
 
     def begin(self) -> Rest | None:
@@ -78,7 +78,7 @@ class Passage(msgspec.Struct, eq=False):
         self._client.at_end = self.end
         try:
             rest = self._begin()
-        except Refuse as refuse:
+        except RequestRefused as refuse:
             self._refuse(refuse)
             self.end()
         except Exception:
@@ -101,7 +101,7 @@ class Passage(msgspec.Struct, eq=False):
     async def _watched(self, rest: Rest) -> None:
         try:
             await rest
-        except Refuse as refuse:
+        except RequestRefused as refuse:
             self._refuse(refuse)
         except Exception:
             self._failed()
@@ -109,7 +109,7 @@ class Passage(msgspec.Struct, eq=False):
         finally:
             self.end()
 
-    def _refuse(self, refuse: Refuse) -> None:
+    def _refuse(self, refuse: RequestRefused) -> None:
         self._record.code = refuse.problem.code
         target = self._target
         anthropic = is_anthropic(self._client.path) if target is None else target.anthropic
@@ -123,7 +123,7 @@ class Passage(msgspec.Struct, eq=False):
 
     def _begin(self) -> Rest | None:
         client, configured, record = self._client, self._configured, self._record
-        sender = self._sender = sender_of(client, configured)
+        sender = self._sender = client_context(client, configured)
         the_id, record.id = sender.new_id()
         self._id_line = client.extra = b"x-request-id: %b\r\n" % the_id
         record.key = sender.caller.name
@@ -131,11 +131,11 @@ class Passage(msgspec.Struct, eq=False):
             refuse_other_hosts(sender.head)
         try:
             target = configured.tables.resolve(client.path)
-        except Refuse:
+        except RequestRefused:
             target = self._nowhere()
         self._target = target
         record.path = target.text
-        if target.kind is not Kind.DATA or client.method == b"OPTIONS":
+        if target.kind is not TargetKind.DATA or client.method == b"OPTIONS":
             return self._answer_ourselves(target)
         lines = sender.judged.get((client.method, target))
         if lines is None:
@@ -156,7 +156,10 @@ class Passage(msgspec.Struct, eq=False):
         return self._exchange_for(asked).begin()
 
     def _nowhere(self) -> Target:
-        """For a path that leads nowhere: answers a page that may ask somewhere here. Raises ``Refuse``."""
+        """For a path that leads nowhere: answers a page that may ask somewhere here.
+
+        Raises ``RequestRefused``.
+        """
         client, sender, tables = self._client, self._sender, self._configured.tables
         if sender.origin in tables.cors:  # it is to read what is wrong
             if origins.is_preflight(client):
@@ -166,7 +169,7 @@ class Passage(msgspec.Struct, eq=False):
         raise
 
     def _judge(self, target: Target) -> None:
-        """Who may ask, as far as it is known before the body. Raises ``Refuse``."""
+        """Who may ask, as far as it is known before the body. Raises ``RequestRefused``."""
         client, sender, route = self._client, self._sender, target.route
         if route is not None:
             if route.cors:
@@ -182,27 +185,27 @@ class Passage(msgspec.Struct, eq=False):
                 sender.must_be_known()
         if sender.websocket:
             client.keep_alive = False
-            raise Refuse(_NO_WEBSOCKET)
+            raise RequestRefused(_NO_WEBSOCKET)
         if client.method not in _METHODS:
-            raise Refuse(_METHOD)
+            raise RequestRefused(_METHOD)
 
     def _look_at_length(self) -> None:
-        """Raise ``Refuse`` (413) where the header says that the body is too large."""
+        """Raise ``RequestRefused`` (413) where the header says that the body is too large."""
         length, limit = self._client.length, self._configured.body_limit_bytes
         if length is not None and int(length) > limit:
             raise _too_large(limit)
 
     def _body(self) -> bytes:
-        """The body, all of which is here. Raises ``Refuse`` (413)."""
+        """The body, all of which is here. Raises ``RequestRefused`` (413)."""
         limit = self._configured.body_limit_bytes
         try:
             return self._client.take(limit)
         except BodyTooLarge:
             raise _too_large(limit) from None
 
-    def _ask(self, target: Target, content: bytes) -> Asked:
-        """What is asked of the model's server. Raises ``Refuse``."""
-        asked = ask(self._client, self._sender, target, content, self._id_line)
+    def _ask(self, target: Target, content: bytes) -> UpstreamRequest:
+        """What is asked of the model's server. Raises ``RequestRefused``."""
+        asked = prepare(self._client, self._sender, target, content, self._id_line)
         record, route = self._record, asked.route
         if self._house.trace is not None:
             asked.headers, record.trace, record.parent = self._house.trace(asked.headers)
@@ -211,21 +214,21 @@ class Passage(msgspec.Struct, eq=False):
         self._logged = route.logged
         return asked
 
-    def _enter(self, visit: Visit) -> None:
+    def _enter(self, visit: RateLimitGrant) -> None:
         self._visit = visit
         self._client.extra += visit.headers
 
-    def _exchange_for(self, asked: Asked) -> Exchange:
+    def _exchange_for(self, asked: UpstreamRequest) -> Forward:
         house, visit, client = self._house, self._visit, self._client
         capture = house.captured.get(asked.route.model) if house.captured else None
-        exchange: Exchange
+        exchange: Forward
         if capture is not None:
             self._capture = capture
             exchange = capture.follow(self, client, asked, house.means, self._record.id)
         elif visit is not None and visit.counts_tokens:
-            exchange = Metered(self, client, asked, house.means)
+            exchange = MeteredForward(self, client, asked, house.means)
         else:
-            exchange = Exchange(self, client, asked, house.means)
+            exchange = Forward(self, client, asked, house.means)
         self._exchange = exchange
         return exchange
 
@@ -242,7 +245,7 @@ class Passage(msgspec.Struct, eq=False):
         except BodyTooLarge:
             raise _too_large(limit) from None
 
-    async def _enter_first(self, asked: Asked, limits: tuple[Limit, ...]) -> None:
+    async def _enter_first(self, asked: UpstreamRequest, limits: tuple[Limit, ...]) -> None:
         if limits:
             visit = await self._house.limiter.enter_later(limits, asked.key, self._sender.address)
             self._enter(visit)
@@ -251,12 +254,12 @@ class Passage(msgspec.Struct, eq=False):
     # what never reaches a model
 
     def _answer_ourselves(self, target: Target) -> Rest | None:
-        """Raises ``Refuse``."""
+        """Raises ``RequestRefused``."""
         client, sender, configured = self._client, self._sender, self._configured
         tables, origin = configured.tables, sender.origin
-        if target.kind is Kind.CONTROL:
+        if target.kind is TargetKind.CONTROL:
             sender.refuse_foreign_page()
-            rank = standing(client, target.path, sender.head, configured.door, sender.caller)
+            rank = admin_role(client, target.path, sender.head, configured.door, sender.caller)
             return client.run_control(self._house.control, {"standing": rank})
         cors = target.route.cors if target.route is not None else tables.cors
         if origin in cors and origins.is_preflight(client):
@@ -273,7 +276,7 @@ class Passage(msgspec.Struct, eq=False):
         elif client.method in (b"GET", b"HEAD"):
             models_list.answer(client, target.model_id, tables, self._house.means.seats, sender.caller.sees)
         else:
-            raise Refuse(_METHOD)
+            raise RequestRefused(_METHOD)
         self.end()
         return None
 
@@ -329,19 +332,19 @@ class Passage(msgspec.Struct, eq=False):
         self._house.books.enter(record, logged=self._logged)
 
 
-def _tokens(exchange: Exchange, size: int) -> int:
+def _tokens(exchange: Forward, size: int) -> int:
     """Of both directions, for limits: told by the server, or estimated once it had the request."""
     tokens_in, tokens_out = exchange.usage
     if tokens_out is not None:
         return (tokens_in or 0) + tokens_out
-    if not isinstance(exchange, Metered) or exchange.granted_at is None:
+    if not isinstance(exchange, MeteredForward) or exchange.granted_at is None:
         return 0
     return usage.estimate(size, exchange.events)
 
 
-def _too_large(limit: int) -> Refuse:
-    return Refuse(
-        Problem(
+def _too_large(limit: int) -> RequestRefused:
+    return RequestRefused(
+        ErrorResponse(
             status=413,
             code="body_too_large",
             message=f"the body is larger than {limit} bytes (body_limit)",
@@ -350,13 +353,13 @@ def _too_large(limit: int) -> Refuse:
     )
 
 
-_NO_WEBSOCKET = Problem(
+_NO_WEBSOCKET = ErrorResponse(
     status=501,
     code="websocket_not_supported",
     message="WebSockets are not passed through: use the HTTP API with stream: true",
     should_retry=False,
 )
-_METHOD = Problem(
+_METHOD = ErrorResponse(
     status=405,
     code="method_not_allowed",
     message="this method is not served here",

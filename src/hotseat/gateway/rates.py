@@ -15,17 +15,17 @@ from typing import Protocol
 import msgspec
 
 from hotseat.core.front import LimitSpec
-from hotseat.gateway.errors import RETRY_AT_MOST_S, Problem, Refuse
+from hotseat.gateway.errors import RETRY_AT_MOST_S, ErrorResponse, RequestRefused
 
 SLICES = 60
 MOST_SUBJECTS = 100_000
 """Beyond it the oldest counts are forgotten."""
 _CLEAN_FROM = 1024
 _MANY = 1 << 62
-_NOTHING_HELD: tuple[tuple[Limit, Count], ...] = ()
+_NOTHING_HELD: tuple[tuple[Limit, Counter], ...] = ()
 
 
-class Count:
+class Counter:
     """What one subject has used of one limit."""
 
     __slots__ = ("number", "slices", "total")
@@ -61,7 +61,7 @@ class Limit:
         self.by_key = spec.per == "key"
         self._slice_s = spec.per_s / SLICES
         self._lines = _lines(spec.what, spec.amount)
-        self._counts: dict[str, Count] = {}
+        self._counts: dict[str, Counter] = {}
         self._clean_at = _CLEAN_FROM
 
     def subject(self, key: str, address: Callable[[], str]) -> str:
@@ -70,19 +70,19 @@ class Limit:
             return key
         return f" {address()}" if self.by_client or self.by_key else ""
 
-    def count(self, subject: str, now: float) -> Count:
+    def count(self, subject: str, now: float) -> Counter:
         """The count of this subject, without what has left the window."""
         count = self._counts.get(subject)
         if count is None:
             if len(self._counts) >= self._clean_at:
                 self._clean(now)
-            count = self._counts[subject] = Count()
+            count = self._counts[subject] = Counter()
         elif self._slice_s and (number := int(now / self._slice_s)) != count.number:
             count.number = number
             self._slide(count, now)
         return count
 
-    def add(self, count: Count, amount: int, now: float) -> None:
+    def add(self, count: Counter, amount: int, now: float) -> None:
         """Use so much."""
         count.total += amount
         if not self._slice_s:
@@ -94,7 +94,7 @@ class Limit:
         else:
             slices.append([number, amount])
 
-    def wait_s(self, count: Count, now: float) -> float:
+    def wait_s(self, count: Counter, now: float) -> float:
         """How long until one more is allowed."""
         over = count.total + 1 - self.amount
         for number, amount in count.slices:
@@ -103,7 +103,7 @@ class Limit:
                 return (number + 1 + SLICES) * self._slice_s - now
         return 1.0  # concurrent: nobody knows
 
-    def headers(self, count: Count, now: float) -> bytes:
+    def headers(self, count: Counter, now: float) -> bytes:
         """Header lines that tell what is left, and when nothing counts any more if nothing else comes."""
         if not self._slice_s:
             return b""
@@ -112,7 +112,7 @@ class Limit:
         left = self.amount - count.total
         return self._lines % (left if left > 0 else 0, reset_s + 0.999)
 
-    def _slide(self, count: Count, now: float) -> None:
+    def _slide(self, count: Counter, now: float) -> None:
         slices = count.slices
         gone = now / self._slice_s - SLICES - 1
         while slices and slices[0][0] <= gone:
@@ -133,7 +133,7 @@ class Limit:
         return len(self._counts)
 
 
-class Visit(Protocol):
+class RateLimitGrant(Protocol):
     """A request that was let in."""
 
     @property
@@ -160,20 +160,22 @@ class Limiter(Protocol):
     waits: bool
     """Whether a request has to wait to be let in: then ``enter`` will not do; ``enter_later`` always does."""
 
-    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> Visit:
-        """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
+    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> RateLimitGrant:
+        """Let a request in. Raises ``RequestRefused`` (429); then nothing was counted."""
 
-    async def enter_later(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> Visit:
-        """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
+    async def enter_later(
+        self, limits: Sequence[Limit], key: str, address: Callable[[], str]
+    ) -> RateLimitGrant:
+        """Let a request in. Raises ``RequestRefused`` (429); then nothing was counted."""
 
     async def close(self) -> None:
         """Let go of what is held."""
 
 
-class MemoryVisit(msgspec.Struct, eq=False):
+class MemoryGrant(msgspec.Struct, eq=False):
     """A request that was let in, counted in memory."""
 
-    _held: Sequence[tuple[Limit, Count]]
+    _held: Sequence[tuple[Limit, Counter]]
     headers: bytes
     counts_tokens: bool
     _clock: Callable[[], float]
@@ -212,18 +214,18 @@ class MemoryLimiter:
         """Forget all others: the configuration has them no more."""
         self._known = {limit.spec: limit for limit in limits}
 
-    async def enter_later(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryVisit:
-        """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
+    async def enter_later(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryGrant:
+        """Let a request in. Raises ``RequestRefused`` (429); then nothing was counted."""
         return self.enter(limits, key, address)
 
-    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryVisit:
-        """Let a request in. Raises ``Refuse`` (429); then nothing was counted."""
+    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryGrant:
+        """Let a request in. Raises ``RequestRefused`` (429); then nothing was counted."""
         now = self._clock()
         if len(limits) == 1 and limits[0].what == "requests":
             return self._enter_one(limits[0], key, address, now)
-        held: list[tuple[Limit, Count]] = []
-        requests: tuple[Limit, Count] | None = None
-        tokens: tuple[Limit, Count] | None = None
+        held: list[tuple[Limit, Counter]] = []
+        requests: tuple[Limit, Counter] | None = None
+        tokens: tuple[Limit, Counter] | None = None
         most = least = _MANY
         for limit in limits:
             count = limit.count(limit.subject(key, address), now)
@@ -242,15 +244,15 @@ class MemoryLimiter:
         headers = b"" if requests is None else requests[0].headers(requests[1], now)
         if tokens is not None:
             headers += tokens[0].headers(tokens[1], now)
-        return MemoryVisit(held, headers, tokens is not None, self._clock)
+        return MemoryGrant(held, headers, tokens is not None, self._clock)
 
-    def _enter_one(self, limit: Limit, key: str, address: Callable[[], str], now: float) -> MemoryVisit:
+    def _enter_one(self, limit: Limit, key: str, address: Callable[[], str], now: float) -> MemoryGrant:
         """The usual case: requests in a time, and nothing to give back."""
         count = limit.count(limit.subject(key, address), now)
         if count.total >= limit.amount:
             raise refusal(limit, limit.wait_s(count, now), limit.headers(count, now))
         limit.add(count, 1, now)
-        return MemoryVisit(_NOTHING_HELD, limit.headers(count, now), False, self._clock)
+        return MemoryGrant(_NOTHING_HELD, limit.headers(count, now), False, self._clock)
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -270,7 +272,7 @@ def spread(spec: LimitSpec) -> tuple[LimitSpec, ...]:
     return (spec, short)
 
 
-def refusal(limit: Limit, wait_s: float, headers: bytes) -> Refuse:
+def refusal(limit: Limit, wait_s: float, headers: bytes) -> RequestRefused:
     """The 429 of this limit."""
     spec = limit.spec
     each = {"client": " for each client", "key": " for each key", "total": ""}[spec.per]
@@ -279,8 +281,8 @@ def refusal(limit: Limit, wait_s: float, headers: bytes) -> Refuse:
     else:
         words = f"{spec.amount} {spec.what} in {spec.per_s:g} s{each}"
     pairs = [tuple(line.split(b": ", 1)) for line in headers.split(b"\r\n") if line]
-    return Refuse(
-        Problem(
+    return RequestRefused(
+        ErrorResponse(
             status=429,
             code="rate_limit_exceeded",
             type="requests" if spec.what == "concurrent" else spec.what,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hotseat.core.front import LimitSpec
-from hotseat.gateway.rates import Limit, MemoryLimiter, MemoryVisit, left_headers, refusal
+from hotseat.gateway.rates import Limit, MemoryGrant, MemoryLimiter, left_headers, refusal
 from hotseat.tasks import Tasks
 
 try:
@@ -37,17 +37,17 @@ DOWN_S = 2.0
 _SCHEMES = ("redis://", "rediss://", "unix://")
 
 
-class NoStore(Exception):
+class RateStoreUnavailable(Exception):
     """The store cannot be used, in words for a person."""
 
 
-class SharedVisit:
+class RedisGrant:
     """A request that was let in."""
 
     __slots__ = ("_limiter", "_local", "_spent", "counts_tokens", "headers")
 
     def __init__(
-        self, limiter: SharedLimiter, local: MemoryVisit, spent: list[tuple[Any, str]], headers: bytes
+        self, limiter: RedisLimiter, local: MemoryGrant, spent: list[tuple[Any, str]], headers: bytes
     ) -> None:
         self._limiter, self._local, self._spent = limiter, local, spent
         self.headers = headers
@@ -61,23 +61,26 @@ class SharedVisit:
             self._limiter.spend(spent, tokens)
 
 
-class SharedLimiter:
+class RedisLimiter:
     """Counts in a Redis."""
 
     waits = True
 
     def __init__(self, url: str) -> None:
-        """Raises ``NoStore`` for a URL that is none, and where the extra ``redis`` is not installed."""
+        """Check the URL and the extra.
+
+        Raises ``RateStoreUnavailable`` for a URL that is none, and where the extra ``redis`` is not installed.
+        """
         if _missing is not None:
-            raise NoStore("limits and redis are not installed: pip install 'hotseat[redis]'")
+            raise RateStoreUnavailable("limits and redis are not installed: pip install 'hotseat[redis]'")
         if not url.startswith(_SCHEMES):
-            raise NoStore(f"expected a URL that begins with one of {', '.join(_SCHEMES)}")
+            raise RateStoreUnavailable(f"expected a URL that begins with one of {', '.join(_SCHEMES)}")
         try:
             self._pool = ConnectionPool.from_url(
                 url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
             )
         except ValueError:
-            raise NoStore("the URL cannot be read") from None
+            raise RateStoreUnavailable("the URL cannot be read") from None
         self._storage = RedisStorage(
             "async+redis://",
             wrap_exceptions=True,
@@ -99,13 +102,13 @@ class SharedLimiter:
         """Forget all others: the configuration has them no more."""
         self._memory.keep(limits)
 
-    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryVisit:
+    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryGrant:
         """Let a request in as if the store were away. Raises ``Refuse`` (429)."""
         return self._memory.enter(limits, key, address)
 
     async def enter_later(
         self, limits: Sequence[Limit], key: str, address: Callable[[], str]
-    ) -> SharedVisit | MemoryVisit:
+    ) -> RedisGrant | MemoryGrant:
         """Let a request in. Raises ``Refuse`` (429)."""
         if time.monotonic() < self._down_until:
             return self._memory.enter(limits, key, address)
@@ -120,7 +123,7 @@ class SharedLimiter:
         except BaseException:
             local.leave(0)
             raise
-        return SharedVisit(self, local, spent, headers)
+        return RedisGrant(self, local, spent, headers)
 
     async def _count(
         self, limits: Sequence[Limit], key: str, address: Callable[[], str]

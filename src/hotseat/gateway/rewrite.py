@@ -75,7 +75,7 @@ _TEMPLATES = (
 _SPOKEN = ("messages", "system", "instructions", "input", "prompt", "role", *_TEMPLATES)
 
 
-class Rules:
+class RewriteRules:
     """One policy, ready for use."""
 
     __slots__ = ("_clamp", "_defaults", "_drop", "_given", "_policed", "bounds", "prompt")

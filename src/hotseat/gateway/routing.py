@@ -14,7 +14,7 @@ from hotseat.core.spec import ModelSpec, RouteSpec, Settings
 from hotseat.gateway.errors import not_found
 from hotseat.gateway.origins import Cors
 from hotseat.gateway.rates import Limit, Limiter
-from hotseat.gateway.rewrite import Rules
+from hotseat.gateway.rewrite import RewriteRules
 from hotseat.logs import redact
 
 CONTROL_SEGMENTS = frozenset(
@@ -56,7 +56,7 @@ _CACHED_PATHS = 4096
 _CACHED_LENGTH = 128
 
 
-class Kind(Enum):
+class TargetKind(Enum):
     """Who answers."""
 
     DATA = auto()
@@ -95,7 +95,7 @@ class Route:
         """Whether a key is wanted."""
         policy = spec.policy
         self.limits = limits
-        self.rules = Rules(policy) if policy.rewrites else None
+        self.rules = RewriteRules(policy) if policy.rewrites else None
         self.cors = Cors(policy.cors)
         self.max_hold_s = policy.max_hold_s
         self.logged = policy.access_log
@@ -131,7 +131,7 @@ class Target:
 
     def __init__(
         self,
-        kind: Kind,
+        kind: TargetKind,
         path: bytes,
         route: Route | None = None,
         *,
@@ -152,7 +152,7 @@ class Target:
         self.anthropic = is_anthropic(path)
 
 
-class Tables:
+class RoutingTable:
     """Everything that routing needs, never changed after it was made."""
 
     __slots__ = (
@@ -233,23 +233,23 @@ class Tables:
 
     def _resolve(self, path: bytes) -> Target:
         if path in (b"/v1/models", b"/v1/models/"):
-            return Target(Kind.MODELS, b"/v1/models")
+            return Target(TargetKind.MODELS, b"/v1/models")
         if path.startswith(b"/v1/models/"):
             # Answered here and never passed on, so an escaped slash in a model's name is harmless.
             wanted = unquote_to_bytes(path[len(b"/v1/models/") :]).decode("utf-8", "replace")
-            return Target(Kind.MODELS, b"/v1/models", model_id=wanted)
+            return Target(TargetKind.MODELS, b"/v1/models", model_id=wanted)
         if not is_plain(path):
             raise not_found("no such path (escapes, dot segments and empty segments are not taken here)")
         if path.split(b"/", 2)[1] in CONTROL_SEGMENTS:
-            return Target(Kind.CONTROL, path)
+            return Target(TargetKind.CONTROL, path)
         if is_passed(path):
-            return Target(Kind.DATA, path)
+            return Target(TargetKind.DATA, path)
         route, rest = self._prefixed(path)
         if route is not None:
             if is_passed(rest) or route.allows(rest):
-                return Target(Kind.DATA, rest, route)
+                return Target(TargetKind.DATA, rest, route)
         elif path in self._bare_paths or path.startswith(self._bare_trees):
-            return Target(Kind.DATA, path, special=True)
+            return Target(TargetKind.DATA, path, special=True)
         raise not_found("no such path: a model is asked at /v1/… or at its prefix followed by /v1/…")
 
     def _prefixed(self, path: bytes) -> tuple[Route | None, bytes]:
@@ -311,5 +311,5 @@ def _names(settings: Settings, routes: tuple[Route, ...]) -> dict[str, Route]:
     return names
 
 
-NOWHERE = Target(Kind.DATA, b"")
+NOWHERE = Target(TargetKind.DATA, b"")
 """Of a path that does not exist, for a browser that asks whether it may ask there."""

@@ -19,7 +19,7 @@ from hotseat.core.errors import Reason, Refusal
 from hotseat.core.views import Loading, Upstream
 
 
-class Refused(Exception):
+class LeaseRefused(Exception):
     """The request gets no lease."""
 
     def __init__(self, refusal: Refusal) -> None:
@@ -53,7 +53,7 @@ class Ticket(Protocol):
         """There at once when the model is ready and has room: no task switch."""
 
     async def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for the lease; ``False`` when the time ran out first. Raises ``Refused``."""
+        """Wait for the lease; ``False`` when the time ran out first. Raises ``LeaseRefused``."""
 
     def loading(self) -> Loading:
         """How far it is, for the waiting client."""
@@ -62,11 +62,11 @@ class Ticket(Protocol):
         """Give the lease back, or leave the queue. Repeats are harmless."""
 
 
-class Seats(Protocol):
+class LeaseProvider(Protocol):
     """Where leases come from."""
 
     def ask(self, model: str, *, priority: int = 0, key: str = "") -> Ticket:
-        """Ask for a lease. Raises ``Refused`` when the answer is no at once; ``KeyError`` never."""
+        """Ask for a lease. Raises ``LeaseRefused`` when the answer is no at once; ``KeyError`` never."""
 
     def state(self, model: str) -> str:
         """The model's state, in the words of ``core.states``; starts nothing."""

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from hotseat.gateway.address import Addresses
 from hotseat.gateway.books import request_id
-from hotseat.gateway.client import Client
+from hotseat.gateway.client import RequestCycle
 from hotseat.gateway.head import Headers, RequestHead
-from hotseat.gateway.keys import Caller, Door
+from hotseat.gateway.keys import Authenticator, Principal
 from hotseat.gateway.local import refuse_other_origins
-from hotseat.gateway.routing import Route, Tables, Target
+from hotseat.gateway.routing import Route, RoutingTable, Target
 from hotseat.logs import redact
 
 _MOST_JUDGED = 64
@@ -23,11 +23,11 @@ _MOST_JUDGED = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Configured:
+class ConfigSnapshot:
     """All that the configuration says, replaced as one."""
 
-    tables: Tables
-    door: Door
+    tables: RoutingTable
+    door: Authenticator
     addresses: Addresses
     body_limit_bytes: int
     logs_strays: bool
@@ -35,7 +35,7 @@ class Configured:
     local_only: bool
 
 
-class Sender:
+class ClientContext:
     """What a request's header says of the one who sent it."""
 
     __slots__ = (
@@ -52,11 +52,11 @@ class Sender:
         "websocket",
     )
 
-    def __init__(self, client: Client, configured: Configured) -> None:
+    def __init__(self, client: RequestCycle, configured: ConfigSnapshot) -> None:
         """Raises ``Refuse`` (400) for a header that cannot be judged."""
         self.configured = configured
         self.head = head = RequestHead(client.headers)
-        self.caller: Caller = configured.door.who(head.picked)
+        self.caller: Principal = configured.door.who(head.picked)
         self.origin = head.picked.get(b"origin")
         self.named_id = head.picked.get(b"x-request-id")
         """The id that the client gave to its request; such a header is hardly ever the same again."""
@@ -108,17 +108,17 @@ class Sender:
         return self._address
 
 
-def sender_of(client: Client, configured: Configured) -> Sender:
+def client_context(client: RequestCycle, configured: ConfigSnapshot) -> ClientContext:
     """Who sent this request. Raises ``Refuse`` (400)."""
     connection, headers = client.connection, client.headers
-    known: Sender | None = connection.sender
+    known: ClientContext | None = connection.sender
     if (
         known is not None
         and known.configured is configured
         and (known.headers is headers or known.headers == headers)
     ):
         return known
-    sender = Sender(client, configured)
+    sender = ClientContext(client, configured)
     lasts = sender.caller.expires_at is None and sender.named_id is None
     connection.sender = sender if lasts else None
     return sender

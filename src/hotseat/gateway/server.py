@@ -14,8 +14,8 @@ from typing import Any
 
 from uvicorn.config import Config
 
-from hotseat.gateway.client import Application
-from hotseat.gateway.connection import Connection, Limits, State
+from hotseat.gateway.client import CycleHandler
+from hotseat.gateway.connection import Connection, ConnectionLimits, ConnectionState
 
 _BACKLOG = 2048
 
@@ -23,7 +23,9 @@ _BACKLOG = 2048
 class Server:
     """A listening server; made by ``serve``."""
 
-    def __init__(self, application: Application, limits: Limits, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, application: CycleHandler, limits: ConnectionLimits, tls: ssl.SSLContext | None
+    ) -> None:
         self._config = Config(
             app=application,  # type: ignore[arg-type]  # our connections hand it a Client, not a scope
             interface="asgi3",
@@ -37,7 +39,7 @@ class Server:
             date_header=False,
         )
         self._config.load()
-        self._state = State(limits)
+        self._state = ConnectionState(limits)
         self._tls = tls
         self._listeners: list[asyncio.Server] = []
 
@@ -99,18 +101,18 @@ class Server:
 
 
 async def serve(
-    application: Application,
+    application: CycleHandler,
     *,
     host: str | None = None,
     port: int = 0,
     sockets: Sequence[socket.socket] = (),
-    limits: Limits | None = None,
+    limits: ConnectionLimits | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Server:
     """Listen on ``host``:``port``, or on ``sockets``, and return the server, which serves until ``stop``.
 
     Raises ``OSError`` when the address cannot be had. No signal is touched.
     """
-    server = Server(application, limits or Limits(), tls)
+    server = Server(application, limits or ConnectionLimits(), tls)
     await server.listen(host=host, port=port, sockets=sockets)
     return server

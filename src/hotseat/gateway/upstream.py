@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import httptools
 
 from hotseat.core.views import Upstream
-from hotseat.gateway.doubts import Doubts
-from hotseat.gateway.known import KnownHead, learn
+from hotseat.gateway.doubts import OutlierDetector
+from hotseat.gateway.known import CachedHead, learn
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class UpstreamFailure(Exception):
         """Nothing came in time."""
 
 
-class Sink(Protocol):
+class ResponseHandler(Protocol):
     """Where a response goes. Called from the parser; must not wait."""
 
     def on_head(self, status: int, headers: bytes, length: bytes | None, content_type: bytes) -> None:
@@ -94,10 +94,10 @@ class Sink(Protocol):
     def on_failure(self, failure: UpstreamFailure) -> None: ...
 
 
-class KnownResponse(NamedTuple):
+class CachedResponseHead(NamedTuple):
     """A response's head that came before, and what it says."""
 
-    head: KnownHead
+    head: CachedHead
     status: int
     fields: bytes
     type: bytes
@@ -106,11 +106,11 @@ class KnownResponse(NamedTuple):
 class UpstreamConnection(asyncio.Protocol):
     """One connection to one run."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
-        self._sink: Sink | None = None
+        self._sink: ResponseHandler | None = None
         self._method_is_head = False
         self._reused = False
         self._heard = False
@@ -126,7 +126,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self.idle_since = 0.0
 
-    def send(self, request: bytes, sink: Sink, *, method_is_head: bool) -> None:
+    def send(self, request: bytes, sink: ResponseHandler, *, method_is_head: bool) -> None:
         """Send one request; the response goes to ``sink``, which hears exactly one end or failure."""
         assert self._transport is not None
         self._sink = sink
@@ -196,7 +196,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(UpstreamFailure("its server sent a header that is too large"))
         self._first = b""
 
-    def _take(self, known: KnownResponse, body: bytes) -> bool:
+    def _take(self, known: CachedResponseHead, body: bytes) -> bool:
         """A whole response whose head came before; false where the parser must see it."""
         sink = self._sink
         if sink is None or self._method_is_head:
@@ -287,7 +287,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._first and self._length is not None and self._keep and self._parser.get_status_code() == 200:
             head = None if self._method_is_head else learn(self._first, self._length)
             if head is not None:
-                self._pool.known = KnownResponse(head, 200, b"".join(self._fields), self._type)
+                self._pool.known = CachedResponseHead(head, 200, b"".join(self._fields), self._type)
         self._complete(keep=self._keep)
 
     def _complete(self, *, keep: bool) -> None:
@@ -303,7 +303,7 @@ class UpstreamConnection(asyncio.Protocol):
         sink.on_end()
 
 
-class Pool:
+class ConnectionPool:
     """The connections to one run."""
 
     def __init__(self, upstream: Upstream) -> None:
@@ -312,8 +312,8 @@ class Pool:
         self.lead = f" HTTP/1.1\r\nhost: {host}:{upstream.port}\r\n".encode()
         """The request line's end and the field that follows it."""
         self.base_path = upstream.base_path.encode()
-        self.doubts = Doubts()
-        self.known: KnownResponse | None = None
+        self.doubts = OutlierDetector()
+        self.known: CachedResponseHead | None = None
         """The head of the last whole response; only the length of the next one's will differ."""
         self._loop = asyncio.get_running_loop()
         self._idle: deque[UpstreamConnection] = deque()
@@ -365,20 +365,20 @@ class Pool:
         return len(self._idle)
 
 
-class Upstreams:
+class UpstreamPools:
     """The pools of all runs, one for each model: an older run's is dropped when a newer one appears."""
 
     def __init__(self) -> None:
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str, ConnectionPool] = {}
 
-    def pool(self, upstream: Upstream) -> Pool:
+    def pool(self, upstream: Upstream) -> ConnectionPool:
         """The pool of this run."""
         pool = self._pools.get(upstream.model)
         if pool is None or pool.upstream is not upstream:
             if pool is not None and pool.upstream == upstream:
                 return pool
             self.drop(upstream.model)
-            pool = self._pools[upstream.model] = Pool(upstream)
+            pool = self._pools[upstream.model] = ConnectionPool(upstream)
         return pool
 
     def drop(self, model: str, run: int | None = None) -> None:

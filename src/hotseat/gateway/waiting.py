@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hotseat.core.views import Loading
-from hotseat.gateway.client import Client
+from hotseat.gateway.client import RequestCycle
 from hotseat.gateway.seats import Ticket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class WaitPolicy:
     """How waiting clients are treated."""
 
     hold_headers_s: float = 2.0
@@ -28,7 +28,9 @@ STREAM_HEADERS = (
 )
 
 
-async def wait(ticket: Ticket, client: Client, *, route: str, stream: bool, patience: Patience) -> None:
+async def wait(
+    ticket: Ticket, client: RequestCycle, *, route: str, stream: bool, patience: WaitPolicy
+) -> None:
     """Wait until the ticket has its lease. Raises ``Refused``.
 
     With ``stream``, the response may have been started (``client.response_started``) on return.

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hotseat.history.file import HistoryFile
-from hotseat.history.incidents import Failure, Incidents, Swap
+from hotseat.history.incidents import Incidents, RecordedFailure, RecordedSwap
 from hotseat.history.minutes import Minute, Minutes
-from hotseat.history.starts import KEPT, Kind, Start, Starts
+from hotseat.history.starts import KEPT, RecordedStart, RecordedStarts, StartKind
 
 FILE = "history.sqlite3"
 """Its name in the state directory."""
@@ -21,35 +21,35 @@ class History:
         """``path`` is the SQLite file (``None``: memory only); ``on_trouble`` is told at most once why
         nothing is kept on disk."""
         self._file = HistoryFile(path, on_trouble)
-        self._starts = Starts(self._file)
+        self._starts = RecordedStarts(self._file)
         self._incidents = Incidents(self._file)
         self._minutes = Minutes(self._file)
 
-    def record_start(self, start: Start) -> None:
+    def record_start(self, start: RecordedStart) -> None:
         """Remember a start."""
         self._starts.record(start)
 
-    def recent(self, model: str, count: int = KEPT) -> list[Start]:
+    def recent(self, model: str, count: int = KEPT) -> list[RecordedStart]:
         """The latest starts of a model, oldest first."""
         return self._starts.recent(model, count)
 
-    def eta_s(self, model: str, kind: Kind = Kind.COLD) -> float | None:
+    def eta_s(self, model: str, kind: StartKind = StartKind.COLD) -> float | None:
         """How long a start is expected to take: the median of the latest; ``None`` until there is one."""
         return self._starts.eta_s(model, kind)
 
-    def record_swap(self, swap: Swap) -> None:
+    def record_swap(self, swap: RecordedSwap) -> None:
         """Remember a swap."""
         self._incidents.swapped(swap)
 
-    def swaps(self, count: int) -> list[Swap]:
+    def swaps(self, count: int) -> list[RecordedSwap]:
         """The latest swaps, newest first."""
         return list(self._incidents.swaps)[: -count - 1 : -1]
 
-    def record_failure(self, failure: Failure) -> None:
+    def record_failure(self, failure: RecordedFailure) -> None:
         """Remember a failure."""
         self._incidents.failed(failure)
 
-    def failures(self, count: int) -> list[Failure]:
+    def failures(self, count: int) -> list[RecordedFailure]:
         """The latest failures, newest first."""
         return list(self._incidents.failures)[: -count - 1 : -1]
 

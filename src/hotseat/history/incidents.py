@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS failures (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Swap:
+class RecordedSwap:
     """A model gave up its seat for another."""
 
     at: float
@@ -34,7 +34,7 @@ class Swap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class RecordedFailure:
     """A run did not do what it should."""
 
     at: float
@@ -53,17 +53,17 @@ class Incidents:
     def __init__(self, file: HistoryFile) -> None:
         self._file = file
         rows = file.read(_SWAPS, "SELECT at, old, new FROM swaps ORDER BY id")
-        self.swaps = deque((Swap(at=at, old=old, new=new) for at, old, new in rows), INCIDENTS_KEPT)
+        self.swaps = deque((RecordedSwap(at=at, old=old, new=new) for at, old, new in rows), INCIDENTS_KEPT)
         rows = file.read(_FAILURES, "SELECT at, model, run, cause, summary, hint FROM failures ORDER BY id")
         self.failures = deque(
             (
-                Failure(at=at, model=model, run=run, cause=cause, summary=summary, hint=hint)
+                RecordedFailure(at=at, model=model, run=run, cause=cause, summary=summary, hint=hint)
                 for at, model, run, cause, summary, hint in rows
             ),
             INCIDENTS_KEPT,
         )
 
-    def swapped(self, swap: Swap) -> None:
+    def swapped(self, swap: RecordedSwap) -> None:
         """Remember a swap; never raises."""
         self.swaps.append(swap)
         self._file.write(
@@ -71,7 +71,7 @@ class Incidents:
             _pruned("swaps"),
         )
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: RecordedFailure) -> None:
         """Remember a failure; never raises."""
         self.failures.append(failure)
         row = (failure.at, failure.model, failure.run, failure.cause, failure.summary, failure.hint)

@@ -25,7 +25,7 @@ CREATE INDEX IF NOT EXISTS starts_of_model ON starts (model, id);
 """
 
 
-class Kind(StrEnum):
+class StartKind(StrEnum):
     """From where a model came."""
 
     COLD = "cold"
@@ -33,12 +33,12 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class RecordedStart:
     """One start that ended in a ready model."""
 
     model: str
     fingerprint: str
-    kind: Kind
+    kind: StartKind
     seconds: float
     """From the launch (or the order to wake) to the probe that passed."""
     at: float
@@ -47,22 +47,22 @@ class Start:
     """How many seconds each phase took, in their order."""
 
 
-class Starts:
+class RecordedStarts:
     """The latest starts of every model; reads come from memory, never from the disk."""
 
     def __init__(self, file: HistoryFile) -> None:
         self._file = file
-        self._starts: dict[str, deque[Start]] = {}
+        self._starts: dict[str, deque[RecordedStart]] = {}
         rows = file.read(
             _SCHEMA, "SELECT model, fingerprint, kind, seconds, phases, at FROM starts ORDER BY id"
         )
         try:
             for model, fingerprint, kind, seconds, phases, at in rows:
                 self._keep(
-                    Start(
+                    RecordedStart(
                         model=model,
                         fingerprint=fingerprint,
-                        kind=Kind(kind),
+                        kind=StartKind(kind),
                         seconds=seconds,
                         phases=json.loads(phases),
                         at=at,
@@ -71,10 +71,10 @@ class Starts:
         except ValueError as error:
             file.give_up(error)
 
-    def _keep(self, start: Start) -> None:
+    def _keep(self, start: RecordedStart) -> None:
         self._starts.setdefault(start.model, deque(maxlen=KEPT)).append(start)
 
-    def record(self, start: Start) -> None:
+    def record(self, start: RecordedStart) -> None:
         """Remember a start; never raises."""
         self._keep(start)
         phases = json.dumps(dict(start.phases))
@@ -92,11 +92,11 @@ class Starts:
             ),
         )
 
-    def recent(self, model: str, count: int = KEPT) -> list[Start]:
+    def recent(self, model: str, count: int = KEPT) -> list[RecordedStart]:
         """The latest starts of a model, oldest first."""
         return list(self._starts.get(model, ()))[-count:] if count > 0 else []
 
-    def eta_s(self, model: str, kind: Kind = Kind.COLD) -> float | None:
+    def eta_s(self, model: str, kind: StartKind = StartKind.COLD) -> float | None:
         """How long a start is expected to take: the median of the latest; ``None`` until there is one."""
         seconds = [start.seconds for start in self.recent(model) if start.kind is kind][-RECENT:]
         return median(seconds) if seconds else None

@@ -3,6 +3,6 @@
 from hotseat.metrics.catalogue import CATALOGUE
 from hotseat.metrics.counting import Metrics
 from hotseat.metrics.relabel import join
-from hotseat.metrics.showing import CONTENT_TYPE, Device, Snapshot, expose
+from hotseat.metrics.showing import CONTENT_TYPE, DeviceMemory, MetricsSnapshot, expose
 
-__all__ = ["CATALOGUE", "CONTENT_TYPE", "Device", "Metrics", "Snapshot", "expose", "join"]
+__all__ = ["CATALOGUE", "CONTENT_TYPE", "DeviceMemory", "Metrics", "MetricsSnapshot", "expose", "join"]

@@ -33,7 +33,7 @@ USUAL_CODES = (200, 400, 404, 429, 499, 500, 502, 503, 504)
 _FREES = frozenset({State.STOPPING, State.SUSPENDING})
 
 
-class Ended(Protocol):
+class CountedRequest(Protocol):
     """What is read of a request that has ended (``gateway.books.Record``)."""
 
     model: str
@@ -140,7 +140,7 @@ class Metrics:
         pairs = [(old, new) for old in self.models for new in self.models if old != new]
         self.swaps = {pair: self.swaps.get(pair, 0) for pair in pairs}
 
-    def finished(self, record: Ended) -> None:
+    def finished(self, record: CountedRequest) -> None:
         """A request has ended. On the path of every request."""
         counts = self.models.get(record.model)
         code = record.code

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from hotseat import __version__
 from hotseat.core.spec import PPM
 from hotseat.core.states import State
-from hotseat.core.views import SeatView
+from hotseat.core.views import ModelView
 from hotseat.metrics.catalogue import CATALOGUE
 from hotseat.metrics.counting import Distribution, Metrics
 
@@ -27,7 +27,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MIB = 1024 * 1024
 
 
-class Device(Protocol):
+class DeviceMemory(Protocol):
     """What is read of a GPU (``gpu.Reading``)."""
 
     @property
@@ -43,19 +43,19 @@ class Device(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class MetricsSnapshot:
     """How things stand at the moment of a scrape."""
 
-    views: Mapping[str, SeatView]
+    views: Mapping[str, ModelView]
     now: float
     """The time in which the views speak."""
-    wall: float
+    wall_clock: float
     """The time of day at that moment, in Unix time."""
     budget: Mapping[str, int]
     """In ppm by device."""
     runtimes: Mapping[str, bool] = field(default_factory=dict)
     """Whether each is usable."""
-    devices: Sequence[Device] = ()
+    devices: Sequence[DeviceMemory] = ()
 
 
 Labelled = Iterable[tuple[Sequence[str], float]]
@@ -65,7 +65,7 @@ Labelled = Iterable[tuple[Sequence[str], float]]
 class _Collector(Collector):
     """Makes the families of one scrape."""
 
-    def __init__(self, metrics: Metrics, at: Snapshot) -> None:
+    def __init__(self, metrics: Metrics, at: MetricsSnapshot) -> None:
         self._metrics, self._at = metrics, at
 
     def collect(self) -> Iterator[Metric]:
@@ -87,7 +87,7 @@ class _Collector(Collector):
         yield _gauge(
             "hotseat_model_last_hit_timestamp_seconds",
             [
-                ([name], 0.0 if view.last_used is None else at.wall - (at.now - view.last_used))
+                ([name], 0.0 if view.last_used is None else at.wall_clock - (at.now - view.last_used))
                 for name, view in views.items()
             ],
         )
@@ -168,7 +168,7 @@ class _Collector(Collector):
         )
 
 
-def expose(metrics: Metrics, at: Snapshot) -> bytes:
+def expose(metrics: Metrics, at: MetricsSnapshot) -> bytes:
     """All metrics in Prometheus' text format, those of our process included."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(metrics, at))

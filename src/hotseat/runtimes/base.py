@@ -29,7 +29,7 @@ class Handle:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundRun:
     """A run that exists and that this process did not start."""
 
     handle: Handle
@@ -40,7 +40,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Exit:
+class RunExit:
     """The end of a run."""
 
     reason: Reason
@@ -49,7 +49,7 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class HealthReport:
     """Something that says whether a run can answer now, before any probe finds out."""
 
     handle: Handle
@@ -66,7 +66,7 @@ class LaunchError(Exception):
 
 
 @runtime_checkable
-class KnowsCommands(Protocol):
+class ReportsCommands(Protocol):
     """A runtime whose runs are made by somebody else, and which can say how."""
 
     async def command_of(self, model: ModelSpec) -> tuple[str, ...] | None:
@@ -94,7 +94,7 @@ class Mounts:
 
 
 @runtime_checkable
-class KnowsMounts(Protocol):
+class ReportsMounts(Protocol):
     """A runtime whose runs see other folders than we do."""
 
     async def mounts_of(self, model: ModelSpec) -> Mounts | None:
@@ -102,7 +102,7 @@ class KnowsMounts(Protocol):
 
 
 @runtime_checkable
-class KnowsImages(Protocol):
+class ReportsImages(Protocol):
     """A runtime whose runs come from images."""
 
     async def image_of(self, model: ModelSpec) -> str | None:
@@ -123,7 +123,7 @@ class Runtime(Protocol):
     def unusable(self) -> str | None:
         """Why nothing can be started or stopped now, in words for a person; ``None`` when all is well."""
 
-    async def recover(self, models: dict[str, ModelSpec]) -> list[Found]:
+    async def recover(self, models: dict[str, ModelSpec]) -> list[FoundRun]:
         """What runs already, at most one for a model.
 
         Everything that is ours and that no model can use (unknown name, second copy, a launch that
@@ -136,7 +136,7 @@ class Runtime(Protocol):
         Raises ``LaunchError``. When cancelled, nothing of the run is left behind.
         """
 
-    async def wait(self, handle: Handle) -> Exit:
+    async def wait(self, handle: Handle) -> RunExit:
         """Return when the run has ended and everything of it is gone."""
 
     async def stop(self, handle: Handle, grace_s: float) -> None:
@@ -154,13 +154,13 @@ class Runtime(Protocol):
     async def tail(self, model: str, count: int) -> list[str]:
         """The last lines of the model's current or latest run."""
 
-    def watch(self) -> AsyncIterator[Found]:
+    def watch(self) -> AsyncIterator[FoundRun]:
         """Runs that somebody else starts while we work (none, for plain processes)."""
 
 
 @runtime_checkable
-class SeesSigns(Protocol):
+class ReportsHealth(Protocol):
     """A runtime that hears of a run's troubles by itself."""
 
-    def signs(self) -> AsyncIterator[Sign]:
+    def signs(self) -> AsyncIterator[HealthReport]:
         """What it hears, as it comes."""

@@ -13,10 +13,10 @@ from typing import Any
 from hotseat.core.errors import Reason
 from hotseat.core.spec import DockerSpec, ModelSpec
 from hotseat.runtimes import docker_facts
-from hotseat.runtimes.base import Exit, Found, Handle, LaunchError, Mounts, Sign
-from hotseat.runtimes.docker_compose import Compose
-from hotseat.runtimes.docker_facts import EngineDown, EngineError
-from hotseat.runtimes.docker_sight import Sight, launch_spec
+from hotseat.runtimes.base import FoundRun, Handle, HealthReport, LaunchError, Mounts, RunExit
+from hotseat.runtimes.docker_compose import ComposeProject
+from hotseat.runtimes.docker_facts import DockerError, DockerUnavailable
+from hotseat.runtimes.docker_sight import ContainerWatcher, launch_spec
 
 
 class DockerRuntime:
@@ -28,24 +28,24 @@ class DockerRuntime:
         """``url``: ``unix://…`` or ``tcp://…``; ``None``: ``DOCKER_HOST``, or the usual socket."""
         self._url = url
         self._why = "the docker runtime is not open"
-        self._sight: Sight | None = None
-        self._compose = Compose("")
+        self._sight: ContainerWatcher | None = None
+        self._compose = ComposeProject("")
 
     async def open(self) -> None:
         """Connect; returns after the first try, whatever came of it."""
         try:
             # Brings an HTTP client of its own: only for those who use Docker.
-            from hotseat.runtimes.docker_engine import Engine
+            from hotseat.runtimes.docker_engine import DockerEngine
         except ImportError:
             self._why = "the docker runtime needs the package aiodocker: pip install 'hotseat[docker]'"
             return
         try:
-            engine = Engine(self._url)
+            engine = DockerEngine(self._url)
         except ValueError as error:
             self._why = f"DOCKER_HOST cannot be used ({error}): write unix:///PATH or tcp://HOST:PORT"
             return
-        self._compose = Compose(engine.url)
-        self._sight = Sight(engine)
+        self._compose = ComposeProject(engine.url)
+        self._sight = ContainerWatcher(engine)
         await self._sight.open()
 
     async def close(self) -> None:
@@ -58,16 +58,16 @@ class DockerRuntime:
         """Why the engine cannot be used now."""
         return self._why if self._sight is None else self._sight.why
 
-    async def recover(self, models: dict[str, ModelSpec]) -> list[Found]:
+    async def recover(self, models: dict[str, ModelSpec]) -> list[FoundRun]:
         """The containers of these models that run already.
 
         While the engine is away: none, and ``watch()`` tells of them when it is back.
         """
-        found: list[Found] = []
+        found: list[FoundRun] = []
         if (sight := self._sight) is not None:
             sight.models = {name: model for name, model in models.items() if model.runtime == self.name}
             for model in list(sight.models.values()):
-                with suppress(EngineDown, EngineError):
+                with suppress(DockerUnavailable, DockerError):
                     if (run := await sight.look(model.name)) is not None:
                         found.append(run)
                 sight.keep(model)
@@ -80,10 +80,10 @@ class DockerRuntime:
             sight = self._opened()
             async with sight.launching(model):
                 return await self._launch(sight, model, run)
-        except (EngineDown, EngineError) as error:
+        except (DockerUnavailable, DockerError) as error:
             raise LaunchError(docker_facts.why_not(error)) from error
 
-    async def _launch(self, sight: Sight, model: ModelSpec, number: int) -> Handle:
+    async def _launch(self, sight: ContainerWatcher, model: ModelSpec, number: int) -> Handle:
         engine, spec = sight.usable(), launch_spec(model)
         found = await engine.inspect(spec.container) or await self._make(sight, spec)
         container, ours, earlier = str(found["Id"]), False, None
@@ -97,13 +97,13 @@ class DockerRuntime:
             handle = await sight.handle(model, number, found)
         except BaseException:
             if ours:
-                with suppress(EngineDown, EngineError):
+                with suppress(DockerUnavailable, DockerError):
                     await engine.stop(container, 0)
             raise
         sight.register(handle, found, earlier)
         return handle
 
-    async def _make(self, sight: Sight, spec: DockerSpec) -> Mapping[str, Any]:
+    async def _make(self, sight: ContainerWatcher, spec: DockerSpec) -> Mapping[str, Any]:
         if spec.compose is None:
             raise LaunchError(
                 Reason(
@@ -126,7 +126,10 @@ class DockerRuntime:
         return found
 
     async def stop(self, handle: Handle, grace_s: float) -> None:
-        """Stop the container. Raises ``EngineDown`` or ``EngineError`` where the engine cannot do it."""
+        """Stop the container.
+
+        Raises ``DockerUnavailable`` or ``DockerError`` where the engine cannot do it.
+        """
         sight = self._opened()
         run = sight.run_of(handle)
         if run.over.is_set():
@@ -138,7 +141,7 @@ class DockerRuntime:
         sight.look_soon(handle.model)
         await run.over.wait()
 
-    async def wait(self, handle: Handle) -> Exit:
+    async def wait(self, handle: Handle) -> RunExit:
         """The end of this start of the container, however it came."""
         run = self._opened().run_of(handle)
         await run.over.wait()
@@ -156,7 +159,7 @@ class DockerRuntime:
 
     async def tail(self, model: str, count: int) -> list[str]:
         """The last lines of the container's current or latest start; none while the engine is away."""
-        with suppress(EngineDown, EngineError):
+        with suppress(DockerUnavailable, DockerError):
             sight = self._opened()
             engine = sight.usable()
             if (run := sight.runs.get(model)) is not None:
@@ -167,12 +170,12 @@ class DockerRuntime:
                 return await engine.last_lines(str(found["Id"]), count, since)
         return []
 
-    async def watch(self) -> AsyncIterator[Found]:
+    async def watch(self) -> AsyncIterator[FoundRun]:
         """Containers of our models that somebody else starts."""
         while self._sight is not None:
             yield await self._sight.found.get()
 
-    async def signs(self) -> AsyncIterator[Sign]:
+    async def signs(self) -> AsyncIterator[HealthReport]:
         """Pauses and failed health checks, and their ends."""
         while self._sight is not None:
             yield await self._sight.signs.get()
@@ -183,7 +186,7 @@ class DockerRuntime:
         ``None`` where nobody knows it now (no container and no Compose, the engine away).
         """
         spec = launch_spec(model)
-        with suppress(EngineDown, EngineError, LaunchError):
+        with suppress(DockerUnavailable, DockerError, LaunchError):
             engine = self._opened().usable()
             if (found := await engine.inspect(spec.container)) is not None:
                 return docker_facts.command(found)
@@ -201,7 +204,7 @@ class DockerRuntime:
     async def mounts_of(self, model: ModelSpec) -> Mounts | None:
         """The mounts and the environment of the model's container: as it exists, or as Compose makes it."""
         spec = launch_spec(model)
-        with suppress(EngineDown, EngineError, LaunchError):
+        with suppress(DockerUnavailable, DockerError, LaunchError):
             if (found := await self._opened().usable().inspect(spec.container)) is not None:
                 return docker_facts.mounts(found)
             if spec.compose is not None:
@@ -212,19 +215,19 @@ class DockerRuntime:
 
     async def image_of(self, model: ModelSpec) -> str | None:
         """The image of the model's container, as ``NAME (sha256:…)``; ``None`` where there is none yet."""
-        with suppress(EngineDown, EngineError):
+        with suppress(DockerUnavailable, DockerError):
             found = await self._opened().usable().inspect(launch_spec(model).container)
             return docker_facts.image(found) if found is not None else None
         return None
 
     async def grace_of(self, model: ModelSpec) -> float | None:
         """The container's own ``stop_grace_period``; ``None`` where it has none or is not known."""
-        with suppress(EngineDown, EngineError):
+        with suppress(DockerUnavailable, DockerError):
             found = await self._opened().usable().inspect(launch_spec(model).container)
             return docker_facts.grace_s(found) if found is not None else None
         return None
 
-    def _opened(self) -> Sight:
+    def _opened(self) -> ContainerWatcher:
         if self._sight is None:
-            raise EngineDown(self._why)
+            raise DockerUnavailable(self._why)
         return self._sight

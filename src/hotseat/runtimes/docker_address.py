@@ -20,7 +20,7 @@ _SHORT_ID = re.compile(r"[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
-class Vantage:
+class NetworkView:
     """From where we look."""
 
     networks: frozenset[str] | None = None
@@ -46,7 +46,7 @@ def from_url(url: str) -> Address:
     return Address(parts.hostname, parts.port or 80, parts.path.rstrip("/"))
 
 
-def find(found: Mapping[str, Any], spec: DockerSpec, vantage: Vantage) -> Address | None:
+def find(found: Mapping[str, Any], spec: DockerSpec, vantage: NetworkView) -> Address | None:
     """Where this running container is reached; ``None`` where we see no way to it."""
     if spec.url is not None:
         return from_url(spec.url)
@@ -82,7 +82,7 @@ def inner_port(found: Mapping[str, Any], spec: DockerSpec) -> int:
     return int(exposed[0]) if len(exposed) == 1 else DEFAULT_PORT
 
 
-def _published(found: Mapping[str, Any], port: int, vantage: Vantage) -> Address | None:
+def _published(found: Mapping[str, Any], port: int, vantage: NetworkView) -> Address | None:
     bindings = ((found.get("NetworkSettings") or {}).get("Ports") or {}).get(f"{port}/tcp") or []
     for binding in bindings:
         host = binding.get("HostIp") or "0.0.0.0"

@@ -30,7 +30,7 @@ _COMMANDS = (("docker", "compose"), ("docker-compose",))
 _LINES = 12
 
 
-class Compose:
+class ComposeProject:
     """The Compose command line, pointed at one Docker Engine."""
 
     def __init__(self, engine_url: str) -> None:

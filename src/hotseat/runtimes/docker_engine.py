@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import aiodocker
 import aiohttp
 
-from hotseat.runtimes.docker_facts import EngineDown, EngineError
+from hotseat.runtimes.docker_facts import DockerError, DockerUnavailable
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
 EVENTS = ("start", "die", "oom", "kill", "pause", "unpause", "destroy", "rename", "health_status")
@@ -33,8 +33,8 @@ _NO_CONNECTION = 900
 """aiodocker's status for a connection that failed."""
 
 
-class Engine:
-    """One Docker Engine. Every method raises ``EngineDown``, and ``EngineError`` where it is said."""
+class DockerEngine:
+    """One Docker Engine. Every method raises ``DockerUnavailable``, and ``DockerError`` where it is said."""
 
     def __init__(self, url: str | None = None) -> None:
         """``url``: ``unix://…`` or ``tcp://…``; ``None``: ``DOCKER_HOST``, or the usual socket."""
@@ -66,7 +66,7 @@ class Engine:
             async with _told(self.url):
                 found: Mapping[str, Any] = await self._docker.containers.container(container).show()
                 return found
-        except EngineError as error:
+        except DockerError as error:
             if error.status == 404:
                 return None
             raise
@@ -76,17 +76,17 @@ class Engine:
         try:
             async with _told(self.url):
                 config = (await self._docker.images.inspect(image)).get("Config") or {}
-        except EngineError:
+        except DockerError:
             return ()
         return tuple(config.get("Entrypoint") or ())
 
     async def start(self, container: str) -> None:
-        """Start it; one that runs already is success. Raises ``EngineError``."""
+        """Start it; one that runs already is success. Raises ``DockerError``."""
         async with _told(self.url):
             await self._docker.containers.container(container).start()
 
     async def unpause(self, container: str) -> None:
-        """Let a paused one go on. Raises ``EngineError``."""
+        """Let a paused one go on. Raises ``DockerError``."""
         async with _told(self.url):
             await self._docker.containers.container(container).unpause()
 
@@ -102,7 +102,7 @@ class Engine:
                 pieces = await self._docker.containers.container(container).log(
                     stdout=True, stderr=True, follow=False, tail=count, since=since
                 )
-        except EngineError:
+        except DockerError:
             return []
         return "".join(pieces).splitlines()[-count:]
 
@@ -121,7 +121,7 @@ class Engine:
                         lines, rest = [*lines, rest], ""
                     for line in lines:
                         yield line.removesuffix("\r")
-        except (EngineDown, EngineError):
+        except (DockerUnavailable, DockerError):
             pass
         if rest:
             yield rest
@@ -129,7 +129,7 @@ class Engine:
     async def past_events(self, since: float) -> list[Mapping[str, Any]]:
         """What happened to containers from ``since`` (seconds of the epoch) to now, as far as it knows.
 
-        Raises ``EngineError`` where events are forbidden.
+        Raises ``DockerError`` where events are forbidden.
         """
         subscriber = self._docker.events.channel.subscribe()
         until = f"{time.time():.9f}"
@@ -146,20 +146,20 @@ class Engine:
     async def events(self, since: float) -> AsyncGenerator[Mapping[str, Any], None]:
         """What happens to containers from ``since`` (seconds of the epoch) on; ends when the engine goes.
 
-        Raises ``EngineError`` where they are forbidden.
+        Raises ``DockerError`` where they are forbidden.
         """
         subscriber = self._docker.events.channel.subscribe()
 
-        refused: list[EngineError] = []
+        refused: list[DockerError] = []
 
         async def listen() -> None:
             # Whatever cuts the stream, its end reaches the subscriber as None.
             try:
                 async with _told(self.url):
                     await self._docker.events.run(since=f"{since:.9f}", filters=_FILTERS)
-            except EngineError as error:
+            except DockerError as error:
                 refused.append(error)
-            except (EngineDown, ValueError):
+            except (DockerUnavailable, ValueError):
                 return
 
         async with asyncio.TaskGroup() as group:
@@ -184,9 +184,9 @@ class _told:  # noqa: N801 (used as a statement: async with _told(...))
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, aiodocker.DockerError) and error.status != _NO_CONNECTION:
-            raise EngineError(error.status, error.message) from error
+            raise DockerError(error.status, error.message) from error
         if isinstance(error, (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError)):
-            raise EngineDown(explain(self._url, error)) from error
+            raise DockerUnavailable(explain(self._url, error)) from error
 
 
 class _gone_is_fine:  # noqa: N801
@@ -196,7 +196,7 @@ class _gone_is_fine:  # noqa: N801
         return None
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        return isinstance(error, EngineError) and error.status == 404
+        return isinstance(error, DockerError) and error.status == 404
 
 
 def explain(url: str, error: BaseException) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from hotseat.core.errors import Reason
-from hotseat.runtimes.base import Exit, Mounts
+from hotseat.runtimes.base import Mounts, RunExit
 
 _KNOWN = (
     (
@@ -34,11 +34,11 @@ _OOM_LASTS_S = 60.0
 _ENGINE_STOPS_WITH = {0, 128 + signal.SIGTERM, 128 + signal.SIGKILL}
 
 
-class EngineDown(Exception):
+class DockerUnavailable(Exception):
     """The Docker Engine cannot be asked now; the message says why, and what to do."""
 
 
-class EngineError(Exception):
+class DockerError(Exception):
     """The Docker Engine said no, in its own words."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -47,7 +47,7 @@ class EngineError(Exception):
 
 
 @dataclass(slots=True)
-class Evidence:
+class EventEvidence:
     """What the event stream told of a run, for the reason of its end. Times are the engine's, in seconds."""
 
     signal: int | None = None
@@ -152,8 +152,13 @@ def grace_s(found: Mapping[str, Any]) -> float | None:
 
 
 def why(
-    run: str, found: Mapping[str, Any] | None, evidence: Evidence, *, ordered: bool, lines: tuple[str, ...]
-) -> Exit:
+    run: str,
+    found: Mapping[str, Any] | None,
+    evidence: EventEvidence,
+    *,
+    ordered: bool,
+    lines: tuple[str, ...],
+) -> RunExit:
     """The end of a run. ``found`` is its container now, if it is still there; ``ordered``: by us."""
     state = found["State"] if found is not None and ident(found) == run else {}
     code = evidence.exit_code if evidence.exit_code is not None else state.get("ExitCode")
@@ -188,7 +193,7 @@ def why(
         told = reason(f"killed by signal {number} ({_name(number)})")
     else:
         told = reason("ended, and nothing is known of why" if code is None else f"exited with code {code}")
-    return Exit(told, outside=outside)
+    return RunExit(told, outside=outside)
 
 
 def _name(number: int) -> str:
@@ -201,7 +206,7 @@ def _name(number: int) -> str:
 def why_not(error: Exception) -> Reason:
     """Why a container could not be started, with what to do where the engine's words are known."""
     said = str(error)
-    if isinstance(error, EngineDown):
+    if isinstance(error, DockerUnavailable):
         return Reason(summary=said)
     for part, hint, permanent in _KNOWN:
         if part in said.lower():

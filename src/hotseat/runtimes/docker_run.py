@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from hotseat.core.errors import LINES_JUDGED, Reason
 from hotseat.runtimes import docker_facts
-from hotseat.runtimes.base import Exit, Handle, Sign
-from hotseat.runtimes.docker_facts import EngineDown, Evidence
+from hotseat.runtimes.base import Handle, HealthReport, RunExit
+from hotseat.runtimes.docker_facts import DockerUnavailable, EventEvidence
 
 if TYPE_CHECKING:
-    from hotseat.runtimes.docker_engine import Engine
+    from hotseat.runtimes.docker_engine import DockerEngine
 
 _LINES_WITHIN_S = 2.0
 """The log ends with the container, or hundredths of a second after; an engine in trouble may keep it."""
@@ -28,7 +28,7 @@ _TROUBLE = {
 _MENDED = {"unpause", "health_status: healthy"}
 
 
-class Run:
+class ContainerRun:
     """One start of one container."""
 
     def __init__(self, handle: Handle, log_since: str, *, limited: bool = True) -> None:
@@ -37,13 +37,13 @@ class Run:
         self.limited = limited
         self.container = handle.ident.partition("@")[0]
         self.log_since = log_since
-        self.evidence = Evidence()
+        self.evidence = EventEvidence()
         self.ordered = False
         """We told it to stop."""
         self.died = asyncio.Event()
         """Its death was heard of."""
         self.over = asyncio.Event()
-        self.exit: Exit | None = None
+        self.exit: RunExit | None = None
         self.log_ended = asyncio.Event()
         self._last_lines: deque[str] = deque(maxlen=LINES_JUDGED)
 
@@ -65,7 +65,7 @@ class Run:
         killed = evidence.exit_code == 128 + signal.SIGKILL and evidence.signal is None
         return evidence.died_at is not None and not (killed and self.limited and evidence.oom_at is None)
 
-    def hear(self, action: str, at: float, told: Mapping[str, Any]) -> Sign | None:
+    def hear(self, action: str, at: float, told: Mapping[str, Any]) -> HealthReport | None:
         """Take note of an event of its container; a sign, where it says whether the run can answer."""
         evidence = self.evidence
         if at < docker_facts.started_s(self.handle.ident):
@@ -78,26 +78,26 @@ class Run:
             evidence.exit_code, evidence.died_at = int(told["exitCode"]), at
             self.died.set()
         elif action in _TROUBLE:
-            return Sign(self.handle, _TROUBLE[action])
+            return HealthReport(self.handle, _TROUBLE[action])
         elif action in _MENDED:
-            return Sign(self.handle, None)
+            return HealthReport(self.handle, None)
         return None
 
-    async def listen(self, engine: Engine) -> None:
+    async def listen(self, engine: DockerEngine) -> None:
         """Keep the last lines that it writes: of a container that is removed, nothing can be read later."""
         self._last_lines.clear()
         async for line in engine.follow(self.container, self.log_since, tail=LINES_JUDGED):
             self._last_lines.append(line)
         self.log_ended.set()
 
-    async def end(self, engine: Engine, found: Mapping[str, Any] | None) -> None:
+    async def end(self, engine: DockerEngine, found: Mapping[str, Any] | None) -> None:
         """It has ended: find out why. ``found`` is its container now, as far as that was looked up."""
         if not self.evidence.unseen:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TOLD_WITHIN_S):
                     await self.died.wait()
         lines: list[str] = []
-        with suppress(EngineDown, TimeoutError):
+        with suppress(DockerUnavailable, TimeoutError):
             async with asyncio.timeout(_LINES_WITHIN_S):
                 if self.evidence.died_at is None:  # we were not there
                     lines = await engine.last_lines(self.container, LINES_JUDGED, self.log_since)

@@ -19,13 +19,13 @@ import structlog
 from hotseat.core.errors import Reason
 from hotseat.core.spec import DockerSpec, ModelSpec
 from hotseat.runtimes import docker_address, docker_facts
-from hotseat.runtimes.base import Found, Handle, LaunchError, Sign
-from hotseat.runtimes.docker_facts import EngineDown, EngineError, Evidence
-from hotseat.runtimes.docker_run import Run
+from hotseat.runtimes.base import FoundRun, Handle, HealthReport, LaunchError
+from hotseat.runtimes.docker_facts import DockerError, DockerUnavailable, EventEvidence
+from hotseat.runtimes.docker_run import ContainerRun
 from hotseat.tasks import Tasks
 
 if TYPE_CHECKING:
-    from hotseat.runtimes.docker_engine import Engine
+    from hotseat.runtimes.docker_engine import DockerEngine
 
 log = structlog.get_logger("hotseat")
 
@@ -41,7 +41,7 @@ and a look would wait until the engine has tidied up after what they announce, a
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class ContainerFact:
     """An event of a container."""
 
     at_ns: int
@@ -50,20 +50,20 @@ class Fact:
     told: Mapping[str, Any]
 
 
-class Sight:
+class ContainerWatcher:
     """The models' containers, as they are."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: DockerEngine) -> None:
         self.engine = engine
         self.why: str | None = f"the Docker Engine at {engine.url} was not asked yet"
         """Why the engine cannot be used now."""
         self.models: dict[str, ModelSpec] = {}
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, ContainerRun] = {}
         """The run of each model; an ended one stays until the next."""
-        self._ended: dict[str, Run] = {}
+        self._ended: dict[str, ContainerRun] = {}
         """The latest of them, for those who ask after the next has begun."""
-        self.found: asyncio.Queue[Found] = asyncio.Queue()
-        self.signs: asyncio.Queue[Sign] = asyncio.Queue()
+        self.found: asyncio.Queue[FoundRun] = asyncio.Queue()
+        self.signs: asyncio.Queue[HealthReport] = asyncio.Queue()
         self._tasks = Tasks(self._task_failed)
         self._tried = asyncio.Event()
         self._attention: dict[str, asyncio.Event] = {}
@@ -71,7 +71,7 @@ class Sight:
         self._launching: set[str] = set()
         self._seen: set[str] = set()
         """Models that have been looked at: what runs later was started by somebody else."""
-        self._heard: deque[Fact] = deque(maxlen=1000)
+        self._heard: deque[ContainerFact] = deque(maxlen=1000)
 
     async def open(self) -> None:
         """Connect; returns after the first try, whatever came of it."""
@@ -83,10 +83,10 @@ class Sight:
         await self._tasks.close()
         await self.engine.close()
 
-    def usable(self) -> Engine:
-        """The engine. Raises ``EngineDown`` where it cannot be used."""
+    def usable(self) -> DockerEngine:
+        """The engine. Raises ``DockerUnavailable`` where it cannot be used."""
         if self.why is not None:
-            raise EngineDown(self.why)
+            raise DockerUnavailable(self.why)
         return self.engine
 
     def keep(self, model: ModelSpec) -> None:
@@ -118,10 +118,10 @@ class Sight:
 
     def register(
         self, handle: Handle, found: Mapping[str, Any], earlier: Mapping[str, Any] | None = None
-    ) -> Run:
+    ) -> ContainerRun:
         """This is the model's run from now on (``earlier``: see ``docker_facts.log_since``)."""
         since, limited = docker_facts.log_since(found, earlier) or "0", docker_facts.has_memory_limit(found)
-        run = Run(handle, since, limited=limited)
+        run = ContainerRun(handle, since, limited=limited)
         for fact in self._heard:  # it may have ended, or been told to end, before we knew it
             if fact.container == run.container:
                 run.hear(fact.action, fact.at_ns / 1e9, fact.told)
@@ -129,32 +129,32 @@ class Sight:
         self._listen_to(run)
         return run
 
-    def _listen_to(self, run: Run) -> None:
+    def _listen_to(self, run: ContainerRun) -> None:
         run.log_ended = asyncio.Event()
         self._tasks.start(f"docker log {run.handle.model}", run.listen(self.engine))
 
-    def run_of(self, handle: Handle) -> Run:
+    def run_of(self, handle: Handle) -> ContainerRun:
         """The run of this handle; one that nobody has told us of is looked at soon."""
         run = self.runs.get(handle.model)
         if run is not None and run.handle.ident == handle.ident:
             return run
         if (ended := self._ended.get(handle.ident)) is not None:
             return ended
-        unknown = Run(handle, f"{docker_facts.started_s(handle.ident):.9f}")
+        unknown = ContainerRun(handle, f"{docker_facts.started_s(handle.ident):.9f}")
         if run is None or run.over.is_set():
             self.runs[handle.model] = unknown
             self._listen_to(unknown)
             self._attend_to(handle.model)
             self.look_soon(handle.model)
         else:  # another start has followed
-            unknown.exit = docker_facts.why(handle.ident, None, Evidence(), ordered=False, lines=())
+            unknown.exit = docker_facts.why(handle.ident, None, EventEvidence(), ordered=False, lines=())
             unknown.over.set()
         return unknown
 
-    async def look(self, model: str) -> Found | None:
+    async def look(self, model: str) -> FoundRun | None:
         """See what is the case: end a run that has ended; return one that was not known.
 
-        Raises ``EngineDown`` and ``EngineError``.
+        Raises ``DockerUnavailable`` and ``DockerError``.
         """
         if model in self._launching:
             return None  # asked for again when that is done
@@ -171,7 +171,7 @@ class Sight:
                 await self._end(run, found)
             return await self._look_for_new(model)
 
-    async def _look_for_new(self, name: str) -> Found | None:
+    async def _look_for_new(self, name: str) -> FoundRun | None:
         model = self.models.get(name)
         found = await self.engine.inspect(launch_spec(model).container) if model else None
         external = name in self._seen
@@ -185,9 +185,9 @@ class Sight:
             log.warning("a container runs that cannot be reached", model=name, why=error.reason.summary)
             handle = Handle(name, 0, docker_facts.ident(found), launch_spec(model).container, 0)
         self.register(handle, found)
-        return Found(handle, fingerprint="", external=external)
+        return FoundRun(handle, fingerprint="", external=external)
 
-    async def _end(self, run: Run, found: Mapping[str, Any] | None) -> None:
+    async def _end(self, run: ContainerRun, found: Mapping[str, Any] | None) -> None:
         await run.end(self.engine, found)
         self._ended[run.handle.ident] = run
         if len(self._ended) > _ENDED_KEPT:
@@ -213,11 +213,11 @@ class Sight:
         ident = docker_facts.ident(found)
         return Handle(model.name, number, ident, address.host, address.port, address.base_path)
 
-    async def _vantage(self) -> docker_address.Vantage:
+    async def _vantage(self) -> docker_address.NetworkView:
         own = docker_address.own_container()
         found = await self.engine.inspect(own) if own else None
         networks = docker_address.networks_of(found) if found is not None else None
-        return docker_address.Vantage(networks, self.engine.remote_host)
+        return docker_address.NetworkView(networks, self.engine.remote_host)
 
     def _lock(self, model: str) -> asyncio.Lock:
         return self._locks.setdefault(model, asyncio.Lock())
@@ -230,7 +230,7 @@ class Sight:
             try:
                 if (found := await self.look(model)) is not None:
                     self.found.put_nowait(found)
-            except (EngineDown, EngineError):
+            except (DockerUnavailable, DockerError):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_AGAIN_S):
                         await wanted.wait()
@@ -254,9 +254,9 @@ class Sight:
                         tries = 0
                         self._hear(event)
                 seen = time.time()
-            except EngineDown as error:
+            except DockerUnavailable as error:
                 self._lost(str(error))
-            except EngineError as error:
+            except DockerError as error:
                 self._lost(
                     f"the Docker Engine at {self.engine.url} refuses: {error}; a socket proxy must allow "
                     "versions, events, and containers to be inspected, started and stopped"
@@ -283,7 +283,7 @@ class Sight:
     def _hear(self, event: Mapping[str, Any]) -> None:
         actor = event["Actor"]
         told = actor.get("Attributes") or {}
-        fact = Fact(int(event["timeNano"]), str(event["Action"]), str(actor["ID"]), told)
+        fact = ContainerFact(int(event["timeNano"]), str(event["Action"]), str(actor["ID"]), told)
         if fact in self._heard:
             return  # told again after a reconnect; its time alone tells nothing, clocks are set back
         self._heard.append(fact)

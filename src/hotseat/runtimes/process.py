@@ -24,17 +24,17 @@ from pathlib import Path
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, ProcessSpec
 from hotseat.runtimes import procfs
-from hotseat.runtimes.base import Exit, Found, Handle, LaunchError
+from hotseat.runtimes.base import FoundRun, Handle, LaunchError, RunExit
 from hotseat.runtimes.logfile import LogFile
 from hotseat.runtimes.ports import free_port
-from hotseat.runtimes.records import Launch, Records, inherited, marked, owner_of
-from hotseat.runtimes.session import Session
+from hotseat.runtimes.records import LaunchRecord, LaunchRecords, inherited, marked, owner_of
+from hotseat.runtimes.session import ProcessSession
 from hotseat.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 PORT = "{port}"
-UNKNOWN_END = Exit(Reason(summary="has ended, nobody saw how"))
+UNKNOWN_END = RunExit(Reason(summary="has ended, nobody saw how"))
 
 
 class ProcessRuntime:
@@ -47,10 +47,10 @@ class ProcessRuntime:
         self._dir = state_dir
         self._host = host
         self._owner = owner_of(state_dir)
-        self._records = Records(state_dir / "runs")
+        self._records = LaunchRecords(state_dir / "runs")
         self._logs = state_dir / "logs"
         self._tasks = Tasks(self._task_failed)
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, ProcessSession] = {}
         """By the handle's ident; an ended one stays until its model starts again."""
         self._lock: int | None = None
         self._why: str | None = "the process runtime is not open"
@@ -100,7 +100,7 @@ class ProcessRuntime:
         """Why nothing can be started, in words for a person; ``None`` when all is well."""
         return self._why
 
-    async def recover(self, models: dict[str, ModelSpec]) -> list[Found]:
+    async def recover(self, models: dict[str, ModelSpec]) -> list[FoundRun]:
         """What an earlier hotseat left running, at most one for a model; the rest is killed."""
         if self._why is not None:
             return []
@@ -120,12 +120,12 @@ class ProcessRuntime:
             if usable and launch.leader() is not None and (session := self._open(launch)) is not None:
                 busy.add(launch.model)
                 self._record(launch)
-                found.append(Found(session.handle, launch.fingerprint))
+                found.append(FoundRun(session.handle, launch.fingerprint))
             else:
                 await self._sweep(launch)
         return found
 
-    async def _sweep(self, launch: Launch) -> None:
+    async def _sweep(self, launch: LaunchRecord) -> None:
         """Kill a launch that nobody can use, to the last process."""
         pause_s = 0.005
         while members := await asyncio.to_thread(launch.members):
@@ -154,12 +154,12 @@ class ProcessRuntime:
             port = free_port(self._host, {session.handle.port for session in self._sessions.values()})
         except OSError as error:
             raise LaunchError(Reason(summary=f"no free port on {self._host}: {error.strerror}")) from error
-        launch = Launch(
+        launch = LaunchRecord(
             launch=uuid.uuid4().hex,
             model=model.name,
             run=run,
             port=port,
-            fingerprint=model.seat.fingerprint,
+            fingerprint=model.scheduling.fingerprint,
             boot=procfs.boot_id(),
         )
         for ident in [i for i, one in self._sessions.items() if one.launch.model == model.name and one.ended]:
@@ -180,7 +180,7 @@ class ProcessRuntime:
             raise LaunchError(Reason(summary="it was gone before it could be watched"))
         return session.handle
 
-    def _spawn(self, spec: ProcessSpec, launch: Launch) -> int:
+    def _spawn(self, spec: ProcessSpec, launch: LaunchRecord) -> int:
         port = str(launch.port)
         command = [word.replace(PORT, port) for word in spec.command]
         env = inherited()
@@ -217,27 +217,27 @@ class ProcessRuntime:
             log.warning("the output of model %s is not kept: %s", model, error)
             return subprocess.DEVNULL
 
-    def _record(self, launch: Launch) -> None:
+    def _record(self, launch: LaunchRecord) -> None:
         try:
             self._records.write(launch)
         except OSError as error:  # its marks are left to find it by
             log.warning("no record of the run of model %s was written: %s", launch.model, error)
 
-    def _open(self, launch: Launch) -> Session | None:
+    def _open(self, launch: LaunchRecord) -> ProcessSession | None:
         """Watch a launch to its end; ``None`` where its leader has gone."""
         try:
-            session = Session(launch, self._host, LogFile(self._logs, launch.model))
+            session = ProcessSession(launch, self._host, LogFile(self._logs, launch.model))
         except ProcessLookupError:
             return None
         self._sessions[session.handle.ident] = session
         self._tasks.start(f"watch {launch.model} run {launch.run}", self._watch(session))
         return session
 
-    async def _watch(self, session: Session) -> None:
+    async def _watch(self, session: ProcessSession) -> None:
         await session.watch()
         self._records.remove(session.launch)
 
-    async def wait(self, handle: Handle) -> Exit:
+    async def wait(self, handle: Handle) -> RunExit:
         """Return when every process of the run has ended."""
         session = self._sessions.get(handle.ident)
         return await session.end() if session else UNKNOWN_END
@@ -257,7 +257,7 @@ class ProcessRuntime:
         """The last lines of the model's current or latest run."""
         return LogFile(self._logs, model).tail(count)
 
-    async def watch(self) -> AsyncIterator[Found]:
+    async def watch(self) -> AsyncIterator[FoundRun]:
         """Nothing: nobody else starts our processes."""
         return
         yield

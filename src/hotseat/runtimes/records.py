@@ -42,7 +42,7 @@ PRIVATE = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class LaunchRecord:
     """One launch of a model as a process."""
 
     launch: str
@@ -102,12 +102,12 @@ def inherited() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in PRIVATE and not k.startswith(PREFIX)}
 
 
-def marked(owner: str) -> list[Launch]:
+def marked(owner: str) -> list[LaunchRecord]:
     """Launches of this owner that can be told from the environment of running processes.
 
     One whose leader is not among them has pid 0.
     """
-    launches: dict[str, Launch] = {}
+    launches: dict[str, LaunchRecord] = {}
     boot = procfs.boot_id()
     for one in procfs.processes(lambda one: one.pid != os.getpid()):
         marks = procfs.environ(one.pid)
@@ -117,7 +117,7 @@ def marked(owner: str) -> list[Launch]:
         if marks[LAUNCH] in launches and not leads:
             continue
         with suppress(KeyError, ValueError):
-            launch = Launch(
+            launch = LaunchRecord(
                 launch=marks[LAUNCH],
                 model=marks[PREFIX + "MODEL"],
                 run=int(marks[PREFIX + "RUN"]),
@@ -134,7 +134,7 @@ def marked(owner: str) -> list[Launch]:
     return list(launches.values())
 
 
-class Records:
+class LaunchRecords:
     """The files under ``state_dir/runs``."""
 
     def __init__(self, folder: Path) -> None:
@@ -143,20 +143,20 @@ class Records:
     def _path(self, model: str) -> Path:
         return self._folder / f"{quote(model, safe='')}.json"
 
-    def write(self, launch: Launch) -> None:
+    def write(self, launch: LaunchRecord) -> None:
         """Keep it, whole or not at all. Raises ``OSError``."""
         path = self._path(launch.model)
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps(asdict(launch), indent=1))
         fresh.replace(path)
 
-    def remove(self, launch: Launch) -> None:
+    def remove(self, launch: LaunchRecord) -> None:
         """Forget it, unless the file speaks of another launch by now."""
         path = self._path(launch.model)
         if (known := _read(path)) is not None and known.launch == launch.launch:
             path.unlink(missing_ok=True)
 
-    def all(self) -> list[Launch]:
+    def all(self) -> list[LaunchRecord]:
         """All launches on file; what cannot be read is deleted (the marks still tell of it)."""
         launches = []
         for path in sorted(self._folder.glob("*.json")):
@@ -167,16 +167,16 @@ class Records:
         return launches
 
 
-def _read(path: Path) -> Launch | None:
+def _read(path: Path) -> LaunchRecord | None:
     try:
         data = json.loads(path.read_text())
-        launch = Launch(**data)
+        launch = LaunchRecord(**data)
     except (OSError, ValueError, TypeError):
         return None
     return launch if _sound(launch) else None
 
 
-def _sound(launch: Launch) -> bool:
+def _sound(launch: LaunchRecord) -> bool:
     words = (launch.launch, launch.model, launch.fingerprint, launch.boot)
     numbers = (launch.run, launch.port, launch.pid, launch.start)
     sound = all(isinstance(word, str) for word in words) and all(isinstance(n, int) for n in numbers)

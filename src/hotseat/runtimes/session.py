@@ -10,9 +10,9 @@ from contextlib import suppress
 
 from hotseat.core.errors import LINES_JUDGED, Reason
 from hotseat.runtimes import procfs
-from hotseat.runtimes.base import Exit, Handle
+from hotseat.runtimes.base import Handle, RunExit
 from hotseat.runtimes.logfile import LogFile
-from hotseat.runtimes.records import Launch
+from hotseat.runtimes.records import LaunchRecord
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +20,10 @@ LOG_CHECK_S = 5.0
 STUBBORN_S = 10.0
 
 
-class Session:
+class ProcessSession:
     """A run that we watch: our child, or one that an earlier hotseat left."""
 
-    def __init__(self, launch: Launch, host: str, output: LogFile) -> None:
+    def __init__(self, launch: LaunchRecord, host: str, output: LogFile) -> None:
         """Raises ``ProcessLookupError`` when the leader has gone and was collected."""
         self.launch = launch
         self.output = output
@@ -37,14 +37,14 @@ class Session:
         asyncio.get_running_loop().add_reader(self._pidfd, self._leader_has_ended)
         self._asked = False
         self._forced = False
-        self._end: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._end: asyncio.Future[RunExit] = asyncio.get_running_loop().create_future()
 
     @property
     def ended(self) -> bool:
         """Every process of it has ended."""
         return self._end.done()
 
-    async def end(self) -> Exit:
+    async def end(self) -> RunExit:
         """Wait until every process of it has ended."""
         return await asyncio.shield(self._end)
 
@@ -63,7 +63,7 @@ class Session:
         await self._end_the_rest()
         reason = self._collect()
         self.close()
-        self._end.set_result(Exit(reason))
+        self._end.set_result(RunExit(reason))
 
     async def _end_the_rest(self) -> None:
         """What the leader leaves behind is killed: at once, or, if it was asked to stop, after the grace.

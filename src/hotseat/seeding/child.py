@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hotseat.seeding.wanted import Wanted, model_folder, parse
+from hotseat.seeding.wanted import WantedFiles, model_folder, parse
 
 if TYPE_CHECKING:
     from hotseat.seeding.hub import Hub
@@ -32,7 +32,7 @@ def main() -> None:
     folder, wanted = Path(sys.argv[1]), parse(sys.argv[2])
     assert wanted is not None
     try:
-        from hotseat.seeding.hub import CannotSeed, Hub, leave_now
+        from hotseat.seeding.hub import DownloadError, Hub, leave_now
     except ImportError as error:
         words = f"{wanted}: downloads need {error.name}: pip install 'hotseat[seed]'"
         _say(failed=words, permanent=True)
@@ -50,20 +50,20 @@ def main() -> None:
     )
     try:
         place = _fetch(hub, wanted)
-    except CannotSeed as error:
+    except DownloadError as error:
         _say(failed=str(error), permanent=error.permanent)
         leave_now(1)
     _say(ready=str(place))
     leave_now(0)
 
 
-def _fetch(hub: Hub, wanted: Wanted) -> Path:
-    from hotseat.seeding.hub import CannotSeed
+def _fetch(hub: Hub, wanted: WantedFiles) -> Path:
+    from hotseat.seeding.hub import DownloadError
 
     plan = hub.plan(wanted, everything=False)
     _say(size=plan.size, missing=plan.missing)
     if (short := plan.missing - hub.room()) > 0:
-        raise CannotSeed(
+        raise DownloadError(
             f"{wanted}: {short / 2**30:.1f} GiB too little room in {hub.folder}: nothing was fetched"
         )
     _watch(hub.folder, wanted, plan.size, plan.missing)
@@ -73,7 +73,7 @@ def _fetch(hub: Hub, wanted: Wanted) -> Path:
     return place
 
 
-def _watch(folder: Path, wanted: Wanted, size: int, missing: int) -> None:
+def _watch(folder: Path, wanted: WantedFiles, size: int, missing: int) -> None:
     """Tell again and again how much is there."""
     blobs = model_folder(folder, wanted) / "blobs"
     before = _bytes(blobs, "*") - _bytes(blobs, "*.incomplete") - (size - missing)

@@ -18,9 +18,9 @@ from hotseat.core.errors import Reason
 from hotseat.core.spec import DockerSpec, ModelSpec, ProcessSpec
 from hotseat.core.views import Progress
 from hotseat.engines import flags
-from hotseat.runtimes.base import KnowsCommands, KnowsMounts, Runtime
+from hotseat.runtimes.base import ReportsCommands, ReportsMounts, Runtime
 from hotseat.runtimes.records import inherited
-from hotseat.seeding.wanted import Wanted, files_are_here, hub_folder, of_command
+from hotseat.seeding.wanted import WantedFiles, files_are_here, hub_folder, of_command
 
 log = structlog.get_logger("hotseat")
 
@@ -31,14 +31,14 @@ _LAST_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WeightLocation:
     """What is wanted, and the hub's cache that the server will look into."""
 
-    wanted: Wanted
+    wanted: WantedFiles
     folder: Path
 
 
-class Downloads:
+class WeightDownloader:
     """Looks and downloads, one download of one model at a time whoever asks for it."""
 
     def __init__(
@@ -46,8 +46,8 @@ class Downloads:
     ) -> None:
         """``env()`` is asked for HF_TOKEN and the like each time, so that a new token needs no restart."""
         self._runtimes, self._env = runtimes, env
-        self._locks: dict[Place, asyncio.Lock] = {}
-        self._listeners: dict[Place, list[Callable[[Progress], None]]] = {}
+        self._locks: dict[WeightLocation, asyncio.Lock] = {}
+        self._listeners: dict[WeightLocation, list[Callable[[Progress], None]]] = {}
 
     async def are_here(self, model: ModelSpec) -> bool:
         """Whether nothing has to be downloaded: all is there, or the model is none of a hub's."""
@@ -59,7 +59,7 @@ class Downloads:
     async def download(self, model: ModelSpec, tell: Callable[[Progress], None]) -> Reason | None:
         """Download what is missing; why it could not be. When cancelled, the process has ended."""
         place = await self._place(model)
-        if not isinstance(place, Place):
+        if not isinstance(place, WeightLocation):
             return place
         listeners = self._listeners.setdefault(place, [])
         listeners.append(tell)
@@ -71,7 +71,7 @@ class Downloads:
 
     # where
 
-    async def _place(self, model: ModelSpec) -> Place | Reason | None:
+    async def _place(self, model: ModelSpec) -> WeightLocation | Reason | None:
         """``None``: the model's command names nothing at a hub."""
         launch = model.launch
         if not isinstance(launch, DockerSpec):
@@ -79,9 +79,9 @@ class Downloads:
             wanted = of_command(words) if model.engine == "vllm" else None
             own = flags.value(flags.words(words), "--download-dir")
             folder = Path(os.path.join(os.getcwd(), launch.cwd or "", own)) if own else hub_folder(None, env)
-            return Place(wanted, folder) if wanted else None
+            return WeightLocation(wanted, folder) if wanted else None
         runtime = self._runtimes().get(model.runtime)
-        if not isinstance(runtime, KnowsCommands) or not isinstance(runtime, KnowsMounts):
+        if not isinstance(runtime, ReportsCommands) or not isinstance(runtime, ReportsMounts):
             return None
         command = await runtime.command_of(model)
         mounts = await runtime.mounts_of(model)
@@ -105,11 +105,11 @@ class Downloads:
                 hint="mount it into the launcher at the same path (docker-compose.seed.yml), or run on the "
                 f"host: hotseat seed {wanted}",
             )
-        return Place(wanted, folder)
+        return WeightLocation(wanted, folder)
 
     # the download
 
-    async def _fetch(self, model: ModelSpec, place: Place) -> Reason | None:
+    async def _fetch(self, model: ModelSpec, place: WeightLocation) -> Reason | None:
         name = model.name
         log.info("downloading", model=name, wanted=str(place.wanted), folder=str(place.folder))
         began = asyncio.get_running_loop().time()
@@ -145,7 +145,7 @@ class Downloads:
             lines=() if failed else tuple(last),
         )
 
-    def _tell(self, place: Place, progress: Progress) -> None:
+    def _tell(self, place: WeightLocation, progress: Progress) -> None:
         for tell in self._listeners[place]:
             tell(progress)
 
@@ -158,7 +158,7 @@ class Downloads:
         return env | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_XET_CHUNK_CACHE_SIZE_BYTES": "0"}
 
     async def _follow(
-        self, name: str, place: Place, out: asyncio.StreamReader, began: float
+        self, name: str, place: WeightLocation, out: asyncio.StreamReader, began: float
     ) -> Mapping[str, object]:
         """Pass its progress on; its last word."""
         size, first, tenth = 0, 0, 0
@@ -186,7 +186,7 @@ def _is_seen(folder: Path) -> bool:
     return any(one.is_dir() for one in (folder, *folder.parents[:2]))
 
 
-async def _look(place: Place) -> bool:
+async def _look(place: WeightLocation) -> bool:
     return await asyncio.to_thread(files_are_here, place.folder, place.wanted)
 
 

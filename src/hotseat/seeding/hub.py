@@ -31,7 +31,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from hotseat.seeding.wanted import UNFINISHED, Wanted, model_folder
+from hotseat.seeding.wanted import UNFINISHED, WantedFiles, model_folder
 
 DUPLICATES = ("*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.gguf", "original/*")
 """The same weights in other formats: not fetched where there are ``*.safetensors``."""
@@ -41,7 +41,7 @@ LEFT_FOR_S = 86400.0
 """A part of a file that nobody has written to for so long belongs to a download that was killed."""
 
 
-class CannotSeed(Exception):
+class DownloadError(Exception):
     """What went wrong and what to do."""
 
     def __init__(self, words: str, *, permanent: bool = False) -> None:
@@ -73,10 +73,10 @@ def _sweep(blobs: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class DownloadPlan:
     """What a download has to do."""
 
-    wanted: Wanted
+    wanted: WantedFiles
     commit: str
     files: tuple[str, ...]
     size: int
@@ -108,8 +108,8 @@ class Hub:
         if quiet:
             disable_progress_bars()
 
-    def plan(self, wanted: Wanted, *, everything: bool) -> Plan:
-        """Ask what there is to do. Raises ``CannotSeed``."""
+    def plan(self, wanted: WantedFiles, *, everything: bool) -> DownloadPlan:
+        """Ask what there is to do. Raises ``DownloadError``."""
         with self._told(wanted):
             listed = snapshot_download(
                 wanted.repository,
@@ -124,8 +124,8 @@ class Hub:
             names = [name for name in names if not any(fnmatch(name, one) for one in DUPLICATES)]
         chosen = [one for one in listed if one.filename in set(names)]
         if not chosen:
-            raise CannotSeed(f"{wanted}: there are no files")
-        return Plan(
+            raise DownloadError(f"{wanted}: there are no files")
+        return DownloadPlan(
             wanted=wanted,
             commit=chosen[0].commit_hash,
             files=tuple(names),
@@ -138,8 +138,8 @@ class Hub:
         place = next(one for one in (self.folder, *self.folder.absolute().parents) if one.exists())
         return shutil.disk_usage(place).free
 
-    def fetch(self, plan: Plan) -> Path:
-        """Download what is missing; the folder of the model. Raises ``CannotSeed``."""
+    def fetch(self, plan: DownloadPlan) -> Path:
+        """Download what is missing; the folder of the model. Raises ``DownloadError``."""
         with self._told(plan.wanted):
             _sweep(model_folder(self.folder, plan.wanted) / "blobs")
             marker = model_folder(self.folder, plan.wanted) / UNFINISHED
@@ -157,10 +157,10 @@ class Hub:
             marker.unlink(missing_ok=True)
             return Path(place)
 
-    def verify(self, plan: Plan) -> int:
+    def verify(self, plan: DownloadPlan) -> int:
         """Compare all files with the hub's checksums; how many. Damaged ones are removed.
 
-        Raises ``CannotSeed``.
+        Raises ``DownloadError``.
         """
         with self._told(plan.wanted):
             found = HfApi(token=self._token, endpoint=self._endpoint).verify_repo_checksums(
@@ -172,19 +172,19 @@ class Hub:
             damaged.unlink(missing_ok=True)
         if found.mismatches:
             names = ", ".join(one["path"] for one in found.mismatches)
-            raise CannotSeed(f"{plan.wanted}: wrong checksum, removed: {names}. Fetch again")
+            raise DownloadError(f"{plan.wanted}: wrong checksum, removed: {names}. Fetch again")
         if missing := sorted(set(found.missing_paths) & set(plan.files)):
-            raise CannotSeed(f"{plan.wanted}: missing: {', '.join(missing)}. Fetch again")
+            raise DownloadError(f"{plan.wanted}: missing: {', '.join(missing)}. Fetch again")
         return found.checked_count
 
     @contextmanager
-    def _told(self, wanted: Wanted) -> Iterator[None]:
-        """The library's errors as ``CannotSeed``."""
+    def _told(self, wanted: WantedFiles) -> Iterator[None]:
+        """The library's errors as ``DownloadError``."""
         try:
             yield
         except (OSError, EntryNotFoundError, httpx2.HTTPError) as error:
             words, permanent = self._words(error)
-            raise CannotSeed(f"{wanted}: {words}", permanent=permanent) from None
+            raise DownloadError(f"{wanted}: {words}", permanent=permanent) from None
 
     def _words(self, error: BaseException) -> tuple[str, bool]:
         """What it was, and whether trying again will not help."""

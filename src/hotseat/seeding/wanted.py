@@ -18,7 +18,7 @@ _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class WantedFiles:
     """A model at the hub."""
 
     repository: str
@@ -30,15 +30,15 @@ class Wanted:
         return self.repository + (f"@{self.revision}" if self.revision else "")
 
 
-def parse(text: str) -> Wanted | None:
+def parse(text: str) -> WantedFiles | None:
     """``OWNER/NAME`` or ``OWNER/NAME@REVISION``; ``None`` for another text."""
     repository, at, revision = text.partition("@")
     if not _REPOSITORY.fullmatch(repository) or (at and not revision):
         return None
-    return Wanted(repository=repository, revision=revision or None)
+    return WantedFiles(repository=repository, revision=revision or None)
 
 
-def of_command(words: Sequence[str]) -> Wanted | None:
+def of_command(words: Sequence[str]) -> WantedFiles | None:
     """What a vLLM command serves; ``None`` for a path, and for a command that names no model."""
     words = flags.words(words)
     named = flags.value(words, "--model")
@@ -47,7 +47,7 @@ def of_command(words: Sequence[str]) -> Wanted | None:
         named = next((word for word in words[start : start + 1] if not word.startswith("-")), None)
     wanted = parse(named) if named else None
     revision = flags.value(words, "--revision")
-    return Wanted(repository=wanted.repository, revision=revision) if wanted else None
+    return WantedFiles(repository=wanted.repository, revision=revision) if wanted else None
 
 
 def hub_folder(cache: Path | None, env: Mapping[str, str]) -> Path:
@@ -60,12 +60,12 @@ def hub_folder(cache: Path | None, env: Mapping[str, str]) -> Path:
     return Path(home).expanduser() / "hub"
 
 
-def model_folder(hub: Path, wanted: Wanted) -> Path:
+def model_folder(hub: Path, wanted: WantedFiles) -> Path:
     """A model's folder in the hub's cache."""
     return hub / ("models--" + wanted.repository.replace("/", "--"))
 
 
-def files_are_here(hub: Path, wanted: Wanted) -> bool:
+def files_are_here(hub: Path, wanted: WantedFiles) -> bool:
     """Whether a model can be served from the hub's cache without the hub.
 
     A download that was cut off counts as not there. Looks at names and small files; no weights are read.
@@ -83,7 +83,7 @@ def files_are_here(hub: Path, wanted: Wanted) -> bool:
     return _is_complete(folder / "snapshots" / commit)
 
 
-def plain_folder(places: Sequence[Path], wanted: Wanted) -> Path | None:
+def plain_folder(places: Sequence[Path], wanted: WantedFiles) -> Path | None:
     """A folder with a model's own files, as ``--local-dir`` makes it, complete."""
     name = "models--" + wanted.repository.replace("/", "--")
     for place in places:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.spec import BoxSpec
+from hotseat.core.spec import SchedulerSpec
 from hotseat.simulation.offline import offline_wait_s
 from hotseat.simulation.rivals import FirstCome, SwapOnDemand
-from hotseat.simulation.run import Decider, Outcome, simulate
+from hotseat.simulation.run import SimulationResult, TurnPolicy, simulate
 from hotseat.simulation.traffic import Scenario
 
-WAYS: Mapping[str, Callable[[BoxSpec], Decider]] = {
+WAYS: Mapping[str, Callable[[SchedulerSpec], TurnPolicy]] = {
     "hotseat": Scheduler,
     "first-come": FirstCome,
     "swap-on-demand": SwapOnDemand,
@@ -38,7 +38,7 @@ class Comparison:
     """All ways over one scenario."""
 
     scenario: Scenario
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, SimulationResult]
     offline_wait_s: float | None
     """``None`` where clients ask in a loop: what they ask depends on what they got."""
 
@@ -55,7 +55,7 @@ class Comparison:
 
 def compare(scenario: Scenario, ways: Sequence[str] = tuple(WAYS), *, offline: bool = True) -> Comparison:
     """Run them all. Raises ``KeyError`` for a way that does not exist."""
-    outcomes = {way: simulate(scenario, WAYS[way](scenario.box)) for way in ways}
+    outcomes = {way: simulate(scenario, WAYS[way](scenario.scheduler)) for way in ways}
     bound = offline_wait_s(scenario) if offline and scenario.asks and not scenario.agents else None
     return Comparison(scenario, outcomes, bound)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from hotseat.core.spec import BoxSpec
+from hotseat.core.spec import SchedulerSpec
 from hotseat.simulation.traffic import Scenario
 
 KEPT = 24
@@ -51,7 +51,7 @@ def _exclusive_groups(scenario: Scenario) -> list[tuple[str, ...]]:
     for first in heaviest:
         group = [first]
         for name in heaviest:
-            if all(name != other and _exclude(scenario.box, name, other) for other in group):
+            if all(name != other and _exclude(scenario.scheduler, name, other) for other in group):
                 group.append(name)
         if len(group) > 1:
             groups[tuple(sorted(group))] = sum(weights[name] for name in group)
@@ -63,10 +63,10 @@ def _farthest_first(scenario: Scenario) -> float:
 
     That makes the fewest starts as long as each request is served before the next one comes.
     """
-    sizes = {tuple(sorted(scenario.box.seats[ask.model].footprint.items())) for ask in scenario.asks}
+    sizes = {tuple(sorted(scenario.scheduler.models[ask.model].footprint.items())) for ask in scenario.asks}
     if len(sizes) != 1:
         return sum(scenario.costs[name].start_s for name in {ask.model for ask in scenario.asks})
-    budget = scenario.box.budget
+    budget = scenario.scheduler.budget
     places = min(budget.get(device, 0) // share for device, share in sizes.pop() if share)
     coming: dict[str, list[int]] = defaultdict(list)
     for index in range(len(scenario.asks) - 1, -1, -1):
@@ -85,8 +85,8 @@ def _farthest_first(scenario: Scenario) -> float:
     return waited_s
 
 
-def _exclude(box: BoxSpec, one: str, other: str) -> bool:
-    a, b = box.seats[one].footprint, box.seats[other].footprint
+def _exclude(box: SchedulerSpec, one: str, other: str) -> bool:
+    a, b = box.models[one].footprint, box.models[other].footprint
     return any(share + b.get(device, 0) > box.budget.get(device, 0) for device, share in a.items())
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core import policy
-from hotseat.core.spec import BoxSpec, SeatSpec
+from hotseat.core.spec import SchedulerSpec, SchedulingSpec
 from hotseat.core.states import State
 
 
 @dataclass(slots=True)
 class _Model:
-    spec: SeatSpec
+    spec: SchedulingSpec
     state: State = State.STOPPED
     run: int = 0
     leases: set[int] = field(default_factory=set)
@@ -25,8 +25,8 @@ class _Model:
 class _Rival:
     """What both have in common: memory, leases, the stop of idle models; never two starts of one model."""
 
-    def __init__(self, box: BoxSpec) -> None:
-        self._models = {name: _Model(spec) for name, spec in box.seats.items()}
+    def __init__(self, box: SchedulerSpec) -> None:
+        self._models = {name: _Model(spec) for name, spec in box.models.items()}
         self._free: policy.Free = dict(box.budget)
         self._running: dict[str, _Model] = {}
         self._queue: deque[tuple[int, str]] = deque()

@@ -11,14 +11,14 @@ from typing import Protocol
 from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core.errors import Reason
-from hotseat.simulation.traffic import Agent, Ask, Scenario
+from hotseat.simulation.traffic import ClosedLoopClient, Scenario, SimulatedRequest
 
 ENDED = Reason(summary="stopped")
 GIVE_UP_S = 6 * 3600.0
 """So long after the last request, whoever still waits is counted as never answered."""
 
 
-class Decider(Protocol):
+class TurnPolicy(Protocol):
     """What a scheduler must be able to do to be compared."""
 
     @property
@@ -30,7 +30,7 @@ class Decider(Protocol):
 
 
 @dataclass(slots=True)
-class Outcome:
+class SimulationResult:
     """What came of it."""
 
     waits_s: dict[str, list[float]] = field(default_factory=dict)
@@ -51,18 +51,18 @@ class Outcome:
 class _Run:
     """One scheduler on one scenario."""
 
-    def __init__(self, scenario: Scenario, decider: Decider) -> None:
+    def __init__(self, scenario: Scenario, decider: TurnPolicy) -> None:
         self.scenario, self.decider = scenario, decider
         self.now = 0.0
-        self.outcome = Outcome(waits_s={name: [] for name in scenario.box.seats})
-        self._future: list[tuple[float, int, ev.Event | Ask | Agent]] = []
+        self.outcome = SimulationResult(waits_s={name: [] for name in scenario.scheduler.models})
+        self._future: list[tuple[float, int, ev.Event | SimulatedRequest | ClosedLoopClient]] = []
         self._order = itertools.count()
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, tuple[float, Ask | Agent]] = {}
-        self._held: dict[int, Ask | Agent] = {}
+        self._waiting: dict[int, tuple[float, SimulatedRequest | ClosedLoopClient]] = {}
+        self._held: dict[int, SimulatedRequest | ClosedLoopClient] = {}
         self._served_since = 0.0
 
-    def go(self) -> Outcome:
+    def go(self) -> SimulationResult:
         """Until everybody has an answer, or gives up."""
         for ask in self.scenario.asks:
             self._at(ask.at_s, ask)
@@ -83,18 +83,18 @@ class _Run:
         self.outcome.took_s = max(self.now, self.scenario.duration_s)
         return self.outcome
 
-    def _at(self, at: float, what: ev.Event | Ask | Agent) -> None:
+    def _at(self, at: float, what: ev.Event | SimulatedRequest | ClosedLoopClient) -> None:
         heapq.heappush(self._future, (at, next(self._order), what))
 
-    def _happens(self, what: ev.Event | Ask | Agent) -> None:
+    def _happens(self, what: ev.Event | SimulatedRequest | ClosedLoopClient) -> None:
         if isinstance(what, ev.LeaseReturned):
             self._answer_ends(what)
-        elif isinstance(what, Ask | Agent):
+        elif isinstance(what, SimulatedRequest | ClosedLoopClient):
             self._ask(what)
         else:
             self._tell(what)
 
-    def _ask(self, who: Ask | Agent) -> None:
+    def _ask(self, who: SimulatedRequest | ClosedLoopClient) -> None:
         if self.now >= self.scenario.duration_s:
             return
         request = next(self._numbers)
@@ -111,8 +111,8 @@ class _Run:
         self._tell(returned)
         self._come_again(who)
 
-    def _come_again(self, who: Ask | Agent) -> None:
-        if isinstance(who, Agent):
+    def _come_again(self, who: SimulatedRequest | ClosedLoopClient) -> None:
+        if isinstance(who, ClosedLoopClient):
             self._at(self.now + who.think_s, who)
 
     def _tell(self, event: ev.Event) -> None:
@@ -131,7 +131,7 @@ class _Run:
             case do.RefuseRequest(request, refusal):
                 _, who = self._waiting.pop(request)
                 self.outcome.refused += 1
-                if isinstance(who, Agent):
+                if isinstance(who, ClosedLoopClient):
                     self._at(self.now + (refusal.retry_after_s or 1.0), who)
             case do.BreakLease(request):
                 who = self._held.pop(request)
@@ -153,12 +153,12 @@ class _Run:
                 pass
 
 
-def simulate(scenario: Scenario, decider: Decider) -> Outcome:
+def simulate(scenario: Scenario, decider: TurnPolicy) -> SimulationResult:
     """What would have happened."""
     return _Run(scenario, decider).go()
 
 
-def all_waits(outcome: Outcome) -> Iterator[float]:
+def all_waits(outcome: SimulationResult) -> Iterator[float]:
     """The waits of all models."""
     for waits in outcome.waits_s.values():
         yield from waits

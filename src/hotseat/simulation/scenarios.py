@@ -5,20 +5,22 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
-from hotseat.core.spec import PPM, BoxSpec, SeatSpec
-from hotseat.simulation.traffic import Agent, Ask, Cost, Scenario
+from hotseat.core.spec import PPM, SchedulerSpec, SchedulingSpec
+from hotseat.simulation.traffic import ClosedLoopClient, Scenario, SimulatedRequest, SwapCost
 
 HOUR_S = 3600.0
 _OFFICE = (0, 0, 0, 0, 0, 0, 0, 2, 6, 10, 10, 8, 4, 8, 10, 9, 7, 4, 2, 1, 1, 0, 0, 0)
 """Sessions begun in each hour of the day, on average."""
 
 
-def _box(shares: Mapping[str, float], budget: float = 0.9) -> BoxSpec:
-    seats = {name: SeatSpec(name=name, footprint={"0": round(share * PPM)}) for name, share in shares.items()}
-    return BoxSpec(budget={"0": round(budget * PPM)}, seats=seats)
+def _box(shares: Mapping[str, float], budget: float = 0.9) -> SchedulerSpec:
+    seats = {
+        name: SchedulingSpec(name=name, footprint={"0": round(share * PPM)}) for name, share in shares.items()
+    }
+    return SchedulerSpec(budget={"0": round(budget * PPM)}, models=seats)
 
 
-def _exclusive(*names: str) -> BoxSpec:
+def _exclusive(*names: str) -> SchedulerSpec:
     return _box(dict.fromkeys(names, 0.9))
 
 
@@ -35,8 +37,8 @@ def four_and_one(seed: int = 0) -> Scenario:
 
 
 def _loops(name: str, about: str, models: tuple[str, ...]) -> Scenario:
-    agents = tuple(Agent(model, 0.2, key=f"client {i}") for i, model in enumerate(models))
-    costs = {model: Cost(start_s=2.0, stop_s=0.05) for model in models}
+    agents = tuple(ClosedLoopClient(model, 0.2, key=f"client {i}") for i, model in enumerate(models))
+    costs = {model: SwapCost(start_s=2.0, stop_s=0.05) for model in models}
     return Scenario(name, about, _exclusive(*costs), costs, 60.0, agents=agents)
 
 
@@ -47,9 +49,9 @@ def poisson(seed: int = 0) -> Scenario:
     for model, every_s in (("chat", 60.0), ("coder", 150.0), ("tools", 600.0)):
         at_s = rng.expovariate(1 / every_s)
         while at_s < 8 * HOUR_S:
-            asks.append(Ask(at_s, model, rng.uniform(2, 15)))
+            asks.append(SimulatedRequest(at_s, model, rng.uniform(2, 15)))
             at_s += rng.expovariate(1 / every_s)
-    costs = {"chat": Cost(20.0, 2.0), "coder": Cost(30.0, 2.0), "tools": Cost(10.0, 2.0)}
+    costs = {"chat": SwapCost(20.0, 2.0), "coder": SwapCost(30.0, 2.0), "tools": SwapCost(10.0, 2.0)}
     about = "three models that exclude each other, asked at random, for eight hours"
     return _open("poisson", about, _exclusive(*costs), costs, asks, 8 * HOUR_S)
 
@@ -62,10 +64,11 @@ def bursts(seed: int = 0) -> Scenario:
         at_s = rng.uniform(0, every_s)
         while at_s < 8 * HOUR_S:
             asks += [
-                Ask(at_s + rng.uniform(0, 20), model, rng.uniform(1, 8)) for _ in range(rng.randint(5, 25))
+                SimulatedRequest(at_s + rng.uniform(0, 20), model, rng.uniform(1, 8))
+                for _ in range(rng.randint(5, 25))
             ]
             at_s += rng.uniform(0.7, 1.3) * every_s
-    costs = {"chat": Cost(15.0, 1.0), "batch": Cost(25.0, 1.0)}
+    costs = {"chat": SwapCost(15.0, 1.0), "batch": SwapCost(25.0, 1.0)}
     about = "two models that exclude each other, asked in bursts, for eight hours"
     return _open("bursts", about, _exclusive(*costs), costs, asks, 8 * HOUR_S)
 
@@ -80,15 +83,15 @@ def office(seed: int = 0) -> Scenario:
             for _ in range(_poisson(rng, sessions * weight / 10)):
                 at_s = (hour + rng.random()) * HOUR_S
                 for _ in range(rng.randint(3, 15)):
-                    asks.append(Ask(at_s, model, rng.uniform(3, 25)))
+                    asks.append(SimulatedRequest(at_s, model, rng.uniform(3, 25)))
                     at_s += rng.uniform(20, 120)
-    asks += [Ask(2 * HOUR_S + 40 * i, "large", 30.0) for i in range(60)]
+    asks += [SimulatedRequest(2 * HOUR_S + 40 * i, "large", 30.0) for i in range(60)]
     box = _box({"site": 0.18, "chat": 0.70, "coder": 0.70, "large": 0.90})
     costs = {
-        "site": Cost(25.0, 2.0),
-        "chat": Cost(40.0, 3.0),
-        "coder": Cost(60.0, 3.0),
-        "large": Cost(90.0, 3.0),
+        "site": SwapCost(25.0, 2.0),
+        "chat": SwapCost(40.0, 3.0),
+        "coder": SwapCost(60.0, 3.0),
+        "large": SwapCost(90.0, 3.0),
     }
     about = "a day of an office: a small model beside one of two, and a large one that needs the box"
     return _open("office", about, box, costs, asks, 24 * HOUR_S)
@@ -100,10 +103,10 @@ def switching(seed: int = 0) -> Scenario:
     asks, at_s, model = [], 0.0, "chat"
     while at_s < 10 * HOUR_S:
         for _ in range(rng.randint(1, 6)):
-            asks.append(Ask(at_s, model, rng.uniform(5, 30)))
+            asks.append(SimulatedRequest(at_s, model, rng.uniform(5, 30)))
             at_s += 30 + rng.uniform(10, 90)
         model = "coder" if model == "chat" else "chat"
-    costs = {"chat": Cost(40.0, 3.0), "coder": Cost(60.0, 3.0)}
+    costs = {"chat": SwapCost(40.0, 3.0), "coder": SwapCost(60.0, 3.0)}
     about = "one person who goes back and forth between two models that exclude each other"
     return _open("switching", about, _exclusive(*costs), costs, asks, 10 * HOUR_S)
 
@@ -115,15 +118,20 @@ def thousand(seed: int = 0) -> Scenario:
     weights = [1 / (i + 1) for i in range(1000)]
     asks, at_s = [], 0.0
     while at_s < 24 * HOUR_S:
-        asks.append(Ask(at_s, rng.choices(names, weights)[0], rng.uniform(1, 10)))
+        asks.append(SimulatedRequest(at_s, rng.choices(names, weights)[0], rng.uniform(1, 10)))
         at_s += rng.expovariate(1 / 45)
-    costs = {name: Cost(5.0, 0.5) for name in names}
+    costs = {name: SwapCost(5.0, 0.5) for name in names}
     about = "a thousand models, a few of them popular, three at a time, for a day"
     return _open("thousand", about, _box(dict.fromkeys(names, 0.3)), costs, asks, 24 * HOUR_S)
 
 
 def _open(
-    name: str, about: str, box: BoxSpec, costs: Mapping[str, Cost], asks: list[Ask], duration_s: float
+    name: str,
+    about: str,
+    box: SchedulerSpec,
+    costs: Mapping[str, SwapCost],
+    asks: list[SimulatedRequest],
+    duration_s: float,
 ) -> Scenario:
     kept = sorted((ask for ask in asks if ask.at_s < duration_s), key=lambda ask: ask.at_s)
     return Scenario(name, about, box, costs, duration_s, asks=tuple(kept))

@@ -10,15 +10,15 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hotseat.core.spec import BoxSpec
-from hotseat.simulation.traffic import Ask, Cost, Scenario
+from hotseat.core.spec import SchedulerSpec
+from hotseat.simulation.traffic import Scenario, SimulatedRequest, SwapCost
 
 
 class TraceError(Exception):
     """A line that cannot be used; the message says which, and why."""
 
 
-def read_trace(lines: Iterable[str], box: BoxSpec, costs: Mapping[str, Cost]) -> Scenario:
+def read_trace(lines: Iterable[str], box: SchedulerSpec, costs: Mapping[str, SwapCost]) -> Scenario:
     """The scenario of a trace, with what each model costs; times are counted from the first request.
 
     ``at`` is a number of seconds or an ISO time, ``seconds`` how long the answer took; ``key`` is
@@ -40,12 +40,12 @@ def read_trace(lines: Iterable[str], box: BoxSpec, costs: Mapping[str, Cost]) ->
         raise TraceError("there is no request in it")
     asks.sort(key=lambda ask: ask.at_s)
     begin_s = asks[0].at_s
-    shifted = tuple(Ask(ask.at_s - begin_s, ask.model, ask.service_s, ask.key) for ask in asks)
+    shifted = tuple(SimulatedRequest(ask.at_s - begin_s, ask.model, ask.service_s, ask.key) for ask in asks)
     about = "recorded traffic" + (f"; {left_out} lines left out that no model answered" if left_out else "")
     return Scenario("trace", about, box, costs, shifted[-1].at_s + 1.0, asks=shifted)
 
 
-def _ask(fields: Any, box: BoxSpec) -> Ask | None:
+def _ask(fields: Any, box: SchedulerSpec) -> SimulatedRequest | None:
     if not isinstance(fields, Mapping):
         raise TypeError("not a JSON object")
     if "event" in fields:
@@ -56,11 +56,11 @@ def _ask(fields: Any, box: BoxSpec) -> Ask | None:
     if missing:
         raise ValueError(f"lacks {', '.join(missing)}")
     model, seconds = fields["model"], float(fields["seconds"])
-    if model not in box.seats:
-        raise ValueError(f"model {model!r} is not configured; there are {', '.join(box.seats)}")
+    if model not in box.models:
+        raise ValueError(f"model {model!r} is not configured; there are {', '.join(box.models)}")
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"seconds is {seconds}")
-    return Ask(_seconds(fields["at"]), model, seconds, str(fields.get("key", "")))
+    return SimulatedRequest(_seconds(fields["at"]), model, seconds, str(fields.get("key", "")))
 
 
 def _of_access_log(fields: Mapping[str, Any]) -> dict[str, Any]:

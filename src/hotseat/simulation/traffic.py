@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hotseat.core.spec import BoxSpec
+from hotseat.core.spec import SchedulerSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SimulatedRequest:
     """One request that comes whatever happened to others (open loop)."""
 
     at_s: float
@@ -20,7 +20,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class ClosedLoopClient:
     """A client that asks again when it has its answer (closed loop)."""
 
     model: str
@@ -32,7 +32,7 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class SwapCost:
     """What a model's life takes, in seconds."""
 
     start_s: float
@@ -47,10 +47,10 @@ class Scenario:
 
     name: str
     about: str
-    box: BoxSpec
-    costs: Mapping[str, Cost]
+    scheduler: SchedulerSpec
+    costs: Mapping[str, SwapCost]
     duration_s: float
     """Nobody asks anything new after that."""
-    asks: tuple[Ask, ...] = ()
+    asks: tuple[SimulatedRequest, ...] = ()
     """In the order of time."""
-    agents: tuple[Agent, ...] = ()
+    agents: tuple[ClosedLoopClient, ...] = ()

@@ -13,7 +13,7 @@ DEFAULT = "unix:///var/run/docker.sock"
 _TIMEOUT_S = 10.0
 
 
-class EngineError(Exception):
+class DockerApiError(Exception):
     """The Engine does not answer: why, in words, and what to do."""
 
     def __init__(self, problem: str, fix: str) -> None:
@@ -32,30 +32,30 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-class Engine:
+class DockerApi:
     """The Engine at ``DOCKER_HOST`` (``unix://`` or ``tcp://``)."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.url = env.get("DOCKER_HOST") or DEFAULT
 
     def get(self, path: str) -> Any:
-        """The answer to ``GET path``; ``None`` for 404. Raises ``EngineError``."""
+        """The answer to ``GET path``; ``None`` for 404. Raises ``DockerApiError``."""
         connection = self._connection()
         try:
             connection.request("GET", path)
             response = connection.getresponse()
             body = response.read()
         except FileNotFoundError:
-            raise EngineError(
+            raise DockerApiError(
                 f"there is no {self.url}", "start Docker: sudo systemctl start docker"
             ) from None
         except PermissionError:
-            raise EngineError(
+            raise DockerApiError(
                 f"{self.url} may not be opened by this user",
                 "join its group (sudo usermod -aG docker $USER) and log in again",
             ) from None
         except (OSError, http.client.HTTPException) as problem:
-            raise EngineError(
+            raise DockerApiError(
                 f"{self.url} does not answer: {problem}", "start Docker: sudo systemctl start docker"
             ) from None
         finally:
@@ -63,15 +63,15 @@ class Engine:
         if response.status == 404:
             return None
         if response.status == 403:
-            raise EngineError(
+            raise DockerApiError(
                 f"{self.url} forbids {path.partition('?')[0]}", "ask the socket itself, not its proxy"
             )
         if response.status >= 400:
-            raise EngineError(f"{self.url} answers {response.status}", "look at Docker's own log")
+            raise DockerApiError(f"{self.url} answers {response.status}", "look at Docker's own log")
         try:
             return json.loads(body)
         except ValueError:
-            raise EngineError(f"{self.url} is no Docker Engine", "set DOCKER_HOST to one") from None
+            raise DockerApiError(f"{self.url} is no Docker Engine", "set DOCKER_HOST to one") from None
 
     def container(self, name: str) -> Any:
         """What is known of a container; ``None``: it does not exist."""
@@ -87,7 +87,7 @@ class Engine:
             return _UnixConnection(parts.path)
         if parts.scheme in ("tcp", "http") and parts.hostname:
             return http.client.HTTPConnection(parts.hostname, parts.port or 2375, timeout=_TIMEOUT_S)
-        raise EngineError(
+        raise DockerApiError(
             f"DOCKER_HOST is {parts.scheme or 'nothing'}://, which is not understood here",
             "use unix:// or tcp://",
         )

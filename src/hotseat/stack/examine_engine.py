@@ -8,21 +8,21 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from hotseat.stack.engine_api import Engine, EngineError
-from hotseat.stack.health import Check, error, ok, unknown, warning
-from hotseat.stack.patient import Patient
-from hotseat.stack.project import Service
+from hotseat.stack.engine_api import DockerApi, DockerApiError
+from hotseat.stack.health import CheckResult, error, ok, unknown, warning
+from hotseat.stack.patient import DoctorContext
+from hotseat.stack.project import ComposeService
 
 _SKEW_S = 5.0
 
 
-def examine_engine(patient: Patient) -> Iterator[Check]:
+def examine_engine(patient: DoctorContext) -> Iterator[CheckResult]:
     """Each line of it."""
-    engine = Engine(patient.env)
+    engine = DockerApi(patient.env)
     try:
         version = engine.get("/version") or {}
         info = engine.get("/info") or {}
-    except EngineError as problem:
+    except DockerApiError as problem:
         yield error("engine", str(problem), problem.fix)
         return
     yield ok("engine", f"Docker {version.get('Version', '?')} at {engine.url}")
@@ -36,11 +36,11 @@ def examine_engine(patient: Patient) -> Iterator[Check]:
         makes = _launcher_makes_containers(patient.project.services.values())
         for service in patient.models():
             yield _container(engine, service, makes)
-    except EngineError as problem:
+    except DockerApiError as problem:
         yield error("engine", str(problem), problem.fix)
 
 
-def _toolkit(info: dict[str, Any], patient: Patient) -> Check:
+def _toolkit(info: dict[str, Any], patient: DoctorContext) -> CheckResult:
     name = "container toolkit"
     hook = shutil.which("nvidia-container-runtime-hook", path=patient.env.get("PATH"))
     if "nvidia" in (info.get("Runtimes") or {}) or hook:
@@ -56,7 +56,7 @@ def _toolkit(info: dict[str, Any], patient: Patient) -> Check:
     )
 
 
-def _clock(info: dict[str, Any], patient: Patient) -> Check:
+def _clock(info: dict[str, Any], patient: DoctorContext) -> CheckResult:
     # Docker writes nanoseconds, which Python's parser does not take.
     text = re.sub(r"(\.\d{6})\d*", r"\1", str(info.get("SystemTime", "")))
     try:
@@ -73,7 +73,7 @@ def _clock(info: dict[str, Any], patient: Patient) -> Check:
     return ok("clock", "agrees with Docker's")
 
 
-def _image(engine: Engine, service: Service) -> Check:
+def _image(engine: DockerApi, service: ComposeService) -> CheckResult:
     name = f"image of {service.name}"
     if engine.image(service.image) is not None:
         return ok(name, service.image)
@@ -83,13 +83,13 @@ def _image(engine: Engine, service: Service) -> Check:
     )
 
 
-def _launcher_makes_containers(services: Iterable[Service]) -> bool:
+def _launcher_makes_containers(services: Iterable[ComposeService]) -> bool:
     """It has the socket itself; a proxy in between lets it make none."""
     launcher = next((one for one in services if one.name == "launcher"), None)
     return launcher is not None and any(mount.target.endswith("docker.sock") for mount in launcher.mounts)
 
 
-def _container(engine: Engine, service: Service, makes: bool) -> Check:
+def _container(engine: DockerApi, service: ComposeService, makes: bool) -> CheckResult:
     """``makes``: the launcher makes what is missing."""
     container = service.container or service.name
     name = f"container {container}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hotseat.stack import host
-from hotseat.stack.engine_api import Engine, EngineError
-from hotseat.stack.fitting import Fit, fit
-from hotseat.stack.health import Check, error, ok, unknown, warning
-from hotseat.stack.patient import Patient
+from hotseat.stack.engine_api import DockerApi, DockerApiError
+from hotseat.stack.fitting import MemoryFit, fit
+from hotseat.stack.health import CheckResult, error, ok, unknown, warning
+from hotseat.stack.patient import DoctorContext
 from hotseat.stack.weights import GIB, architecture, model_folder
 
 _LINUX = ("ext4", "ext3", "xfs", "btrfs", "zfs", "f2fs", "overlay")
@@ -17,7 +17,7 @@ _SPARE = 5 * GIB
 """For compile caches and logs, beside the weights."""
 
 
-def examine_host(patient: Patient) -> Iterator[Check]:
+def examine_host(patient: DoctorContext) -> Iterator[CheckResult]:
     """Each line of it."""
     system = host.file_system(patient.cache)
     yield _cache(patient, system)
@@ -26,7 +26,7 @@ def examine_host(patient: Patient) -> Iterator[Check]:
     yield from _gpus_and_fits(patient)
 
 
-def _cache(patient: Patient, system: host.FileSystem) -> Check:
+def _cache(patient: DoctorContext, system: host.FileSystem) -> CheckResult:
     where = f"{patient.cache} lies on {system.kind}"
     if system.kind in _WINDOWS:
         fix = "set CACHE_DIR to a folder inside the distribution, such as /srv/llm/.cache"
@@ -40,7 +40,7 @@ def _cache(patient: Patient, system: host.FileSystem) -> Check:
     return ok("cache", where)
 
 
-def _weights(patient: Patient, system: host.FileSystem) -> Iterator[Check]:
+def _weights(patient: DoctorContext, system: host.FileSystem) -> Iterator[CheckResult]:
     missing: list[str] = []
     wanted = 0
     for name in dict.fromkeys(service.model() for service in patient.models()):
@@ -61,7 +61,7 @@ def _weights(patient: Patient, system: host.FileSystem) -> Iterator[Check]:
         yield ok("disk", free)
 
 
-def _port(patient: Patient) -> Check:
+def _port(patient: DoctorContext) -> CheckResult:
     address = patient.value("LAUNCHER_BIND", "0.0.0.0")
     number = patient.value("LAUNCHER_PORT", "8000")
     if not number.isdecimal() or not 0 < int(number) < 65536:
@@ -74,15 +74,15 @@ def _port(patient: Patient) -> Check:
     return error("port", f"{address}:{number}: {problem}", f"find who has it (ss -ltnp 'sport = :{number}')")
 
 
-def _launcher_runs(patient: Patient) -> bool:
+def _launcher_runs(patient: DoctorContext) -> bool:
     try:
-        found = Engine(patient.env).container("launcher")
-    except EngineError:
+        found = DockerApi(patient.env).container("launcher")
+    except DockerApiError:
         return False
     return bool(found and (found.get("State") or {}).get("Running"))
 
 
-def _gpus_and_fits(patient: Patient) -> Iterator[Check]:
+def _gpus_and_fits(patient: DoctorContext) -> Iterator[CheckResult]:
     found = host.gpus(patient.env)
     if found:
         for index, gpu in enumerate(found):
@@ -104,7 +104,7 @@ def _gpus_and_fits(patient: Patient) -> Iterator[Check]:
             yield _fit(name, sum_)
 
 
-def _fit(name: str, sum_: Fit) -> Check:
+def _fit(name: str, sum_: MemoryFit) -> CheckResult:
     if not sum_.starts:
         start, comfort = sum_.share_to_start(), sum_.share_for_all()
         if start is None:

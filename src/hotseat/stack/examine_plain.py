@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hotseat.core.spec import ModelSpec, ProcessSpec, Settings
 from hotseat.stack import host
-from hotseat.stack.health import Check, error, ok, warning
-from hotseat.stack.patient import Patient
+from hotseat.stack.health import CheckResult, error, ok, warning
+from hotseat.stack.patient import DoctorContext
 
 GIB = 1024**3
 _SPARE = GIB
@@ -21,14 +21,14 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _PATIENCE_S = 5.0
 
 
-def is_plain(patient: Patient) -> bool:
+def is_plain(patient: DoctorContext) -> bool:
     """Whether there is a configuration, all of its models are processes, and nothing of a stack is there."""
     if patient.settings is None or patient.project is not None:
         return False
     return all(isinstance(model.launch, ProcessSpec) for model in patient.settings.models.values())
 
 
-def examine_plain(patient: Patient) -> Iterator[Check]:
+def examine_plain(patient: DoctorContext) -> Iterator[CheckResult]:
     """Each line of it."""
     settings = patient.settings
     assert settings is not None
@@ -45,7 +45,7 @@ def examine_plain(patient: Patient) -> Iterator[Check]:
         yield warning("gpu", "nvidia-smi sees no GPU", "install the driver, unless the models need none")
 
 
-def _program(model: ModelSpec, patient: Patient) -> Check:
+def _program(model: ModelSpec, patient: DoctorContext) -> CheckResult:
     launch = model.launch
     assert isinstance(launch, ProcessSpec)
     name, program = f"program of {model.name}", launch.command[0]
@@ -62,7 +62,7 @@ def _program(model: ModelSpec, patient: Patient) -> Check:
     return ok(name, found)
 
 
-def _keys(settings: Settings) -> Check:
+def _keys(settings: Settings) -> CheckResult:
     if settings.serve.open:
         return ok("keys", "none: this machine alone may ask")
     if not settings.auth.required:
@@ -70,7 +70,7 @@ def _keys(settings: Settings) -> Check:
     return ok("keys", f"{len(settings.auth.keys)} of clients")
 
 
-def _port(settings: Settings) -> Check:
+def _port(settings: Settings) -> CheckResult:
     address, number = settings.serve.host, settings.serve.port
     problem = host.port_problem(address, number)
     if problem is None:
@@ -93,7 +93,7 @@ def _answers(address: str, number: int) -> bool:
     return isinstance(told, dict) and "routes" in told
 
 
-def _disk(state_dir: Path) -> Check:
+def _disk(state_dir: Path) -> CheckResult:
     system = host.file_system(state_dir)
     free = f"{state_dir}: {system.free / GIB:.0f} GiB free at {system.mounted_at}"
     there = next(one for one in (state_dir, *state_dir.parents) if one.exists())

@@ -11,24 +11,24 @@ from datetime import timedelta
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
 from hotseat.stack import keys
-from hotseat.stack.health import Check, error, ok, unknown, warning
-from hotseat.stack.patient import Patient
+from hotseat.stack.health import CheckResult, error, ok, unknown, warning
+from hotseat.stack.patient import DoctorContext
 
 
-def examine_setup(patient: Patient) -> Iterator[Check]:
+def examine_setup(patient: DoctorContext) -> Iterator[CheckResult]:
     """Each line of it."""
     yield _compose(patient)
     yield from _env_file(patient)
     yield _unit(patient)
 
 
-def _compose(patient: Patient) -> Check:
+def _compose(patient: DoctorContext) -> CheckResult:
     if patient.compose is None:
         return error("compose", "there is no Compose v2", "install the package docker-compose-plugin")
     return ok("compose", f"Compose {patient.compose.version}")
 
 
-def _env_file(patient: Patient) -> Iterator[Check]:
+def _env_file(patient: DoctorContext) -> Iterator[CheckResult]:
     path = patient.folder / ".env"
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -49,7 +49,7 @@ def _env_file(patient: Patient) -> Iterator[Check]:
     yield from _keys(patient)
 
 
-def _keys(patient: Patient) -> Iterator[Check]:
+def _keys(patient: DoctorContext) -> Iterator[CheckResult]:
     values = patient.values
     if not values.get(keys.CLIENT):
         yield error(
@@ -70,7 +70,7 @@ def _keys(patient: Patient) -> Iterator[Check]:
     yield _age(patient)
 
 
-def _age(patient: Patient) -> Check:
+def _age(patient: DoctorContext) -> CheckResult:
     rotate = f"hotseat rotate-key --stack {patient.folder}"
     age = keys.age(patient.values, patient.now)
     if age is None:
@@ -88,7 +88,7 @@ def _age(patient: Patient) -> Check:
     return ok("key age", text)
 
 
-def _unit(patient: Patient) -> Check:
+def _unit(patient: DoctorContext) -> CheckResult:
     program = shutil.which("systemctl", path=patient.env.get("PATH"))
     if program is None:
         return unknown("systemd unit", "there is no systemd here (WSL: systemd=true in /etc/wsl.conf)")
@@ -112,6 +112,6 @@ def _unit(patient: Patient) -> Check:
     )
 
 
-def _ourselves(patient: Patient) -> str:
+def _ourselves(patient: DoctorContext) -> str:
     """hotseat with its path: sudo does not look into virtual environments."""
     return shutil.which("hotseat", path=patient.env.get("PATH")) or "hotseat"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from hotseat.core.spec import PPM, DockerSpec, Settings
 from hotseat.stack.composefile import ComposeText, Key
-from hotseat.stack.project import Project, Service
+from hotseat.stack.project import ComposeModel, ComposeService
 
 Severity = Literal["error", "warning"]
 
@@ -31,10 +31,10 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
+class LintedStack:
     """What is checked: the project, its text as written, and the configuration of hotseat."""
 
-    project: Project
+    project: ComposeModel
     written: ComposeText
     settings: Settings | None
     """``None``: there is no ``hotseat.yaml``, and nothing to agree with."""
@@ -46,7 +46,7 @@ class Stack:
             model.launch.container: model.name for model in models if isinstance(model.launch, DockerSpec)
         }
 
-    def models(self) -> list[Service]:
+    def models(self) -> list[ComposeService]:
         """The services that are model servers: they look like it, or the configuration says so."""
         named = self.containers()
         return [
@@ -57,7 +57,7 @@ class Stack:
 
     def budget(self) -> int:
         """What models may take together, in parts per million of the first device."""
-        return next(iter(self.settings.box.budget.values()), PPM) if self.settings else 900_000
+        return next(iter(self.settings.scheduler.budget.values()), PPM) if self.settings else 900_000
 
 
 Found = tuple[Key, str | None, str]
@@ -65,7 +65,7 @@ Found = tuple[Key, str | None, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class LintRule:
     """One promise that a stack keeps."""
 
     name: str
@@ -73,9 +73,9 @@ class Rule:
     about: str
     """What it finds, for the reference."""
     fix: str
-    look: Callable[[Stack], Iterator[Found]]
+    look: Callable[[LintedStack], Iterator[Found]]
 
-    def findings(self, stack: Stack, file: str) -> Iterator[Finding]:
+    def findings(self, stack: LintedStack, file: str) -> Iterator[Finding]:
         """All places where a stack breaks it; ``file`` is named where the place is not known."""
         for key, service, message in self.look(stack):
             where = stack.written.where(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hotseat.stack.project import Service
+from hotseat.stack.project import ComposeService
 from hotseat.stack.weights import GIB, RUNTIME_BYTES, Architecture
 
 DEFAULT_SHARE = 0.92
@@ -15,7 +15,7 @@ DEFAULT_SEQUENCES = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class MemoryFit:
     """A model against its share of a card, in bytes."""
 
     card: int
@@ -66,7 +66,7 @@ class Fit:
         )
 
 
-def fit(service: Service, architecture: Architecture, card: int) -> Fit | None:
+def fit(service: ComposeService, architecture: Architecture, card: int) -> MemoryFit | None:
     """A service's model against a card of ``card`` bytes; ``None`` where its flags cannot be read."""
     try:
         share = float(service.option("--gpu-memory-utilization") or DEFAULT_SHARE)
@@ -76,7 +76,7 @@ def fit(service: Service, architecture: Architecture, card: int) -> Fit | None:
         return None
     weights = architecture.weight_bytes(service.option("--quantization"), service.option("--dtype"))
     per_token = architecture.cache_bytes_per_token(service.option("--kv-cache-dtype"))
-    return Fit(
+    return MemoryFit(
         card=card,
         share=share,
         weights=weights,

@@ -9,7 +9,7 @@ State = Literal["ok", "warning", "error", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckResult:
     """One thing that was looked at."""
 
     name: str
@@ -23,21 +23,21 @@ class Check:
         return asdict(self)
 
 
-def ok(name: str, message: str) -> Check:
+def ok(name: str, message: str) -> CheckResult:
     """All is well."""
-    return Check(name, "ok", message)
+    return CheckResult(name, "ok", message)
 
 
-def warning(name: str, message: str, fix: str) -> Check:
+def warning(name: str, message: str, fix: str) -> CheckResult:
     """It works, but not as it should."""
-    return Check(name, "warning", message, fix)
+    return CheckResult(name, "warning", message, fix)
 
 
-def error(name: str, message: str, fix: str) -> Check:
+def error(name: str, message: str, fix: str) -> CheckResult:
     """It does not work."""
-    return Check(name, "error", message, fix)
+    return CheckResult(name, "error", message, fix)
 
 
-def unknown(name: str, message: str, fix: str = "") -> Check:
+def unknown(name: str, message: str, fix: str = "") -> CheckResult:
     """It could not be looked at."""
-    return Check(name, "unknown", message, fix)
+    return CheckResult(name, "unknown", message, fix)

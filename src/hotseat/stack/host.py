@@ -16,7 +16,7 @@ _TIMEOUT_S = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class HostGpu:
     """One device, as ``nvidia-smi`` sees it."""
 
     name: str
@@ -26,7 +26,7 @@ class Gpu:
     used: int
 
 
-def gpus(env: Mapping[str, str]) -> list[Gpu] | None:
+def gpus(env: Mapping[str, str]) -> list[HostGpu] | None:
     """The devices; ``None`` where ``nvidia-smi`` is missing or fails."""
     program = shutil.which("nvidia-smi", path=env.get("PATH")) or _first("/usr/lib/wsl/lib/nvidia-smi")
     if not program:
@@ -47,7 +47,7 @@ def gpus(env: Mapping[str, str]) -> list[Gpu] | None:
     for line in done.stdout.splitlines():
         with contextlib.suppress(ValueError):
             name, driver, total, used = (part.strip() for part in line.split(","))
-            found.append(Gpu(name, driver, int(total) * 1024**2, int(used) * 1024**2))
+            found.append(HostGpu(name, driver, int(total) * 1024**2, int(used) * 1024**2))
     return found
 
 

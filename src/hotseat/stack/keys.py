@@ -25,7 +25,7 @@ class KeyFileError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Rotation:
+class KeyRotation:
     """The text with the new key, and what to say of it."""
 
     text: str
@@ -36,7 +36,7 @@ class Rotation:
     """The containers had no key of their own: the old one was written down as theirs."""
 
 
-def rotate(text: str, now: datetime, grace: timedelta) -> Rotation:
+def rotate(text: str, now: datetime, grace: timedelta) -> KeyRotation:
     """Replace the clients' key; the containers keep the one that they were started with.
 
     Raises ``KeyFileError`` and ``EnvFileError``.
@@ -54,7 +54,7 @@ def rotate(text: str, now: datetime, grace: timedelta) -> Rotation:
     if keep:
         changes[UPSTREAM] = old
     try:
-        return Rotation(assign(text, changes), key, until, keep)
+        return KeyRotation(assign(text, changes), key, until, keep)
     except ValueError:
         raise KeyFileError(
             f"the old {CLIENT} has characters that need quotes: replace it by hand once"

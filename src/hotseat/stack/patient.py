@@ -8,12 +8,12 @@ from datetime import datetime
 from pathlib import Path
 
 from hotseat.core.spec import DockerSpec, Settings
-from hotseat.stack.project import Project, Service
-from hotseat.stack.reading import Compose
+from hotseat.stack.project import ComposeModel, ComposeService
+from hotseat.stack.reading import ComposeCommand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patient:
+class DoctorContext:
     """A stack on this machine."""
 
     folder: Path
@@ -22,8 +22,8 @@ class Patient:
     values: Mapping[str, str]
     """The folder's ``.env``, as far as it can be read."""
     settings: Settings | None
-    project: Project | None
-    compose: Compose | None
+    project: ComposeModel | None
+    compose: ComposeCommand | None
     now: datetime
     card: int | None = None
     """The GPU's memory in bytes, where the operator said it (no GPU here, or another one)."""
@@ -37,7 +37,7 @@ class Patient:
         """The folder of weights and compile caches."""
         return Path(self.value("CACHE_DIR", "/srv/llm/.cache"))
 
-    def models(self) -> list[Service]:
+    def models(self) -> list[ComposeService]:
         """The services that are models of the configuration, or look like models."""
         if self.project is None:
             return []

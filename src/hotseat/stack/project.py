@@ -13,7 +13,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
+class ServiceMount:
     """A bind mount or a volume."""
 
     source: str
@@ -21,7 +21,7 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class ComposeService:
     """What the checks know of a service."""
 
     name: str
@@ -34,7 +34,7 @@ class Service:
     """Ports on the host, as ``8000`` or ``127.0.0.1:8000``."""
     networks: tuple[str, ...]
     network_mode: str | None
-    mounts: tuple[Mount, ...]
+    mounts: tuple[ServiceMount, ...]
     restart: str
     shared_memory: bool
     """``shm_size`` is set, or ``ipc`` is the host's."""
@@ -69,26 +69,26 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class ComposeModel:
     """The services, and which networks have no way out."""
 
     name: str
-    services: Mapping[str, Service]
+    services: Mapping[str, ComposeService]
     internal: frozenset[str]
 
-    def by_container(self, container: str) -> Service | None:
+    def by_container(self, container: str) -> ComposeService | None:
         """The service with a container of this name."""
         return next((one for one in self.services.values() if one.container == container), None)
 
-    def models(self) -> list[Service]:
+    def models(self) -> list[ComposeService]:
         """The services that look like model servers, apart from the launcher."""
         return [one for one in self.services.values() if one.is_model and one.name != "launcher"]
 
 
-def from_data(data: Mapping[str, Any], name: str) -> Project:
+def from_data(data: Mapping[str, Any], name: str) -> ComposeModel:
     """A project from Compose's data, in short or long forms."""
     networks = data.get("networks") or {}
-    return Project(
+    return ComposeModel(
         name=str(data.get("name") or name),
         services={key: _service(key, value or {}) for key, value in (data.get("services") or {}).items()},
         internal=frozenset(
@@ -97,10 +97,10 @@ def from_data(data: Mapping[str, Any], name: str) -> Project:
     )
 
 
-def _service(name: str, data: Mapping[str, Any]) -> Service:
+def _service(name: str, data: Mapping[str, Any]) -> ComposeService:
     mode = data.get("network_mode")
     networks = data.get("networks")
-    return Service(
+    return ComposeService(
         name=name,
         container=_text(data.get("container_name")),
         image=str(data.get("image") or ""),
@@ -159,11 +159,11 @@ def _published(value: object) -> str | None:
     return (host.removesuffix(":") if host else "any") if colon else "any"
 
 
-def _mount(value: object) -> Mount:
+def _mount(value: object) -> ServiceMount:
     if isinstance(value, dict):
-        return Mount(str(value.get("source") or ""), str(value.get("target") or ""))
+        return ServiceMount(str(value.get("source") or ""), str(value.get("target") or ""))
     parts = str(value).split(":")
-    return Mount(parts[0], parts[1]) if len(parts) > 1 else Mount("", parts[0])
+    return ServiceMount(parts[0], parts[1]) if len(parts) > 1 else ServiceMount("", parts[0])
 
 
 def _gpu(data: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from hotseat.envfile.interpolation import required
 from hotseat.envfile.syntax import EnvFileError
 from hotseat.stack import composefile
 from hotseat.stack.composefile import ComposeFileError, ComposeText
-from hotseat.stack.project import Project, from_data
+from hotseat.stack.project import ComposeModel, from_data
 
 COMPOSE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 _TIMEOUT_S = 60
@@ -26,10 +26,10 @@ PLACEHOLDER = "placeholder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ComposeReading:
     """A project, its text as written, and who read it."""
 
-    project: Project
+    project: ComposeModel
     written: ComposeText
     files: tuple[Path, ...]
     read_by: str
@@ -37,7 +37,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Compose:
+class ComposeCommand:
     """Compose v2 on this machine."""
 
     words: tuple[str, ...]
@@ -45,12 +45,12 @@ class Compose:
     version: str
 
 
-def find_compose(env: Mapping[str, str]) -> Compose | None:
+def find_compose(env: Mapping[str, str]) -> ComposeCommand | None:
     """Compose v2 or newer, where it is there: the client's plugin, or the program alone."""
     for name, *more in (("docker", "compose"), ("docker-compose",)):
         path = shutil.which(name, path=env.get("PATH"))
         if path and (version := _version([path, *more], env)):
-            return Compose((path, *more), version)
+            return ComposeCommand((path, *more), version)
     return None
 
 
@@ -93,7 +93,7 @@ def compose_files(folder: Path, env: Mapping[str, str]) -> list[Path]:
     raise ComposeFileError(f"{folder}: no Compose file there ({', '.join(COMPOSE_NAMES)}); name one")
 
 
-def read_project(files: list[Path], env: Mapping[str, str]) -> Reading:
+def read_project(files: list[Path], env: Mapping[str, str]) -> ComposeReading:
     """Read files as Compose does in their folder, that of the first one; ``env`` is the process's.
 
     Works without ``.env``: required variables that nobody sets get a placeholder. Raises
@@ -114,10 +114,10 @@ def read_project(files: list[Path], env: Mapping[str, str]) -> Reading:
     else:
         data = written.filled({**filled, **placeholders}).data
         read_by = "hotseat"
-    return Reading(project=from_data(data, name), written=written, files=tuple(files), read_by=read_by)
+    return ComposeReading(project=from_data(data, name), written=written, files=tuple(files), read_by=read_by)
 
 
-def _ask(compose: Compose, files: list[Path], folder: Path, env: Mapping[str, str]) -> dict[str, Any]:
+def _ask(compose: ComposeCommand, files: list[Path], folder: Path, env: Mapping[str, str]) -> dict[str, Any]:
     words = [word for file in files for word in ("-f", str(file.resolve()))]
     try:
         done = subprocess.run(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hotseat.core.spec import DockerSpec, Settings
-from hotseat.stack.project import Project, Service
+from hotseat.stack.project import ComposeModel, ComposeService
 
 
 class SwitchError(Exception):
@@ -14,7 +14,7 @@ class SwitchError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Switch:
+class SwitchPlan:
     """What is stopped, and what is brought up."""
 
     stop: tuple[str, ...]
@@ -27,7 +27,7 @@ class Switch:
         return [*stop, [*up, "up", "-d"]]
 
 
-def plan(name: str, settings: Settings, project: Project) -> Switch:
+def plan(name: str, settings: Settings, project: ComposeModel) -> SwitchPlan:
     """The switch to a model, named by its route, an alias, its container or its profile.
 
     Raises ``SwitchError``.
@@ -39,12 +39,12 @@ def plan(name: str, settings: Settings, project: Project) -> Switch:
         raise SwitchError(f"no model with a container is called {name}; there are {known or 'none'}")
     others = sorted(one.name for one in services.values() if one is not chosen)
     profiles = dict.fromkeys(("launcher", *chosen.profiles[:1]))
-    return Switch(tuple(others), tuple(profiles))
+    return SwitchPlan(tuple(others), tuple(profiles))
 
 
-def _services(settings: Settings, project: Project) -> dict[str, Service]:
+def _services(settings: Settings, project: ComposeModel) -> dict[str, ComposeService]:
     """The services of models."""
-    found: dict[str, Service] = {}
+    found: dict[str, ComposeService] = {}
     for model in settings.models.values():
         if not isinstance(model.launch, DockerSpec):
             continue
@@ -54,13 +54,13 @@ def _services(settings: Settings, project: Project) -> dict[str, Service]:
     return found
 
 
-def _find(name: str, settings: Settings, services: dict[str, Service]) -> Service | None:
+def _find(name: str, settings: Settings, services: dict[str, ComposeService]) -> ComposeService | None:
     for route in settings.routes:
         if name in (route.name, *route.aliases, route.path.strip("/")):
             return services.get(route.model)
     return services.get(name) or _first(services.values(), name)
 
 
-def _first(services: Iterable[Service], name: str) -> Service | None:
+def _first(services: Iterable[ComposeService], name: str) -> ComposeService | None:
     matching = [one for one in services if name in (one.name, one.container, *one.profiles)]
     return matching[0] if len(matching) == 1 else None

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hotseat.stack.project import Service
+from hotseat.stack.project import ComposeService
 
 Version = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class RemovedFlag:
     """A flag, or one value of it, that a version no longer takes."""
 
     flag: str
@@ -30,34 +30,36 @@ class Gone:
 
 _SEEN: Version = (0, 32, 0)
 GONE = (
-    Gone(
+    RemovedFlag(
         "--quantization",
         "bitsandbytes",
         (0, 28, 0),
         "use an image of at most v0.27.1, or one with vllm-bnb-plugin",
     ),
-    Gone(
+    RemovedFlag(
         "--load-format",
         "bitsandbytes",
         (0, 28, 0),
         "use an image of at most v0.27.1, or one with vllm-bnb-plugin",
     ),
-    Gone("--disable-log-requests", None, _SEEN, "leave it out: requests are not logged unless asked for"),
-    Gone("--enable-reasoning", None, _SEEN, "use --reasoning-parser alone"),
-    Gone("--engine-use-ray", None, _SEEN, "use --distributed-executor-backend ray"),
-    Gone("--guided-decoding-backend", None, _SEEN, "use --structured-outputs-config"),
-    Gone("--max-context-len-to-capture", None, _SEEN, "use --max-cudagraph-capture-size"),
-    Gone("--max-seq-len-to-capture", None, _SEEN, "use --max-cudagraph-capture-size"),
-    Gone("--num-lookahead-slots", None, _SEEN, "use --speculative-config"),
-    Gone("--num-scheduler-steps", None, _SEEN, "leave it out"),
-    Gone("--preemption-mode", None, _SEEN, "leave it out"),
-    Gone("--rope-scaling", None, _SEEN, "use --hf-overrides"),
-    Gone("--rope-theta", None, _SEEN, "use --hf-overrides"),
-    Gone("--scheduler-delay-factor", None, _SEEN, "leave it out"),
-    Gone("--speculative-model", None, _SEEN, "use --speculative-config"),
-    Gone("--swap-space", None, _SEEN, "leave it out"),
-    Gone("--use-v2-block-manager", None, _SEEN, "leave it out"),
-    Gone("--worker-use-ray", None, _SEEN, "use --distributed-executor-backend ray"),
+    RemovedFlag(
+        "--disable-log-requests", None, _SEEN, "leave it out: requests are not logged unless asked for"
+    ),
+    RemovedFlag("--enable-reasoning", None, _SEEN, "use --reasoning-parser alone"),
+    RemovedFlag("--engine-use-ray", None, _SEEN, "use --distributed-executor-backend ray"),
+    RemovedFlag("--guided-decoding-backend", None, _SEEN, "use --structured-outputs-config"),
+    RemovedFlag("--max-context-len-to-capture", None, _SEEN, "use --max-cudagraph-capture-size"),
+    RemovedFlag("--max-seq-len-to-capture", None, _SEEN, "use --max-cudagraph-capture-size"),
+    RemovedFlag("--num-lookahead-slots", None, _SEEN, "use --speculative-config"),
+    RemovedFlag("--num-scheduler-steps", None, _SEEN, "leave it out"),
+    RemovedFlag("--preemption-mode", None, _SEEN, "leave it out"),
+    RemovedFlag("--rope-scaling", None, _SEEN, "use --hf-overrides"),
+    RemovedFlag("--rope-theta", None, _SEEN, "use --hf-overrides"),
+    RemovedFlag("--scheduler-delay-factor", None, _SEEN, "leave it out"),
+    RemovedFlag("--speculative-model", None, _SEEN, "use --speculative-config"),
+    RemovedFlag("--swap-space", None, _SEEN, "leave it out"),
+    RemovedFlag("--use-v2-block-manager", None, _SEEN, "leave it out"),
+    RemovedFlag("--worker-use-ray", None, _SEEN, "use --distributed-executor-backend ray"),
 )
 
 
@@ -70,7 +72,7 @@ def version_of(image: str) -> Version | None:
     return int(match[1]), int(match[2]), int(match[3])
 
 
-def gone(service: Service) -> Iterator[tuple[Gone, Version]]:
+def gone(service: ComposeService) -> Iterator[tuple[RemovedFlag, Version]]:
     """The flags of a service that its image's version no longer has."""
     version = version_of(service.image)
     if version is None:

@@ -17,7 +17,7 @@ from hotseat.tasks import Tasks
 log = structlog.get_logger("hotseat")
 
 
-class Files(Protocol):
+class WeightFiles(Protocol):
     """The files that models need before they are started (``seeding.downloads``)."""
 
     async def are_here(self, model: ModelSpec) -> bool:
@@ -27,10 +27,10 @@ class Files(Protocol):
         """Download what is missing; why it could not be. When cancelled, nothing of it goes on."""
 
 
-class Fetching:
+class Downloads:
     """The downloads of all models, and looks at the disk."""
 
-    def __init__(self, files: Files, tasks: Tasks, feed: Callable[[ev.Event], None]) -> None:
+    def __init__(self, files: WeightFiles, tasks: Tasks, feed: Callable[[ev.Event], None]) -> None:
         self._files, self._tasks, self._feed = files, tasks, feed
         self._running: dict[str, tuple[int, asyncio.Task[None]]] = {}
         self._progress: dict[str, Progress] = {}
@@ -38,12 +38,12 @@ class Fetching:
     async def look(self, models: Iterable[ModelSpec]) -> None:
         """Tell the core of each whose files may have to be downloaded whether they are there."""
         for model in models:
-            if model.seat.download_timeout_s is not None:
+            if model.scheduling.download_timeout_s is not None:
                 self._feed(ev.FilesSeen(model.name, await self._files.are_here(model)))
 
     def look_soon(self, model: ModelSpec) -> None:
         """The same in a task: something did not work, and the files may have gone."""
-        if model.seat.download_timeout_s is not None:
+        if model.scheduling.download_timeout_s is not None:
             self._tasks.start(f"look for files of {model.name}", self.look([model]))
 
     def start(self, model: ModelSpec, number: int) -> None:

@@ -12,7 +12,7 @@ AGAIN_S = 1.0
 """Between a check that failed and the next."""
 
 
-class Health:
+class HealthChecks:
     """The watch over one ready run."""
 
     def __init__(self, check: Callable[[], Awaitable[str | None]], every_s: float | None) -> None:

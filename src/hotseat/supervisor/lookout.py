@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from hotseat.core.spec import ModelSpec
-from hotseat.runtimes.base import Found, Runtime, SeesSigns, Sign
+from hotseat.runtimes.base import FoundRun, HealthReport, ReportsHealth, Runtime
 from hotseat.tasks import Tasks
 
 log = structlog.get_logger("hotseat")
@@ -17,7 +17,7 @@ USABLE_EVERY_S = 1.0
 """How often the runtimes are asked whether they can work."""
 
 
-class Lookout:
+class RuntimeMonitor:
     """Hears what the runtimes say of their own accord, and tells the supervisor."""
 
     def __init__(
@@ -25,8 +25,8 @@ class Lookout:
         runtimes: Mapping[str, Runtime],
         tasks: Tasks,
         *,
-        found: Callable[[Found], None],
-        sign: Callable[[Sign], None],
+        found: Callable[[FoundRun], None],
+        sign: Callable[[HealthReport], None],
         changed: Callable[[str, str | None], None],
     ) -> None:
         """``changed(runtime, why)``: it became unusable, or usable again (``None``)."""
@@ -53,7 +53,7 @@ class Lookout:
         for name, runtime in runtimes.items():
             await runtime.open()
             self._tasks.start(f"watch {name}", self._watch(runtime))
-            if isinstance(runtime, SeesSigns):
+            if isinstance(runtime, ReportsHealth):
                 self._tasks.start(f"signs of {name}", self._heed(runtime))
 
     async def recover(self, models: Mapping[str, ModelSpec]) -> None:
@@ -72,7 +72,7 @@ class Lookout:
         async for found in runtime.watch():
             self._tell_found(found)
 
-    async def _heed(self, runtime: SeesSigns) -> None:
+    async def _heed(self, runtime: ReportsHealth) -> None:
         async for sign in runtime.signs():
             self._tell_sign(sign)
 

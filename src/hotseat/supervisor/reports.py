@@ -8,20 +8,20 @@ from hotseat.core import effects as do
 from hotseat.core import refusals
 from hotseat.core.errors import Code, Reason, Refusal
 from hotseat.core.states import FAILURES, LOADING, Cause, State
-from hotseat.core.views import SeatView
-from hotseat.history import Kind
+from hotseat.core.views import ModelView
+from hotseat.history import StartKind
 
 log = structlog.get_logger("hotseat")
 
 _SELDOM_TOLD = (Cause.CALLED_OFF, Cause.COOLED_DOWN)
 
 
-def kind_of_start(state: State) -> Kind:
+def kind_of_start(state: State) -> StartKind:
     """The kind of start that leads from this state to READY."""
-    return Kind.WAKE if state in (State.ASLEEP, State.WAKING) else Kind.COLD
+    return StartKind.WAKE if state in (State.ASLEEP, State.WAKING) else StartKind.COLD
 
 
-def why_not_ready(view: SeatView, unusable: str | None) -> Refusal:
+def why_not_ready(view: ModelView, unusable: str | None) -> Refusal:
     """Why a start that an operator ordered came to nothing; ``unusable``: why its runtime cannot work."""
     if unusable is not None:
         return refusals.unusable(view.model, unusable)

@@ -15,9 +15,9 @@ from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Upstream
 from hotseat.engines.base import Engine, explained
-from hotseat.runtimes.base import Exit, Handle, LaunchError, Runtime
+from hotseat.runtimes.base import Handle, LaunchError, RunExit, Runtime
 from hotseat.sleeping import SleepError
-from hotseat.supervisor.health import Health
+from hotseat.supervisor.health import HealthChecks
 
 log = structlog.get_logger("hotseat")
 
@@ -85,7 +85,7 @@ class Run:
         self._runtime, self._engine, self._probe, self._room = runtime, engine, probe, room
         self._sleeper, self._feed, self._entered = sleeper, feed, entered
         self._check = check
-        self._health = Health(self._look, model.health_every_s)
+        self._health = HealthChecks(self._look, model.health_every_s)
         self._awake = True
         self._hung = False
         self._poke = asyncio.Event()
@@ -146,7 +146,7 @@ class Run:
 
     async def _found_asleep(self) -> bool:
         """Whether an earlier hotseat left it asleep: it would pass its health check and park requests."""
-        if not self.found or self.model.seat.sleep is None:
+        if not self.found or self.model.scheduling.sleep is None:
             return False
         assert self.handle is not None
         return await self._sleeper.asleep(self.handle)
@@ -238,7 +238,7 @@ class Run:
         self.phases.append((phase, asyncio.get_running_loop().time()))
         self._entered(self.model.name, self.number, phase)
 
-    def _ended(self, end: Exit) -> None:
+    def _ended(self, end: RunExit) -> None:
         if self.stopping and end.reason.signal == signal.SIGKILL and (grace_s := self._grace_s()) > 0:
             log.warning(
                 "killed: did not end within its grace",

@@ -17,16 +17,16 @@ from hotseat.core.errors import Reason, Refusal
 from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import ModelSpec, ProcessSpec, Settings
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
-from hotseat.core.views import Loading, SeatView, Upstream
+from hotseat.core.views import Loading, ModelView, Upstream
 from hotseat.engines.base import Engine
-from hotseat.history import Kind, Start
-from hotseat.runtimes.base import Found, KnowsCommands, KnowsImages, Runtime, Sign
-from hotseat.supervisor.fetching import Fetching, Files
-from hotseat.supervisor.lookout import Lookout
+from hotseat.history import RecordedStart, StartKind
+from hotseat.runtimes.base import FoundRun, HealthReport, ReportsCommands, ReportsImages, Runtime
+from hotseat.supervisor.fetching import Downloads, WeightFiles
+from hotseat.supervisor.lookout import RuntimeMonitor
 from hotseat.supervisor.reports import kind_of_start, log_move, why_not_ready
 from hotseat.supervisor.runs import Check, Prober, RoomCheck, Run, Sleeper, as_found
 from hotseat.supervisor.ticket import Lease, Ticket
-from hotseat.supervisor.warmth import Warmth
+from hotseat.supervisor.warmth import KeepWarm
 from hotseat.tasks import Tasks
 
 log = structlog.get_logger("hotseat")
@@ -36,13 +36,13 @@ CLOSE_WITHIN_S = 60.0
 """What the end may take beyond drains and stops, when a runtime cannot stop its runs."""
 
 
-class Starts(Protocol):
+class StartHistory(Protocol):
     """What earlier starts taught (``history``)."""
 
-    def record_start(self, start: Start) -> None:
+    def record_start(self, start: RecordedStart) -> None:
         """Remember a start that ended well."""
 
-    def eta_s(self, model: str, kind: Kind = Kind.COLD) -> float | None:
+    def eta_s(self, model: str, kind: StartKind = StartKind.COLD) -> float | None:
         """How long such a start takes; ``None`` until there is data."""
 
 
@@ -62,27 +62,27 @@ class Supervisor:
         check: Check,
         room: RoomCheck,
         sleeper: Sleeper,
-        starts: Starts,
-        files: Files,
-        luck: Callable[[], float],
-        wall: Callable[[], float],
+        starts: StartHistory,
+        files: WeightFiles,
+        jitter: Callable[[], float],
+        wall_clock: Callable[[], float],
         on_move: Callable[[do.ReportMove], None] = lambda move: None,
         on_phase: Callable[[str, int, str], None] = lambda model, run, phase: None,
     ) -> None:
-        """``refused(refusal)`` is raised to those who get no lease; ``luck`` (0…1) spreads back-offs;
-        ``wall`` tells the time of day, for the history. ``on_phase(model, run, phase)`` is told of each
+        """``refused(refusal)`` is raised to those who get no lease; ``jitter`` (0…1) spreads back-offs;
+        ``wall_clock`` tells the time of day, for the history. ``on_phase(model, run, phase)`` is told of each
         phase of a start.
         """
         self.refused = refused
         self._models = dict(settings.models)
-        self._core = Scheduler(settings.box, luck, settled=False)
+        self._core = Scheduler(settings.scheduler, jitter, settled=False)
         self._engine_of, self._probe, self._check = engine_of, probe, check
         self._room, self._sleeper = room, sleeper
-        self._starts, self._wall = starts, wall
+        self._starts, self._wall_clock = starts, wall_clock
         self._on_move, self._on_phase = on_move, on_phase
         self._tasks = Tasks(self._task_failed)
-        self._fetching = Fetching(files, self._tasks, self._feed)
-        self._lookout = Lookout(
+        self._fetching = Downloads(files, self._tasks, self._feed)
+        self._lookout = RuntimeMonitor(
             runtimes, self._tasks, found=self._found, sign=self._heed, changed=self._usable_changed
         )
         self._runs: dict[str, Run] = {}
@@ -97,9 +97,9 @@ class Supervisor:
         self._alarm_at = float("inf")
         self._moved = asyncio.Event()
         self._closing = False
-        self._late: dict[str, Found] = {}
+        self._late: dict[str, FoundRun] = {}
         """Found while another run of the model was on its way out."""
-        self._warmth = Warmth(wall, lambda model, warm: self._feed(ev.WarmthChanged(model, warm)))
+        self._warmth = KeepWarm(wall_clock, lambda model, warm: self._feed(ev.KeepWarmChanged(model, warm)))
 
     # life
 
@@ -125,7 +125,7 @@ class Supervisor:
 
     def _remember_starts(self) -> None:
         for model in self._models:
-            seconds = self._starts.eta_s(model, Kind.COLD)
+            seconds = self._starts.eta_s(model, StartKind.COLD)
             if seconds is not None:
                 self._feed(ev.StartRemembered(model, seconds))
 
@@ -139,9 +139,9 @@ class Supervisor:
         self._models = dict(settings.models)
         for name, run in self._runs.items():
             spec = self._models.get(name)
-            if spec is not None and spec.seat.fingerprint == run.model.seat.fingerprint:
+            if spec is not None and spec.scheduling.fingerprint == run.model.scheduling.fingerprint:
                 run.model = spec
-        self._feed(ev.BoxConfigured(settings.box))
+        self._feed(ev.SchedulerConfigured(settings.scheduler))
         self._tell_moved()
         await self._fetching.look(self._models.values())
         self._remember_starts()
@@ -168,7 +168,7 @@ class Supervisor:
 
     def _patience_s(self) -> float:
         """How long the end may take: every drain and stop, and some time for a runtime that is away."""
-        terms = [model.seat.drain_timeout_s + model.stop_grace_s for model in self._models.values()]
+        terms = [model.scheduling.drain_timeout_s + model.stop_grace_s for model in self._models.values()]
         return max(terms, default=0.0) + CLOSE_WITHIN_S
 
     async def _next_move(self) -> None:
@@ -229,7 +229,7 @@ class Supervisor:
         """The time in which snapshots speak."""
         return asyncio.get_running_loop().time()
 
-    def views(self) -> Mapping[str, SeatView]:
+    def views(self) -> Mapping[str, ModelView]:
         """A snapshot of every model."""
         return self._core.views()
 
@@ -304,8 +304,8 @@ class Supervisor:
         runtime = self._lookout[spec.runtime]
         if isinstance(spec.launch, ProcessSpec):
             return spec.launch.command, None
-        command = await runtime.command_of(spec) if isinstance(runtime, KnowsCommands) else None
-        image = await runtime.image_of(spec) if isinstance(runtime, KnowsImages) else None
+        command = await runtime.command_of(spec) if isinstance(runtime, ReportsCommands) else None
+        image = await runtime.image_of(spec) if isinstance(runtime, ReportsImages) else None
         return command, image
 
     async def tail(self, model: str, count: int) -> list[str]:
@@ -395,7 +395,7 @@ class Supervisor:
         self._numbers[order.model] = order.run
         self._begin(order.model, order.run, None)
 
-    def _begin(self, model: str, number: int, found: Found | None) -> None:
+    def _begin(self, model: str, number: int, found: FoundRun | None) -> None:
         spec = self._models[model]
         run = Run(
             spec,
@@ -453,12 +453,12 @@ class Supervisor:
         assert move.took_s is not None
         self._spin_ups.setdefault(move.model, deque(maxlen=TOLD_SPIN_UPS)).append(move.took_s)
         self._starts.record_start(
-            Start(
+            RecordedStart(
                 model=move.model,
-                fingerprint=run.model.seat.fingerprint,
+                fingerprint=run.model.scheduling.fingerprint,
                 kind=kind_of_start(move.old),
                 seconds=move.took_s,
-                at=self._wall(),
+                at=self._wall_clock(),
                 phases=run.durations(self.now()),
             )
         )
@@ -478,7 +478,7 @@ class Supervisor:
 
     # what runs without our order, and runtimes that come and go
 
-    def _found(self, found: Found) -> None:
+    def _found(self, found: FoundRun) -> None:
         model = found.handle.model
         if model not in self._models or self._closing:
             return
@@ -491,7 +491,7 @@ class Supervisor:
         self._begin(model, number, found)
         self._feed(ev.RunFound(model, number, ready=False, fingerprint=found.fingerprint))
 
-    def _heed(self, sign: Sign) -> None:
+    def _heed(self, sign: HealthReport) -> None:
         """A runtime hears of a run's troubles (paused, its own health check failed) before any probe."""
         run = self._runs.get(sign.handle.model)
         if run is None or run.handle is None or run.handle.ident != sign.handle.ident:

@@ -13,7 +13,7 @@ from hotseat.core.errors import Reason, Refusal
 from hotseat.core.views import Loading, Upstream
 
 
-class Suspect(Protocol):
+class SuspectCallback(Protocol):
     """How it is told that a run seems not to work."""
 
     def __call__(self, why: str, *, certain: bool = False) -> None:
@@ -24,7 +24,7 @@ class Lease(msgspec.Struct, eq=False):
     """The right to use one run, held to the end of the response stream."""
 
     upstream: Upstream
-    suspect: Suspect
+    suspect: SuspectCallback
     """Tells the run's owner that the run seems not to work."""
     broken: Reason | None = None
     _call: Callable[[Reason], None] | None = None
@@ -44,7 +44,7 @@ class Lease(msgspec.Struct, eq=False):
             call(reason)
 
 
-class Desk(Protocol):
+class TicketOwner(Protocol):
     """What a ticket needs of the supervisor."""
 
     refused: type[Exception]
@@ -60,7 +60,7 @@ class Desk(Protocol):
 class Ticket(msgspec.Struct, eq=False):
     """One request's place. Leaving the ``with`` block gives it back."""
 
-    _desk: Desk
+    _desk: TicketOwner
     request: int
     model: str
     since: float

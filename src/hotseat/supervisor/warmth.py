@@ -8,19 +8,19 @@ from contextlib import suppress
 from datetime import tzinfo
 
 from hotseat import schedule
-from hotseat.core.spec import ModelSpec, WarmSpan
+from hotseat.core.spec import KeepWarmSpan, ModelSpec
 
 LOOK_AT_LEAST_EVERY_S = 30.0
 """The time of day may be set, and a machine may sleep: no nap is longer than this."""
 
 
-class Warmth:
+class KeepWarm:
     """The models that a schedule keeps warm now."""
 
-    def __init__(self, wall: Callable[[], float], tell: Callable[[str, bool], None]) -> None:
-        """``wall()``: seconds since 1970; ``tell(model, warm)`` is called at every change."""
-        self._wall, self._tell = wall, tell
-        self._plans: dict[str, tuple[Sequence[WarmSpan], tzinfo]] = {}
+    def __init__(self, wall_clock: Callable[[], float], tell: Callable[[str, bool], None]) -> None:
+        """``wall_clock()``: seconds since 1970; ``tell(model, warm)`` is called at every change."""
+        self._wall_clock, self._tell = wall_clock, tell
+        self._plans: dict[str, tuple[Sequence[KeepWarmSpan], tzinfo]] = {}
         self._warm: set[str] = set()
         self._anew = asyncio.Event()
 
@@ -38,7 +38,7 @@ class Warmth:
         """Tell every change when it comes; never ends."""
         while True:
             self._anew.clear()
-            now = self._wall()
+            now = self._wall_clock()
             self._look(now)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._nap_s(now)):

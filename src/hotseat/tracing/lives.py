@@ -48,7 +48,7 @@ class _Swap:
     """When the last of them had gone; ``None`` while somebody leaves."""
 
 
-class Lives:
+class LifecycleSpans:
     """What goes on with each model, as far as it becomes a span."""
 
     def __init__(self) -> None:

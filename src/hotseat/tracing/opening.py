@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from hotseat.core.spec import ServeSpec
     from hotseat.core.views import Upstream
-    from hotseat.tracing.tracer import Sender, Tracer
+    from hotseat.tracing.tracer import SpanExporter, Tracer
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """Variables that name a collector: traces are sent where one of them is set."""
@@ -59,23 +59,25 @@ def open_tracer(
             raise
         said(f"there are no traces: {error}")
         return None
-    from hotseat.tracing.requests import Front
+    from hotseat.tracing.requests import ServerAddress
     from hotseat.tracing.tracer import Tracer
 
-    front = Front("https" if serve.tls else "http", serve.host, serve.port)
-    return Tracer(sender, front=front, engine=engine, upstream=upstream, redact=redact, wall=time.time)
+    front = ServerAddress("https" if serve.tls else "http", serve.host, serve.port)
+    return Tracer(sender, front=front, engine=engine, upstream=upstream, redact=redact, wall_clock=time.time)
 
 
-def _sender(configured: bool | str | None, env: Mapping[str, str], said: Callable[[str], None]) -> Sender:
+def _sender(
+    configured: bool | str | None, env: Mapping[str, str], said: Callable[[str], None]
+) -> SpanExporter:
     protocol = next((env[name] for name in _PROTOCOLS if env.get(name)), _SPOKEN)
     if protocol != _SPOKEN:
         raise CannotTrace(f"traces go over OTLP/HTTP ({_SPOKEN}) only, and the environment wants {protocol}")
     try:
-        from hotseat.tracing.otlp import OtlpSender
+        from hotseat.tracing.otlp import OtlpExporter
     except ModuleNotFoundError as missing:
         raise CannotTrace(f"needs the extra otel ({missing.name} is not installed): {_INSTALL}") from None
     try:
-        return OtlpSender(endpoint(configured) if isinstance(configured, str) else None, said)
+        return OtlpExporter(endpoint(configured) if isinstance(configured, str) else None, said)
     except ValueError as error:
         raise CannotTrace(str(error)) from None
 

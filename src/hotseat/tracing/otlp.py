@@ -31,7 +31,7 @@ from opentelemetry.trace import (
 
 from hotseat import __version__
 from hotseat.tracing.span import Span
-from hotseat.tracing.w3c import Context
+from hotseat.tracing.w3c import TraceContext
 
 LAST_WORDS_S = 2.0
 """What the end of hotseat waits for the last spans to be taken."""
@@ -40,7 +40,7 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SCOPE = InstrumentationScope("hotseat", __version__)
 
 
-class OtlpSender:
+class OtlpExporter:
     """Sends spans to a collector."""
 
     def __init__(self, endpoint: str | None, said: Callable[[str], None]) -> None:
@@ -54,7 +54,7 @@ class OtlpSender:
         # What it makes of its variables is in the log by now. Later it tells of each try, and ``said`` once.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
-    def sampled(self, trace_id: int, parent: Context | None) -> bool:
+    def sampled(self, trace_id: int, parent: TraceContext | None) -> bool:
         """As ``OTEL_TRACES_SAMPLER`` decides (by default: as the caller did, and all without one)."""
         around = OtelContext()
         if parent is not None:

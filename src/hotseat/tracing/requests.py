@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hotseat.tracing.span import Span, Value, new_id, ns
-from hotseat.tracing.w3c import Context, read
+from hotseat.tracing.w3c import TraceContext, read
 
 OPERATIONS = {
     "/v1/chat/completions": "chat",
@@ -28,7 +28,7 @@ _CLOCK_S = 0.001
 """Two readings of one moment in a record may differ by so much."""
 
 
-class Ended(Protocol):
+class TracedRequest(Protocol):
     """What is read of a request that has ended (``gateway.books.Record``)."""
 
     id: str
@@ -50,7 +50,7 @@ class Ended(Protocol):
     parent: str
 
 
-class Place(Protocol):
+class UpstreamAddress(Protocol):
     """Where a model's server is (``core.views.Upstream``)."""
 
     @property
@@ -60,7 +60,7 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
+class ServerAddress:
     """Where clients find us."""
 
     scheme: str
@@ -69,12 +69,12 @@ class Front:
 
 
 def spans(
-    record: Ended,
+    record: TracedRequest,
     *,
     ended_ns: int,
-    front: Front,
+    front: ServerAddress,
     engine: str,
-    upstream: Place | None,
+    upstream: UpstreamAddress | None,
     starts: Iterable[tuple[int, int]],
 ) -> list[Span]:
     """The spans of a request. ``starts`` are those of the model's starts that it waited for."""
@@ -104,7 +104,7 @@ def spans(
     return made
 
 
-def _was_granted(record: Ended) -> bool:
+def _was_granted(record: TracedRequest) -> bool:
     """Whether it got its seat."""
     if record.first_byte_s is not None or record.failed in ("upstream", "truncated"):
         return True
@@ -113,7 +113,14 @@ def _was_granted(record: Ended) -> bool:
     return not record.code
 
 
-def _request(record: Ended, told: Context, began: int, ended: int, front: Front, parent: int | None) -> Span:
+def _request(
+    record: TracedRequest,
+    told: TraceContext,
+    began: int,
+    ended: int,
+    front: ServerAddress,
+    parent: int | None,
+) -> Span:
     attributes: dict[str, Value] = {
         "http.request.method": record.method,
         "http.response.status_code": record.status,
@@ -149,19 +156,19 @@ def _request(record: Ended, told: Context, began: int, ended: int, front: Front,
     )
 
 
-def _named(record: Ended) -> str:
+def _named(record: TracedRequest) -> str:
     """There are few names: a path that clients make up is none."""
     return f"{record.method} {record.path if record.path in OPERATIONS else '/' + record.route}"
 
 
 def _served(
-    record: Ended,
-    told: Context,
+    record: TracedRequest,
+    told: TraceContext,
     parent: int,
     granted: int,
     ended: int,
     engine: str,
-    upstream: Place | None,
+    upstream: UpstreamAddress | None,
 ) -> Span:
     attributes: dict[str, Value] = {
         "http.request.method": record.method,

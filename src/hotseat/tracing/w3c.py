@@ -10,7 +10,7 @@ _SAMPLED = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class TraceContext:
     """A span as other programs are told of it."""
 
     trace_id: int
@@ -21,7 +21,7 @@ class Context:
         return f"00-{self.trace_id:032x}-{self.span_id:016x}-{self.sampled:02x}"
 
 
-def read(value: bytes) -> Context | None:
+def read(value: bytes) -> TraceContext | None:
     """What a ``traceparent`` says; ``None`` for one that says nothing that may be used."""
     found = _FORM.fullmatch(value)
     if found is None:
@@ -32,10 +32,10 @@ def read(value: bytes) -> Context | None:
     trace_id, span_id = int(trace, 16), int(span, 16)
     if not trace_id or not span_id:
         return None
-    return Context(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
+    return TraceContext(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
 
 
-def taken_out(headers: bytes) -> tuple[bytes, Context | None]:
+def taken_out(headers: bytes) -> tuple[bytes, TraceContext | None]:
     """Header lines (names in lower case) less the ``traceparent``, and what it says.
 
     A ``tracestate`` that belongs to no sound ``traceparent`` goes too.

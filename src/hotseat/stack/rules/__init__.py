@@ -1,6 +1,6 @@
 """The rules of ``hotseat lint``: what the files of a stack must promise, whatever the host."""
 
-from hotseat.stack.findings import Finding, Rule, Stack
+from hotseat.stack.findings import Finding, LintedStack, LintRule
 from hotseat.stack.rules import exposure, naming, running
 
 _INTRODUCTION = """\
@@ -13,10 +13,10 @@ of each other, `extends`, anchors, `.env` and variables are understood then, `in
 `env_file` of services is not looked into. It works without a `.env`.
 """
 
-RULES: tuple[Rule, ...] = (*naming.RULES, *exposure.RULES, *running.RULES)
+RULES: tuple[LintRule, ...] = (*naming.RULES, *exposure.RULES, *running.RULES)
 
 
-def lint(stack: Stack, file: str) -> list[Finding]:
+def lint(stack: LintedStack, file: str) -> list[Finding]:
     """All findings, in the order of the file; ``file`` is its name for what has no line."""
     found = [finding for rule in RULES for finding in rule.findings(stack, file)]
     return sorted(found, key=lambda one: (one.file, one.line or 0, one.rule))

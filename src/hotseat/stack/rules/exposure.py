@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from hotseat.stack.findings import Found, Rule, Stack
+from hotseat.stack.findings import Found, LintedStack, LintRule
 
 _SECRET_NAME = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE)
 _SECRET_FLAGS = ("--api-key", "--hf-token")
 _SECRET_TEXT = re.compile(r"\bhf_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}")
 
 
-def _ports(stack: Stack) -> Iterator[Found]:
+def _ports(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
         if service.published:
             ports = ", ".join(service.published)
@@ -23,7 +23,7 @@ def _ports(stack: Stack) -> Iterator[Found]:
             yield key, service.name, "is on the host's network: all its ports are open"
 
 
-def _other_ports(stack: Stack) -> Iterator[Found]:
+def _other_ports(stack: LintedStack) -> Iterator[Found]:
     models = {one.name for one in stack.models()}
     for service in stack.project.services.values():
         if service.name != "launcher" and service.name not in models and service.published:
@@ -31,7 +31,7 @@ def _other_ports(stack: Stack) -> Iterator[Found]:
             yield ("services", service.name, "ports"), service.name, f"publishes {ports} beside the launcher"
 
 
-def _dev_mode(stack: Stack) -> Iterator[Found]:
+def _dev_mode(stack: LintedStack) -> Iterator[Found]:
     for service in stack.project.services.values():
         mode = service.environment.get("VLLM_SERVER_DEV_MODE", "0")
         if mode not in ("", "0") and (service.published or service.network_mode == "host"):
@@ -43,7 +43,7 @@ def _dev_mode(stack: Stack) -> Iterator[Found]:
             )
 
 
-def _networks(stack: Stack) -> Iterator[Found]:
+def _networks(stack: LintedStack) -> Iterator[Found]:
     launcher = stack.project.services.get("launcher")
     for service in stack.models():
         key = ("services", service.name, "networks")
@@ -56,7 +56,7 @@ def _networks(stack: Stack) -> Iterator[Found]:
             yield key, service.name, "shares no network with the launcher"
 
 
-def _secrets(stack: Stack) -> Iterator[Found]:
+def _secrets(stack: LintedStack) -> Iterator[Found]:
     """As written, before any variable is filled in; messages never hold the value."""
     for name, service in (stack.written.data.get("services") or {}).items():
         if not isinstance(service, dict):
@@ -101,7 +101,7 @@ def _texts(value: Any, key: tuple[str | int, ...]) -> Iterator[tuple[tuple[str |
 
 
 RULES = (
-    Rule(
+    LintRule(
         name="published-port",
         severity="error",
         about="A model that publishes a port or is on the host's network: it could be asked past the "
@@ -109,14 +109,14 @@ RULES = (
         fix="remove it: the launcher reaches models on their network",
         look=_ports,
     ),
-    Rule(
+    LintRule(
         name="other-port",
         severity="warning",
         about="Something else than the launcher publishes a port. A front may; then the launcher should not.",
         fix="publish the launcher's port alone, or bind the launcher to 127.0.0.1 behind this front",
         look=_other_ports,
     ),
-    Rule(
+    LintRule(
         name="dev-mode",
         severity="error",
         about="`VLLM_SERVER_DEV_MODE` together with a published port: anybody could put the model to "
@@ -124,14 +124,14 @@ RULES = (
         fix="remove the port, or the mode",
         look=_dev_mode,
     ),
-    Rule(
+    LintRule(
         name="network",
         severity="error",
         about="A model on a network that is not internal, or on none that the launcher is on.",
         fix="put it on an `internal: true` network together with the launcher",
         look=_networks,
     ),
-    Rule(
+    LintRule(
         name="secret",
         severity="error",
         about="A key, a token or a password written into the file.",

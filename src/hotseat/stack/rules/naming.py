@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hotseat.stack.findings import Found, Rule, Stack
-from hotseat.stack.project import Service
+from hotseat.stack.findings import Found, LintedStack, LintRule
+from hotseat.stack.project import ComposeService
 
 
-def _container_names(stack: Stack) -> Iterator[Found]:
+def _container_names(stack: LintedStack) -> Iterator[Found]:
     seen: dict[str, str] = {}
     for service in stack.project.services.values():
         key = ("services", service.name, "container_name")
@@ -24,7 +24,7 @@ def _container_names(stack: Stack) -> Iterator[Found]:
             seen.setdefault(service.container, service.name)
 
 
-def _profiles(stack: Stack) -> Iterator[Found]:
+def _profiles(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
         if not service.profiles:
             yield ("services", service.name), service.name, "has no profile: `docker compose up` starts it"
@@ -33,12 +33,12 @@ def _profiles(stack: Stack) -> Iterator[Found]:
         yield ("services", "launcher"), "launcher", "is not in the profile `launcher`"
 
 
-def _launcher(stack: Stack) -> Iterator[Found]:
+def _launcher(stack: LintedStack) -> Iterator[Found]:
     if "launcher" not in stack.project.services:
         yield ("services",), None, "there is no service `launcher`"
 
 
-def _images(stack: Stack) -> Iterator[Found]:
+def _images(stack: LintedStack) -> Iterator[Found]:
     for service in stack.project.services.values():
         name, _, tag = service.image.partition("@")[0].rpartition(":")
         pinned = "@sha256:" in service.image or (name and "/" not in tag and tag not in ("latest", "nightly"))
@@ -50,14 +50,14 @@ def _images(stack: Stack) -> Iterator[Found]:
             )
 
 
-def _unknown_containers(stack: Stack) -> Iterator[Found]:
+def _unknown_containers(stack: LintedStack) -> Iterator[Found]:
     for container, model in stack.containers().items():
         if stack.project.by_container(container) is None:
             message = f"model `{model}` of hotseat.yaml is the container `{container}`, which no service has"
             yield ("services",), None, message
 
 
-def _unrouted(stack: Stack) -> Iterator[Found]:
+def _unrouted(stack: LintedStack) -> Iterator[Found]:
     named = stack.containers()
     for service in stack.models() if stack.settings else ():
         if service.container not in named:
@@ -65,7 +65,7 @@ def _unrouted(stack: Stack) -> Iterator[Found]:
             yield key, service.name, f"no model of hotseat.yaml is the container `{service.container}`"
 
 
-def _compose_profiles(stack: Stack) -> Iterator[Found]:
+def _compose_profiles(stack: LintedStack) -> Iterator[Found]:
     for model in stack.settings.models.values() if stack.settings else ():
         compose = getattr(model.launch, "compose", None)
         service = stack.project.by_container(getattr(model.launch, "container", ""))
@@ -80,20 +80,20 @@ def _compose_profiles(stack: Stack) -> Iterator[Found]:
                 yield ("services", service.name, "profiles"), service.name, message
 
 
-def _written(stack: Stack, service: Service, option: str) -> Any:
+def _written(stack: LintedStack, service: ComposeService, option: str) -> Any:
     written = (stack.written.data.get("services") or {}).get(service.name)
     return written.get(option) if isinstance(written, dict) else None
 
 
 RULES = (
-    Rule(
+    LintRule(
         name="container-name",
         severity="error",
         about="A service without a `container_name`, with one that a variable changes, or with another's.",
         fix="pin it: container_name: NAME",
         look=_container_names,
     ),
-    Rule(
+    LintRule(
         name="profile",
         severity="error",
         about="A model without a profile, which a bare `docker compose up` would start; or a launcher "
@@ -101,28 +101,28 @@ RULES = (
         fix="give it a profile of its own: profiles: [NAME]",
         look=_profiles,
     ),
-    Rule(
+    LintRule(
         name="launcher",
         severity="warning",
         about="A project without a service `launcher`.",
         fix="name hotseat's service `launcher`, or add its file with -f",
         look=_launcher,
     ),
-    Rule(
+    LintRule(
         name="image-tag",
         severity="warning",
         about="An image without a version in its tag: it changes under the stack.",
         fix="pin a version: NAME:vX.Y.Z",
         look=_images,
     ),
-    Rule(
+    LintRule(
         name="unknown-container",
         severity="error",
         about="A model of `hotseat.yaml` whose container no service has.",
         fix="make `container:` in hotseat.yaml and `container_name:` here agree",
         look=_unknown_containers,
     ),
-    Rule(
+    LintRule(
         name="unrouted",
         severity="error",
         about="A model server that `hotseat.yaml` does not name: nobody can ask it, and its memory is not "
@@ -130,7 +130,7 @@ RULES = (
         fix="add it to hotseat.yaml, or take the service out",
         look=_unrouted,
     ),
-    Rule(
+    LintRule(
         name="compose-of-model",
         severity="error",
         about="A model of `hotseat.yaml` whose `compose:` names another service, or a profile that its "

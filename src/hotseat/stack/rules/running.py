@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from hotseat.core.spec import PPM
 from hotseat.stack import vllm_flags
-from hotseat.stack.findings import Found, Rule, Stack
-from hotseat.stack.project import Service
+from hotseat.stack.findings import Found, LintedStack, LintRule
+from hotseat.stack.project import ComposeService
 
 
-def _budget(stack: Stack) -> Iterator[Found]:
+def _budget(stack: LintedStack) -> Iterator[Found]:
     budget = stack.budget()
     models = stack.models()
     profiles = sorted({profile for one in models for profile in one.profiles})
@@ -36,7 +36,7 @@ def _budget(stack: Stack) -> Iterator[Found]:
         )
 
 
-def _together(services: list[Service]) -> tuple[str | int, ...]:
+def _together(services: list[ComposeService]) -> tuple[str | int, ...]:
     return ("services", services[-1].name)
 
 
@@ -44,13 +44,13 @@ def _over(names: str, when: str, total: int, budget: int) -> str:
     return f"{names} {when} and take {total / PPM:.2f} of the GPU; the budget is {budget / PPM:.2f}"
 
 
-def _always(stack: Stack, service: Service) -> bool:
+def _always(stack: LintedStack, service: ComposeService) -> bool:
     name = stack.containers().get(service.container or "")
-    seat = stack.settings.models[name].seat if stack.settings and name else None
+    seat = stack.settings.models[name].scheduling if stack.settings and name else None
     return seat is not None and (seat.pinned or seat.warm)
 
 
-def _footprint(stack: Stack, service: Service) -> int:
+def _footprint(stack: LintedStack, service: ComposeService) -> int:
     """Its own share, else what the configuration says, else all of the budget."""
     try:
         return round(float(service.option("--gpu-memory-utilization") or "") * PPM)
@@ -58,11 +58,11 @@ def _footprint(stack: Stack, service: Service) -> int:
         pass
     name = stack.containers().get(service.container or "")
     if stack.settings and name:
-        return max(stack.settings.models[name].seat.footprint.values(), default=stack.budget())
+        return max(stack.settings.models[name].scheduling.footprint.values(), default=stack.budget())
     return stack.budget()
 
 
-def _flags(stack: Stack) -> Iterator[Found]:
+def _flags(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
         for entry, version in vllm_flags.gone(service):
             flag = f"{entry.flag} {entry.value}" if entry.value else entry.flag
@@ -71,7 +71,7 @@ def _flags(stack: Stack) -> Iterator[Found]:
             yield ("services", service.name, "command"), service.name, message
 
 
-def _weights_cache(stack: Stack) -> Iterator[Found]:
+def _weights_cache(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
         home = service.environment.get("HF_HOME", "/root/.cache/huggingface")
         wanted = service.environment.get("HF_HUB_CACHE", home)
@@ -80,7 +80,7 @@ def _weights_cache(stack: Stack) -> Iterator[Found]:
             yield key, service.name, f"no volume holds the Hugging Face cache ({wanted})"
 
 
-def _compile_cache(stack: Stack) -> Iterator[Found]:
+def _compile_cache(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
         wanted = service.environment.get("VLLM_CACHE_ROOT", "/root/.cache/vllm")
         if "vllm" in service.image and not _mounted(service, wanted):
@@ -88,23 +88,23 @@ def _compile_cache(stack: Stack) -> Iterator[Found]:
             yield key, service.name, f"no volume holds vLLM's compile cache ({wanted})"
 
 
-def _mounted(service: Service, path: str) -> bool:
+def _mounted(service: ComposeService, path: str) -> bool:
     return any(f"{path}/".startswith(f"{mount.target.rstrip('/')}/") for mount in service.mounts)
 
 
-def _shared_memory(stack: Stack) -> Iterator[Found]:
+def _shared_memory(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
         if not service.shared_memory:
             yield ("services", service.name), service.name, "has neither shm_size nor `ipc: host`"
 
 
-def _gpus(stack: Stack) -> Iterator[Found]:
+def _gpus(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
         if not service.gpu:
             yield ("services", service.name), service.name, "reserves no GPU"
 
 
-def _restart(stack: Stack) -> Iterator[Found]:
+def _restart(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
         if service.restart != "no":
             key = ("services", service.name, "restart")
@@ -112,7 +112,7 @@ def _restart(stack: Stack) -> Iterator[Found]:
 
 
 RULES = (
-    Rule(
+    LintRule(
         name="budget",
         severity="error",
         about="Models that always run together (same profile, no profile, pinned or preloaded in "
@@ -120,7 +120,7 @@ RULES = (
         fix="give them profiles of their own, or smaller shares (--gpu-memory-utilization)",
         look=_budget,
     ),
-    Rule(
+    LintRule(
         name="gone-flag",
         severity="error",
         about="A flag that the pinned vLLM version no longer has (bitsandbytes from 0.28.0 on, and older "
@@ -128,7 +128,7 @@ RULES = (
         fix="change the flag, or pin the image to a version that has it",
         look=_flags,
     ),
-    Rule(
+    LintRule(
         name="weights-cache",
         severity="error",
         about="A model without a volume for the Hugging Face cache: it would download its weights at every "
@@ -136,7 +136,7 @@ RULES = (
         fix="mount one where HF_HOME points (by default /root/.cache/huggingface)",
         look=_weights_cache,
     ),
-    Rule(
+    LintRule(
         name="compile-cache",
         severity="warning",
         about="A vLLM server without a volume for its compile cache: it compiles again at every new "
@@ -144,21 +144,21 @@ RULES = (
         fix="mount one where VLLM_CACHE_ROOT points (by default /root/.cache/vllm)",
         look=_compile_cache,
     ),
-    Rule(
+    LintRule(
         name="shared-memory",
         severity="error",
         about="A model with Docker's 64 MB of shared memory, which PyTorch's processes run out of.",
         fix="set shm_size: 2gb (or ipc: host)",
         look=_shared_memory,
     ),
-    Rule(
+    LintRule(
         name="gpu",
         severity="warning",
         about="A model that reserves no GPU.",
         fix="add deploy.resources.reservations.devices with driver nvidia and capabilities [gpu]",
         look=_gpus,
     ),
-    Rule(
+    LintRule(
         name="restart",
         severity="error",
         about="A model with a restart policy: Docker would start it again after the launcher stopped it, "
