@@ -21,8 +21,8 @@ import uvloop
 
 from fakes import containers
 from fakes.dockerd import Dockerd
-from hotseat.readiness import until_ready
-from hotseat.runtimes.docker import DockerRuntime
+from hotseat.probing.readiness import until_ready
+from hotseat.runtimes.docker.runtime import DockerRuntime
 
 CHAT = containers.model("chat")
 

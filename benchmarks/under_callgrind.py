@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from hotseat.cli import main
-from hotseat.runtimes import logfile
+from hotseat.runtimes.process import log_file
 
 
 def _never_ready(pid: int, flags: int = 0) -> int:
@@ -23,5 +23,5 @@ def _never_ready(pid: int, flags: int = 0) -> int:
 
 if __name__ == "__main__":
     os.pidfd_open = _never_ready
-    logfile.POLL_S = 3600.0
+    log_file.POLL_S = 3600.0
     main(prog_name="hotseat")

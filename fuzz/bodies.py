@@ -1,11 +1,11 @@
 """The body reader and the policies: no bytes get past a bound, a dropped field or the system prompt.
 
-The judges are those of the property test (``tests/front/test_front_rewrite.py``).
+The judges are those of the property test (``tests/gateway/policy/test_rewrite.py``).
 """
 
 from __future__ import annotations
 
-from front import test_front_rewrite as judges
+from gateway.policy import test_rewrite as judges
 
 PATHS = [*judges.GENERATING, *judges.OTHERS]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 import h11
 
 from fuzz.wires import MARK, REPEATED, Talk, packets, responses
-from hotseat.gateway.client import BodyTooLarge, RequestCycle
-from hotseat.gateway.errors import ErrorResponse
+from hotseat.gateway.http.errors import ErrorResponse
+from hotseat.gateway.http.request_cycle import BodyTooLarge, RequestCycle
 
 MOST = 100_000
 Fields = list[tuple[bytes, bytes]]

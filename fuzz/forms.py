@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hotseat.gateway.multipart  # noqa: F401  # imported late by itself, and then not seen by the fuzzer
-from hotseat.gateway import body
-from hotseat.gateway.errors import RequestRefused
-from hotseat.gateway.head import RequestHead
+import hotseat.gateway.policy.multipart  # noqa: F401  # imported late by itself, and then not seen by the fuzzer
+from hotseat.gateway.http.errors import RequestRefused
+from hotseat.gateway.http.headers import RequestHead
+from hotseat.gateway.policy import body
 
 HEAD = RequestHead([(b"content-type", b"multipart/form-data; boundary=B")])
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from fakes.front import model, settings
+from fakes.gateway import model, settings
 from fuzz import edge
 from fuzz.wires import REPEATED, Talk, packets, responses
+from hotseat.core.access_spec import AuthSpec, KeySpec, LimitSpec, PolicySpec, PromptSpec
 from hotseat.core.errors import Code, Refusal
-from hotseat.core.front import AuthSpec, KeySpec, LimitSpec, PolicySpec, PromptSpec
 from hotseat.core.spec import RouteSpec
 from hotseat.core.states import State
-from hotseat.gateway.entry import Gateway
-from hotseat.gateway.seats import LeaseRefused
+from hotseat.gateway.gateway import Gateway
+from hotseat.gateway.proxy.lease import LeaseRefused
 
 KEY = b"sk-fuzz"
 SITE = PolicySpec(

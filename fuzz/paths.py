@@ -1,11 +1,11 @@
 """The path judge: no spelling reaches what the allow-list does not name, however a server may read it.
 
-The judges are those of the property test (``tests/gateway/test_paths.py``).
+The judges are those of the property test (``tests/gateway/test_routing.py``).
 """
 
 from __future__ import annotations
 
-from gateway import test_paths as judges
+from gateway import test_routing as judges
 
 
 def one(data: bytes) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hotseat.gateway.client import CycleHandler
-from hotseat.gateway.connection import Connection, ConnectionLimits
-from hotseat.gateway.server import Server
+from hotseat.gateway.http.connection import Connection, ConnectionLimits
+from hotseat.gateway.http.request_cycle import CycleHandler
+from hotseat.gateway.http.server import Server
 
 STATUSES = frozenset({100, 200, 204, 400, 401, 403, 404, 405, 408, 413, 415, 417, 429, 431, 501, 503})
 """What a stranger may be answered. Never 500: that is a bug of ours."""

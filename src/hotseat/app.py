@@ -21,40 +21,40 @@ import uvloop
 
 from hotseat.admin.app import Admin
 from hotseat.admin.control import CannotReload
-from hotseat.chronicle import Recorder
 from hotseat.config.load import environment
+from hotseat.config.parsers.values import is_loopback
 from hotseat.config.problems import ConfigError
-from hotseat.config.values import is_loopback
-from hotseat.containers import as_they_are
+from hotseat.container_settings import as_they_are
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Settings, TlsSpec
 from hotseat.core.states import State
 from hotseat.engines.pick import engine_named
-from hotseat.feed import EventStream
-from hotseat.gateway.books import RequestRecord
-from hotseat.gateway.capture import Captures
-from hotseat.gateway.entry import Gateway
-from hotseat.gateway.rates import Limiter, MemoryLimiter
-from hotseat.gateway.seats import LeaseRefused
-from hotseat.gateway.server import Server, serve
-from hotseat.gpu import GpuReading, open_gpus, room_for
-from hotseat.history import FILE as HISTORY_FILE
-from hotseat.history import History
+from hotseat.gateway.gateway import Gateway
+from hotseat.gateway.http.server import Server, serve
+from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
+from hotseat.gateway.proxy.access_log import RequestRecord
+from hotseat.gateway.proxy.capture import Captures
+from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.logs import redact
-from hotseat.metrics import Metrics
-from hotseat.readiness import ProbeAnswer, probe_once, until_ready
+from hotseat.probing.gpu import GpuReading, open_gpus, room_for
+from hotseat.probing.readiness import ProbeAnswer, probe_once, until_ready
+from hotseat.probing.sleep_mode import SleepMode
 from hotseat.reload import compare, watch
 from hotseat.runtimes.base import Handle, Runtime
-from hotseat.runtimes.process import ProcessRuntime
-from hotseat.seeding.downloads import WeightDownloader
-from hotseat.sleeping import SleepMode
+from hotseat.runtimes.process.runtime import ProcessRuntime
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
-from hotseat.tracing.opening import CannotTrace, open_tracer
+from hotseat.telemetry.event_stream import EventStream
+from hotseat.telemetry.history import FILE as HISTORY_FILE
+from hotseat.telemetry.history import History
+from hotseat.telemetry.metrics import Metrics
+from hotseat.telemetry.recorder import Recorder
+from hotseat.telemetry.tracing.setup import CannotTrace, open_tracer
+from hotseat.weights.downloads import WeightDownloader
 
 if TYPE_CHECKING:
-    from hotseat.tracing.tracer import Tracer
+    from hotseat.telemetry.tracing.tracer import Tracer
 
 log = structlog.get_logger("hotseat")
 
@@ -364,7 +364,7 @@ def _limiter(store: str | None) -> Limiter:
     """Where limits are counted. Raises ``CannotServe``."""
     if store is None:
         return MemoryLimiter(time.monotonic)
-    from hotseat.gateway.rates_shared import (  # its libraries come with an extra
+    from hotseat.gateway.policy.rate_limit_redis import (  # its libraries come with an extra
         RateStoreUnavailable,
         RedisLimiter,
     )
@@ -412,7 +412,9 @@ def _runtimes(settings: Settings, state_dir: Path, have: frozenset[str] = frozen
     if "process" in names:
         made["process"] = ProcessRuntime(state_dir)
     if "docker" in names:
-        from hotseat.runtimes.docker import DockerRuntime  # aiohttp comes with it, so only when it is used
+        from hotseat.runtimes.docker.runtime import (
+            DockerRuntime,  # aiohttp comes with it, so only when it is used
+        )
 
         made["docker"] = DockerRuntime()
     return made

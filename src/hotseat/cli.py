@@ -40,7 +40,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            from hotseat.commands.failing import Interrupted
+            from hotseat.commands._errors import Interrupted
 
             raise Interrupted from None
 

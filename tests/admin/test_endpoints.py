@@ -6,7 +6,7 @@ import re
 
 from hotseat.admin.endpoints import ENDPOINTS, openapi, reference
 from hotseat.admin.stats import without_secrets
-from hotseat.gateway.ours import _FOR_ALL, _FOR_KEYS
+from hotseat.gateway.access.admin import _FOR_ALL, _FOR_KEYS
 
 
 def test_who_may_ask_is_what_the_gateway_enforces() -> None:

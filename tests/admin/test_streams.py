@@ -11,7 +11,7 @@ import pytest
 from fakes.clock import run_virtual
 from hotseat.admin.streams import OpenStreams, Pieces
 from hotseat.admin.watching import _events
-from hotseat.feed import HELD, EventStream
+from hotseat.telemetry.event_stream import HELD, EventStream
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "GET"}
 

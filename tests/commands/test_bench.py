@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from fakes.hotseat import LIMIT_S, Hotseat, serving
-from hotseat.benching import page_cache, results
-from hotseat.benching.results import BenchResult, ResultsFile
+from hotseat.bench import page_cache, results
+from hotseat.bench.results import BenchResult, ResultsFile
 from hotseat.cli import main
 
 BIG = {"footprint": 0.6}
@@ -342,7 +342,7 @@ def test_pictures_are_drawn(file: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert [one.name for one in (tmp_path / "pictures").iterdir()] == ["start_p50.svg"]
     assert "start_p50.svg" in out
     monkeypatch.setitem(sys.modules, "pygal", None)
-    monkeypatch.delitem(sys.modules, "hotseat.benching.pictures", raising=False)
+    monkeypatch.delitem(sys.modules, "hotseat.bench.charts", raising=False)
     status, _, err = report(file, "--plot", str(tmp_path / "more"))
     assert status == 1
     assert "pip install 'hotseat[bench]'" in err

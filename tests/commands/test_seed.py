@@ -18,7 +18,7 @@ from huggingface_hub import constants
 
 from fakes.hub import COMMIT, Hub, serving
 from hotseat.cli import main
-from hotseat.seeding.wanted import WantedFiles, of_command, parse, plain_folder
+from hotseat.weights.wanted import WantedFiles, of_command, parse, plain_folder
 
 LIMIT_S = 120
 TINY = "acme/tiny"

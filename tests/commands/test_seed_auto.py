@@ -18,7 +18,7 @@ import pytest
 from fakes.hotseat import LIMIT_S, Answer, Hotseat, serving
 from fakes.hub import COMMIT, Hub
 from fakes.hub import serving as hub_serving
-from hotseat.runtimes import procfs
+from hotseat.runtimes.process import procfs
 
 TINY = "acme/tiny"
 WEIGHTS = bytes(range(256)) * 120_000
@@ -225,7 +225,7 @@ def _cmdline(pid: int) -> bytes:
 def mine(tmp_path: Path) -> list[int]:
     """Downloads into this folder that go on."""
     found = procfs.processes(lambda p: True)
-    return [one.pid for one in found if b"seeding.child\0" + str(tmp_path).encode() in _cmdline(one.pid)]
+    return [one.pid for one in found if b"weights.child\0" + str(tmp_path).encode() in _cmdline(one.pid)]
 
 
 def test_a_stopped_download_ends_and_keeps_whole_files(hub: Hub, tmp_path: Path) -> None:

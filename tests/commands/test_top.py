@@ -17,7 +17,7 @@ from textual.widgets import DataTable, Static
 
 from hotseat.cli import main
 from hotseat.commands import top_view
-from hotseat.commands.failing import CommandFailed, LauncherUnreachable
+from hotseat.commands._errors import CommandFailed, LauncherUnreachable
 from hotseat.commands.top_app import LogScreen, TopApp
 
 NOW = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)

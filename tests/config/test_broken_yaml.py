@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotseat.config import ConfigError, loads
-from hotseat.config.shape import ComposeConfig, GpuConfig, ModelConfig, RootConfig, RouteConfig, SleepConfig
+from hotseat.config.schema.file import (
+    ComposeConfig,
+    GpuConfig,
+    ModelConfig,
+    RootConfig,
+    RouteConfig,
+    SleepConfig,
+)
 from hotseat.core.spec import Settings
 
 EXAMPLE = (Path(__file__).parents[2] / "examples" / "hotseat.yaml").read_text()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hotseat.config import values
+from hotseat.config.parsers import values
 
 
 @pytest.mark.parametrize(

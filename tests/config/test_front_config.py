@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hotseat.config import ConfigError, load, loads, secret_values
-from hotseat.core.front import AuthSpec, KeySpec, LimitSpec, PolicySpec, PromptSpec
+from hotseat.core.access_spec import AuthSpec, KeySpec, LimitSpec, PolicySpec, PromptSpec
 from hotseat.core.spec import Settings
 
 MODELS = """

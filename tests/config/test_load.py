@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hotseat.config import ConfigError, find, listen_address, load, loads, secret_values
-from hotseat.config.places import state_dir
+from hotseat.config.paths import state_dir
 from hotseat.core.spec import DockerSpec, ProcessSpec, Settings
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hotseat.yaml"

@@ -11,7 +11,14 @@ import yaml
 
 from hotseat.commands.reference import pages
 from hotseat.config.reference import schema
-from hotseat.config.shape import ComposeConfig, GpuConfig, ModelConfig, RootConfig, RouteConfig, SleepConfig
+from hotseat.config.schema.file import (
+    ComposeConfig,
+    GpuConfig,
+    ModelConfig,
+    RootConfig,
+    RouteConfig,
+    SleepConfig,
+)
 
 ROOT = Path(__file__).parents[2]
 

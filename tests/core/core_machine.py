@@ -78,7 +78,7 @@ def boxes(draw: st.DrawFn) -> SchedulerSpec:
     names = NAMES[: draw(st.integers(2, len(NAMES)))]
     return SchedulerSpec(
         budget={str(device): draw(st.sampled_from([900_000, PPM])) for device in range(devices)},
-        seats={name: draw(seats(name, devices)) for name in names},
+        models={name: draw(seats(name, devices)) for name in names},
         host_sleep_mib=draw(st.sampled_from([None, None, 35])),
         return_to=draw(st.sampled_from([None, None, None, names[0]])),
     )
@@ -91,7 +91,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.world: World | None = None
 
-    @initialize(scheduler=boxes(), jitter=st.sampled_from([0.0, 0.5, 1.0]))
+    @initialize(box=boxes(), jitter=st.sampled_from([0.0, 0.5, 1.0]))
     def begin(self, box: SchedulerSpec, jitter: float) -> None:
         self.world = World(box, jitter)
 
@@ -268,7 +268,7 @@ class Histories(RuleBasedStateMachine):
     def the_configuration_is_read_again(self, index: int, remove: bool, data: st.DataObject) -> None:
         old = self.w.scheduler
         name = NAMES[index % len(NAMES)]
-        changed = dict(old.seats)
+        changed = dict(old.models)
         if name in changed and len(changed) > 1 and remove:
             del changed[name]
         else:

@@ -13,11 +13,11 @@ from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core import policy
 from hotseat.core.errors import Code, Reason
+from hotseat.core.model_state import STABLE_S
 from hotseat.core.planner import HEAD_START
 from hotseat.core.policy import BACKOFF_FIRST_S, BACKOFF_MAX_S, JITTER
 from hotseat.core.queue import AGEING_S
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.seat import STABLE_S
 from hotseat.core.spec import SchedulerSpec, SchedulingSpec, SleepSpec
 from hotseat.core.states import LOADING, Cause, State
 
@@ -144,7 +144,7 @@ class World:
         self.requested = {m: since for m, since in self.requested.items() if m in box.models}
         for name, spec in box.models.items():
             never = spec.download_timeout_s is None
-            old = before.seats.get(name)
+            old = before.models.get(name)
             if old is None or (old.download_timeout_s is None, old.fingerprint) != (never, spec.fingerprint):
                 self.files_here = self.files_here | {name} if never else self.files_here - {name}
         self._forget_those_gone()

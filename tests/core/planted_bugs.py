@@ -18,11 +18,11 @@ from fakes.planted import Bug, main, wrapping
 from hotseat.core import events as ev
 from hotseat.core import planner, policy
 from hotseat.core import scheduler as scheduling
-from hotseat.core.alarms import NEVER
+from hotseat.core.deadlines import NEVER
 from hotseat.core.errors import Reason
+from hotseat.core.model_state import ModelState
 from hotseat.core.queue import FairQueue
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.seat import ModelState
 from hotseat.core.states import HOLDS_RUN, Cause, State
 
 EXAMPLES, STEPS = 3000, 60
@@ -100,7 +100,7 @@ def _drained_by_one(real: Callable[..., Any]) -> Callable[..., Any]:
 
 def _the_first_name_goes_first(real: Callable[..., Any]) -> Callable[..., Any]:
     def order(self: planner.Contender, now: float) -> Any:
-        return self.scheduling.name
+        return self.seat.name
 
     return order
 

@@ -9,7 +9,7 @@ import pytest
 from core_story import Story, model, shares
 
 from hotseat.core import events as ev
-from hotseat.core.alarms import NEVER
+from hotseat.core.deadlines import NEVER
 from hotseat.core.queue import Waiting
 from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import SchedulerSpec
@@ -67,11 +67,11 @@ def _in_two_places(core: Scheduler) -> None:
 
 
 def _over(core: Scheduler) -> None:
-    core._box = SchedulerSpec(budget=shares(0.5), models=core._box.seats)
+    core._box = SchedulerSpec(budget=shares(0.5), models=core._box.models)
 
 
 def _over_on_a_device_that_is_not_there(core: Scheduler) -> None:
-    core._box = SchedulerSpec(budget={}, models=core._box.seats)
+    core._box = SchedulerSpec(budget={}, models=core._box.models)
     core._seats["chat"].run_footprint = {"0": 1}
 
 

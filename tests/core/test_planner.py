@@ -9,10 +9,10 @@ from core_story import CRASH, Story, model, shares, sleeper
 
 from hotseat.core import events as ev
 from hotseat.core import planner, policy, refusals
-from hotseat.core.alarms import NEVER
+from hotseat.core.deadlines import NEVER
+from hotseat.core.model_state import STABLE_S, ModelState
 from hotseat.core.planner import HEAD_START, Contender
 from hotseat.core.queue import Waiting
-from hotseat.core.seat import STABLE_S, ModelState
 from hotseat.core.spec import SleepSpec
 from hotseat.core.states import Cause, State
 
@@ -123,7 +123,7 @@ def test_of_those_out_of_patience_the_one_who_lost_it_first() -> None:
 
 def test_a_step_of_priority_is_a_head_start_in_swaps_of_that_model() -> None:
     one = place("one", 500.0, 1000.0, priority=1)
-    one.scheduling.start_cost_s = 100.0
+    one.seat.start_cost_s = 100.0
     assert one.order(600.0) == (1, 500.0 - HEAD_START * 100.0)
 
 

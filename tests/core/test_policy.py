@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotseat.core import policy
-from hotseat.core.alarms import NEVER, Deadlines
+from hotseat.core.deadlines import NEVER, Deadlines
 from hotseat.core.policy import Candidate
 
 

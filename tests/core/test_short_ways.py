@@ -11,7 +11,7 @@ from hotseat.core.spec import SchedulerSpec, SchedulingSpec
 
 BOX = SchedulerSpec(
     budget={"0": 1_000_000},
-    seats={
+    models={
         "a": SchedulingSpec(name="a", footprint={"0": 900_000}, idle_s=30.0, max_in_flight=2),
         "b": SchedulingSpec(name="b", footprint={"0": 900_000}, idle_s=None),
         "c": SchedulingSpec(name="c", footprint={"0": 100_000}, idle_s=5.0, warm=True),

@@ -7,7 +7,7 @@ from core_story import CRASH, Story, box, model
 
 from hotseat.core import events as ev
 from hotseat.core.errors import Code, Reason
-from hotseat.core.seat import STOP_AGAIN_S
+from hotseat.core.model_state import STOP_AGAIN_S
 from hotseat.core.states import Cause, IllegalTransition, State
 
 

@@ -6,7 +6,7 @@ import pytest
 from core_story import CRASH, Story, model, shares, sleeper
 
 from hotseat.core import events as ev
-from hotseat.core.alarms import Deadlines
+from hotseat.core.deadlines import Deadlines
 from hotseat.core.errors import Code, Reason, Refusal
 from hotseat.core.queue import FairQueue
 from hotseat.core.spec import SchedulerSpec

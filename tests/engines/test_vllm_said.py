@@ -13,7 +13,7 @@ import pytest
 from hotseat.core.errors import LINES_JUDGED, Reason
 from hotseat.engines.base import LINES_SHOWN, explained
 from hotseat.engines.pick import engine_named
-from hotseat.runtimes.logfile import split
+from hotseat.runtimes.process.log_file import split
 
 SAID = Path(__file__).parent / "vllm_0_32"
 VLLM = engine_named("vllm")

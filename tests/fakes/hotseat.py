@@ -19,8 +19,8 @@ from typing import Any, Self
 import yaml
 
 from fakes.engine import command
-from hotseat.runtimes import procfs
-from hotseat.runtimes.records import OWNER, owner_of
+from hotseat.runtimes.process import procfs
+from hotseat.runtimes.process.launch_records import OWNER, owner_of
 
 LIMIT_S = 60.0
 """Longer than anything here takes, on any machine."""

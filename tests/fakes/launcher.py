@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulingSpec
-from hotseat.readiness import until_ready
-from hotseat.runtimes.process import ProcessRuntime
-from hotseat.runtimes.records import LaunchRecord, LaunchRecords
+from hotseat.probing.readiness import until_ready
+from hotseat.runtimes.process.launch_records import LaunchRecord, LaunchRecords
+from hotseat.runtimes.process.runtime import ProcessRuntime
 
 
 def die(*_: object) -> NoReturn:

@@ -11,11 +11,11 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from fakes.boxed import Boxed
+from fakes.container_hotseat import Boxed
 from fakes.dockerd import Dockerd
 from fakes.hotseat import Hotseat
-from hotseat.runtimes import procfs
-from hotseat.runtimes.records import PREFIX
+from hotseat.runtimes.process import procfs
+from hotseat.runtimes.process.launch_records import PREFIX
 
 HOME = Path(__file__).resolve().parents[2] / ".vllm"
 TINY = HOME / "tiny"

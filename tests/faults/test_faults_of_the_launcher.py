@@ -23,7 +23,7 @@ import pytest
 
 from fakes.hotseat import LIMIT_S, Hotseat, serving
 from fakes.wire import Wire, read_message
-from hotseat.runtimes import procfs
+from hotseat.runtimes.process import procfs
 
 pytestmark = pytest.mark.system
 

@@ -16,11 +16,11 @@ from fakes.engine import command
 from fakes.runtime import FakeRuntime, Faults, World
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulingSpec
-from hotseat.readiness import until_ready
-from hotseat.runtimes import procfs
+from hotseat.probing.readiness import until_ready
 from hotseat.runtimes.base import Handle, Runtime
-from hotseat.runtimes.process import ProcessRuntime
-from hotseat.runtimes.records import OWNER, owner_of
+from hotseat.runtimes.process import procfs
+from hotseat.runtimes.process.launch_records import OWNER, owner_of
+from hotseat.runtimes.process.runtime import ProcessRuntime
 
 
 def spec(name: str, launch: tuple[str, ...], fingerprint: str) -> ModelSpec:

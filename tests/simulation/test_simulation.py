@@ -6,9 +6,9 @@ import pytest
 
 from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import PPM, SchedulerSpec, SchedulingSpec, SleepSpec
+from hotseat.simulation.baselines import FirstCome, SwapOnDemand
 from hotseat.simulation.compare import compare
 from hotseat.simulation.offline import offline_wait_s
-from hotseat.simulation.rivals import FirstCome, SwapOnDemand
 from hotseat.simulation.run import simulate
 from hotseat.simulation.scenarios import SCENARIOS, four_and_one, two_loops
 from hotseat.simulation.trace import TraceError, read_trace
@@ -185,7 +185,7 @@ def test_priority_goes_first_and_age_wins_in_the_end() -> None:
 
 def test_the_default_comes_back_after_the_stranger() -> None:
     two = box("a", "b")
-    two = SchedulerSpec(budget=two.budget, models=two.seats, return_to="a")
+    two = SchedulerSpec(budget=two.budget, models=two.models, return_to="a")
     costs = dict.fromkeys("ab", SwapCost(start_s=10.0, stop_s=1.0))
     scenario = Scenario(
         "d", "", two, costs, 500.0, asks=(SimulatedRequest(20.0, "b", 1.0), SimulatedRequest(400.0, "a", 1.0))

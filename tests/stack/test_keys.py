@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from hotseat.cli import main
 from hotseat.envfile.syntax import parse
 from hotseat.stack import keys
-from hotseat.stack.envtemplate import KEYS, example
+from hotseat.stack.env_template import KEYS, example
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 23, 19, 0, tzinfo=UTC)

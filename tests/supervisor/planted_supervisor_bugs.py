@@ -16,7 +16,7 @@ from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core.errors import Reason, Refusal
 from hotseat.runtimes.base import FoundRun, RunExit
-from hotseat.supervisor.runs import Run
+from hotseat.supervisor.run import Run
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.supervisor.ticket import Lease, Ticket
 

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
-from fakes.house import FakeFiles
+from fakes.models import FakeFiles
 from fakes.runtime import FakeRun, FakeRuntime, Faults, World
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
+from hotseat.probing.sleep_mode import SleepError
 from hotseat.runtimes.base import FoundRun, Handle, HealthReport, LaunchError, RunExit
-from hotseat.sleeping import SleepError
 
 LEFTOVER = 0.05
 """What a sleeper still takes of its footprint."""

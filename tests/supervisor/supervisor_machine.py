@@ -18,15 +18,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from shaky import Machine, Moods, Naps, Shaky
 
 from fakes.clock import VirtualLoop
-from fakes.house import Memory, model, settings
+from fakes.models import Memory, model, settings
 from fakes.runtime import FakeRun
-from hotseat import gpu
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Settings, SleepSpec
 from hotseat.engines.pick import engine_named
-from hotseat.gateway.seats import LeaseRefused
+from hotseat.gateway.proxy.lease import LeaseRefused
+from hotseat.probing import gpu
 from hotseat.runtimes.base import Handle
-from hotseat.supervisor import lookout, reports, runs, supervisor
+from hotseat.supervisor import reports, runtime_monitor, supervisor
+from hotseat.supervisor import run as run_module
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.supervisor.ticket import Lease
 
@@ -142,7 +143,7 @@ class House:
             starts=Memory(),
             files=machine.files,
             jitter=lambda: jitter,
-            wall=lambda: 0.0,
+            wall_clock=lambda: 0.0,
         )
 
     async def _probe(self, model: ModelSpec, handle: Handle, poke: asyncio.Event) -> None:
@@ -223,7 +224,7 @@ class Histories(RuleBasedStateMachine):
         self.failed = False
         self.provoked = False
         """The test broke a contract itself: complaints are in order."""
-        self._logs = {module: module.log for module in (supervisor, runs, reports, lookout)}
+        self._logs = {module: module.log for module in (supervisor, run_module, reports, runtime_monitor)}
         for module in self._logs:
             module.log = self.log
 

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import pytest
 
 from fakes.clock import run_virtual
-from fakes.house import House, house, model, settings
+from fakes.models import House, house, model, settings
 from fakes.runtime import Faults
-from hotseat import gpu
 from hotseat.core.errors import Code, Reason
 from hotseat.core.spec import KeepWarmSpan, KeepWarmSpec, ModelSpec, SleepSpec
 from hotseat.core.states import State
-from hotseat.gateway.seats import LeaseRefused
+from hotseat.gateway.proxy.lease import LeaseRefused
+from hotseat.probing import gpu
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
 

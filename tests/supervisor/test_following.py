@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from fakes.clock import run_virtual
-from fakes.house import House, house, model
+from fakes.models import House, house, model
 from fakes.runtime import Faults
 from hotseat.core.states import State
 

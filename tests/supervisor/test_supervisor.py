@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from fakes.clock import run_virtual
-from fakes.house import FakeSleeper, House, Memory, house, model
+from fakes.models import FakeSleeper, House, Memory, house, model
 from fakes.runtime import Faults
 from hotseat.core.errors import Code, Reason
 from hotseat.core.spec import SleepSpec
 from hotseat.core.states import State
-from hotseat.gateway.seats import LeaseRefused
+from hotseat.gateway.proxy.lease import LeaseRefused
 
 
 async def many(home: House, name: str, count: int, service_s: float = 0.0) -> list[float]:

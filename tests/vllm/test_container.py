@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from fakes.boxed import Boxed
+from fakes.container_hotseat import Boxed
 from fakes.real_vllm import LONG, chat, chunks, errors, phases, stream
 
 pytestmark = [pytest.mark.vllm, pytest.mark.system("docker", "dockerd", "iptables", "ip")]

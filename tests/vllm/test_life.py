@@ -13,7 +13,7 @@ import pytest
 
 from fakes.hotseat import Hotseat
 from fakes.real_vllm import LONG, chat, chunks, errors, phases, process_of, stream
-from hotseat.runtimes import procfs
+from hotseat.runtimes.process import procfs
 
 pytestmark = pytest.mark.vllm
 

@@ -16,12 +16,12 @@ from hotseat.admin.control import CannotReload, CaptureControl, Control, Reload
 from hotseat.admin.endpoints import ENDPOINTS, openapi
 from hotseat.admin.stats import StatsView, shares
 from hotseat.admin.watching import WatchEndpoints
-from hotseat.chronicle import Recorder
+from hotseat.core.access_spec import AdminRole
 from hotseat.core.errors import Refusal
-from hotseat.core.front import AdminRole
 from hotseat.core.spec import Settings
 from hotseat.logs import redact
-from hotseat.metrics import DeviceMemory
+from hotseat.telemetry.metrics import DeviceMemory
+from hotseat.telemetry.recorder import Recorder
 
 CAPTURE_MOST_S = 3600
 """The longest time that a capture can be ordered for."""

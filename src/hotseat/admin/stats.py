@@ -10,10 +10,10 @@ from typing import Any
 
 from hotseat import __version__, machine
 from hotseat.admin.control import CaptureControl, Control
-from hotseat.chronicle import Recorder
 from hotseat.core.spec import PPM, DockerSpec, Footprint, ModelSpec, RouteSpec, Settings
 from hotseat.core.views import ModelView
-from hotseat.metrics import DeviceMemory, MetricsSnapshot
+from hotseat.telemetry.metrics import DeviceMemory, MetricsSnapshot
+from hotseat.telemetry.recorder import Recorder
 
 TOLD_INCIDENTS = 20
 """Failures, and swaps, in ``/stats``."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Upstream
-from hotseat.metrics import join
+from hotseat.telemetry.metrics import join
 
 WITHIN_S = 5.0
 MOST_BYTES = 8 * 1024 * 1024

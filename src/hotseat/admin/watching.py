@@ -13,9 +13,9 @@ from hotseat.admin.answers import flag, number
 from hotseat.admin.control import Control
 from hotseat.admin.stats import StatsView
 from hotseat.admin.streams import OpenStreams, Pieces
-from hotseat.chronicle import Recorder
-from hotseat.feed import MOST_READERS, EventStream
-from hotseat.metrics import CONTENT_TYPE, expose
+from hotseat.telemetry.event_stream import MOST_READERS, EventStream
+from hotseat.telemetry.metrics import CONTENT_TYPE, expose
+from hotseat.telemetry.recorder import Recorder
 
 LINES_DEFAULT, LINES_MAX = 100, 10_000
 STILL_HERE_S = 15.0

@@ -13,14 +13,14 @@ from typing import Any
 
 import click
 
-from hotseat.benching import judging, results
-from hotseat.benching.figures import MEASURES, told
-from hotseat.benching.judging import Verdict
-from hotseat.benching.results import BenchResult, ResultsError, ResultsFile
+from hotseat.bench import judgement, results
+from hotseat.bench.figures import MEASURES, told
+from hotseat.bench.judgement import Verdict
+from hotseat.bench.results import BenchResult, ResultsError, ResultsFile
 from hotseat.commands import ExitCode
-from hotseat.commands.bench_common import results_option, results_path
-from hotseat.commands.failing import CommandFailed, InvalidConfig
-from hotseat.commands.table import table
+from hotseat.commands._bench import results_option, results_path
+from hotseat.commands._errors import CommandFailed, InvalidConfig
+from hotseat.commands._table import table
 from hotseat.config import ConfigError, read_levels
 
 DRAWN = ("start_p50", "tokens_per_s", "ttft_p50", "itl_p50")
@@ -167,8 +167,8 @@ def _compare(
     for one in latest:
         accepted = found.accepted_before(one)
         if accepted is not None:
-            verdicts.extend(judging.against(accepted, one, tolerance))
-            notes.extend(f"{one.title}: {words}" for words in judging.differences(accepted, one))
+            verdicts.extend(judgement.against(accepted, one, tolerance))
+            notes.extend(f"{one.title}: {words}" for words in judgement.differences(accepted, one))
         elif one.id not in found.accepted:
             troubles.append(f"{one.title}: there is no accepted result to compare with (--accept makes one)")
 
@@ -183,7 +183,7 @@ def _hold(
     judged: set[tuple[str | None, str]] = set()
     for one in latest:
         mine = own.get(one.model, {})
-        found = judging.levels(one, {**top, **mine})
+        found = judgement.levels(one, {**top, **mine})
         verdicts.extend(found)
         judged |= {(one.model if verdict.measure in mine else None, verdict.measure) for verdict in found}
     wanted = {(None, name) for name in top} | {(model, name) for model, some in own.items() for name in some}
@@ -249,7 +249,7 @@ def _as_dict(one: Verdict) -> dict[str, Any]:
 
 def _draw(found: ResultsFile, folder: Path, *, quiet: bool) -> None:
     try:
-        from hotseat.benching.pictures import draw
+        from hotseat.bench.charts import draw
     except ImportError as error:
         raise CommandFailed(f"--plot needs {error.name}: pip install 'hotseat[bench]'") from None
     try:

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from hotseat import machine
-from hotseat.benching import page_cache
-from hotseat.benching.figures import quantiles
-from hotseat.benching.page_cache import CannotDrop
-from hotseat.benching.results import BenchResult
-from hotseat.commands import launcher
-from hotseat.commands.bench_common import (
+from hotseat.bench import page_cache
+from hotseat.bench.figures import quantiles
+from hotseat.bench.page_cache import CannotDrop
+from hotseat.bench.results import BenchResult
+from hotseat.commands import _client
+from hotseat.commands._bench import (
     BenchedModel,
     keep,
     left_as_found,
@@ -23,7 +23,7 @@ from hotseat.commands.bench_common import (
     say_figures,
     writable,
 )
-from hotseat.commands.failing import CommandFailed
+from hotseat.commands._errors import CommandFailed
 
 _GONE = "its process has ended"
 _STOPPED = "its container exists and is stopped"
@@ -59,7 +59,7 @@ Exit status: 0 measured and kept, 1 it did not work, 2 wrong usage, 3 no launche
 @click.option("--cold", "state", flag_value="cold", help="See below.")
 @click.option("--wake", "state", flag_value="wake", help="See below.")
 @results_option
-@launcher.options
+@_client.options
 def command(
     name: str, runs: int, state: str, results_file: Path | None, url: str | None, config: str | None
 ) -> None:
@@ -70,7 +70,7 @@ def command(
     """
     file = results_path(results_file, config)
     writable(file)
-    subject = BenchedModel(launcher.connect(url, config), name)
+    subject = BenchedModel(_client.connect(url, config), name)
     if (before := subject.stats()) and (users := before.get("in_flight", 0) + before.get("waiting", 0)):
         raise CommandFailed(f"{subject.model} is in use ({users} requests): nothing was measured")
     prepare = _preparation(subject, state)

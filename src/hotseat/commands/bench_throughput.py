@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from hotseat.benching import load
-from hotseat.benching.load import Completion
-from hotseat.benching.results import BenchResult
-from hotseat.commands import launcher
-from hotseat.commands.bench_common import (
+from hotseat.bench import load
+from hotseat.bench.load import Completion
+from hotseat.bench.results import BenchResult
+from hotseat.commands import _client
+from hotseat.commands._bench import (
     BenchedModel,
     keep,
     left_as_found,
@@ -21,8 +21,8 @@ from hotseat.commands.bench_common import (
     say_figures,
     writable,
 )
-from hotseat.commands.failing import CommandFailed
-from hotseat.commands.launcher import CLIENT_KEY_VARIABLES, LauncherClient, LauncherRefused
+from hotseat.commands._client import CLIENT_KEY_VARIABLES, LauncherClient, LauncherRefused
+from hotseat.commands._errors import CommandFailed
 
 TEMPERATURE = 0.2
 SILENCE_S = 900.0
@@ -84,7 +84,7 @@ Exit status: 0 measured and kept, 1 it did not work, 2 wrong usage, 3 no launche
     "--tokens", type=click.IntRange(2, 1_000_000), default=1000, show_default=True, help="Of each completion."
 )
 @results_option
-@launcher.options
+@_client.options
 def command(
     name: str,
     concurrency: tuple[int, ...],
@@ -101,8 +101,8 @@ def command(
     """
     file = results_path(results_file, config)
     writable(file)
-    subject = BenchedModel(launcher.connect(url, config), name)
-    client = BenchClient(launcher.connect(url, config, CLIENT_KEY_VARIABLES), name)
+    subject = BenchedModel(_client.connect(url, config), name)
+    client = BenchClient(_client.connect(url, config, CLIENT_KEY_VARIABLES), name)
     if company := subject.stats().get("in_flight", 0):
         click.echo(
             f"Other requests use {subject.model} now ({company}): the figures are of their company, too.",
@@ -202,7 +202,7 @@ class BenchClient:
         }
         if self.ignore_eos:
             body["ignore_eos"] = True
-        path = f"/{launcher.segment(self._name)}/v1/chat/completions"
+        path = f"/{_client.segment(self._name)}/v1/chat/completions"
         return load.take(self._running.stream(path, body, SILENCE_S), time.monotonic())
 
 

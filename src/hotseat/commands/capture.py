@@ -6,7 +6,7 @@ import json
 
 import click
 
-from hotseat.commands import launcher
+from hotseat.commands import _client
 
 
 @click.command(
@@ -31,7 +31,7 @@ Exit status: 0 done, 1 it did not work, 2 wrong usage, 3 no launcher answers."""
 )
 @click.option("--stop", is_flag=True, help="End it now.")
 @click.option("--json", "as_json", is_flag=True, help="Print the launcher's answer as JSON.")
-@launcher.options
+@_client.options
 def command(name: str, seconds: int, stop: bool, as_json: bool, url: str | None, config: str | None) -> None:
     """Write what a model is asked and answers to a file, for a while.
 
@@ -39,7 +39,7 @@ def command(name: str, seconds: int, stop: bool, as_json: bool, url: str | None,
     on the launcher's machine, readable for its user alone, without headers and credentials; it takes
     64 MiB at most, and stays until the next capture of the model or until you remove it.
     """
-    answer = launcher.connect(url, config).post(
+    answer = _client.connect(url, config).post(
         "/admin/capture", {"route": name, "seconds": 0 if stop else seconds}
     )
     if as_json:

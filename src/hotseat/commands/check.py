@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from hotseat.commands import ExitCode, launcher
-from hotseat.commands.failing import CommandFailed, Interrupted, LauncherUnreachable
-from hotseat.commands.launcher import CLIENT_KEY_VARIABLES, LauncherClient, LauncherReply
-from hotseat.commands.table import one_line
+from hotseat.commands import ExitCode, _client
+from hotseat.commands._client import CLIENT_KEY_VARIABLES, LauncherClient, LauncherReply
+from hotseat.commands._errors import CommandFailed, Interrupted, LauncherUnreachable
+from hotseat.commands._table import one_line
 
 FINAL = ("model_failed", "model_backoff", "no_room")
 """Codes of refusals that tell of a failure: asking again at once does not help."""
@@ -51,7 +51,7 @@ Exit status: 0 all answered in time, 1 one did not, 2 wrong usage, 3 no launcher
     metavar="SECONDS",
     help="What each model has to answer, its start included.",
 )
-@launcher.options
+@_client.options
 @click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
 def command(
     names: tuple[str, ...], within_s: float, url: str | None, config: str | None, as_json: bool
@@ -62,7 +62,7 @@ def command(
     starts for it. Without a NAME: all that the key opens. The key of a client is taken from
     HOTSEAT_API_KEY or VLLM_API_KEY.
     """
-    running = launcher.connect(url, config, CLIENT_KEY_VARIABLES)
+    running = _client.connect(url, config, CLIENT_KEY_VARIABLES)
     outcomes = []
     interrupted = False
     try:
@@ -101,7 +101,7 @@ def ask(running: LauncherClient, name: str, within_s: float) -> CheckOutcome:
 
     while (left_s := began + within_s - time.monotonic()) > 0:
         try:
-            last = running.ask(f"/{launcher.segment(name)}/v1/models", left_s)
+            last = running.ask(f"/{_client.segment(name)}/v1/models", left_s)
         except TimeoutError:
             break
         except LauncherUnreachable:
@@ -126,10 +126,10 @@ def _said(reply: LauncherReply) -> str:
 
 def _all(running: LauncherClient) -> Iterator[str]:
     try:
-        reply = running.ask("/v1/models", launcher.ANSWER_TIMEOUT_S)
+        reply = running.ask("/v1/models", _client.ANSWER_TIMEOUT_S)
     except TimeoutError:
         raise CommandFailed(
-            f"{running.url} did not answer within {launcher.ANSWER_TIMEOUT_S:g} seconds"
+            f"{running.url} did not answer within {_client.ANSWER_TIMEOUT_S:g} seconds"
         ) from None
     data = reply.body.get("data")
     if reply.status != 200 or not isinstance(data, list):

@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 import click
 
-from hotseat.commands.failing import InvalidConfig
-from hotseat.commands.table import table
+from hotseat.commands._errors import InvalidConfig
+from hotseat.commands._table import table
 from hotseat.config import ConfigError, load
 from hotseat.core.spec import DockerSpec, ModelSpec, Settings
 

@@ -12,9 +12,9 @@ import click
 from hotseat import config
 from hotseat.clients.formats import FORMATS, Format
 from hotseat.clients.offer import Choice, NotOffered, Offered, choose
-from hotseat.commands import launcher
-from hotseat.commands.failing import CommandFailed, InvalidConfig
-from hotseat.commands.launcher import CLIENT_KEY_VARIABLES
+from hotseat.commands import _client
+from hotseat.commands._client import CLIENT_KEY_VARIABLES
+from hotseat.commands._errors import CommandFailed, InvalidConfig
 from hotseat.core.spec import PPM, ProcessSpec, Settings
 from hotseat.engines import flags
 
@@ -131,11 +131,11 @@ def _of_config(file: str, url: str | None) -> tuple[str, list[Offered], Mapping[
         )
         for route in settings.routes
     ]
-    return launcher.connect(url, file).url, offered, _shares(settings.scheduler.budget)
+    return _client.connect(url, file).url, offered, _shares(settings.scheduler.budget)
 
 
 def _of_launcher(url: str | None) -> tuple[str, list[Offered], Mapping[str, float]]:
-    running = launcher.connect(url, None, CLIENT_KEY_VARIABLES)
+    running = _client.connect(url, None, CLIENT_KEY_VARIABLES)
     seen = {str(one["id"]) for one in running.get("/v1/models").get("data", [])}
     health = running.get("/healthz", also=503)
     routes: Mapping[str, Any] = health.get("routes") or {}

@@ -12,23 +12,23 @@ from pathlib import Path
 import click
 
 from hotseat import config
-from hotseat.commands.stack_options import StackUnreadable, stack_option
-from hotseat.config import values
+from hotseat.commands._stack import StackUnreadable, stack_option
+from hotseat.config.parsers import values
 from hotseat.core.spec import ProcessSpec, Settings
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
-from hotseat.stack.composefile import ComposeFileError
-from hotseat.stack.doctor import examine
-from hotseat.stack.health import CheckResult, error, ok
-from hotseat.stack.patient import DoctorContext
-from hotseat.stack.project import ComposeModel
-from hotseat.stack.reading import (
+from hotseat.stack.compose.compose_file import ComposeFileError
+from hotseat.stack.compose.model import ComposeModel
+from hotseat.stack.compose.reading import (
     COMPOSE_NAMES,
     compose_files,
     find_compose,
     read_project,
     stack_environment,
 )
+from hotseat.stack.doctor.check import CheckResult, error, ok
+from hotseat.stack.doctor.context import DoctorContext
+from hotseat.stack.doctor.examine import examine
 
 _MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  ", "unknown": "?      "}
 

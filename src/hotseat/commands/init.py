@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from hotseat.commands.failing import CommandFailed
-from hotseat.commands.stack_options import in_folder, stack_option
+from hotseat.commands._errors import CommandFailed
+from hotseat.commands._stack import in_folder, stack_option
 from hotseat.envfile import disk
-from hotseat.stack.envtemplate import fresh
+from hotseat.stack.env_template import fresh
 
 _SOCKET = "/var/run/docker.sock"
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 
-from hotseat.commands.failing import CommandFailed
-from hotseat.commands.stack_options import StackUnreadable, read_settings, read_stack, stack_option
-from hotseat.stack.reading import find_compose
-from hotseat.stack.switching import SwitchError, plan
+from hotseat.commands._errors import CommandFailed
+from hotseat.commands._stack import StackUnreadable, read_settings, read_stack, stack_option
+from hotseat.stack.compose.reading import find_compose
+from hotseat.stack.switch_plan import SwitchError, plan
 from hotseat.stack.unit import unit
 
 _NAME = "hotseat.service"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from hotseat.commands.stack_options import StackUnreadable, read_settings, read_stack
-from hotseat.stack.findings import Finding, LintedStack
-from hotseat.stack.rules import lint, table
+from hotseat.commands._stack import StackUnreadable, read_settings, read_stack
+from hotseat.stack.lint import lint, table
+from hotseat.stack.lint.findings import Finding, LintedStack
 
 
 @click.command(

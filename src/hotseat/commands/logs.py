@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import click
 
-from hotseat.commands import launcher
-from hotseat.commands.table import one_line
+from hotseat.commands import _client
+from hotseat.commands._table import one_line
 
 
 @click.command(
@@ -31,7 +31,7 @@ Exit status: 0 shown, 1 the launcher refused, 2 wrong usage, 3 no launcher answe
     help="How many lines at most.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with what it writes, until Ctrl-C.")
-@launcher.options
+@_client.options
 @click.option("--json", "as_json", is_flag=True, help="Print the lines as JSON.")
 def command(name: str, lines: int, follow: bool, url: str | None, config: str | None, as_json: bool) -> None:
     """Print the last lines that a model's server wrote.
@@ -39,15 +39,15 @@ def command(name: str, lines: int, follow: bool, url: str | None, config: str | 
     NAME is a model or a route. The lines are those of its current run, or of its latest one; with
     --follow the lines of the runs after it come too.
     """
-    running = launcher.connect(url, config)
+    running = _client.connect(url, config)
     if follow:
         if as_json:
             raise click.UsageError("--follow prints lines as they come, not JSON")
         with suppress(KeyboardInterrupt):
-            for line in running.follow(f"/logs/{launcher.segment(name)}?lines={lines}&follow=1"):
+            for line in running.follow(f"/logs/{_client.segment(name)}?lines={lines}&follow=1"):
                 click.echo(one_line(line.expandtabs()))
         return
-    answer = running.get(f"/logs/{launcher.segment(name)}?lines={lines}")
+    answer = running.get(f"/logs/{_client.segment(name)}?lines={lines}")
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return

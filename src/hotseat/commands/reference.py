@@ -12,8 +12,8 @@ import click
 from hotseat.admin import endpoints
 from hotseat.commands import COMMANDS
 from hotseat.config import reference as config_reference
-from hotseat.metrics import catalogue
-from hotseat.stack import rules as lint_rules
+from hotseat.stack import lint as lint_rules
+from hotseat.telemetry.metrics import catalogue
 
 INTRODUCTION = """\
 # Commands

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from hotseat.commands import launcher
+from hotseat.commands import _client
 
 _WORDS = {
     "added": "new",
@@ -27,14 +27,14 @@ Exit status: 0 done, 1 the configuration is not right and nothing was changed, 2
 3 no launcher answers.""",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the launcher's answer as JSON.")
-@launcher.options
+@_client.options
 def command(as_json: bool, url: str | None, config: str | None) -> None:
     """Have the running launcher read its configuration again.
 
     It reads the file that it was started with, and the one that HOTSEAT_ENV_FILE names. Models that
     are as they were run on, with their requests.
     """
-    answer = launcher.connect(url, config).post("/admin/reload", {})
+    answer = _client.connect(url, config).post("/admin/reload", {})
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from hotseat.commands.failing import CommandFailed
-from hotseat.commands.stack_options import StackUnreadable, in_folder, stack_option
-from hotseat.config import values
+from hotseat.commands._errors import CommandFailed
+from hotseat.commands._stack import StackUnreadable, in_folder, stack_option
+from hotseat.config.parsers import values
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
 from hotseat.stack.keys import KeyFileError, rotate

@@ -14,16 +14,16 @@ import click
 
 from hotseat import config
 from hotseat.commands import ExitCode
-from hotseat.commands.failing import CommandFailed, InvalidConfig
-from hotseat.commands.stack_options import StackUnreadable, read_settings
+from hotseat.commands._errors import CommandFailed, InvalidConfig
+from hotseat.commands._stack import StackUnreadable, read_settings
 from hotseat.config import ConfigError
 from hotseat.core.spec import ModelSpec, ProcessSpec, Settings
-from hotseat.seeding.wanted import WantedFiles, hub_folder, of_command, parse, plain_folder
-from hotseat.stack.composefile import ComposeFileError
-from hotseat.stack.reading import read_project, stack_environment
+from hotseat.stack.compose.compose_file import ComposeFileError
+from hotseat.stack.compose.reading import read_project, stack_environment
+from hotseat.weights.wanted import WantedFiles, hub_folder, of_command, parse, plain_folder
 
 if TYPE_CHECKING:
-    from hotseat.seeding.hub import DownloadPlan, Hub
+    from hotseat.weights.hub import DownloadPlan, Hub
 
 
 @click.command(
@@ -69,7 +69,7 @@ def command(
     alone, a folder made with --local-dir too. Fetched files are compared with the hub's checksums.
     """
     try:
-        from hotseat.seeding.hub import Hub
+        from hotseat.weights.hub import Hub
     except ImportError as error:
         raise CommandFailed(f"hotseat seed needs {error.name}: pip install 'hotseat[seed]'") from None
     wanted, env = _wanted(names, file)
@@ -98,7 +98,7 @@ def command(
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Ctrl-C ends the program at once: as an exception it would wait for every thread of the download."""
-    from hotseat.seeding.hub import leave_now
+    from hotseat.weights.hub import leave_now
 
     def told(number: int, frame: object) -> None:
         click.echo("\nInterrupted. Whole files are kept: run it again to go on.", err=True)
@@ -113,7 +113,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _seed(hub: Hub, todo: list[WantedFiles], *, all_files: bool, verify: bool, dry_run: bool) -> bool:
-    from hotseat.seeding.hub import DownloadError
+    from hotseat.weights.hub import DownloadError
 
     ok = True
     plans: list[DownloadPlan] = []

@@ -7,7 +7,7 @@ import os
 import click
 
 from hotseat import logs
-from hotseat.commands.failing import CommandFailed, InvalidConfig
+from hotseat.commands._errors import CommandFailed, InvalidConfig
 from hotseat.config import ConfigError, environment, load, secret_values
 from hotseat.core.spec import Settings
 from hotseat.envfile.disk import VARIABLE as ENV_FILE

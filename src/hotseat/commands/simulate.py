@@ -9,16 +9,16 @@ from pathlib import Path
 
 import click
 
-from hotseat.commands.failing import CommandFailed, InvalidConfig
-from hotseat.commands.table import table
+from hotseat.commands._errors import CommandFailed, InvalidConfig
+from hotseat.commands._table import table
 from hotseat.config import ConfigError, load
 from hotseat.core.spec import Settings
-from hotseat.history import FILE as HISTORY_FILE
-from hotseat.history import History, StartKind
 from hotseat.simulation.compare import WAYS, Comparison, compare
 from hotseat.simulation.scenarios import SCENARIOS
 from hotseat.simulation.trace import TraceError, read_trace
 from hotseat.simulation.traffic import Scenario, SwapCost
+from hotseat.telemetry.history import FILE as HISTORY_FILE
+from hotseat.telemetry.history import History, StartKind
 
 UNKNOWN_START_S = 45.0
 """What a start takes that was never measured."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from hotseat.commands import launcher
-from hotseat.commands.failing import CommandFailed, LauncherUnreachable
-from hotseat.commands.launcher import LauncherClient
-from hotseat.commands.table import one_line, table
+from hotseat.commands import _client
+from hotseat.commands._client import LauncherClient
+from hotseat.commands._errors import CommandFailed, LauncherUnreachable
+from hotseat.commands._table import one_line, table
 
 WATCH_EVERY_S = 2.0
 LOADING = ("downloading", "starting", "waking")
@@ -33,7 +33,7 @@ Examples:
 
 Exit status: 0 shown, 1 the launcher refused, 2 wrong usage, 3 no launcher answers.""",
 )
-@launcher.options
+@_client.options
 @click.option("--json", "as_json", is_flag=True, help="Print routes and models as JSON.")
 @click.option("-w", "--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 def command(url: str | None, config: str | None, as_json: bool, watch: bool) -> None:
@@ -41,7 +41,7 @@ def command(url: str | None, config: str | None, as_json: bool, watch: bool) -> 
 
     An admin key is taken from HOTSEAT_ADMIN_KEY, ADMIN_API_KEY or VLLM_API_KEY.
     """
-    running = launcher.connect(url, config)
+    running = _client.connect(url, config)
     if not watch:
         _show(running, as_json)
         return

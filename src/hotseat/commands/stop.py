@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hotseat.commands import launcher, ordering
+from hotseat.commands import _client, _orders
 
 
 @click.command(
@@ -19,8 +19,8 @@ Exit status: 0 done, 1 it did not work, 2 wrong usage, 3 no launcher answers."""
 )
 @click.argument("name")
 @click.option("--sleep", is_flag=True, help="Put it to sleep instead (a model with sleep configured).")
-@ordering.options("Return when it is gone, or asleep.")
-@launcher.options
+@_orders.options("Return when it is gone, or asleep.")
+@_client.options
 def command(
     name: str, sleep: bool, wait: bool, timeout_s: float, as_json: bool, url: str | None, config: str | None
 ) -> None:
@@ -29,6 +29,6 @@ def command(
     NAME is a route or a model. Requests that run are finished first, up to its drain timeout.
     The next request starts it again.
     """
-    running = launcher.connect(url, config)
+    running = _client.connect(url, config)
     more = {"sleep": True} if sleep else {}
-    ordering.order(running, "stop", name, wait=wait, timeout_s=timeout_s, as_json=as_json, **more)
+    _orders.order(running, "stop", name, wait=wait, timeout_s=timeout_s, as_json=as_json, **more)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import click
 
-from hotseat.commands import launcher, ordering
-from hotseat.commands.failing import CommandFailed
-from hotseat.commands.launcher import LauncherClient
-from hotseat.commands.stack_options import StackUnreadable, read_settings, read_stack
-from hotseat.stack.reading import COMPOSE_NAMES, find_compose
-from hotseat.stack.switching import SwitchError, plan
+from hotseat.commands import _client, _orders
+from hotseat.commands._client import LauncherClient
+from hotseat.commands._errors import CommandFailed
+from hotseat.commands._stack import StackUnreadable, read_settings, read_stack
+from hotseat.stack.compose.reading import COMPOSE_NAMES, find_compose
+from hotseat.stack.switch_plan import SwitchError, plan
 
 HOLDS_NO_SEAT = ("stopped", "backoff", "stopping")
 
@@ -41,8 +41,8 @@ Exit status: 0 done, 1 it did not work, else Compose's own; 2 wrong usage or no 
     "Default: this folder, where it has a Compose file and no launcher is named.",
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would be done.")
-@ordering.options("Return when it is ready, or say why it is not.")
-@launcher.options
+@_orders.options("Return when it is ready, or say why it is not.")
+@_client.options
 def command(
     name: str,
     folder: Path | None,
@@ -66,7 +66,7 @@ def command(
     if folder is not None:
         _by_compose(name, folder, dry_run)
         return
-    running = launcher.connect(url, config)
+    running = _client.connect(url, config)
     route, others = _seats(running, name)
     for other in others:
         click.echo(f"stop {other}" if dry_run else f"{other}: is to stop", err=True)
@@ -75,7 +75,7 @@ def command(
     if dry_run:
         click.echo(f"start {route}", err=True)
         return
-    ordering.order(running, "start", route, wait=wait, timeout_s=timeout_s, as_json=as_json)
+    _orders.order(running, "start", route, wait=wait, timeout_s=timeout_s, as_json=as_json)
 
 
 def _seats(running: LauncherClient, name: str) -> tuple[str, list[str]]:

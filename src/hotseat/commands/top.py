@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from hotseat.commands import launcher
-from hotseat.commands.failing import CommandFailed
+from hotseat.commands import _client
+from hotseat.commands._errors import CommandFailed
 
 
 @click.command(
@@ -21,7 +21,7 @@ Keys:
 
 Exit status: 0 ended, 1 the extra or the terminal is missing, 2 wrong usage.""",
 )
-@launcher.options
+@_client.options
 def command(url: str | None, config: str | None) -> None:
     """Watch the running launcher: models, queue, GPUs, tokens and failures.
 
@@ -32,7 +32,7 @@ def command(url: str | None, config: str | None) -> None:
         from hotseat.commands.top_app import TopApp
     except ImportError:
         raise CommandFailed("hotseat top needs a library more: pip install 'hotseat[top]'") from None
-    running = launcher.connect(url, config)
+    running = _client.connect(url, config)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise CommandFailed("hotseat top needs a terminal; hotseat status does not")
     TopApp(running).run()

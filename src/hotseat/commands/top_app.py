@@ -19,8 +19,8 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static
 
 from hotseat.commands import top_view
-from hotseat.commands.launcher import segment
-from hotseat.commands.table import one_line
+from hotseat.commands._client import segment
+from hotseat.commands._table import one_line
 
 EVERY_S = 1.0
 LOG_LINES = 200

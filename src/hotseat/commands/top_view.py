@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hotseat.commands._table import one_line
 from hotseat.commands.status import IDLE, LOADING, ago
-from hotseat.commands.table import one_line
 
 HEAD = ("MODEL", "STATE", "GPU", "RUN", "WAIT", "REQ", "TOK/S", "LAST HIT", "WHAT")
 SMOOTHED_S = 15.0

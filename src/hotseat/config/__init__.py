@@ -3,11 +3,11 @@
 ``load(path, env)`` gives ``core.spec.Settings`` or raises ``ConfigError`` with everything that is wrong.
 """
 
-from hotseat.config.levels_file import read_levels
 from hotseat.config.listen import listen_address, state_folder
 from hotseat.config.load import environment, find, load, loads
 from hotseat.config.problems import ConfigError, ConfigProblem
 from hotseat.config.secrets import secret_values
+from hotseat.config.service_levels import read_levels
 
 __all__ = [
     "ConfigError",

@@ -8,11 +8,11 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 
-from hotseat.config import front_values
 from hotseat.config.document import Document, Path, SourcePosition
-from hotseat.config.front_shape import BasicAuthConfig, KeyConfig
-from hotseat.config.shape import RootConfig
-from hotseat.core.front import AuthSpec, BasicSpec, KeySpec, LimitSpec
+from hotseat.config.parsers import access
+from hotseat.config.schema.access import BasicAuthConfig, KeyConfig
+from hotseat.config.schema.file import RootConfig
+from hotseat.core.access_spec import AuthSpec, BasicSpec, KeySpec, LimitSpec
 from hotseat.core.spec import RouteSpec
 
 KEY = "VLLM_API_KEY"
@@ -73,7 +73,7 @@ class AccessResolver:
         if not value:
             return ""
         try:
-            return self._hidden(front_values.secret(value))
+            return self._hidden(access.secret(value))
         except ValueError as error:
             self._variable_problem(name, str(error))
             return ""
@@ -81,7 +81,7 @@ class AccessResolver:
     def _old_until(self) -> float:
         until = self._env.get(OLD_KEY_UNTIL, "")
         try:
-            return front_values.moment(until)
+            return access.moment(until)
         except ValueError as error:
             self._variable_problem(OLD_KEY_UNTIL, f"says until when {OLD_KEY} is good: {error}")
             return 0.0
@@ -126,7 +126,7 @@ class AccessResolver:
         try:
             with FilePath(self._file(name)).open("rb") as source:
                 text = source.read(_MAX_FILE_BYTES).decode("ascii").strip()
-            return front_values.secret(text)
+            return access.secret(text)
         except OSError as error:
             self._document.problem(at, f"cannot be read: {error.strerror}")
         except UnicodeDecodeError:

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
+from hotseat.config.parsers.values import BOOLS
 from hotseat.config.problems import ConfigProblem
-from hotseat.config.values import BOOLS
 
 Path = tuple[str | int, ...]
 

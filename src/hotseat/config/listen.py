@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hotseat.config import values
 from hotseat.config.document import read
 from hotseat.config.load import find, text_of_file
-from hotseat.config.places import beside, state_dir
+from hotseat.config.parsers import values
+from hotseat.config.paths import beside, state_dir
 from hotseat.config.problems import ConfigError, ConfigProblem
 
 DEFAULT = ("127.0.0.1", 8000)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from hotseat.config.check import shaped
 from hotseat.config.document import Document, SourcePosition, read
-from hotseat.config.places import config_files
+from hotseat.config.paths import config_files
 from hotseat.config.problems import ConfigError, ConfigProblem
 from hotseat.config.resolve import Resolver
+from hotseat.config.schema.validate import shaped
 from hotseat.core.spec import Settings
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError

@@ -9,9 +9,9 @@ from typing import Any
 
 from hotseat.config.access import scoped
 from hotseat.config.document import Document, Path, SourcePosition
-from hotseat.config.front_shape import PolicyConfig, SystemPromptConfig
-from hotseat.config.shape import RootConfig
-from hotseat.core.front import PolicySpec, PromptSpec
+from hotseat.config.schema.access import PolicyConfig, SystemPromptConfig
+from hotseat.config.schema.file import RootConfig
+from hotseat.core.access_spec import PolicySpec, PromptSpec
 
 _MAX_PROMPT_BYTES = 256 * 1024
 

@@ -9,12 +9,25 @@ from typing import Any
 from pydantic import BaseModel
 
 from hotseat.config import access, policies
-from hotseat.config.front_shape import BasicAuthConfig, KeyConfig, PolicyConfig, SystemPromptConfig, TlsConfig
-from hotseat.config.levels import ServiceLevels
 from hotseat.config.load import OVERRIDES
 from hotseat.config.resolve import UPSTREAM_KEY_VARIABLE
 from hotseat.config.routing import RESERVED
-from hotseat.config.shape import ComposeConfig, GpuConfig, ModelConfig, RootConfig, RouteConfig, SleepConfig
+from hotseat.config.schema.access import (
+    BasicAuthConfig,
+    KeyConfig,
+    PolicyConfig,
+    SystemPromptConfig,
+    TlsConfig,
+)
+from hotseat.config.schema.file import (
+    ComposeConfig,
+    GpuConfig,
+    ModelConfig,
+    RootConfig,
+    RouteConfig,
+    SleepConfig,
+)
+from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.envfile.disk import VARIABLE as ENV_FILE_VARIABLE
 
 SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (

@@ -7,17 +7,18 @@ import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from hotseat.config import routing, values
+from hotseat.config import routing
 from hotseat.config.access import KEY, AccessResolver
-from hotseat.config.command import CommandInfo, told
+from hotseat.config.capacity import check_room
+from hotseat.config.command_info import CommandInfo, told
 from hotseat.config.document import Document, Path
 from hotseat.config.fingerprint import fingerprint
-from hotseat.config.front_shape import TlsConfig
-from hotseat.config.places import beside, state_dir
+from hotseat.config.parsers import values
+from hotseat.config.paths import beside, state_dir
 from hotseat.config.policies import PolicyResolver
-from hotseat.config.room import check_room
-from hotseat.config.shape import ComposeConfig, ModelConfig, RootConfig, SleepConfig
-from hotseat.core.front import AuthSpec
+from hotseat.config.schema.access import TlsConfig
+from hotseat.config.schema.file import ComposeConfig, ModelConfig, RootConfig, SleepConfig
+from hotseat.core.access_spec import AuthSpec
 from hotseat.core.spec import (
     ComposeSpec,
     DockerSpec,

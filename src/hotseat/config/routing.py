@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from hotseat.config.document import Document, Path, dotted
-from hotseat.config.shape import RootConfig
+from hotseat.config.schema.file import RootConfig
 from hotseat.core.spec import RouteSpec
 
 RESERVED = frozenset(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hotseat.core import policy
-from hotseat.core.alarms import NEVER, Deadlines
-from hotseat.core.seat import ModelState
+from hotseat.core.deadlines import NEVER, Deadlines
+from hotseat.core.model_state import ModelState
 from hotseat.core.spec import SchedulerSpec
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, Cause, State
 

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from hotseat.core import policy
-from hotseat.core.alarms import NEVER
+from hotseat.core.deadlines import NEVER
+from hotseat.core.model_state import ModelState
 from hotseat.core.policy import Candidate, Free
-from hotseat.core.seat import ModelState
 from hotseat.core.spec import PPM, Footprint
 from hotseat.core.states import LOADING, Cause, State
 

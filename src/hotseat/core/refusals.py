@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hotseat.core.errors import Code, Reason, Refusal
-from hotseat.core.seat import ModelState
+from hotseat.core.model_state import ModelState
 from hotseat.core.spec import PPM, Footprint
 
 RETRY_MAX_S = 60.0

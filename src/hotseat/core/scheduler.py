@@ -7,11 +7,11 @@ from collections.abc import Callable
 from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core import invariants, policy, refusals
-from hotseat.core.alarms import NEVER, Deadlines
+from hotseat.core.deadlines import NEVER, Deadlines
 from hotseat.core.errors import Reason, Refusal
+from hotseat.core.model_state import ModelState, learned
 from hotseat.core.planner import Plan, free_host_memory, make_plan
 from hotseat.core.queue import Waiting
-from hotseat.core.seat import ModelState, learned
 from hotseat.core.spec import SchedulerSpec, SchedulingSpec
 from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
 from hotseat.core.views import ModelView

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hotseat.core.front import AuthSpec, PolicySpec
+from hotseat.core.access_spec import AuthSpec, PolicySpec
 
 PPM = 1_000_000
 """The whole of one GPU's memory, in parts per million."""

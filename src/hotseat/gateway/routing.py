@@ -11,10 +11,10 @@ from enum import Enum, auto
 from urllib.parse import unquote_to_bytes
 
 from hotseat.core.spec import ModelSpec, RouteSpec, Settings
-from hotseat.gateway.errors import not_found
-from hotseat.gateway.origins import Cors
-from hotseat.gateway.rates import Limit, Limiter
-from hotseat.gateway.rewrite import RewriteRules
+from hotseat.gateway.http.errors import not_found
+from hotseat.gateway.policy.cors import Cors
+from hotseat.gateway.policy.rate_limit import Limit, Limiter
+from hotseat.gateway.policy.rewrite import RewriteRules
 from hotseat.logs import redact
 
 CONTROL_SEGMENTS = frozenset(

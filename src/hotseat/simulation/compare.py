@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import SchedulerSpec
+from hotseat.simulation.baselines import FirstCome, SwapOnDemand
 from hotseat.simulation.offline import offline_wait_s
-from hotseat.simulation.rivals import FirstCome, SwapOnDemand
 from hotseat.simulation.run import SimulationResult, TurnPolicy, simulate
 from hotseat.simulation.traffic import Scenario
 

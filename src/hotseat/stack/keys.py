@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from hotseat.envfile.syntax import assign, parse
-from hotseat.stack.envtemplate import new_key, stamp
+from hotseat.stack.env_template import new_key, stamp
 
 CLIENT, SINCE = "VLLM_API_KEY", "VLLM_API_KEY_SINCE"
 OLD, OLD_UNTIL = "VLLM_API_KEY_OLD", "VLLM_API_KEY_OLD_UNTIL"

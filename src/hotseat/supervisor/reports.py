@@ -9,7 +9,7 @@ from hotseat.core import refusals
 from hotseat.core.errors import Code, Reason, Refusal
 from hotseat.core.states import FAILURES, LOADING, Cause, State
 from hotseat.core.views import ModelView
-from hotseat.history import StartKind
+from hotseat.telemetry.history import StartKind
 
 log = structlog.get_logger("hotseat")
 

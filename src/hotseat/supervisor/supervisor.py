@@ -19,15 +19,15 @@ from hotseat.core.spec import ModelSpec, ProcessSpec, Settings
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
 from hotseat.core.views import Loading, ModelView, Upstream
 from hotseat.engines.base import Engine
-from hotseat.history import RecordedStart, StartKind
 from hotseat.runtimes.base import FoundRun, HealthReport, ReportsCommands, ReportsImages, Runtime
-from hotseat.supervisor.fetching import Downloads, WeightFiles
-from hotseat.supervisor.lookout import RuntimeMonitor
+from hotseat.supervisor.downloads import Downloads, WeightFiles
+from hotseat.supervisor.keep_warm import KeepWarm
 from hotseat.supervisor.reports import kind_of_start, log_move, why_not_ready
-from hotseat.supervisor.runs import Check, Prober, RoomCheck, Run, Sleeper, as_found
+from hotseat.supervisor.run import Check, Prober, RoomCheck, Run, Sleeper, as_found
+from hotseat.supervisor.runtime_monitor import RuntimeMonitor
 from hotseat.supervisor.ticket import Lease, Ticket
-from hotseat.supervisor.warmth import KeepWarm
 from hotseat.tasks import Tasks
+from hotseat.telemetry.history import RecordedStart, StartKind
 
 log = structlog.get_logger("hotseat")
 

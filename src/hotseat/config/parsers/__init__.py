@@ -1,0 +1,1 @@
+"""Parsers of the small languages inside configuration values."""

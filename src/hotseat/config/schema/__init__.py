@@ -1,0 +1,1 @@
+"""What may be written in ``hotseat.yaml``: every key with its type, default and meaning."""

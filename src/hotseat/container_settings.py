@@ -1,0 +1,65 @@
+"""What a container's own command says of its model: one truth, read where the operator wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hotseat.config.command_info import told
+from hotseat.core.spec import ModelSpec, Settings
+from hotseat.runtimes.base import ReportsCommands, Runtime
+
+ASKED = ("footprint", "served_names", "lora_names", "max_in_flight", "stop_grace")
+"""What may be left to the container (``ModelSpec.asks_container``)."""
+
+
+async def as_they_are(
+    settings: Settings, runtimes: Mapping[str, Runtime], known: Settings | None = None
+) -> Settings:
+    """The settings with what the containers say in place of what the configuration leaves open.
+
+    Where a container cannot be asked now, what it said last counts (``known``); where it was never
+    asked, its model takes the whole budget.
+    """
+    models = dict(settings.models)
+    for name, model in settings.models.items():
+        runtime = runtimes.get(model.runtime)
+        if model.asks_container and isinstance(runtime, ReportsCommands):
+            last = known.models.get(name) if known is not None else None
+            models[name] = await _as_it_is(model, runtime, last)
+    seats = {name: model.scheduling for name, model in models.items()}
+    return replace(settings, models=models, scheduler=replace(settings.scheduler, models=seats))
+
+
+async def _as_it_is(model: ModelSpec, runtime: ReportsCommands, last: ModelSpec | None) -> ModelSpec:
+    command = await runtime.command_of(model)
+    if command is None:
+        same = last is not None and last.launch == model.launch
+        return _as_it_was(model, last) if last is not None and same else model
+    asked, says, seat = model.asks_container, told(command, model.engine), model.scheduling
+    if "footprint" in asked and says.share is not None:
+        seat = replace(seat, footprint=dict.fromkeys(seat.footprint, says.share))
+    if "max_in_flight" in asked:
+        seat = replace(seat, max_in_flight=says.max_in_flight)
+    model = replace(model, scheduling=seat)
+    if "served_names" in asked:
+        model = replace(model, served_names=says.served_names)
+    if "lora_names" in asked:
+        model = replace(model, lora_names=says.lora_names)
+    grace_s = await runtime.grace_of(model) if "stop_grace" in asked else None
+    return model if grace_s is None else replace(model, stop_grace_s=grace_s)
+
+
+def _as_it_was(model: ModelSpec, last: ModelSpec) -> ModelSpec:
+    asked, seat = model.asks_container & last.asks_container, model.scheduling
+    if "footprint" in asked and set(last.scheduling.footprint) == set(seat.footprint):
+        seat = replace(seat, footprint=last.scheduling.footprint)
+    if "max_in_flight" in asked:
+        seat = replace(seat, max_in_flight=last.scheduling.max_in_flight)
+    return replace(
+        model,
+        scheduling=seat,
+        served_names=last.served_names if "served_names" in asked else model.served_names,
+        lora_names=last.lora_names if "lora_names" in asked else model.lora_names,
+        stop_grace_s=last.stop_grace_s if "stop_grace" in asked else model.stop_grace_s,
+    )

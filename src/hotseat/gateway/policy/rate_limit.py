@@ -1,0 +1,311 @@
+"""How often: requests, tokens and requests at once, counted for each key, each client or all together.
+
+Counts slide: a window is cut into slices, and a slice counts until all of it has left the window. So no
+window of that length ever holds more than the limit, wherever it begins; what comes at once may be
+bounded further (``burst``). A count takes at most ``SLICES`` small entries, and there are at most
+``MOST_SUBJECTS`` counts for one limit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from hotseat.core.access_spec import LimitSpec
+from hotseat.gateway.http.errors import RETRY_AT_MOST_S, ErrorResponse, RequestRefused
+
+SLICES = 60
+MOST_SUBJECTS = 100_000
+"""Beyond it the oldest counts are forgotten."""
+_CLEAN_FROM = 1024
+_MANY = 1 << 62
+_NOTHING_HELD: tuple[tuple[Limit, Counter], ...] = ()
+
+
+class Counter:
+    """What one subject has used of one limit."""
+
+    __slots__ = ("number", "slices", "total")
+
+    def __init__(self) -> None:
+        self.slices: deque[list[int]] = deque()
+        """Slice number and amount, oldest first."""
+        self.total = 0
+        self.number = -1
+        """The slice in which it was last looked at: within it nothing leaves the window."""
+
+
+class Limit:
+    """One limit and its counts."""
+
+    __slots__ = (
+        "_clean_at",
+        "_counts",
+        "_lines",
+        "_slice_s",
+        "amount",
+        "by_client",
+        "by_key",
+        "spec",
+        "what",
+    )
+
+    def __init__(self, spec: LimitSpec) -> None:
+        self.spec = spec
+        self.amount = spec.amount
+        self.what = spec.what
+        self.by_client = spec.per == "client"
+        self.by_key = spec.per == "key"
+        self._slice_s = spec.per_s / SLICES
+        self._lines = _lines(spec.what, spec.amount)
+        self._counts: dict[str, Counter] = {}
+        self._clean_at = _CLEAN_FROM
+
+    def subject(self, key: str, address: Callable[[], str]) -> str:
+        """Whose count it is. Addresses are told from names of keys by the space before them."""
+        if self.by_key and key:
+            return key
+        return f" {address()}" if self.by_client or self.by_key else ""
+
+    def count(self, subject: str, now: float) -> Counter:
+        """The count of this subject, without what has left the window."""
+        count = self._counts.get(subject)
+        if count is None:
+            if len(self._counts) >= self._clean_at:
+                self._clean(now)
+            count = self._counts[subject] = Counter()
+        elif self._slice_s and (number := int(now / self._slice_s)) != count.number:
+            count.number = number
+            self._slide(count, now)
+        return count
+
+    def add(self, count: Counter, amount: int, now: float) -> None:
+        """Use so much."""
+        count.total += amount
+        if not self._slice_s:
+            return
+        number = int(now / self._slice_s)
+        slices = count.slices
+        if slices and slices[-1][0] == number:
+            slices[-1][1] += amount
+        else:
+            slices.append([number, amount])
+
+    def wait_s(self, count: Counter, now: float) -> float:
+        """How long until one more is allowed."""
+        over = count.total + 1 - self.amount
+        for number, amount in count.slices:
+            over -= amount
+            if over <= 0:
+                return (number + 1 + SLICES) * self._slice_s - now
+        return 1.0  # concurrent: nobody knows
+
+    def headers(self, count: Counter, now: float) -> bytes:
+        """Header lines that tell what is left, and when nothing counts any more if nothing else comes."""
+        if not self._slice_s:
+            return b""
+        slices = count.slices
+        reset_s = (slices[-1][0] + 1 + SLICES) * self._slice_s - now if slices else 0.0
+        left = self.amount - count.total
+        return self._lines % (left if left > 0 else 0, reset_s + 0.999)
+
+    def _slide(self, count: Counter, now: float) -> None:
+        slices = count.slices
+        gone = now / self._slice_s - SLICES - 1
+        while slices and slices[0][0] <= gone:
+            count.total -= slices.popleft()[1]
+
+    def _clean(self, now: float) -> None:
+        for subject, count in list(self._counts.items()):
+            if self._slice_s:
+                self._slide(count, now)
+            if not count.total:
+                del self._counts[subject]
+        if len(self._counts) >= MOST_SUBJECTS:  # many at once, so that this is not done for each of them
+            for subject in list(self._counts)[: MOST_SUBJECTS // 4]:
+                del self._counts[subject]
+        self._clean_at = min(MOST_SUBJECTS, max(_CLEAN_FROM, 2 * len(self._counts)))
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+
+class RateLimitGrant(Protocol):
+    """A request that was let in."""
+
+    @property
+    def headers(self) -> bytes:
+        """Header lines that tell what is left."""
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether ``leave`` wants to know how many tokens it took."""
+
+    def leave(self, tokens: int) -> None:
+        """The request has ended, and took so many tokens in and out together."""
+
+
+class Limiter(Protocol):
+    """Where limits are counted."""
+
+    def limits(self, specs: Sequence[LimitSpec]) -> tuple[Limit, ...]:
+        """These limits with their counts; those that were known go on."""
+
+    def keep(self, limits: Iterable[Limit]) -> None:
+        """Forget all others: the configuration has them no more."""
+
+    waits: bool
+    """Whether a request has to wait to be let in: then ``enter`` will not do; ``enter_later`` always does."""
+
+    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> RateLimitGrant:
+        """Let a request in. Raises ``RequestRefused`` (429); then nothing was counted."""
+
+    async def enter_later(
+        self, limits: Sequence[Limit], key: str, address: Callable[[], str]
+    ) -> RateLimitGrant:
+        """Let a request in. Raises ``RequestRefused`` (429); then nothing was counted."""
+
+    async def close(self) -> None:
+        """Let go of what is held."""
+
+
+class MemoryGrant(msgspec.Struct, eq=False):
+    """A request that was let in, counted in memory."""
+
+    _held: Sequence[tuple[Limit, Counter]]
+    headers: bytes
+    counts_tokens: bool
+    _clock: Callable[[], float]
+
+    def leave(self, tokens: int) -> None:
+        """The request has ended. Repeats are harmless."""
+        held, self._held = self._held, _NOTHING_HELD
+        for limit, count in held:
+            if limit.what == "concurrent":
+                count.total -= 1
+            elif tokens and limit.what == "tokens":
+                limit.add(count, tokens, self._clock())
+
+
+class MemoryLimiter:
+    """Counts in this process' memory."""
+
+    waits = False
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """``clock`` tells seconds that only grow."""
+        self._clock = clock
+        self._known: dict[LimitSpec, Limit] = {}
+
+    def limits(self, specs: Sequence[LimitSpec]) -> tuple[Limit, ...]:
+        """These limits with their counts; those that were known go on."""
+        made: list[Limit] = []
+        for spec in specs:
+            for one in spread(spec):
+                if one not in self._known:
+                    self._known[one] = Limit(one)
+                made.append(self._known[one])
+        return tuple(dict.fromkeys(made))
+
+    def keep(self, limits: Iterable[Limit]) -> None:
+        """Forget all others: the configuration has them no more."""
+        self._known = {limit.spec: limit for limit in limits}
+
+    async def enter_later(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryGrant:
+        """Let a request in. Raises ``RequestRefused`` (429); then nothing was counted."""
+        return self.enter(limits, key, address)
+
+    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryGrant:
+        """Let a request in. Raises ``RequestRefused`` (429); then nothing was counted."""
+        now = self._clock()
+        if len(limits) == 1 and limits[0].what == "requests":
+            return self._enter_one(limits[0], key, address, now)
+        held: list[tuple[Limit, Counter]] = []
+        requests: tuple[Limit, Counter] | None = None
+        tokens: tuple[Limit, Counter] | None = None
+        most = least = _MANY
+        for limit in limits:
+            count = limit.count(limit.subject(key, address), now)
+            left = limit.amount - count.total
+            if left <= 0:
+                raise refusal(limit, limit.wait_s(count, now), limit.headers(count, now))
+            held.append((limit, count))
+            if limit.what == "requests":
+                if left < most:
+                    most, requests = left, (limit, count)
+            elif limit.what == "tokens" and left < least:
+                least, tokens = left, (limit, count)
+        for limit, count in held:
+            if limit.what != "tokens":
+                limit.add(count, 1, now)
+        headers = b"" if requests is None else requests[0].headers(requests[1], now)
+        if tokens is not None:
+            headers += tokens[0].headers(tokens[1], now)
+        return MemoryGrant(held, headers, tokens is not None, self._clock)
+
+    def _enter_one(self, limit: Limit, key: str, address: Callable[[], str], now: float) -> MemoryGrant:
+        """The usual case: requests in a time, and nothing to give back."""
+        count = limit.count(limit.subject(key, address), now)
+        if count.total >= limit.amount:
+            raise refusal(limit, limit.wait_s(count, now), limit.headers(count, now))
+        limit.add(count, 1, now)
+        return MemoryGrant(_NOTHING_HELD, limit.headers(count, now), False, self._clock)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def spread(spec: LimitSpec) -> tuple[LimitSpec, ...]:
+    """A limit with a burst is two: the rate, and the burst in the time in which the rate allows as many."""
+    if spec.burst is None or spec.burst >= spec.amount:
+        return (spec,)
+    short = LimitSpec(
+        amount=spec.burst,
+        per_s=spec.per_s * spec.burst / spec.amount,
+        what=spec.what,
+        per=spec.per,
+        scope=spec.scope,
+    )
+    return (spec, short)
+
+
+def refusal(limit: Limit, wait_s: float, headers: bytes) -> RequestRefused:
+    """The 429 of this limit."""
+    spec = limit.spec
+    each = {"client": " for each client", "key": " for each key", "total": ""}[spec.per]
+    if spec.what == "concurrent":
+        words = f"{spec.amount} requests at once{each}"
+    else:
+        words = f"{spec.amount} {spec.what} in {spec.per_s:g} s{each}"
+    pairs = [tuple(line.split(b": ", 1)) for line in headers.split(b"\r\n") if line]
+    return RequestRefused(
+        ErrorResponse(
+            status=429,
+            code="rate_limit_exceeded",
+            type="requests" if spec.what == "concurrent" else spec.what,
+            message=f"the limit of {spec.scope or 'this route'} is reached: {words}",
+            retry_after_s=wait_s,
+            # A client that comes back much too early would only be refused again.
+            should_retry=wait_s <= RETRY_AT_MOST_S,
+            headers=tuple((name, value) for name, value in pairs),
+        )
+    )
+
+
+def left_headers(what: str, amount: int, left: int, reset_s: float) -> bytes:
+    """What is left, in the names that OpenAI gave to these headers."""
+    return _lines(what, amount) % (max(0, left), max(0.0, reset_s) + 0.999)
+
+
+def _lines(what: str, amount: int) -> bytes:
+    """With places for what is left and for the whole seconds of the reset."""
+    kind = what.encode()
+    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%ds\r\n" % (
+        kind,
+        amount,
+        kind,
+        kind,
+    )

@@ -1,0 +1,187 @@
+"""Limits that several launchers count together, in a Redis: the library ``limits`` does the counting.
+
+Requests in a moving window, tokens in windows of fixed length (they are counted when they are spent,
+whatever the limit says). Requests at once are counted by each launcher for itself. While the store
+does not answer, each launcher counts alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from hotseat.core.access_spec import LimitSpec
+from hotseat.gateway.policy.rate_limit import Limit, MemoryGrant, MemoryLimiter, left_headers, refusal
+from hotseat.tasks import Tasks
+
+try:
+    from limits import RateLimitItemPerSecond
+    from limits.aio.storage import RedisStorage
+    from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
+    from limits.errors import StorageError
+    from redis.asyncio import ConnectionPool
+except ImportError as missing:  # pragma: no cover - the extra is part of the development environment
+    _missing: ImportError | None = missing
+else:
+    _missing = None
+
+_log = logging.getLogger(__name__)
+
+TIMEOUT_S = 1.0
+"""A store that takes longer does not answer."""
+DOWN_S = 2.0
+"""For so long a store that did not answer is not asked again."""
+_SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+class RateStoreUnavailable(Exception):
+    """The store cannot be used, in words for a person."""
+
+
+class RedisGrant:
+    """A request that was let in."""
+
+    __slots__ = ("_limiter", "_local", "_spent", "counts_tokens", "headers")
+
+    def __init__(
+        self, limiter: RedisLimiter, local: MemoryGrant, spent: list[tuple[Any, str]], headers: bytes
+    ) -> None:
+        self._limiter, self._local, self._spent = limiter, local, spent
+        self.headers = headers
+        self.counts_tokens = bool(spent)
+
+    def leave(self, tokens: int) -> None:
+        """The request has ended. Repeats are harmless."""
+        self._local.leave(0)
+        spent, self._spent = self._spent, []
+        if tokens and spent:
+            self._limiter.spend(spent, tokens)
+
+
+class RedisLimiter:
+    """Counts in a Redis."""
+
+    waits = True
+
+    def __init__(self, url: str) -> None:
+        """Check the URL and the extra.
+
+        Raises ``RateStoreUnavailable`` for an invalid URL, or where the extra ``redis`` is not installed.
+        """
+        if _missing is not None:
+            raise RateStoreUnavailable("limits and redis are not installed: pip install 'hotseat[redis]'")
+        if not url.startswith(_SCHEMES):
+            raise RateStoreUnavailable(f"expected a URL that begins with one of {', '.join(_SCHEMES)}")
+        try:
+            self._pool = ConnectionPool.from_url(
+                url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+            )
+        except ValueError:
+            raise RateStoreUnavailable("the URL cannot be read") from None
+        self._storage = RedisStorage(
+            "async+redis://",
+            wrap_exceptions=True,
+            implementation="redispy",
+            key_prefix="hotseat",
+            connection_pool=self._pool,  # type: ignore[arg-type]  # passed on to the client
+        )
+        self._moving = MovingWindowRateLimiter(self._storage)
+        self._fixed = FixedWindowRateLimiter(self._storage)
+        self._memory = MemoryLimiter(time.monotonic)
+        self._tasks = Tasks(self._failed)
+        self._down_until = -math.inf
+
+    def limits(self, specs: Sequence[LimitSpec]) -> tuple[Limit, ...]:
+        """These limits; the store knows their counts."""
+        return self._memory.limits(specs)
+
+    def keep(self, limits: Iterable[Limit]) -> None:
+        """Forget all others: the configuration has them no more."""
+        self._memory.keep(limits)
+
+    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryGrant:
+        """Let a request in as if the store were away. Raises ``Refuse`` (429)."""
+        return self._memory.enter(limits, key, address)
+
+    async def enter_later(
+        self, limits: Sequence[Limit], key: str, address: Callable[[], str]
+    ) -> RedisGrant | MemoryGrant:
+        """Let a request in. Raises ``Refuse`` (429)."""
+        if time.monotonic() < self._down_until:
+            return self._memory.enter(limits, key, address)
+        # What is counted here can be given back; a count in the store cannot, so that comes last.
+        local = self._memory.enter([one for one in limits if one.what == "concurrent"], key, address)
+        try:
+            headers, spent = await self._count(limits, key, address)
+        except StorageError as error:
+            local.leave(0)
+            self._failed("rate_store", error.storage_error)
+            return self._memory.enter(limits, key, address)
+        except BaseException:
+            local.leave(0)
+            raise
+        return RedisGrant(self, local, spent, headers)
+
+    async def _count(
+        self, limits: Sequence[Limit], key: str, address: Callable[[], str]
+    ) -> tuple[bytes, list[tuple[Any, str]]]:
+        shared = [
+            (limit, _item(limit.spec), f"{limit.spec.scope}/{limit.what}/{limit.subject(key, address)}")
+            for limit in limits
+            if limit.what != "concurrent"
+        ]
+        for limit, item, name in shared:
+            strategy = self._fixed if limit.what == "tokens" else self._moving
+            if not await strategy.test(item, name):
+                raise await self._refusal(limit, item, name)
+        for limit, item, name in shared:
+            if limit.what == "requests" and not await self._moving.hit(item, name):
+                raise await self._refusal(limit, item, name)  # another launcher was quicker
+        tightest: dict[str, tuple[int, bytes]] = {}
+        for limit, item, name in shared:
+            left, line = await self._left(limit, item, name)
+            if limit.what not in tightest or left < tightest[limit.what][0]:
+                tightest[limit.what] = (left, line)
+        spent = [(item, name) for limit, item, name in shared if limit.what == "tokens"]
+        return b"".join(line for _, line in tightest.values()), spent
+
+    async def _left(self, limit: Limit, item: Any, name: str) -> tuple[int, bytes]:
+        strategy = self._fixed if limit.what == "tokens" else self._moving
+        stats = await strategy.get_window_stats(item, name)
+        reset_s = stats.reset_time - time.time()
+        return stats.remaining, left_headers(limit.what, limit.amount, stats.remaining, reset_s)
+
+    async def _refusal(self, limit: Limit, item: Any, name: str) -> Exception:
+        strategy = self._fixed if limit.what == "tokens" else self._moving
+        stats = await strategy.get_window_stats(item, name)
+        wait_s = max(1.0, stats.reset_time - time.time())
+        return refusal(limit, wait_s, left_headers(limit.what, limit.amount, 0, wait_s))
+
+    def spend(self, spent: Sequence[tuple[Any, str]], tokens: int) -> None:
+        """Count tokens; nobody waits for it."""
+        self._tasks.start("tokens spent", self._spend(spent, tokens))
+
+    async def _spend(self, spent: Sequence[tuple[Any, str]], tokens: int) -> None:
+        try:
+            for item, name in spent:
+                await self._storage.incr(item.key_for(name), item.get_expiry(), amount=tokens)
+        except StorageError as error:
+            self._failed("rate_store", error.storage_error)
+
+    def _failed(self, what: str, error: BaseException) -> None:
+        why = type(error).__name__  # its words may hold the URL
+        if time.monotonic() > self._down_until:
+            _log.warning("%s does not answer (%s): this launcher counts alone for a while", what, why)
+        self._down_until = time.monotonic() + DOWN_S
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._tasks.close()
+        await self._pool.aclose()
+
+
+def _item(spec: LimitSpec) -> Any:
+    return RateLimitItemPerSecond(spec.amount, max(1, math.ceil(spec.per_s)))

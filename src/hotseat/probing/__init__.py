@@ -1,0 +1,1 @@
+"""Questions asked of the outside: is a server ready, is it asleep, what does the GPU say."""

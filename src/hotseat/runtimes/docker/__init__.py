@@ -1,0 +1,1 @@
+"""Models as Docker containers."""

@@ -1,0 +1,47 @@
+"""What ``hotseat doctor`` examines: a stack's folder and what was read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from hotseat.core.spec import DockerSpec, Settings
+from hotseat.stack.compose.model import ComposeModel, ComposeService
+from hotseat.stack.compose.reading import ComposeCommand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorContext:
+    """A stack on this machine."""
+
+    folder: Path
+    env: Mapping[str, str]
+    """The environment of this process."""
+    values: Mapping[str, str]
+    """The folder's ``.env``, as far as it can be read."""
+    settings: Settings | None
+    project: ComposeModel | None
+    compose: ComposeCommand | None
+    now: datetime
+    card: int | None = None
+    """The GPU's memory in bytes, where the operator said it (no GPU here, or another one)."""
+
+    def value(self, name: str, default: str) -> str:
+        """A variable as Compose sees it."""
+        return self.env.get(name) or self.values.get(name) or default
+
+    @property
+    def cache(self) -> Path:
+        """The folder of weights and compile caches."""
+        return Path(self.value("CACHE_DIR", "/srv/llm/.cache"))
+
+    def models(self) -> list[ComposeService]:
+        """The services that are models of the configuration, or look like models."""
+        if self.project is None:
+            return []
+        launches = [model.launch for model in self.settings.models.values()] if self.settings else []
+        named = {launch.container for launch in launches if isinstance(launch, DockerSpec)}
+        found = [one for one in self.project.services.values() if one.container in named]
+        return found or self.project.models()

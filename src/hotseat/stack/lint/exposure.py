@@ -1,0 +1,141 @@
+"""Rules on what others can reach or read: ports, networks, secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from hotseat.stack.lint.findings import Found, LintedStack, LintRule
+
+_SECRET_NAME = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE)
+_SECRET_FLAGS = ("--api-key", "--hf-token")
+_SECRET_TEXT = re.compile(r"\bhf_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}")
+
+
+def _ports(stack: LintedStack) -> Iterator[Found]:
+    for service in stack.models():
+        if service.published:
+            ports = ", ".join(service.published)
+            yield ("services", service.name, "ports"), service.name, f"publishes a port of its own ({ports})"
+        if service.network_mode == "host":
+            key = ("services", service.name, "network_mode")
+            yield key, service.name, "is on the host's network: all its ports are open"
+
+
+def _other_ports(stack: LintedStack) -> Iterator[Found]:
+    models = {one.name for one in stack.models()}
+    for service in stack.project.services.values():
+        if service.name != "launcher" and service.name not in models and service.published:
+            ports = ", ".join(service.published)
+            yield ("services", service.name, "ports"), service.name, f"publishes {ports} beside the launcher"
+
+
+def _dev_mode(stack: LintedStack) -> Iterator[Found]:
+    for service in stack.project.services.values():
+        mode = service.environment.get("VLLM_SERVER_DEV_MODE", "0")
+        if mode not in ("", "0") and (service.published or service.network_mode == "host"):
+            key = ("services", service.name, "environment")
+            yield (
+                key,
+                service.name,
+                "VLLM_SERVER_DEV_MODE opens /sleep and /collective_rpc on a published port",
+            )
+
+
+def _networks(stack: LintedStack) -> Iterator[Found]:
+    launcher = stack.project.services.get("launcher")
+    for service in stack.models():
+        key = ("services", service.name, "networks")
+        if service.network_mode:
+            continue
+        for network in service.networks:
+            if network not in stack.project.internal:
+                yield key, service.name, f"its network `{network}` is not `internal: true`"
+        if launcher and not set(service.networks) & set(launcher.networks):
+            yield key, service.name, "shares no network with the launcher"
+
+
+def _secrets(stack: LintedStack) -> Iterator[Found]:
+    """As written, before any variable is filled in; messages never hold the value."""
+    for name, service in (stack.written.data.get("services") or {}).items():
+        if not isinstance(service, dict):
+            continue
+        environment = service.get("environment")
+        for index, (variable, value) in enumerate(_pairs(environment)):
+            if value and "$" not in value and _SECRET_NAME.search(variable):
+                part = variable if isinstance(environment, dict) else index
+                yield (
+                    ("services", name, "environment", part),
+                    name,
+                    f"the value of {variable} is written here",
+                )
+        command = service.get("command")
+        words = command if isinstance(command, list) else str(command or "").split()
+        for index, word in enumerate(map(str, words)):
+            flag, sign, value = word.partition("=")
+            value = value if sign else str(next(iter(words[index + 1 : index + 2]), ""))
+            if flag in _SECRET_FLAGS and value and "$" not in value:
+                yield ("services", name, "command"), name, f"the value of {flag} is written here"
+        for key, text in _texts(service, ("services", name)):
+            if _SECRET_TEXT.search(text):
+                yield key, name, "something that looks like a token is written here"
+
+
+def _pairs(environment: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(environment, list):
+        for item in environment:
+            name, _, value = str(item).partition("=")
+            yield name, value
+    elif isinstance(environment, dict):
+        for name, value in environment.items():
+            yield str(name), "" if value is None else str(value)
+
+
+def _texts(value: Any, key: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, str):
+        yield key, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in items:
+        yield from _texts(inner, (*key, name))
+
+
+RULES = (
+    LintRule(
+        name="published-port",
+        severity="error",
+        about="A model that publishes a port or is on the host's network: it could be asked past the "
+        "launcher's keys and limits, and vLLM's own key does not guard all of its paths.",
+        fix="remove it: the launcher reaches models on their network",
+        look=_ports,
+    ),
+    LintRule(
+        name="other-port",
+        severity="warning",
+        about="Something else than the launcher publishes a port. A front may; then the launcher should not.",
+        fix="publish the launcher's port alone, or bind the launcher to 127.0.0.1 behind this front",
+        look=_other_ports,
+    ),
+    LintRule(
+        name="dev-mode",
+        severity="error",
+        about="`VLLM_SERVER_DEV_MODE` together with a published port: anybody could put the model to "
+        "sleep, or run methods in its workers.",
+        fix="remove the port, or the mode",
+        look=_dev_mode,
+    ),
+    LintRule(
+        name="network",
+        severity="error",
+        about="A model on a network that is not internal, or on none that the launcher is on.",
+        fix="put it on an `internal: true` network together with the launcher",
+        look=_networks,
+    ),
+    LintRule(
+        name="secret",
+        severity="error",
+        about="A key, a token or a password written into the file.",
+        fix="move it to .env and write ${NAME} here; then replace it, since it has been in a file",
+        look=_secrets,
+    ),
+)

@@ -1,0 +1,141 @@
+"""Rules on names: containers, profiles, images, and their agreement with ``hotseat.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hotseat.stack.compose.model import ComposeService
+from hotseat.stack.lint.findings import Found, LintedStack, LintRule
+
+
+def _container_names(stack: LintedStack) -> Iterator[Found]:
+    seen: dict[str, str] = {}
+    for service in stack.project.services.values():
+        key = ("services", service.name, "container_name")
+        written = _written(stack, service, "container_name")
+        if not service.container:
+            yield key, service.name, "has no container_name: Compose would make one up"
+        elif "$" in str(written or "").replace("$$", ""):
+            yield key, service.name, "its container_name changes with a variable"
+        elif service.container in seen:
+            yield key, service.name, f"shares its container_name with {seen[service.container]}"
+        if service.container:
+            seen.setdefault(service.container, service.name)
+
+
+def _profiles(stack: LintedStack) -> Iterator[Found]:
+    for service in stack.models():
+        if not service.profiles:
+            yield ("services", service.name), service.name, "has no profile: `docker compose up` starts it"
+    launcher = stack.project.services.get("launcher")
+    if launcher and "launcher" not in launcher.profiles:
+        yield ("services", "launcher"), "launcher", "is not in the profile `launcher`"
+
+
+def _launcher(stack: LintedStack) -> Iterator[Found]:
+    if "launcher" not in stack.project.services:
+        yield ("services",), None, "there is no service `launcher`"
+
+
+def _images(stack: LintedStack) -> Iterator[Found]:
+    for service in stack.project.services.values():
+        name, _, tag = service.image.partition("@")[0].rpartition(":")
+        pinned = "@sha256:" in service.image or (name and "/" not in tag and tag not in ("latest", "nightly"))
+        if service.image and not pinned:
+            yield (
+                ("services", service.name, "image"),
+                service.name,
+                f"{service.image} is not pinned to a version",
+            )
+
+
+def _unknown_containers(stack: LintedStack) -> Iterator[Found]:
+    for container, model in stack.containers().items():
+        if stack.project.by_container(container) is None:
+            message = f"model `{model}` of hotseat.yaml is the container `{container}`, which no service has"
+            yield ("services",), None, message
+
+
+def _unrouted(stack: LintedStack) -> Iterator[Found]:
+    named = stack.containers()
+    for service in stack.models() if stack.settings else ():
+        if service.container not in named:
+            key = ("services", service.name)
+            yield key, service.name, f"no model of hotseat.yaml is the container `{service.container}`"
+
+
+def _compose_profiles(stack: LintedStack) -> Iterator[Found]:
+    for model in stack.settings.models.values() if stack.settings else ():
+        compose = getattr(model.launch, "compose", None)
+        service = stack.project.by_container(getattr(model.launch, "container", ""))
+        if compose is None or service is None:
+            continue
+        if compose.service and compose.service != service.name:
+            message = f"hotseat.yaml says that `{compose.service}` makes `{service.container}`"
+            yield ("services", service.name), service.name, message
+        for profile in compose.profiles:
+            if profile not in service.profiles:
+                message = f"hotseat.yaml names the profile `{profile}`, which it is not in"
+                yield ("services", service.name, "profiles"), service.name, message
+
+
+def _written(stack: LintedStack, service: ComposeService, option: str) -> Any:
+    written = (stack.written.data.get("services") or {}).get(service.name)
+    return written.get(option) if isinstance(written, dict) else None
+
+
+RULES = (
+    LintRule(
+        name="container-name",
+        severity="error",
+        about="A service without a `container_name`, with one that a variable changes, or with another's.",
+        fix="pin it: container_name: NAME",
+        look=_container_names,
+    ),
+    LintRule(
+        name="profile",
+        severity="error",
+        about="A model without a profile, which a bare `docker compose up` would start; or a launcher "
+        "outside the profile `launcher`.",
+        fix="give it a profile of its own: profiles: [NAME]",
+        look=_profiles,
+    ),
+    LintRule(
+        name="launcher",
+        severity="warning",
+        about="A project without a service `launcher`.",
+        fix="name hotseat's service `launcher`, or add its file with -f",
+        look=_launcher,
+    ),
+    LintRule(
+        name="image-tag",
+        severity="warning",
+        about="An image without a version in its tag: it changes under the stack.",
+        fix="pin a version: NAME:vX.Y.Z",
+        look=_images,
+    ),
+    LintRule(
+        name="unknown-container",
+        severity="error",
+        about="A model of `hotseat.yaml` whose container no service has.",
+        fix="make `container:` in hotseat.yaml and `container_name:` here agree",
+        look=_unknown_containers,
+    ),
+    LintRule(
+        name="unrouted",
+        severity="error",
+        about="A model server that `hotseat.yaml` does not name: nobody can ask it, and its memory is not "
+        "counted.",
+        fix="add it to hotseat.yaml, or take the service out",
+        look=_unrouted,
+    ),
+    LintRule(
+        name="compose-of-model",
+        severity="error",
+        about="A model of `hotseat.yaml` whose `compose:` names another service, or a profile that its "
+        "service is not in.",
+        fix="make `compose:` in hotseat.yaml and this file agree",
+        look=_compose_profiles,
+    ),
+)

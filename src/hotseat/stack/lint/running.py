@@ -1,0 +1,169 @@
+"""Rules on how models run: memory, flags, caches, restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hotseat.core.spec import PPM
+from hotseat.stack.compose.model import ComposeService
+from hotseat.stack.lint import vllm_flags
+from hotseat.stack.lint.findings import Found, LintedStack, LintRule
+
+
+def _budget(stack: LintedStack) -> Iterator[Found]:
+    budget = stack.budget()
+    models = stack.models()
+    profiles = sorted({profile for one in models for profile in one.profiles})
+    for profile in (None, *profiles):
+        together = [one for one in models if (profile in one.profiles if profile else not one.profiles)]
+        total = sum(_footprint(stack, one) for one in together)
+        if len(together) > 1 and total > budget:
+            names = " and ".join(one.name for one in together)
+            when = f"with the profile `{profile}`" if profile else "without any profile"
+            yield (
+                _together(together),
+                together[-1].name,
+                _over(names, f"start together {when}", total, budget),
+            )
+    always = [one for one in models if _always(stack, one)]
+    total = sum(_footprint(stack, one) for one in always)
+    if len(always) > 1 and total > budget:
+        names = " and ".join(one.name for one in always)
+        yield (
+            _together(always),
+            always[-1].name,
+            _over(names, "always run (pinned, or preloaded)", total, budget),
+        )
+
+
+def _together(services: list[ComposeService]) -> tuple[str | int, ...]:
+    return ("services", services[-1].name)
+
+
+def _over(names: str, when: str, total: int, budget: int) -> str:
+    return f"{names} {when} and take {total / PPM:.2f} of the GPU; the budget is {budget / PPM:.2f}"
+
+
+def _always(stack: LintedStack, service: ComposeService) -> bool:
+    name = stack.containers().get(service.container or "")
+    seat = stack.settings.models[name].scheduling if stack.settings and name else None
+    return seat is not None and (seat.pinned or seat.warm)
+
+
+def _footprint(stack: LintedStack, service: ComposeService) -> int:
+    """Its own share, else what the configuration says, else all of the budget."""
+    try:
+        return round(float(service.option("--gpu-memory-utilization") or "") * PPM)
+    except ValueError:
+        pass
+    name = stack.containers().get(service.container or "")
+    if stack.settings and name:
+        return max(stack.settings.models[name].scheduling.footprint.values(), default=stack.budget())
+    return stack.budget()
+
+
+def _flags(stack: LintedStack) -> Iterator[Found]:
+    for service in stack.models():
+        for entry, version in vllm_flags.gone(service):
+            flag = f"{entry.flag} {entry.value}" if entry.value else entry.flag
+            number = ".".join(map(str, version))
+            message = f"{flag} is gone from vLLM {number}: {entry.instead}"
+            yield ("services", service.name, "command"), service.name, message
+
+
+def _weights_cache(stack: LintedStack) -> Iterator[Found]:
+    for service in stack.models():
+        home = service.environment.get("HF_HOME", "/root/.cache/huggingface")
+        wanted = service.environment.get("HF_HUB_CACHE", home)
+        if not _mounted(service, wanted) and not (service.model() or "").startswith("/"):
+            key = ("services", service.name, "volumes")
+            yield key, service.name, f"no volume holds the Hugging Face cache ({wanted})"
+
+
+def _compile_cache(stack: LintedStack) -> Iterator[Found]:
+    for service in stack.models():
+        wanted = service.environment.get("VLLM_CACHE_ROOT", "/root/.cache/vllm")
+        if "vllm" in service.image and not _mounted(service, wanted):
+            key = ("services", service.name, "volumes")
+            yield key, service.name, f"no volume holds vLLM's compile cache ({wanted})"
+
+
+def _mounted(service: ComposeService, path: str) -> bool:
+    return any(f"{path}/".startswith(f"{mount.target.rstrip('/')}/") for mount in service.mounts)
+
+
+def _shared_memory(stack: LintedStack) -> Iterator[Found]:
+    for service in stack.models():
+        if not service.shared_memory:
+            yield ("services", service.name), service.name, "has neither shm_size nor `ipc: host`"
+
+
+def _gpus(stack: LintedStack) -> Iterator[Found]:
+    for service in stack.models():
+        if not service.gpu:
+            yield ("services", service.name), service.name, "reserves no GPU"
+
+
+def _restart(stack: LintedStack) -> Iterator[Found]:
+    for service in stack.models():
+        if service.restart != "no":
+            key = ("services", service.name, "restart")
+            yield key, service.name, f"`restart: {service.restart}` brings it back after the idle stop"
+
+
+RULES = (
+    LintRule(
+        name="budget",
+        severity="error",
+        about="Models that always run together (same profile, no profile, pinned or preloaded in "
+        "`hotseat.yaml`) and take more of the GPU than the budget.",
+        fix="give them profiles of their own, or smaller shares (--gpu-memory-utilization)",
+        look=_budget,
+    ),
+    LintRule(
+        name="gone-flag",
+        severity="error",
+        about="A flag that the pinned vLLM version no longer has (bitsandbytes from 0.28.0 on, and older "
+        "ones).",
+        fix="change the flag, or pin the image to a version that has it",
+        look=_flags,
+    ),
+    LintRule(
+        name="weights-cache",
+        severity="error",
+        about="A model without a volume for the Hugging Face cache: it would download its weights at every "
+        "new container.",
+        fix="mount one where HF_HOME points (by default /root/.cache/huggingface)",
+        look=_weights_cache,
+    ),
+    LintRule(
+        name="compile-cache",
+        severity="warning",
+        about="A vLLM server without a volume for its compile cache: it compiles again at every new "
+        "container.",
+        fix="mount one where VLLM_CACHE_ROOT points (by default /root/.cache/vllm)",
+        look=_compile_cache,
+    ),
+    LintRule(
+        name="shared-memory",
+        severity="error",
+        about="A model with Docker's 64 MB of shared memory, which PyTorch's processes run out of.",
+        fix="set shm_size: 2gb (or ipc: host)",
+        look=_shared_memory,
+    ),
+    LintRule(
+        name="gpu",
+        severity="warning",
+        about="A model that reserves no GPU.",
+        fix="add deploy.resources.reservations.devices with driver nvidia and capabilities [gpu]",
+        look=_gpus,
+    ),
+    LintRule(
+        name="restart",
+        severity="error",
+        about="A model with a restart policy: Docker would start it again after the launcher stopped it, "
+        "or at boot.",
+        fix='set restart: "no"',
+        look=_restart,
+    ),
+)

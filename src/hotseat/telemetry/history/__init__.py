@@ -1,0 +1,18 @@
+"""What happened earlier: starts, swaps, failures and requests by minute, in a small SQLite file."""
+
+from hotseat.telemetry.history.history import FILE, History
+from hotseat.telemetry.history.incidents import RecordedFailure, RecordedSwap
+from hotseat.telemetry.history.minutes import Minute
+from hotseat.telemetry.history.starts import KEPT, RECENT, RecordedStart, StartKind
+
+__all__ = [
+    "FILE",
+    "KEPT",
+    "RECENT",
+    "History",
+    "Minute",
+    "RecordedFailure",
+    "RecordedStart",
+    "RecordedSwap",
+    "StartKind",
+]

@@ -1,0 +1,194 @@
+"""The counters, as plain numbers: what a request costs here is paid by every request.
+
+Everything runs on the event loop, so nothing is locked; families for Prometheus are made from the
+numbers when they are asked for (``showing``).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hotseat.core import effects as do
+from hotseat.core.errors import Code
+from hotseat.core.states import FAILURES, Cause, State
+from hotseat.telemetry.metrics import catalogue
+
+KINDS = ("cold", "warm", "wake")
+CUTS = ("upstream", "truncated", "gone", "internal")
+USUAL_PHASES = (
+    "starting",
+    "starting engine",
+    "loading weights",
+    "compiling",
+    "capturing graphs",
+    "warming up",
+    "starting server",
+)
+"""Phases of a start that have a series before they happen: those that ``engines`` tell apart."""
+USUAL_CODES = (200, 400, 404, 429, 499, 500, 502, 503, 504)
+"""Statuses that have a series before they happen."""
+_FREES = frozenset({State.STOPPING, State.SUSPENDING})
+
+
+class CountedRequest(Protocol):
+    """What is read of a request that has ended (``gateway.proxy.access_log.Record``)."""
+
+    model: str
+    status: int
+    code: str
+    stream: bool
+    bytes_in: int
+    bytes_out: int
+    tokens_in: int | None
+    tokens_out: int | None
+    waited_s: float
+    first_byte_s: float | None
+    duration_s: float
+    failed: str
+
+
+class Distribution:
+    """Counts by bucket."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        """Of each bucket alone, the last one without a bound."""
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        """One more value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    @property
+    def count(self) -> int:
+        """Values so far."""
+        return sum(self.counts)
+
+
+def _by_reason() -> dict[str, int]:
+    return {str(code): 0 for code in Code}
+
+
+def _waits() -> Distribution:
+    return Distribution(catalogue.WAIT_BOUNDS)
+
+
+def _durations() -> Distribution:
+    return Distribution(catalogue.REQUEST_BOUNDS)
+
+
+def _firsts() -> Distribution:
+    return Distribution(catalogue.FIRST_BOUNDS)
+
+
+def _betweens() -> Distribution:
+    return Distribution(catalogue.BETWEEN_BOUNDS)
+
+
+@dataclass(slots=True)
+class ModelCounts:
+    """One model's numbers."""
+
+    codes: dict[int, int] = field(default_factory=lambda: dict.fromkeys(USUAL_CODES, 0))
+    cuts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CUTS, 0))
+    refusals: dict[str, int] = field(default_factory=_by_reason)
+    bytes_in: int = 0
+    bytes_out: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    waits: Distribution = field(default_factory=_waits)
+    durations: Distribution = field(default_factory=_durations)
+    firsts: Distribution = field(default_factory=_firsts)
+    betweens: Distribution = field(default_factory=_betweens)
+    starts: dict[str, Distribution] = field(
+        default_factory=lambda: {kind: Distribution(catalogue.START_BOUNDS) for kind in KINDS}
+    )
+    phases: dict[str, tuple[int, float]] = field(
+        default_factory=lambda: dict.fromkeys(USUAL_PHASES, (0, 0.0))
+    )
+    """How often each was seen, and its seconds together."""
+    failures: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(sorted(FAILURES), 0))
+
+    @property
+    def requests(self) -> int:
+        """That have ended."""
+        return sum(self.codes.values())
+
+
+class Metrics:
+    """Counts what happens."""
+
+    def __init__(self, models: Iterable[str]) -> None:
+        self.models: dict[str, ModelCounts] = {}
+        """By name; those configured now."""
+        self.nowhere: dict[str, int] = {}
+        """Refusals of requests that reached no model, by reason."""
+        self.swaps: dict[tuple[str, str], int] = {}
+        """By who left and who came."""
+        self.configure(models)
+
+    def configure(self, models: Iterable[str]) -> None:
+        """Count for these models from now on; those that stay keep their numbers."""
+        self.models = {name: self.models.get(name) or ModelCounts() for name in models}
+        pairs = [(old, new) for old in self.models for new in self.models if old != new]
+        self.swaps = {pair: self.swaps.get(pair, 0) for pair in pairs}
+
+    def finished(self, record: CountedRequest) -> None:
+        """A request has ended. On the path of every request."""
+        counts = self.models.get(record.model)
+        code = record.code
+        if counts is None:
+            if code and not record.model:
+                self.nowhere[code] = self.nowhere.get(code, 0) + 1
+            return
+        status = record.status
+        try:
+            counts.codes[status] += 1
+        except KeyError:
+            counts.codes[status] = 1
+        if record.failed:
+            counts.cuts[record.failed] = counts.cuts.get(record.failed, 0) + 1
+        elif code:
+            counts.refusals[code] = counts.refusals.get(code, 0) + 1
+        counts.bytes_in += record.bytes_in
+        counts.bytes_out += record.bytes_out
+        duration_s, first_s = record.duration_s, record.first_byte_s
+        counts.waits.add(record.waited_s)
+        counts.durations.add(duration_s)
+        tokens = record.tokens_out
+        if tokens is not None:
+            counts.tokens_out += tokens
+            counts.tokens_in += record.tokens_in or 0
+        if record.stream and first_s is not None and status == 200:
+            counts.firsts.add(first_s)
+            if tokens is not None and tokens > 1:
+                counts.betweens.add((duration_s - first_s) / (tokens - 1))
+
+    def moved(self, move: do.ReportMove) -> bool:
+        """A model moved; returns whether this was a swap: it goes for good because another needs the room."""
+        counts = self.models.get(move.model)
+        if counts is not None and move.cause in FAILURES:
+            counts.failures[move.cause] += 1
+        # While it drains, the eviction may still be called off; one that fell asleep was counted before.
+        swap = move.needed_by is not None and move.new in _FREES and move.old is not State.SUSPENDING
+        pair = (move.model, move.needed_by or "")
+        if swap and pair in self.swaps:
+            self.swaps[pair] += 1
+        return swap
+
+    def started(self, model: str, kind: str, seconds: float, phases: Mapping[str, float]) -> None:
+        """A start ended well; ``kind`` is one of ``KINDS``."""
+        counts = self.models.get(model)
+        if counts is None:
+            return
+        counts.starts[kind].add(seconds)
+        for phase, phase_s in phases.items():
+            times, total_s = counts.phases.get(phase, (0, 0.0))
+            counts.phases[phase] = times + 1, total_s + phase_s

@@ -1,0 +1,218 @@
+"""The numbers in Prometheus' text format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from hotseat import __version__
+from hotseat.core.spec import PPM
+from hotseat.core.states import State
+from hotseat.core.views import ModelView
+from hotseat.telemetry.metrics.catalogue import CATALOGUE
+from hotseat.telemetry.metrics.counters import Distribution, Metrics
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MIB = 1024 * 1024
+
+
+class DeviceMemory(Protocol):
+    """What is read of a GPU (``gpu.Reading``)."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def total_mib(self) -> int: ...
+    @property
+    def used_mib(self) -> int: ...
+    @property
+    def busy_percent(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSnapshot:
+    """How things stand at the moment of a scrape."""
+
+    views: Mapping[str, ModelView]
+    now: float
+    """The time in which the views speak."""
+    wall_clock: float
+    """The time of day at that moment, in Unix time."""
+    budget: Mapping[str, int]
+    """In ppm by device."""
+    runtimes: Mapping[str, bool] = field(default_factory=dict)
+    """Whether each is usable."""
+    devices: Sequence[DeviceMemory] = ()
+
+
+Labelled = Iterable[tuple[Sequence[str], float]]
+"""Values, each with those of its labels in the catalogue's order."""
+
+
+class _Collector(Collector):
+    """Makes the families of one scrape."""
+
+    def __init__(self, metrics: Metrics, at: MetricsSnapshot) -> None:
+        self._metrics, self._at = metrics, at
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family of the catalogue."""
+        yield from self._state()
+        yield from self._gpus()
+        yield from self._life()
+        yield from self._requests()
+
+    def _state(self) -> Iterator[Metric]:
+        at, views = self._at, self._at.views
+        yield _gauge("hotseat_info", [([__version__], 1)])
+        yield _gauge(
+            "hotseat_model_state",
+            [([name, state], float(view.state is state)) for name, view in views.items() for state in State],
+        )
+        yield _gauge("hotseat_model_in_flight", [([name], view.in_flight) for name, view in views.items()])
+        yield _gauge("hotseat_queue_depth", [([name], view.waiting) for name, view in views.items()])
+        yield _gauge(
+            "hotseat_model_last_hit_timestamp_seconds",
+            [
+                ([name], 0.0 if view.last_used is None else at.wall_clock - (at.now - view.last_used))
+                for name, view in views.items()
+            ],
+        )
+        yield _gauge(
+            "hotseat_model_failures_in_a_row", [([name], view.failures) for name, view in views.items()]
+        )
+        devices = {device: None for view in views.values() for device in view.footprint}
+        devices.update(dict.fromkeys(at.budget))
+        yield _gauge(
+            "hotseat_model_footprint_ratio",
+            [
+                ([name, device], view.footprint.get(device, 0) / PPM)
+                for name, view in views.items()
+                for device in devices
+            ],
+        )
+        yield _gauge("hotseat_budget_ratio", [([device], ppm / PPM) for device, ppm in at.budget.items()])
+        yield _gauge("hotseat_runtime_usable", [([name], float(ok)) for name, ok in at.runtimes.items()])
+
+    def _gpus(self) -> Iterator[Metric]:
+        devices = self._at.devices
+        labels = {gpu.device: [gpu.device, gpu.name] for gpu in devices}
+        used = [(labels[gpu.device], float(gpu.used_mib * MIB)) for gpu in devices]
+        total = [(labels[gpu.device], float(gpu.total_mib * MIB)) for gpu in devices]
+        busy = [
+            (labels[gpu.device], gpu.busy_percent / 100) for gpu in devices if gpu.busy_percent is not None
+        ]
+        yield _gauge("hotseat_gpu_memory_used_bytes", used)
+        yield _gauge("hotseat_gpu_memory_total_bytes", total)
+        yield _gauge("hotseat_gpu_utilization_ratio", busy)
+
+    def _life(self) -> Iterator[Metric]:
+        models, views = self._metrics.models.items(), self._at.views.items()
+        yield _counter("hotseat_launches_total", [([name], view.starts) for name, view in views])
+        yield _histogram(
+            "hotseat_start_duration_seconds",
+            [([name, kind], spread) for name, counts in models for kind, spread in counts.starts.items()],
+        )
+        yield _summary(
+            "hotseat_start_phase_seconds",
+            [([name, phase], *seen) for name, counts in models for phase, seen in counts.phases.items()],
+        )
+        yield _counter(
+            "hotseat_failures_total",
+            [([name, cause], times) for name, counts in models for cause, times in counts.failures.items()],
+        )
+        yield _counter("hotseat_swaps_total", self._metrics.swaps.items())
+        yield _counter("hotseat_idle_stops_total", [([name], view.idle_stops) for name, view in views])
+
+    def _requests(self) -> Iterator[Metric]:
+        models = self._metrics.models.items()
+        yield _counter(
+            "hotseat_requests_total",
+            [([name, str(code)], times) for name, counts in models for code, times in counts.codes.items()],
+        )
+        yield _counter(
+            "hotseat_requests_cut_total",
+            [([name, why], times) for name, counts in models for why, times in counts.cuts.items()],
+        )
+        refusals = [([name, why], n) for name, counts in models for why, n in counts.refusals.items()]
+        refusals += [(["", why], n) for why, n in self._metrics.nowhere.items()]
+        yield _counter("hotseat_refusals_total", refusals)
+        yield _counter("hotseat_request_bytes_total", [([name], counts.bytes_in) for name, counts in models])
+        yield _counter(
+            "hotseat_response_bytes_total", [([name], counts.bytes_out) for name, counts in models]
+        )
+        yield _counter("hotseat_tokens_in_total", [([name], counts.tokens_in) for name, counts in models])
+        yield _counter("hotseat_tokens_out_total", [([name], counts.tokens_out) for name, counts in models])
+        yield _histogram("hotseat_queue_wait_seconds", [([name], counts.waits) for name, counts in models])
+        yield _histogram(
+            "hotseat_request_duration_seconds", [([name], counts.durations) for name, counts in models]
+        )
+        yield _histogram(
+            "hotseat_time_to_first_token_seconds", [([name], counts.firsts) for name, counts in models]
+        )
+        yield _histogram(
+            "hotseat_inter_token_latency_seconds", [([name], counts.betweens) for name, counts in models]
+        )
+
+
+def expose(metrics: Metrics, at: MetricsSnapshot) -> bytes:
+    """All metrics in Prometheus' text format, those of our process included."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(metrics, at))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return generate_latest(registry)
+
+
+def _gauge(name: str, values: Labelled) -> Metric:
+    metric = CATALOGUE[name]
+    family = GaugeMetricFamily(name, metric.help, labels=metric.labels)
+    for labels, value in values:
+        family.add_metric(labels, value)
+    return family
+
+
+def _counter(name: str, values: Labelled) -> Metric:
+    metric = CATALOGUE[name]
+    family = CounterMetricFamily(name, metric.help, labels=metric.labels)
+    for labels, value in values:
+        family.add_metric(labels, value)
+    return family
+
+
+def _summary(name: str, values: Iterable[tuple[Sequence[str], int, float]]) -> Metric:
+    metric = CATALOGUE[name]
+    family = SummaryMetricFamily(name, metric.help, labels=metric.labels)
+    for labels, count, total in values:
+        family.add_metric(labels, count, total)
+    return family
+
+
+def _histogram(name: str, values: Iterable[tuple[Sequence[str], Distribution]]) -> Metric:
+    metric = CATALOGUE[name]
+    family = HistogramMetricFamily(name, metric.help, labels=metric.labels)
+    for labels, spread in values:
+        family.add_metric(labels, _buckets(spread), spread.total)
+    return family
+
+
+def _buckets(spread: Distribution) -> list[tuple[str, float]]:
+    """Cumulative, as Prometheus wants them."""
+    made, sum_so_far = [], 0
+    for bound, count in zip([*map(str, spread.bounds), "+Inf"], spread.counts, strict=True):
+        sum_so_far += count
+        made.append((bound, float(sum_so_far)))
+    return made

@@ -1,0 +1,114 @@
+"""One download in a process of its own, for a launcher whose loop and memory must not feel it.
+
+    python -m hotseat.weights.child FOLDER OWNER/NAME[@REVISION]
+
+Standard output has a JSON object a line: ``{"size", "missing"}`` (bytes, once), ``{"done"}`` (bytes, again
+and again), and at last ``{"ready"}`` (the folder) or ``{"failed", "permanent"}``. It ends when its standard
+input does, so it does not outlive the launcher; files that are whole by then are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from hotseat.weights.wanted import WantedFiles, model_folder, parse
+
+if TYPE_CHECKING:
+    from hotseat.weights.hub import Hub
+
+EVERY_S = 0.5
+
+
+def main() -> None:
+    """Download what the command line names. Exit status: 0 it is there, 1 it is not."""
+    folder, wanted = Path(sys.argv[1]), parse(sys.argv[2])
+    assert wanted is not None
+    try:
+        from hotseat.weights.hub import DownloadError, Hub, leave_now
+    except ImportError as error:
+        words = f"{wanted}: downloads need {error.name}: pip install 'hotseat[seed]'"
+        _say(failed=words, permanent=True)
+        sys.exit(1)
+    threading.Thread(target=_end_with_our_parent, args=[leave_now], daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: leave_now(1))
+    env = os.environ
+    hub = Hub(
+        folder,
+        env.get("HF_TOKEN") or None,
+        endpoint=env.get("HF_ENDPOINT"),
+        quiet=True,
+        give_token="set HF_TOKEN for the launcher (in its environment or its .env)",
+        again="the next try goes on there",
+    )
+    try:
+        place = _fetch(hub, wanted)
+    except DownloadError as error:
+        _say(failed=str(error), permanent=error.permanent)
+        leave_now(1)
+    _say(ready=str(place))
+    leave_now(0)
+
+
+def _fetch(hub: Hub, wanted: WantedFiles) -> Path:
+    from hotseat.weights.hub import DownloadError
+
+    plan = hub.plan(wanted, everything=False)
+    _say(size=plan.size, missing=plan.missing)
+    if (short := plan.missing - hub.room()) > 0:
+        raise DownloadError(
+            f"{wanted}: {short / 2**30:.1f} GiB too little room in {hub.folder}: nothing was fetched"
+        )
+    _watch(hub.folder, wanted, plan.size, plan.missing)
+    place = hub.fetch(plan)
+    if plan.missing:
+        hub.verify(plan)
+    return place
+
+
+def _watch(folder: Path, wanted: WantedFiles, size: int, missing: int) -> None:
+    """Tell again and again how much is there."""
+    blobs = model_folder(folder, wanted) / "blobs"
+    before = _bytes(blobs, "*") - _bytes(blobs, "*.incomplete") - (size - missing)
+
+    def tell() -> None:
+        waiting = threading.Event()
+        while not waiting.wait(EVERY_S):
+            _say(done=max(0, min(size, _bytes(blobs, "*") - before)))
+
+    threading.Thread(target=tell, daemon=True).start()
+
+
+def _bytes(folder: Path, pattern: str) -> int:
+    """On the disk: a file that comes in pieces may be long and hollow."""
+    total = 0
+    for file in folder.glob(pattern):
+        with suppress(OSError):
+            found = file.stat()
+            total += min(found.st_size, found.st_blocks * 512)
+    return total
+
+
+_saying = threading.Lock()
+
+
+def _say(**what: Any) -> None:
+    with _saying:
+        sys.stdout.write(json.dumps(what) + "\n")
+        sys.stdout.flush()
+
+
+def _end_with_our_parent(leave_now: Callable[[int], NoReturn]) -> None:
+    sys.stdin.read()
+    leave_now(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""The download, by ``huggingface_hub`` (the extra ``seed``), and its errors in plain words.
+
+The library goes on with a file whose connection was cut, while its process lives, and keeps the files that
+are whole; it compares sizes only, so what was fetched is compared with the hub's checksums here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NoReturn
+
+import httpx2
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    DryRunError,
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from hotseat.weights.wanted import UNFINISHED, WantedFiles, model_folder
+
+DUPLICATES = ("*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.gguf", "original/*")
+"""The same weights in other formats: not fetched where there are ``*.safetensors``."""
+
+
+LEFT_FOR_S = 86400.0
+"""A part of a file that nobody has written to for so long belongs to a download that was killed."""
+
+
+class DownloadError(Exception):
+    """What went wrong and what to do."""
+
+    def __init__(self, words: str, *, permanent: bool = False) -> None:
+        """``permanent``: trying again as it is will not help."""
+        super().__init__(words)
+        self.permanent = permanent
+
+
+def leave_now(status: int) -> NoReturn:
+    """End this process at once: threads of a download would hold the exit until their file is whole.
+
+    Parts of files that they have open are of no use to a later process, and are removed.
+    """
+    sys.stdout.flush()
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            file = one.readlink()
+            if file.suffix == ".incomplete":
+                file.unlink()
+    os._exit(status)
+
+
+def _sweep(blobs: Path) -> None:
+    """Remove parts of files that downloads which were killed have left."""
+    for part in blobs.glob("*.incomplete"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > LEFT_FOR_S:
+                part.unlink()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadPlan:
+    """What a download has to do."""
+
+    wanted: WantedFiles
+    commit: str
+    files: tuple[str, ...]
+    size: int
+    """Bytes of all files."""
+    missing: int
+    """Bytes that are not there yet."""
+
+
+class Hub:
+    """The hub, and a folder in its cache layout."""
+
+    def __init__(
+        self,
+        folder: Path,
+        token: str | None,
+        *,
+        endpoint: str | None,
+        quiet: bool,
+        give_token: str = "set HF_TOKEN (or --token-file)",
+        again: str = "run it again",
+    ) -> None:
+        """``token`` ``None``: as the library finds it (its token file). ``endpoint``: another hub's URL.
+
+        ``give_token`` and ``again`` are what errors advise.
+        """
+        self.folder = folder
+        self._token, self._endpoint = token, endpoint
+        self._give_token, self._again = give_token, again
+        if quiet:
+            disable_progress_bars()
+
+    def plan(self, wanted: WantedFiles, *, everything: bool) -> DownloadPlan:
+        """Ask what there is to do. Raises ``DownloadError``."""
+        with self._told(wanted):
+            listed = snapshot_download(
+                wanted.repository,
+                revision=wanted.revision,
+                cache_dir=self.folder,
+                token=self._token,
+                endpoint=self._endpoint,
+                dry_run=True,
+            )
+        names = [one.filename for one in listed]
+        if any(name.endswith(".safetensors") for name in names) and not everything:
+            names = [name for name in names if not any(fnmatch(name, one) for one in DUPLICATES)]
+        chosen = [one for one in listed if one.filename in set(names)]
+        if not chosen:
+            raise DownloadError(f"{wanted}: there are no files")
+        return DownloadPlan(
+            wanted=wanted,
+            commit=chosen[0].commit_hash,
+            files=tuple(names),
+            size=sum(one.file_size or 0 for one in chosen),
+            missing=sum(one.file_size or 0 for one in chosen if one.will_download),
+        )
+
+    def room(self) -> int:
+        """Bytes that are free where the files go."""
+        place = next(one for one in (self.folder, *self.folder.absolute().parents) if one.exists())
+        return shutil.disk_usage(place).free
+
+    def fetch(self, plan: DownloadPlan) -> Path:
+        """Download what is missing; the folder of the model. Raises ``DownloadError``."""
+        with self._told(plan.wanted):
+            _sweep(model_folder(self.folder, plan.wanted) / "blobs")
+            marker = model_folder(self.folder, plan.wanted) / UNFINISHED
+            if plan.missing:
+                marker.parent.mkdir(parents=True, exist_ok=True)
+                marker.touch()
+            place = snapshot_download(
+                plan.wanted.repository,
+                revision=plan.wanted.revision,
+                cache_dir=self.folder,
+                token=self._token,
+                endpoint=self._endpoint,
+                allow_patterns=list(plan.files),
+            )
+            marker.unlink(missing_ok=True)
+            return Path(place)
+
+    def verify(self, plan: DownloadPlan) -> int:
+        """Compare all files with the hub's checksums; how many. Damaged ones are removed.
+
+        Raises ``DownloadError``.
+        """
+        with self._told(plan.wanted):
+            found = HfApi(token=self._token, endpoint=self._endpoint).verify_repo_checksums(
+                plan.wanted.repository, revision=plan.commit, cache_dir=self.folder
+            )
+        for one in found.mismatches:
+            damaged = found.verified_path / one["path"]
+            damaged.resolve().unlink(missing_ok=True)
+            damaged.unlink(missing_ok=True)
+        if found.mismatches:
+            names = ", ".join(one["path"] for one in found.mismatches)
+            raise DownloadError(f"{plan.wanted}: wrong checksum, removed: {names}. Fetch again")
+        if missing := sorted(set(found.missing_paths) & set(plan.files)):
+            raise DownloadError(f"{plan.wanted}: missing: {', '.join(missing)}. Fetch again")
+        return found.checked_count
+
+    @contextmanager
+    def _told(self, wanted: WantedFiles) -> Iterator[None]:
+        """The library's errors as ``DownloadError``."""
+        try:
+            yield
+        except (OSError, EntryNotFoundError, httpx2.HTTPError) as error:
+            words, permanent = self._words(error)
+            raise DownloadError(f"{wanted}: {words}", permanent=permanent) from None
+
+    def _words(self, error: BaseException) -> tuple[str, bool]:
+        """What it was, and whether trying again will not help."""
+        match error:
+            case GatedRepoError() if self._token:
+                return (
+                    "gated, and the token that was given (HF_TOKEN) does not open it: accept its terms on "
+                    "its page at the hub as the token's owner",
+                    True,
+                )
+            case GatedRepoError():
+                return f"gated: accept its terms on its page at the hub, and {self._give_token}", True
+            case RepositoryNotFoundError():
+                return f"there is no such model, or it is private: check the name, {self._give_token}", True
+            case RevisionNotFoundError():
+                return "there is no such revision", True
+            case HfHubHTTPError():
+                status = error.response.status_code
+                bad = status in (401, 403)
+                return (
+                    f"the hub answered with status {status}{': the token is not accepted' if bad else ''}",
+                    bad,
+                )
+            case DryRunError() | LocalEntryNotFoundError() if error.__cause__ is not None:
+                return self._words(error.__cause__)
+            case httpx2.HTTPError() | EntryNotFoundError():
+                return (
+                    f"the hub was not reached ({type(error).__name__}); whole files are kept: {self._again}",
+                    False,
+                )
+            case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
+                return f"{error.strerror}; whole files are kept: make room and {self._again}", False
+            case OSError(strerror=str(words)):
+                where = f": {error.filename}" if error.filename else ""
+                return words + where, False
+            case _:
+                return str(error).partition("\n")[0], False
