@@ -23,6 +23,7 @@ from hotseat.commands import COMMANDS
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [DOCS / "README.md", DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
+SOURCE = ROOT / "src" / "hotseat"
 STACK = ROOT / "deploy" / "compose"
 KEYS = {"VLLM_API_KEY": "sk-" + "1" * 40, "SITE_KEY": "sk-" + "2" * 40}
 
@@ -58,6 +59,28 @@ def test_every_page_is_in_the_index() -> None:
     linked = {(DOCS / target).resolve() for target in re.findall(r"\]\(([^)]+)\)", PAGES[0].read_text())}
     pages = {path for path in DOCS.rglob("*.md") if path.name != "README.md"}
     assert pages <= linked
+
+
+def test_the_design_names_files_that_exist() -> None:
+    page = (DOCS / "design.md").read_text()
+    named = {word for word in re.findall(r"`([\w./-]+)`", page) if "/" in word or word.endswith(".py")}
+    missing = [
+        word
+        for word in sorted(named)
+        if not word.startswith("/") and not any((base / word).exists() for base in (ROOT, SOURCE))
+    ]
+    assert missing == [], missing
+
+
+def test_the_layout_names_every_package_and_module() -> None:
+    found = re.search(r"^src/hotseat/\n(.*?)```", (DOCS / "design.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    children = [
+        path for path in SOURCE.iterdir() if path.name not in ("__init__.py", "__pycache__", "py.typed")
+    ]
+    children += [path for path in (SOURCE / "gateway").iterdir() if path.name.strip("_") != "pycache"]
+    names = {path.name for path in children if path.name != "__init__.py"}
+    assert names <= set(re.findall(r"[\w.]+", found[1])), names - set(re.findall(r"[\w.]+", found[1]))
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS)
