@@ -110,6 +110,26 @@ def test_public_classes_are_in_the_glossary_or_explain_themselves() -> None:
     assert wrong == [], "\n".join(["put these into docs/design.md §4, or say in the docstring:", *wrong])
 
 
+def test_class_names_of_the_design_page_exist() -> None:
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    named = {
+        name
+        for quoted in re.findall(r"`([^`\n]+)`", page)
+        for name in re.findall(r"^([A-Z][a-z]+[A-Z]?\w*)(?=$|\.|\()", quoted)
+    }
+    names = {one.name for one in definitions()} | {
+        target.id
+        for one in definitions()
+        if isinstance(one.node, ast.Module)
+        for line in one.node.body
+        if isinstance(line, ast.Assign)
+        for target in line.targets
+        if isinstance(target, ast.Name)
+    }
+    assert named, "the page names classes"
+    assert named <= names, sorted(named - names)
+
+
 @pytest.mark.parametrize(
     "docstring",
     [
