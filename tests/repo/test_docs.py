@@ -1,4 +1,4 @@
-"""What the tutorial and the how-tos say can be typed, can be typed; what needs no Docker or GPU is run."""
+"""Commands and configurations of the documentation work; those without Docker or GPU are run."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_commands_and_their_options_exist(line: str, tmp_path: Path) -> None:
     command = importlib.import_module(f"hotseat.commands.{name.replace('-', '_')}").command
     assert isinstance(command, click.Command)
     words = [str(tmp_path) if word.startswith("/srv") else word for word in words if word != "--help"]
-    # As under the whole program: click remembers the first help option that it makes.
+    # As in the whole program: click caches the first help option that it creates.
     command.make_context(name, words, help_option_names=["-h", "--help"])  # raises a UsageError
 
 
@@ -125,12 +125,12 @@ def test_compose_lines_name_files_that_are_there() -> None:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Path:
-    """The folder, as the tutorial copies it."""
+    """Copy of the stack's folder, as the tutorial makes it."""
     return Path(shutil.copytree(STACK, tmp_path / "compose"))
 
 
 def typed(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **env: str) -> Result:
-    """A line of the pages, run in this folder."""
+    """Run a command line of the pages in a folder."""
     assert line in {one for page in PAGES for one in lines(page)}, f"no page says: {line}"
     monkeypatch.chdir(folder)
     others = {name: None for name in os.environ if name.startswith(("HF_", "HOTSEAT_", "VLLM_", "CACHE_"))}
