@@ -44,7 +44,7 @@ def gone(lives: LifecycleSpans, model: str, at: int) -> list[Span]:
 def test_a_start() -> None:
     lives = LifecycleSpans()
     start(lives, "chat", 10)
-    lives.entered("chat", "loading weights", 12)
+    lives.phase_entered("chat", "loading weights", 12)
     [span] = ready(lives, "chat", 20)
     assert (span.name, span.start_ns, span.end_ns, span.parent_id) == ("start chat", 10, 20, None)
     assert span.events == (("loading weights", 12, {}),)
@@ -115,7 +115,7 @@ def test_a_newcomer_that_never_came() -> None:
         move("chat", State.READY, State.DRAINING, Cause.EVICTED, needed_by="coder"), 6 + SAME_SWAP_NS
     )
     assert (lost.name, lost.end_ns) == ("swap to coder", 5)
-    assert lost.error == "the newcomer did not come"
+    assert lost.error == "the incoming model was not started"
 
 
 def test_idle_stops_and_starts_before_our_time_are_no_spans() -> None:

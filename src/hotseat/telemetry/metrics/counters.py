@@ -9,11 +9,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from hotseat.core import effects as do
 from hotseat.core.errors import Code
 from hotseat.core.states import FAILURES, Cause, State
+from hotseat.telemetry.finished_request import FinishedRequest
 from hotseat.telemetry.metrics import catalogue
 
 KINDS = ("cold", "warm", "wake")
@@ -31,23 +31,6 @@ USUAL_PHASES = (
 USUAL_CODES = (200, 400, 404, 429, 499, 500, 502, 503, 504)
 """Statuses that have a series before they happen."""
 _FREES = frozenset({State.STOPPING, State.SUSPENDING})
-
-
-class CountedRequest(Protocol):
-    """What is read of a request that has ended (``gateway.proxy.access_log.Record``)."""
-
-    model: str
-    status: int
-    code: str
-    stream: bool
-    bytes_in: int
-    bytes_out: int
-    tokens_in: int | None
-    tokens_out: int | None
-    waited_s: float
-    first_byte_s: float | None
-    duration_s: float
-    failed: str
 
 
 class Distribution:
@@ -140,7 +123,7 @@ class Metrics:
         pairs = [(old, new) for old in self.models for new in self.models if old != new]
         self.swaps = {pair: self.swaps.get(pair, 0) for pair in pairs}
 
-    def finished(self, record: CountedRequest) -> None:
+    def finished(self, record: FinishedRequest) -> None:
         """A request has ended. On the path of every request."""
         counts = self.models.get(record.model)
         code = record.code
