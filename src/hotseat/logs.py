@@ -7,7 +7,6 @@ came in. The standard library's ``logging`` (uvicorn and others) takes the same 
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -15,34 +14,21 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TextIO
+from urllib.parse import unquote
 
 import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from hotseat.secret_names import can_be_secret, is_secret_name
+
 Form = Literal["auto", "human", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
 HIDDEN = "***"
-_SECRET_NAMES = frozenset(
-    {
-        "authorization",
-        "proxy_authorization",
-        "cookie",
-        "set_cookie",
-        "key",
-        "apikey",
-        "token",
-        "secret",
-        "password",
-        "passwd",
-    }
-)
-_SECRET_ENDINGS = ("_key", "_token", "_secret", "_password")
 _BEARER = re.compile(r"\b([Bb]earer\s+|BEARER\s+|[Bb]asic\s+|BASIC\s+)[A-Za-z0-9._~+/=-]{6,}")
-_QUERY = re.compile(
-    r"([?&](?:[a-z_-]{0,24}(?:key|token|secret|password)|signature|sig)=)[^&\s\"'\\]+", re.IGNORECASE
-)
+_PARAMETER_NAME = re.compile(r"[?&]([^=?&\s\"'\\]{1,64})=")
+_PARAMETER_VALUE = re.compile(r"[^&\s\"'\\]*")
 _SHORTEST = 4
 
 
@@ -55,7 +41,7 @@ class _Secrets:
 
     def add(self, values: Iterable[str]) -> None:
         for value in values:
-            if len(value) < _SHORTEST:
+            if len(value) < _SHORTEST or not can_be_secret(value):
                 continue
             # As it is, inside a quoted Python text, and either of them inside JSON text.
             for text in (value, repr(value)[1:-1]):
@@ -77,8 +63,21 @@ class _Secrets:
         if _BEARER.search(text):
             text = _BEARER.sub(rf"\1{HIDDEN}", text)
         if "=" in text:
-            text = _QUERY.sub(rf"\1{HIDDEN}", text)
+            text = _without_secret_parameters(text)
         return text
+
+
+def _without_secret_parameters(text: str) -> str:
+    """Hide the values of query parameters whose name says that they hold a secret."""
+    pieces, end = [], 0
+    for name in _PARAMETER_NAME.finditer(text):
+        if name.start() >= end and is_secret_name(unquote(name[1])):
+            value = _PARAMETER_VALUE.match(text, name.end())
+            assert value is not None
+            if value[0]:
+                pieces += [text[end : name.end()], HIDDEN]
+                end = value.end()
+    return "".join([*pieces, text[end:]])
 
 
 _secrets = _Secrets()
@@ -97,13 +96,6 @@ def forget() -> None:
 def redact(text: str) -> str:
     """A text without registered secrets and credentials."""
     return _secrets.redact(text)
-
-
-@functools.lru_cache(1024)
-def is_secret_name(name: str) -> bool:
-    """Whether a field or variable of this name holds a secret."""
-    plain = name.lower().replace("-", "_")
-    return plain in _SECRET_NAMES or plain.endswith(_SECRET_ENDINGS)
 
 
 def get(**fields: Any) -> Any:
