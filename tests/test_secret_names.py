@@ -26,8 +26,9 @@ VALUE = "hush-0123456789"
 SECRET = [
     "ADMIN_API_KEY", "API-KEY", "DB_PASS", "HF_TOKEN", "X-API-Secret", "X-Amz-Security-Token", "access-token",
     "access_token", "api.key", "apiKey", "api_key", "api_key_2", "api_keys", "apikey", "auth",
-    "authorization", "bearer", "client_secret", "cookie", "credential", "credentials", "hf_token", "id_jwt", "key",
-    "passwd", "password", "private_key", "proxy-authorization", "secret", "set-cookie", "sig", "signature", "token",
+    "authorization", "bearer", "client_secret", "cookie", "credential", "credentials", "hf_token", "id_jwt",
+    "key", "passwd", "password", "private_key", "proxy-authorization", "secret", "set-cookie", "sig",
+    "signature", "token",
 ]  # fmt: skip
 HARMLESS = [
     "allow-credentials", "author", "bypass", "idempotency-key", "key_file", "key_name", "keyword",

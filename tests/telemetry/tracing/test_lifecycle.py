@@ -31,10 +31,12 @@ def ready(lifecycle: LifecycleSpans, model: str, at: int) -> list[Span]:
     return lifecycle.moved(move(model, State.STARTING, State.READY, Cause.PROBE_PASSED), at)
 
 
-def leave(lifecycle: LifecycleSpans, model: str, newcomer: str, at: int) -> list[Span]:
+def leave(lifecycle: LifecycleSpans, model: str, incoming: str, at: int) -> list[Span]:
     return lifecycle.moved(
-        move(model, State.READY, State.DRAINING, Cause.EVICTED, needed_by=newcomer), at
-    ) + lifecycle.moved(move(model, State.DRAINING, State.STOPPING, Cause.DRAINED, needed_by=newcomer), at + 1)
+        move(model, State.READY, State.DRAINING, Cause.EVICTED, needed_by=incoming), at
+    ) + lifecycle.moved(
+        move(model, State.DRAINING, State.STOPPING, Cause.DRAINED, needed_by=incoming), at + 1
+    )
 
 
 def gone(lifecycle: LifecycleSpans, model: str, at: int) -> list[Span]:
@@ -107,7 +109,7 @@ def test_a_called_off_leave_is_nothing() -> None:
     assert [span.name for span in ready(lifecycle, "coder", 4)] == ["start coder"]
 
 
-def test_a_newcomer_that_never_came() -> None:
+def test_a_incoming_that_never_came() -> None:
     lifecycle = LifecycleSpans()
     leave(lifecycle, "chat", "coder", 1)
     gone(lifecycle, "chat", 5)
