@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulingSpec, SleepSpec
+from hotseat.core.spec import ModelSpec, SchedulingSpec, SleepSpec
 from hotseat.probing.gpu import GpuReading
 from hotseat.probing.sleep_mode import SleepError, SleepMode, is_sleeping, post
 from hotseat.runtimes.base import Handle
+from hotseat.runtimes.process.spec import ProcessSpec
 
 HANDLE = Handle("chat", 1, "x", "127.0.0.1", 1, "/base")
 TOTAL_MIB = 10_000

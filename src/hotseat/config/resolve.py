@@ -21,11 +21,9 @@ from hotseat.config.schema.file import ComposeConfig, ModelConfig, RootConfig, S
 from hotseat.core.access_spec import AuthSpec
 from hotseat.core.spec import (
     ComposeSpec,
-    DockerSpec,
     KeepWarmSpec,
     LaunchSpec,
     ModelSpec,
-    ProcessSpec,
     SchedulerSpec,
     SchedulingSpec,
     ServeSpec,
@@ -33,6 +31,8 @@ from hotseat.core.spec import (
     SleepSpec,
     TlsSpec,
 )
+from hotseat.runtimes.docker.spec import DockerSpec
+from hotseat.runtimes.process.spec import ProcessSpec
 from hotseat.schedule import zone_of
 
 UPSTREAM_KEY_VARIABLE = "UPSTREAM_API_KEY"

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from hotseat.core.errors import Reason
-from hotseat.core.spec import DockerSpec, ModelSpec, ProcessSpec
+from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Progress
 from hotseat.engines import flags
 from hotseat.runtimes.base import ReportsCommands, ReportsMounts, Runtime
@@ -73,12 +73,12 @@ class WeightDownloader:
 
     async def _place(self, model: ModelSpec) -> WeightLocation | Reason | None:
         """``None``: the model's command names nothing at a hub."""
-        launch = model.launch
-        if not isinstance(launch, DockerSpec):
-            words, env = launch.command, {**inherited(), **launch.env}
+        program = model.launch.program
+        if program is not None:
+            words, env = program.command, {**inherited(), **program.env}
             wanted = of_command(words) if model.engine == "vllm" else None
             own = flags.value(flags.words(words), "--download-dir")
-            folder = Path(os.path.join(os.getcwd(), launch.cwd or "", own)) if own else hub_folder(None, env)
+            folder = Path(os.path.join(os.getcwd(), program.cwd or "", own)) if own else hub_folder(None, env)
             return WeightLocation(wanted, folder) if wanted else None
         runtime = self._runtimes().get(model.runtime)
         if not isinstance(runtime, ReportsCommands) or not isinstance(runtime, ReportsMounts):
@@ -151,7 +151,8 @@ class WeightDownloader:
 
     def _environment(self, model: ModelSpec) -> dict[str, str]:
         """Ours, with what the model's own says of the hub."""
-        said = {**self._env(), **(model.launch.env if isinstance(model.launch, ProcessSpec) else {})}
+        program = model.launch.program
+        said = {**self._env(), **(program.env if program else {})}
         hub = {name: value for name, value in said.items() if name.startswith("HF_")}
         env = {name: value for name, value in {**inherited(), **hub}.items() if name not in _OFFLINE}
         # Chunks kept for later would fill a second place, in a container its memory.

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from hotseat.core.spec import DockerSpec
 from hotseat.runtimes.base import Handle
 from hotseat.runtimes.docker import address
 from hotseat.runtimes.docker import inspection as facts
 from hotseat.runtimes.docker.engine import DockerEngine, explain
 from hotseat.runtimes.docker.inspection import DockerError, DockerUnavailable, EventEvidence
 from hotseat.runtimes.docker.runtime import DockerRuntime
+from hotseat.runtimes.docker.spec import DockerSpec
 
 CHAT = DockerSpec(container="chat")
 STARTED = "2026-11-23T19:44:30.363288568Z"

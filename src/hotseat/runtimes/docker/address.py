@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hotseat.core.spec import DockerSpec
+from hotseat.runtimes.docker.spec import DockerSpec
 
 DEFAULT_PORT = 8000
 _OWN_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")

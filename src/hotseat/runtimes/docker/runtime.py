@@ -11,12 +11,13 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from hotseat.core.errors import Reason
-from hotseat.core.spec import DockerSpec, ModelSpec
+from hotseat.core.spec import ModelSpec
 from hotseat.runtimes.base import FoundRun, Handle, HealthReport, LaunchError, Mounts, RunExit
 from hotseat.runtimes.docker import inspection
 from hotseat.runtimes.docker.compose import ComposeProject
 from hotseat.runtimes.docker.inspection import DockerError, DockerUnavailable
-from hotseat.runtimes.docker.watcher import ContainerWatcher, launch_spec
+from hotseat.runtimes.docker.spec import DockerSpec, docker_spec
+from hotseat.runtimes.docker.watcher import ContainerWatcher
 
 
 class DockerRuntime:
@@ -84,7 +85,7 @@ class DockerRuntime:
             raise LaunchError(inspection.why_not(error)) from error
 
     async def _launch(self, sight: ContainerWatcher, model: ModelSpec, number: int) -> Handle:
-        engine, spec = sight.usable(), launch_spec(model)
+        engine, spec = sight.usable(), docker_spec(model)
         found = await engine.inspect(spec.container) or await self._make(sight, spec)
         container, ours, earlier = str(found["Id"]), False, None
         try:
@@ -165,7 +166,7 @@ class DockerRuntime:
             if (run := sight.runs.get(model)) is not None:
                 return await engine.last_lines(run.container, count, run.log_since)
             spec = sight.models.get(model)
-            found = await engine.inspect(launch_spec(spec).container) if spec else None
+            found = await engine.inspect(docker_spec(spec).container) if spec else None
             if found is not None and (since := inspection.log_since(found)) is not None:
                 return await engine.last_lines(str(found["Id"]), count, since)
         return []
@@ -185,7 +186,7 @@ class DockerRuntime:
 
         ``None`` where nobody knows it now (no container and no Compose, the engine away).
         """
-        spec = launch_spec(model)
+        spec = docker_spec(model)
         with suppress(DockerUnavailable, DockerError, LaunchError):
             engine = self._opened().usable()
             if (found := await engine.inspect(spec.container)) is not None:
@@ -203,7 +204,7 @@ class DockerRuntime:
 
     async def mounts_of(self, model: ModelSpec) -> Mounts | None:
         """The mounts and the environment of the model's container: as it exists, or as Compose makes it."""
-        spec = launch_spec(model)
+        spec = docker_spec(model)
         with suppress(DockerUnavailable, DockerError, LaunchError):
             if (found := await self._opened().usable().inspect(spec.container)) is not None:
                 return inspection.mounts(found)
@@ -214,14 +215,14 @@ class DockerRuntime:
     async def image_of(self, model: ModelSpec) -> str | None:
         """The image of the model's container, as ``NAME (sha256:…)``; ``None`` where there is none yet."""
         with suppress(DockerUnavailable, DockerError):
-            found = await self._opened().usable().inspect(launch_spec(model).container)
+            found = await self._opened().usable().inspect(docker_spec(model).container)
             return inspection.image(found) if found is not None else None
         return None
 
     async def grace_of(self, model: ModelSpec) -> float | None:
         """The container's own ``stop_grace_period``; ``None`` where it has none or is not known."""
         with suppress(DockerUnavailable, DockerError):
-            found = await self._opened().usable().inspect(launch_spec(model).container)
+            found = await self._opened().usable().inspect(docker_spec(model).container)
             return inspection.grace_s(found) if found is not None else None
         return None
 

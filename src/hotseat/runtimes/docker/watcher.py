@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from hotseat.core.errors import Reason
-from hotseat.core.spec import DockerSpec, ModelSpec
+from hotseat.core.spec import ModelSpec
 from hotseat.runtimes.base import FoundRun, Handle, HealthReport, LaunchError
 from hotseat.runtimes.docker import address as addresses
 from hotseat.runtimes.docker import inspection
 from hotseat.runtimes.docker.inspection import DockerError, DockerUnavailable, EventEvidence
 from hotseat.runtimes.docker.run import ContainerRun
+from hotseat.runtimes.docker.spec import docker_spec
 from hotseat.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class ContainerWatcher:
 
     async def _look_for_new(self, name: str) -> FoundRun | None:
         model = self.models.get(name)
-        found = await self.engine.inspect(launch_spec(model).container) if model else None
+        found = await self.engine.inspect(docker_spec(model).container) if model else None
         external = name in self._seen
         self._seen.add(name)
         if model is None or found is None or not inspection.is_running(found):
@@ -184,7 +185,7 @@ class ContainerWatcher:
         except LaunchError as error:
             # It takes memory all the same, so it must be told of.
             log.warning("a container runs that cannot be reached", model=name, why=error.reason.summary)
-            handle = Handle(name, 0, inspection.ident(found), launch_spec(model).container, 0)
+            handle = Handle(name, 0, inspection.ident(found), docker_spec(model).container, 0)
         self.register(handle, found)
         return FoundRun(handle, fingerprint="", external=external)
 
@@ -196,7 +197,7 @@ class ContainerWatcher:
 
     async def handle(self, model: ModelSpec, number: int, found: Mapping[str, Any]) -> Handle:
         """The handle of a running container. Raises ``LaunchError`` where it cannot be reached."""
-        spec = launch_spec(model)
+        spec = docker_spec(model)
         try:
             address = addresses.find(found, spec, await self._vantage())
         except ValueError as error:
@@ -289,7 +290,7 @@ class ContainerWatcher:
             return  # told again after a reconnect; its time alone tells nothing, clocks are set back
         self._heard.append(fact)
         names = {told.get("name"), str(told.get("oldName", "")).removeprefix("/")}
-        moved = {name for name, model in self.models.items() if launch_spec(model).container in names}
+        moved = {name for name, model in self.models.items() if docker_spec(model).container in names}
         for name, run in self.runs.items():
             if run.container == fact.container and not run.over.is_set():
                 moved.add(name)
@@ -301,9 +302,3 @@ class ContainerWatcher:
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         log.error("task failed", task=name, exc_info=error)
-
-
-def launch_spec(model: ModelSpec) -> DockerSpec:
-    """How this model is launched, for a model of this runtime."""
-    assert isinstance(model.launch, DockerSpec)
-    return model.launch

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hotseat.core.errors import Reason
-from hotseat.core.spec import ModelSpec, ProcessSpec
+from hotseat.core.spec import ModelSpec, Program
 from hotseat.runtimes.base import FoundRun, Handle, LaunchError, RunExit
 from hotseat.runtimes.process import procfs
 from hotseat.runtimes.process.launch_records import LaunchRecord, LaunchRecords, inherited, marked, owner_of
@@ -116,7 +116,7 @@ class ProcessRuntime:
         found = []
         for launch in rest:
             spec = models.get(launch.model)
-            usable = spec is not None and isinstance(spec.launch, ProcessSpec) and launch.model not in busy
+            usable = spec is not None and spec.launch.program is not None and launch.model not in busy
             if usable and launch.leader() is not None and (session := self._open(launch)) is not None:
                 busy.add(launch.model)
                 self._record(launch)
@@ -143,10 +143,10 @@ class ProcessRuntime:
         """
         if self._why is not None:
             raise LaunchError(Reason(summary=self._why))
-        spec = model.launch
-        if not isinstance(spec, ProcessSpec):
-            raise TypeError(f"{model.name} is no process: {type(spec).__name__}")
-        if not any(PORT in text for text in (*spec.command, *spec.env.values())):
+        program = model.launch.program
+        if program is None:
+            raise TypeError(f"{model.name} has no program to run: {type(model.launch).__name__}")
+        if not any(PORT in text for text in (*program.command, *program.env.values())):
             raise _permanent(
                 f"the command of {model.name} has no {PORT}", "write it where the server takes its port"
             )
@@ -164,7 +164,7 @@ class ProcessRuntime:
         )
         for ident in [i for i, one in self._sessions.items() if one.launch.model == model.name and one.ended]:
             del self._sessions[ident]
-        pid = self._spawn(spec, launch)
+        pid = self._spawn(program, launch)
         # Ours and not collected yet, so it has an entry, whatever became of it.
         born = procfs.stat(pid)
         launch = replace(launch, pid=pid, start=born.start if born else 0)
@@ -180,20 +180,20 @@ class ProcessRuntime:
             raise LaunchError(Reason(summary="it was gone before it could be watched"))
         return session.handle
 
-    def _spawn(self, spec: ProcessSpec, launch: LaunchRecord) -> int:
+    def _spawn(self, program: Program, launch: LaunchRecord) -> int:
         port = str(launch.port)
-        command = [word.replace(PORT, port) for word in spec.command]
+        command = [word.replace(PORT, port) for word in program.command]
         env = inherited()
         env.setdefault("PYTHONUNBUFFERED", "1")  # output to a file would otherwise come late
         # setproctitle, with which vLLM names its workers, would otherwise write over the marks.
         env.setdefault("SPT_NOENV", "1")
-        env.update({name: value.replace(PORT, port) for name, value in spec.env.items()})
+        env.update({name: value.replace(PORT, port) for name, value in program.env.items()})
         env.update(launch.marks(self._owner))
         output = self._output(launch.model)
         try:
             child = subprocess.Popen(
                 command,
-                cwd=spec.cwd,
+                cwd=program.cwd,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -201,7 +201,7 @@ class ProcessRuntime:
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            raise _launch_error(command[0], spec.cwd, env, error) from error
+            raise _launch_error(command[0], program.cwd, env, error) from error
         finally:
             if output != subprocess.DEVNULL:
                 os.close(output)
