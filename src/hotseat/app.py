@@ -41,8 +41,8 @@ from hotseat.probing.gpu import GpuReading, open_gpus, room_for
 from hotseat.probing.readiness import ProbeAnswer, probe_once, until_ready
 from hotseat.probing.sleep_mode import SleepMode
 from hotseat.reload import compare, watch
+from hotseat.runtimes import registry
 from hotseat.runtimes.base import Handle, Runtime
-from hotseat.runtimes.process.runtime import ProcessRuntime
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
 from hotseat.telemetry.event_stream import EventStream
@@ -107,7 +107,7 @@ class App:
             wall_clock=time.time,
             booted_at=_booted_at(),
         )
-        self._runtimes = _runtimes(settings, state_dir)
+        self._runtimes = registry.create(_runtimes_of(settings), state_dir)
         self.supervisor = Supervisor(
             settings,
             self._runtimes,
@@ -178,7 +178,7 @@ class App:
             new = await self._read_again()
             self._renew_certificate()
             changes = compare(self._written, new)
-            needed = _runtimes(new, self._state_dir, have=frozenset(self._runtimes))
+            needed = registry.create(_runtimes_of(new) - self._runtimes.keys(), self._state_dir)
             await self._apply(await as_they_are(new, self._runtimes | needed, self.settings), needed)
             self._written = new
             if needed:  # they could not be asked before they were opened
@@ -405,19 +405,8 @@ def _task_failed(name: str, error: BaseException) -> None:
     log.error("task failed", task=name, exc_info=error)
 
 
-def _runtimes(settings: Settings, state_dir: Path, have: frozenset[str] = frozenset()) -> dict[str, Runtime]:
-    """The runtimes that the configured models need, less those of ``have``."""
-    names = {model.runtime for model in settings.models.values()} - have
-    made: dict[str, Runtime] = {}
-    if "process" in names:
-        made["process"] = ProcessRuntime(state_dir)
-    if "docker" in names:
-        from hotseat.runtimes.docker.runtime import (
-            DockerRuntime,  # aiohttp comes with it, so only when it is used
-        )
-
-        made["docker"] = DockerRuntime()
-    return made
+def _runtimes_of(settings: Settings) -> set[str]:
+    return {model.runtime for model in settings.models.values()}
 
 
 def _key_of(model: ModelSpec) -> dict[str, str]:
