@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -54,6 +54,9 @@ class Answer:
 
 class Hotseat:
     """A running launcher over a folder; ``models`` are options of fake engines, or whole models."""
+
+    PROGRAM: Sequence[str] = ("-m", "hotseat")
+    """What Python is told to run."""
 
     def __init__(
         self,
@@ -98,7 +101,7 @@ class Hotseat:
         since = len(self.lines)
         with open(self.access_log, "ab") as access_log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "hotseat", "serve", "-c", str(self.file)],
+                [sys.executable, *self.PROGRAM, "serve", "-c", str(self.file)],
                 stdout=access_log,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -165,7 +168,7 @@ class Hotseat:
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Another ``hotseat`` command, talking to this one."""
         return subprocess.run(
-            [sys.executable, "-m", "hotseat", *words],
+            [sys.executable, *self.PROGRAM, *words],
             capture_output=True,
             text=True,
             timeout=self.limit_s,
