@@ -24,7 +24,7 @@ from hotseat.admin.control import CannotReload
 from hotseat.config.load import environment
 from hotseat.config.parsers.values import is_loopback
 from hotseat.config.problems import ConfigError
-from hotseat.container_settings import as_they_are
+from hotseat.container_settings import with_container_settings
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Settings, TlsSpec
@@ -37,7 +37,7 @@ from hotseat.gateway.proxy.access_log import RequestRecord
 from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.logs import redact
-from hotseat.probing.gpu import GpuReading, open_gpus, room_for
+from hotseat.probing.gpu import GpuReading, open_gpus, wait_for_free_memory
 from hotseat.probing.readiness import ProbeAnswer, probe_once, until_ready
 from hotseat.probing.sleep_mode import SleepMode
 from hotseat.reload import compare, watch
@@ -179,7 +179,9 @@ class App:
             self._renew_certificate()
             changes = compare(self._written, new)
             needed = registry.create(_runtimes_of(new) - self._runtimes.keys(), self._state_dir)
-            await self._apply(await as_they_are(new, self._runtimes | needed, self.settings), needed)
+            await self._apply(
+                await with_container_settings(new, self._runtimes | needed, self.settings), needed
+            )
             self._written = new
             if needed:  # they could not be asked before they were opened
                 await self._ask_containers()
@@ -202,7 +204,7 @@ class App:
 
     async def _ask_containers(self) -> None:
         """Have the containers fill in what the configuration leaves to them."""
-        completed = await as_they_are(self._written, self._runtimes, self.settings)
+        completed = await with_container_settings(self._written, self._runtimes, self.settings)
         if completed != self.settings:
             await self._apply(completed, {})
 
@@ -301,7 +303,7 @@ class App:
         self._history.close()
 
     async def _room(self, model: ModelSpec) -> Reason | None:
-        return await room_for(self._gpus, model.scheduling.footprint) if self._gpus else None
+        return await wait_for_free_memory(self._gpus, model.scheduling.footprint) if self._gpus else None
 
     def _devices(self) -> list[GpuReading]:
         return list(self._gpus.read().values()) if self._gpus else []

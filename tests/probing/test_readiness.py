@@ -221,7 +221,7 @@ def test_a_poke_has_it_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         poke = asyncio.Event()
         poke.set()  # set before: no reason to skip a pause
         asyncio.get_running_loop().call_at(0.6, poke.set)
-        await until_ready("h", 1, poke=poke)
+        await until_ready("h", 1, probe_now=poke)
 
     run_virtual(story())
     assert probes.times == [0, 0.02, 0.06, 0.14, 0.3, 0.55, 0.6]

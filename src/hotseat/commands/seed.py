@@ -98,11 +98,11 @@ def command(
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Ctrl-C ends the program at once: as an exception it would wait for every thread of the download."""
-    from hotseat.weights.hub import leave_now
+    from hotseat.weights.hub import exit_now
 
     def told(number: int, frame: object) -> None:
         click.echo("\nInterrupted. Whole files are kept: run it again to go on.", err=True)
-        leave_now(128 + number)
+        exit_now(128 + number)
 
     before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -129,7 +129,7 @@ def _seed(hub: Hub, todo: list[WantedFiles], *, all_files: bool, verify: bool, d
             f"{one}: {len(plan.files)} files, {_size(plan.size)}, {_size(plan.missing)} to fetch; "
             f"commit {plan.commit}"
         )
-    missing, room = sum(plan.missing for plan in plans), hub.room()
+    missing, room = sum(plan.missing for plan in plans), hub.free_bytes()
     if missing:
         click.echo(f"{_size(missing)} go to {hub.folder}, where {_size(room)} are free")
     if missing > room:

@@ -94,7 +94,7 @@ def open_gpus() -> GpuReader | None:
         return None
 
 
-async def room_for(
+async def wait_for_free_memory(
     gpus: GpuReader, footprint: Mapping[str, int], within_s: float = BACK_WITHIN_S
 ) -> Reason | None:
     """Wait until every device has the free memory that ``footprint`` (ppm) asks; the reason if it has not.

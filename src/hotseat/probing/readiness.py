@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-KNOCK_PAUSE_S = 0.002
+LOOPBACK_PAUSE_S = 0.002
 """Between two looks whether anybody listens on a port of this machine."""
 REFUSED_PAUSE_S = 0.01
 RESET_PAUSE_S = 0.02
@@ -26,7 +26,7 @@ RESET_PAUSE_S = 0.02
 SLOWEST_PAUSE_S = 0.25
 PROBE_TIMEOUT_S = 2.0
 HEAD_LIMIT_BYTES = 16 * 1024
-_OUR_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+_LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """Errors that say nothing of the server: we ran out of descriptors, ports or memory."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r|\n)")
 
@@ -95,7 +95,7 @@ async def probe_once(
     except ValueError:  # a line without an end
         answer = ProbeAnswer.BROKEN
     except OSError as error:
-        if error.errno in _OUR_TROUBLE:
+        if error.errno in _LOCAL_ERRORS:
             answer = ProbeAnswer.NOT_ASKED
         else:
             answer = ProbeAnswer.REFUSED if answer is ProbeAnswer.REFUSED else ProbeAnswer.RESET
@@ -116,10 +116,10 @@ def _refuses(own: tuple[socket.AddressFamily, tuple[str, int]]) -> bool:
     """Whether nobody listens there; in doubt no. On loopback the answer is there when the call returns."""
     family, address = own
     try:
-        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as knocking:
-            found = knocking.connect_ex(address)
+        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            found = probe.connect_ex(address)
             if found == errno.EINPROGRESS:
-                found = knocking.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                found = probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             return found == errno.ECONNREFUSED
     except OSError:
         return False
@@ -144,7 +144,7 @@ async def until_ready(
     host: str,
     port: int,
     path: str = "/health",
-    poke: asyncio.Event | None = None,
+    probe_now: asyncio.Event | None = None,
     *,
     headers: Mapping[str, str] | None = None,
     timeout_s: float = PROBE_TIMEOUT_S,
@@ -152,14 +152,14 @@ async def until_ready(
     """Return as soon as the server answers 2xx; the caller bounds the whole by cancelling.
 
     Asks every 10 ms (on this machine 2 ms) while the connection is refused, every 20 ms while it is reset,
-    and from then on ever more seldom, at least every 250 ms. Setting ``poke`` (a log line, an event) has it
-    ask at once; it is cleared again.
+    and from then on ever more seldom, at least every 250 ms. Setting ``probe_now`` (at a log
+    line, an event) makes it probe at once; the event is cleared again.
     """
     pause_s = REFUSED_PAUSE_S
     own = _own_address(host, port)
     while True:
-        if poke is not None:
-            poke.clear()
+        if probe_now is not None:
+            probe_now.clear()
         if own is not None and _refuses(own):
             answer = ProbeAnswer.REFUSED
         else:
@@ -168,14 +168,14 @@ async def until_ready(
                 return
             answer = result.answer
         if answer is ProbeAnswer.REFUSED:
-            pause_s = REFUSED_PAUSE_S if own is None else KNOCK_PAUSE_S
+            pause_s = REFUSED_PAUSE_S if own is None else LOOPBACK_PAUSE_S
         elif answer is ProbeAnswer.RESET:
             pause_s = RESET_PAUSE_S
         else:
             pause_s = min(max(2 * pause_s, 2 * REFUSED_PAUSE_S), SLOWEST_PAUSE_S)
-        if poke is None:
+        if probe_now is None:
             await asyncio.sleep(pause_s)
         else:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
-                    await poke.wait()
+                    await probe_now.wait()

@@ -32,13 +32,13 @@ def main() -> None:
     folder, wanted = Path(sys.argv[1]), parse(sys.argv[2])
     assert wanted is not None
     try:
-        from hotseat.weights.hub import DownloadError, Hub, leave_now
+        from hotseat.weights.hub import DownloadError, Hub, exit_now
     except ImportError as error:
         words = f"{wanted}: downloads need {error.name}: pip install 'hotseat[seed]'"
-        _say(failed=words, permanent=True)
+        _report(failed=words, permanent=True)
         sys.exit(1)
-    threading.Thread(target=_end_with_our_parent, args=[leave_now], daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: leave_now(1))
+    threading.Thread(target=_exit_with_parent, args=[exit_now], daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: exit_now(1))
     env = os.environ
     hub = Hub(
         folder,
@@ -51,18 +51,18 @@ def main() -> None:
     try:
         place = _fetch(hub, wanted)
     except DownloadError as error:
-        _say(failed=str(error), permanent=error.permanent)
-        leave_now(1)
-    _say(ready=str(place))
-    leave_now(0)
+        _report(failed=str(error), permanent=error.permanent)
+        exit_now(1)
+    _report(ready=str(place))
+    exit_now(0)
 
 
 def _fetch(hub: Hub, wanted: WantedFiles) -> Path:
     from hotseat.weights.hub import DownloadError
 
     plan = hub.plan(wanted, everything=False)
-    _say(size=plan.size, missing=plan.missing)
-    if (short := plan.missing - hub.room()) > 0:
+    _report(size=plan.size, missing=plan.missing)
+    if (short := plan.missing - hub.free_bytes()) > 0:
         raise DownloadError(
             f"{wanted}: {short / 2**30:.1f} GiB too little room in {hub.folder}: nothing was fetched"
         )
@@ -81,7 +81,7 @@ def _watch(folder: Path, wanted: WantedFiles, size: int, missing: int) -> None:
     def tell() -> None:
         waiting = threading.Event()
         while not waiting.wait(EVERY_S):
-            _say(done=max(0, min(size, _bytes(blobs, "*") - before)))
+            _report(done=max(0, min(size, _bytes(blobs, "*") - before)))
 
     threading.Thread(target=tell, daemon=True).start()
 
@@ -96,18 +96,18 @@ def _bytes(folder: Path, pattern: str) -> int:
     return total
 
 
-_saying = threading.Lock()
+_report_lock = threading.Lock()
 
 
-def _say(**what: Any) -> None:
-    with _saying:
+def _report(**what: Any) -> None:
+    with _report_lock:
         sys.stdout.write(json.dumps(what) + "\n")
         sys.stdout.flush()
 
 
-def _end_with_our_parent(leave_now: Callable[[int], NoReturn]) -> None:
+def _exit_with_parent(exit_now: Callable[[int], NoReturn]) -> None:
     sys.stdin.read()
-    leave_now(1)
+    exit_now(1)
 
 
 if __name__ == "__main__":

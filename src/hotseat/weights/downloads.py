@@ -51,27 +51,27 @@ class WeightDownloader:
 
     async def are_here(self, model: ModelSpec) -> bool:
         """Whether nothing has to be downloaded: all is there, or the model is none of a hub's."""
-        place = await self._place(model)
+        place = await self._locate(model)
         if place is None:
             return True
         return not isinstance(place, Reason) and await _look(place)
 
-    async def download(self, model: ModelSpec, tell: Callable[[Progress], None]) -> Reason | None:
+    async def download(self, model: ModelSpec, report: Callable[[Progress], None]) -> Reason | None:
         """Download what is missing; why it could not be. When cancelled, the process has ended."""
-        place = await self._place(model)
+        place = await self._locate(model)
         if not isinstance(place, WeightLocation):
             return place
         listeners = self._listeners.setdefault(place, [])
-        listeners.append(tell)
+        listeners.append(report)
         try:
             async with self._locks.setdefault(place, asyncio.Lock()):
                 return None if await _look(place) else await self._fetch(model, place)
         finally:
-            listeners.remove(tell)
+            listeners.remove(report)
 
     # where
 
-    async def _place(self, model: ModelSpec) -> WeightLocation | Reason | None:
+    async def _locate(self, model: ModelSpec) -> WeightLocation | Reason | None:
         """``None``: the model's command names nothing at a hub."""
         program = model.launch.program
         if program is not None:
@@ -92,14 +92,14 @@ class WeightDownloader:
             return None
         own = flags.value(flags.words(command), "--download-dir")
         inside = Path(own) if own else hub_folder(None, {"HF_HOME": "/root/.cache/huggingface", **mounts.env})
-        folder = mounts.outside(inside)
+        folder = mounts.host_path(inside)
         if folder is None:
             return Reason(
                 summary=f"{inside} of its container is no folder of the host: a download would be lost",
                 hint="mount a cache folder there, or set HF_HOME to one that is mounted",
                 permanent=True,
             )
-        if not await asyncio.to_thread(_is_seen, folder):
+        if not await asyncio.to_thread(_is_reachable, folder):
             return Reason(
                 summary=f"the launcher does not see {folder}, the cache of its container",
                 hint="mount it into the launcher at the same path (docker-compose.seed.yml), or run on the "
@@ -131,29 +131,29 @@ class WeightDownloader:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_keep_last(child.stderr, last))
-                said = group.create_task(self._follow(name, place, child.stdout, began))
+                outcome = group.create_task(self._follow(name, place, child.stdout, began))
             await child.wait()
         finally:
             await _end(child)
-        if "ready" in said.result():
+        if "ready" in outcome.result():
             log.info("downloaded", model=name, seconds=round(asyncio.get_running_loop().time() - began, 1))
             return None
-        failed = said.result().get("failed")
+        failed = outcome.result().get("failed")
         return Reason(
             summary=f"download: {failed}" if failed else "its download ended without a word",
-            permanent=bool(said.result().get("permanent")),
+            permanent=bool(outcome.result().get("permanent")),
             lines=() if failed else tuple(last),
         )
 
-    def _tell(self, place: WeightLocation, progress: Progress) -> None:
-        for tell in self._listeners[place]:
-            tell(progress)
+    def _report(self, place: WeightLocation, progress: Progress) -> None:
+        for report in self._listeners[place]:
+            report(progress)
 
     def _environment(self, model: ModelSpec) -> dict[str, str]:
         """Ours, with what the model's own says of the hub."""
         program = model.launch.program
-        said = {**self._env(), **(program.env if program else {})}
-        hub = {name: value for name, value in said.items() if name.startswith("HF_")}
+        outcome = {**self._env(), **(program.env if program else {})}
+        hub = {name: value for name, value in outcome.items() if name.startswith("HF_")}
         env = {name: value for name, value in {**inherited(), **hub}.items() if name not in _OFFLINE}
         # Chunks kept for later would fill a second place, in a container its memory.
         return env | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_XET_CHUNK_CACHE_SIZE_BYTES": "0"}
@@ -169,20 +169,20 @@ class WeightDownloader:
                 word = json.loads(line)
             if isinstance(total := word.get("size"), int) and isinstance(missing := word.get("missing"), int):
                 size, first = total, total - missing
-                self._tell(place, Progress(percent=100 * first // max(size, 1), left_s=None))
+                self._report(place, Progress(percent=100 * first // max(size, 1), left_s=None))
                 log.info("download begins", model=name, mib=total >> 20, missing_mib=missing >> 20)
             elif isinstance(done := word.get("done"), int) and size:
                 took_s = asyncio.get_running_loop().time() - began
                 left_s = took_s * (size - done) / (done - first) if done > first else None
                 percent = 100 * done // size
-                self._tell(place, Progress(percent=percent, left_s=left_s))
+                self._report(place, Progress(percent=percent, left_s=left_s))
                 if percent // 10 > tenth:
                     tenth = percent // 10
                     log.info("downloading", model=name, percent=percent)
         return word
 
 
-def _is_seen(folder: Path) -> bool:
+def _is_reachable(folder: Path) -> bool:
     """It may have to be made, in a cache that is there."""
     return any(one.is_dir() for one in (folder, *folder.parents[:2]))
 

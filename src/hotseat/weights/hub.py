@@ -50,7 +50,7 @@ class DownloadError(Exception):
         self.permanent = permanent
 
 
-def leave_now(status: int) -> NoReturn:
+def exit_now(status: int) -> NoReturn:
     """End this process at once: threads of a download would hold the exit until their file is whole.
 
     Parts of files that they have open are of no use to a later process, and are removed.
@@ -64,7 +64,7 @@ def leave_now(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _sweep(blobs: Path) -> None:
+def _remove_stale_parts(blobs: Path) -> None:
     """Remove parts of files that downloads which were killed have left."""
     for part in blobs.glob("*.incomplete"):
         with suppress(OSError):
@@ -110,7 +110,7 @@ class Hub:
 
     def plan(self, wanted: WantedFiles, *, everything: bool) -> DownloadPlan:
         """Ask what there is to do. Raises ``DownloadError``."""
-        with self._told(wanted):
+        with self._translated_errors(wanted):
             listed = snapshot_download(
                 wanted.repository,
                 revision=wanted.revision,
@@ -133,15 +133,15 @@ class Hub:
             missing=sum(one.file_size or 0 for one in chosen if one.will_download),
         )
 
-    def room(self) -> int:
+    def free_bytes(self) -> int:
         """Bytes that are free where the files go."""
         place = next(one for one in (self.folder, *self.folder.absolute().parents) if one.exists())
         return shutil.disk_usage(place).free
 
     def fetch(self, plan: DownloadPlan) -> Path:
         """Download what is missing; the folder of the model. Raises ``DownloadError``."""
-        with self._told(plan.wanted):
-            _sweep(model_folder(self.folder, plan.wanted) / "blobs")
+        with self._translated_errors(plan.wanted):
+            _remove_stale_parts(model_folder(self.folder, plan.wanted) / "blobs")
             marker = model_folder(self.folder, plan.wanted) / UNFINISHED
             if plan.missing:
                 marker.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,7 @@ class Hub:
 
         Raises ``DownloadError``.
         """
-        with self._told(plan.wanted):
+        with self._translated_errors(plan.wanted):
             found = HfApi(token=self._token, endpoint=self._endpoint).verify_repo_checksums(
                 plan.wanted.repository, revision=plan.commit, cache_dir=self.folder
             )
@@ -178,15 +178,15 @@ class Hub:
         return found.checked_count
 
     @contextmanager
-    def _told(self, wanted: WantedFiles) -> Iterator[None]:
+    def _translated_errors(self, wanted: WantedFiles) -> Iterator[None]:
         """The library's errors as ``DownloadError``."""
         try:
             yield
         except (OSError, EntryNotFoundError, httpx2.HTTPError) as error:
-            words, permanent = self._words(error)
+            words, permanent = self._explain(error)
             raise DownloadError(f"{wanted}: {words}", permanent=permanent) from None
 
-    def _words(self, error: BaseException) -> tuple[str, bool]:
+    def _explain(self, error: BaseException) -> tuple[str, bool]:
         """What it was, and whether trying again will not help."""
         match error:
             case GatedRepoError() if self._token:
@@ -209,7 +209,7 @@ class Hub:
                     bad,
                 )
             case DryRunError() | LocalEntryNotFoundError() if error.__cause__ is not None:
-                return self._words(error.__cause__)
+                return self._explain(error.__cause__)
             case httpx2.HTTPError() | EntryNotFoundError():
                 return (
                     f"the hub was not reached ({type(error).__name__}); whole files are kept: {self._again}",
