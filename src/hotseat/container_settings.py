@@ -1,4 +1,4 @@
-"""What a container's own command says of its model: one truth, read where the operator wrote it."""
+"""Settings that the configuration leaves open, read from the command of a model's own container."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from hotseat.core.spec import ModelSpec, Settings
 from hotseat.runtimes.base import ReportsCommands, Runtime
 
 ASKED = ("footprint", "served_names", "lora_names", "max_in_flight", "stop_grace")
-"""What may be left to the container (``ModelSpec.asks_container``)."""
+"""Settings that may be read from the container (``ModelSpec.asks_container``)."""
 
 
 async def with_container_settings(
     settings: Settings, runtimes: Mapping[str, Runtime], known: Settings | None = None
 ) -> Settings:
-    """The settings with what the containers say in place of what the configuration leaves open.
+    """Return the settings, with what the configuration leaves open filled in from the containers.
 
-    Where a container cannot be asked now, what it said last counts (``known``); where it was never
-    asked, its model takes the whole budget.
+    A container whose command is not known at the moment keeps what it had before (``known``); one whose
+    command was never known takes the whole budget.
     """
     models = dict(settings.models)
     for name, model in settings.models.items():

@@ -139,8 +139,8 @@ def test_memory_that_does_not_come_back_is_said_and_not_waited_for_without_end()
         assert reason is not None
         assert not reason.permanent
         assert reason.for_clients() == (
-            "GPU memory did not come back: GPU 1 has 2048 MiB free, 16957 MiB are needed after 30 s; "
-            "nvidia-smi shows who holds it"
+            "GPU memory was not freed: GPU 1 has 2048 MiB free, 16957 MiB are needed after 30 s; "
+            "run nvidia-smi to see which program holds it"
         )
 
     run_virtual(story())

@@ -100,7 +100,7 @@ def test_what_it_still_takes_is_measured() -> None:
 def test_one_that_frees_too_little_is_not_worth_its_sleep() -> None:
     server = Server()
     server.free_mib = [1_000, 4_900]
-    with pytest.raises(SleepError, match="freed 3900 MiB of GPU 0 only"):
+    with pytest.raises(SleepError, match="sleep freed only 3900 MiB of GPU 0"):
         sleep(server, measured=True)
 
 

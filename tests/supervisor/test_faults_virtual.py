@@ -170,9 +170,7 @@ def test_a_start_whose_memory_does_not_come_back_is_given_up_and_says_why() -> N
             assert home.world.starts("chat") == 0  # nothing was launched into memory that is not there
             said = refused.value.refusal
             assert said.code is Code.MODEL_BACKOFF
-            assert (
-                "GPU memory did not come back: GPU 0 has 2000 MiB free, 14160 MiB are needed" in said.message
-            )
+            assert "GPU memory was not freed: GPU 0 has 2000 MiB free, 14160 MiB are needed" in said.message
             device.free_mib = 23_900
             await asyncio.sleep(2)
             assert await home.answer("chat") == pytest.approx(1.0)

@@ -1,10 +1,10 @@
-"""One download in a process of its own, for a launcher whose loop and memory must not feel it.
+"""One download in a process of its own, so that it takes neither the launcher's event loop nor its memory.
 
     python -m hotseat.weights.child FOLDER OWNER/NAME[@REVISION]
 
-Standard output has a JSON object a line: ``{"size", "missing"}`` (bytes, once), ``{"done"}`` (bytes, again
-and again), and at last ``{"ready"}`` (the folder) or ``{"failed", "permanent"}``. It ends when its standard
-input does, so it does not outlive the launcher; files that are whole by then are kept.
+Writes a JSON object a line to standard output: ``{"size", "missing"}`` (bytes, once), ``{"done"}`` (bytes,
+repeatedly), and at last ``{"ready"}`` (the folder) or ``{"failed", "permanent"}``. Ends when its standard
+input is closed, so it does not outlive the launcher; complete files are kept.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EVERY_S = 0.5
 
 
 def main() -> None:
-    """Download what the command line names. Exit status: 0 it is there, 1 it is not."""
+    """Download what the command line names. Exit status: 0 complete, 1 failed."""
     folder, wanted = Path(sys.argv[1]), parse(sys.argv[2])
     assert wanted is not None
     try:
@@ -46,7 +46,7 @@ def main() -> None:
         endpoint=env.get("HF_ENDPOINT"),
         quiet=True,
         give_token="set HF_TOKEN for the launcher (in its environment or its .env)",
-        again="the next try goes on there",
+        again="the next attempt resumes there",
     )
     try:
         place = _fetch(hub, wanted)
@@ -64,7 +64,7 @@ def _fetch(hub: Hub, wanted: WantedFiles) -> Path:
     _report(size=plan.size, missing=plan.missing)
     if (short := plan.missing - hub.free_bytes()) > 0:
         raise DownloadError(
-            f"{wanted}: {short / 2**30:.1f} GiB too little room in {hub.folder}: nothing was fetched"
+            f"{wanted}: needs {short / 2**30:.1f} GiB more free space in {hub.folder}; nothing was downloaded"
         )
     _watch(hub.folder, wanted, plan.size, plan.missing)
     place = hub.fetch(plan)
@@ -74,20 +74,20 @@ def _fetch(hub: Hub, wanted: WantedFiles) -> Path:
 
 
 def _watch(folder: Path, wanted: WantedFiles, size: int, missing: int) -> None:
-    """Tell again and again how much is there."""
+    """Report the downloaded bytes every ``EVERY_S`` seconds, in a thread."""
     blobs = model_folder(folder, wanted) / "blobs"
     before = _bytes(blobs, "*") - _bytes(blobs, "*.incomplete") - (size - missing)
 
-    def tell() -> None:
+    def report_progress() -> None:
         waiting = threading.Event()
         while not waiting.wait(EVERY_S):
             _report(done=max(0, min(size, _bytes(blobs, "*") - before)))
 
-    threading.Thread(target=tell, daemon=True).start()
+    threading.Thread(target=report_progress, daemon=True).start()
 
 
 def _bytes(folder: Path, pattern: str) -> int:
-    """On the disk: a file that comes in pieces may be long and hollow."""
+    """Return the bytes on disk: a file that is downloaded in pieces may be sparse."""
     total = 0
     for file in folder.glob(pattern):
         with suppress(OSError):

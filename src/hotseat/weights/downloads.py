@@ -1,4 +1,4 @@
-"""``seed: auto``: a model's files looked for, and downloaded before its first start."""
+"""``seed: auto``: finds out whether a model's files are there, and downloads them before its first start."""
 
 from __future__ import annotations
 
@@ -26,38 +26,41 @@ log = structlog.get_logger("hotseat")
 
 TERM_GRACE_S = 5.0
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-"""Meant for the servers: whoever says ``seed: auto`` wants downloads."""
+"""Variables that are meant for the servers and must not stop a download."""
 _LAST_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class WeightLocation:
-    """What is wanted, and the hub's cache that the server will look into."""
+    """The wanted files, and the hub's cache folder that the server will read."""
 
     wanted: WantedFiles
     folder: Path
 
 
 class WeightDownloader:
-    """Looks and downloads, one download of one model at a time whoever asks for it."""
+    """Checks for files and downloads them; at most one download for each location at a time."""
 
     def __init__(
         self, runtimes: Callable[[], Mapping[str, Runtime]], env: Callable[[], Mapping[str, str]]
     ) -> None:
-        """``env()`` is asked for HF_TOKEN and the like each time, so that a new token needs no restart."""
+        """``env()`` is read for HF_TOKEN and the like at each download, so a new token needs no restart."""
         self._runtimes, self._env = runtimes, env
         self._locks: dict[WeightLocation, asyncio.Lock] = {}
         self._listeners: dict[WeightLocation, list[Callable[[Progress], None]]] = {}
 
     async def are_here(self, model: ModelSpec) -> bool:
-        """Whether nothing has to be downloaded: all is there, or the model is none of a hub's."""
+        """Whether nothing has to be downloaded: all files are there, or the model is not from a hub."""
         place = await self._locate(model)
         if place is None:
             return True
         return not isinstance(place, Reason) and await _look(place)
 
     async def download(self, model: ModelSpec, report: Callable[[Progress], None]) -> Reason | None:
-        """Download what is missing; why it could not be. When cancelled, the process has ended."""
+        """Download what is missing; return ``None``, or the reason of a failure.
+
+        When cancelled, the download process has ended.
+        """
         place = await self._locate(model)
         if not isinstance(place, WeightLocation):
             return place
@@ -72,7 +75,7 @@ class WeightDownloader:
     # where
 
     async def _locate(self, model: ModelSpec) -> WeightLocation | Reason | None:
-        """``None``: the model's command names nothing at a hub."""
+        """Return where the files belong, or why that is unknown; ``None``: the command names no hub model."""
         program = model.launch.program
         if program is not None:
             words, env = program.command, {**inherited(), **program.env}
@@ -86,7 +89,9 @@ class WeightDownloader:
         command = await runtime.command_of(model)
         mounts = await runtime.mounts_of(model)
         if command is None or mounts is None:
-            return Reason(summary="nobody can say now what its container downloads, and where to")
+            return Reason(
+                summary="its container cannot be inspected now, so the files it needs are not known"
+            )
         wanted = of_command(command)
         if wanted is None:
             return None
@@ -95,13 +100,13 @@ class WeightDownloader:
         folder = mounts.host_path(inside)
         if folder is None:
             return Reason(
-                summary=f"{inside} of its container is no folder of the host: a download would be lost",
+                summary=f"{inside} in its container is not mounted from the host: a download would be lost",
                 hint="mount a cache folder there, or set HF_HOME to one that is mounted",
                 permanent=True,
             )
         if not await asyncio.to_thread(_is_reachable, folder):
             return Reason(
-                summary=f"the launcher does not see {folder}, the cache of its container",
+                summary=f"the launcher cannot see {folder}, the cache folder of its container",
                 hint="mount it into the launcher at the same path (docker-compose.seed.yml), or run on the "
                 f"host: hotseat seed {wanted}",
             )
@@ -140,7 +145,7 @@ class WeightDownloader:
             return None
         failed = outcome.result().get("failed")
         return Reason(
-            summary=f"download: {failed}" if failed else "its download ended without a word",
+            summary=f"download: {failed}" if failed else "the download ended without a result",
             permanent=bool(outcome.result().get("permanent")),
             lines=() if failed else tuple(last),
         )
@@ -150,28 +155,28 @@ class WeightDownloader:
             report(progress)
 
     def _environment(self, model: ModelSpec) -> dict[str, str]:
-        """Ours, with what the model's own says of the hub."""
+        """Return hotseat's environment, with the hub's variables (``HF_*``) of the model."""
         program = model.launch.program
-        outcome = {**self._env(), **(program.env if program else {})}
-        hub = {name: value for name, value in outcome.items() if name.startswith("HF_")}
+        variables = {**self._env(), **(program.env if program else {})}
+        hub = {name: value for name, value in variables.items() if name.startswith("HF_")}
         env = {name: value for name, value in {**inherited(), **hub}.items() if name not in _OFFLINE}
-        # Chunks kept for later would fill a second place, in a container its memory.
+        # A cache of chunks would take the space twice, in a container its memory.
         return env | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_XET_CHUNK_CACHE_SIZE_BYTES": "0"}
 
     async def _follow(
         self, name: str, place: WeightLocation, out: asyncio.StreamReader, began: float
     ) -> Mapping[str, object]:
-        """Pass its progress on; its last word."""
+        """Pass the progress on; return the last object that it wrote."""
         size, first, tenth = 0, 0, 0
-        word: dict[str, object] = {}
+        last: dict[str, object] = {}
         while line := await out.readline():
             with suppress(ValueError):
-                word = json.loads(line)
-            if isinstance(total := word.get("size"), int) and isinstance(missing := word.get("missing"), int):
+                last = json.loads(line)
+            if isinstance(total := last.get("size"), int) and isinstance(missing := last.get("missing"), int):
                 size, first = total, total - missing
                 self._report(place, Progress(percent=100 * first // max(size, 1), left_s=None))
                 log.info("download begins", model=name, mib=total >> 20, missing_mib=missing >> 20)
-            elif isinstance(done := word.get("done"), int) and size:
+            elif isinstance(done := last.get("done"), int) and size:
                 took_s = asyncio.get_running_loop().time() - began
                 left_s = took_s * (size - done) / (done - first) if done > first else None
                 percent = 100 * done // size
@@ -179,11 +184,11 @@ class WeightDownloader:
                 if percent // 10 > tenth:
                     tenth = percent // 10
                     log.info("downloading", model=name, percent=percent)
-        return word
+        return last
 
 
 def _is_reachable(folder: Path) -> bool:
-    """It may have to be made, in a cache that is there."""
+    """Whether the folder exists or can be created in an existing cache folder."""
     return any(one.is_dir() for one in (folder, *folder.parents[:2]))
 
 

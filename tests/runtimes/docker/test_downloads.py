@@ -78,8 +78,8 @@ def test_files_go_where_the_container_will_look(dockerd: Dockerd, hub: Hub, tmp_
 @pytest.mark.parametrize(
     ("cache", "words"),
     [
-        ("named", "is no folder of the host: a download would be lost"),
-        ("/nowhere/at/all", "the launcher does not see /nowhere/at/all/huggingface/hub"),
+        ("named", "in its container is not mounted from the host: a download would be lost"),
+        ("/nowhere/at/all", "the launcher cannot see /nowhere/at/all/huggingface/hub"),
     ],
 )
 def test_a_cache_out_of_reach_is_told(
