@@ -73,7 +73,9 @@ class Hotseat:
         self.state = folder / "state"
         self.access_log = folder / "access.log"
         self.write(models, **config)
-        self._files, self._env = files, dict(env or {})
+        self._files = files
+        self.environment = dict(env or {})
+        """Variables that it gets besides those of this process."""
         self.limit_s = limit_s
         self.lines: list[dict[str, Any]] = []
         """Its log so far, all starts together."""
@@ -105,7 +107,7 @@ class Hotseat:
                 stdout=access_log,
                 stderr=subprocess.PIPE,
                 text=True,
-                env={**env, "LISTEN": f"127.0.0.1:{self.port}", **self._env},
+                env={**env, "LISTEN": f"127.0.0.1:{self.port}", **self.environment},
                 preexec_fn=self._limit if self._files else None,
             )
         self._reader = threading.Thread(target=self._read, args=[self.process], daemon=True)
@@ -194,16 +196,17 @@ class Hotseat:
         """As ``kill -9``."""
         assert self.process is not None
         self.process.kill()
-        self._end()
+        self.exit_status()
 
     def stop(self) -> int:
         """As ``systemctl stop``; returns the exit status."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self._end()
+        return self.exit_status()
 
-    def _end(self) -> int:
+    def exit_status(self) -> int:
+        """Wait until it has ended, and return its status."""
         assert self.process is not None
         status = self.process.wait(self.limit_s)
         assert self._reader is not None

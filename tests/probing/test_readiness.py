@@ -194,7 +194,7 @@ def test_the_pace_follows_what_the_server_does(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_on_this_machine_it_knocks_until_somebody_listens(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_loopback_it_connects_until_something_listens(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     probes = Probes(monkeypatch, ProbeAnswer.REFUSED, ProbeAnswer.NOT_READY, ProbeAnswer.READY)
     closed = iter([True] * 50 + [False] * 3)
     monkeypatch.setattr(readiness, "refuses", lambda own: next(closed))

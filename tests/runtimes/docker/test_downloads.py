@@ -53,7 +53,7 @@ class Composed(Boxed):
 def launcher(dockerd: Dockerd, folder: Path, hub: Hub, file: Path) -> Iterator[Hotseat]:
     model = {"compose": str(file), "engine": "vllm"}
     made = Composed(dockerd, folder, {"chat": model}, seed="auto")
-    made._env |= {"HF_ENDPOINT": hub.url, "HOME": str(folder)}
+    made.environment |= {"HF_ENDPOINT": hub.url, "HOME": str(folder)}
     return serving(made)
 
 
