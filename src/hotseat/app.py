@@ -16,7 +16,7 @@ from hotseat import signals
 from hotseat.admin.control import CannotReload
 from hotseat.config.parsers.values import is_loopback
 from hotseat.config.problems import ConfigError
-from hotseat.container_settings import as_they_are
+from hotseat.container_settings import with_container_settings
 from hotseat.core import effects as do
 from hotseat.core.spec import Settings
 from hotseat.core.states import State
@@ -178,7 +178,7 @@ class App:
     async def _apply_written(self, written: Settings) -> None:
         known = self._parts.runtimes
         added = make_runtimes(written, self._state_dir, have=frozenset(known))
-        await self._apply(await as_they_are(written, known | added, self.settings), added)
+        await self._apply(await with_container_settings(written, known | added, self.settings), added)
         self._written = written
         if added:  # these can be asked only once they are open
             await self._ask_containers()
@@ -195,7 +195,7 @@ class App:
 
     async def _ask_containers(self) -> None:
         """Have the containers fill in what the configuration leaves to them."""
-        completed = await as_they_are(self._written, self._parts.runtimes, self.settings)
+        completed = await with_container_settings(self._written, self._parts.runtimes, self.settings)
         if completed != self.settings:
             await self._apply(completed, {})
 

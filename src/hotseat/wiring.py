@@ -27,11 +27,11 @@ from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
 from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.logs import redact
-from hotseat.probing.gpu import GpuReader, GpuReading, open_gpus, room_for
+from hotseat.probing.gpu import GpuReader, GpuReading, open_gpus, wait_for_free_memory
 from hotseat.probing.health import check_health, wait_until_ready
 from hotseat.probing.sleep_mode import SleepMode
+from hotseat.runtimes import registry
 from hotseat.runtimes.base import Runtime
-from hotseat.runtimes.process.runtime import ProcessRuntime
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.telemetry.event_stream import EventStream
 from hotseat.telemetry.history import FILE as HISTORY_FILE
@@ -117,15 +117,7 @@ def make_runtimes(
     settings: Settings, state_dir: Path, have: frozenset[str] = frozenset()
 ) -> dict[str, Runtime]:
     """Make the runtimes that the configured models need, without those that we ``have``."""
-    names = {model.runtime for model in settings.models.values()} - have
-    made: dict[str, Runtime] = {}
-    if "process" in names:
-        made["process"] = ProcessRuntime(state_dir)
-    if "docker" in names:
-        from hotseat.runtimes.docker.runtime import DockerRuntime  # imports aiohttp: only if it is used
-
-        made["docker"] = DockerRuntime()
-    return made
+    return registry.create({model.runtime for model in settings.models.values()} - have, state_dir)
 
 
 def _recorder(settings: Settings, state_dir: Path, *, upstream: Callable[[str], Upstream | None]) -> Recorder:
@@ -153,7 +145,7 @@ def _supervisor(
     on_move: Callable[[do.ReportMove], None],
 ) -> Supervisor:
     async def room(model: ModelSpec) -> Reason | None:
-        return await room_for(gpus, model.scheduling.footprint) if gpus else None
+        return await wait_for_free_memory(gpus, model.scheduling.footprint) if gpus else None
 
     return Supervisor(
         settings,

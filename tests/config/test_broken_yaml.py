@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from hotseat.config import ConfigError, loads
 from hotseat.config.schema.file import (
-    ComposeConfig,
     GpuConfig,
     ModelConfig,
     RootConfig,
@@ -19,6 +18,7 @@ from hotseat.config.schema.file import (
     SleepConfig,
 )
 from hotseat.core.spec import Settings
+from hotseat.runtimes.docker.keys import ComposeConfig
 
 EXAMPLE = (Path(__file__).parents[2] / "examples" / "hotseat.yaml").read_text()
 SHAPES = (ComposeConfig, GpuConfig, ModelConfig, RootConfig, RouteConfig, SleepConfig)

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hotseat import config_fields
 from hotseat.config.parsers import values
+from hotseat.runtimes.process import keys as process_keys
 
 
 @pytest.mark.parametrize(
@@ -151,30 +153,34 @@ def test_loopback(host: str, loopback: bool) -> None:
 
 
 def test_commands() -> None:
-    assert values.command("a --b 'c d' \"e\"") == ("a", "--b", "c d", "e")
-    assert values.command(["a", 1, Decimal("0.90")]) == ("a", "1", "0.90")
+    assert process_keys.command("a --b 'c d' \"e\"") == ("a", "--b", "c d", "e")
+    assert process_keys.command(["a", 1, Decimal("0.90")]) == ("a", "1", "0.90")
     for bad in ("", "  ", "a 'b", [], [""], [True], [None], [["a"]], {"a": 1}, 5, ["a\0"], "a\0"):
         with pytest.raises(ValueError):
-            values.command(bad)
+            process_keys.command(bad)
 
 
 def test_variables() -> None:
-    assert values.environment({"A": 1, "B": None, "C": Decimal("1.10")}) == {"A": "1", "B": "", "C": "1.10"}
+    assert process_keys.environment({"A": 1, "B": None, "C": Decimal("1.10")}) == {
+        "A": "1",
+        "B": "",
+        "C": "1.10",
+    }
     for bad in ({"A": True}, {"A": []}, {"": "x"}, {"A=B": "x"}, ["A"], "A=1"):
         with pytest.raises(ValueError):
-            values.environment(bad)
+            process_keys.environment(bad)
 
 
 def test_words_for_yes_and_numbers_as_text() -> None:
     assert values.flag("yes") is True
     assert values.flag(" Off ") is False
-    assert values.whole("-7") == -7
+    assert config_fields.whole("-7") == -7
     for bad in ("maybe", 1, None):
         with pytest.raises(ValueError):
             values.flag(bad)
     for bad in ("x", True, Decimal("1.5"), None, "9" * 30):
         with pytest.raises(ValueError):
-            values.whole(bad)
+            config_fields.whole(bad)
     with pytest.raises(ValueError, match="at least 1"):
         values.count(0)
 
@@ -194,11 +200,11 @@ ANYTHING = st.recursive(
         values.size,
         values.share,
         values.address,
-        values.command,
-        values.environment,
-        values.names,
+        process_keys.command,
+        process_keys.environment,
+        config_fields.names,
         values.flag,
-        values.whole,
+        config_fields.whole,
     ],
     ids=lambda parse: parse.__name__,
 )

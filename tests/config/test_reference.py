@@ -12,13 +12,13 @@ import yaml
 from hotseat.commands.reference import pages
 from hotseat.config.reference import schema
 from hotseat.config.schema.file import (
-    ComposeConfig,
     GpuConfig,
     ModelConfig,
     RootConfig,
     RouteConfig,
     SleepConfig,
 )
+from hotseat.runtimes.docker.keys import ComposeConfig
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,7 +20,6 @@ from hotseat.config.schema.access import (
     TlsConfig,
 )
 from hotseat.config.schema.file import (
-    ComposeConfig,
     GpuConfig,
     ModelConfig,
     RootConfig,
@@ -29,6 +28,7 @@ from hotseat.config.schema.file import (
 )
 from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.envfile.disk import VARIABLE as ENV_FILE_VARIABLE
+from hotseat.runtimes import registry
 
 SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("The top of the file", "", RootConfig),
@@ -56,11 +56,7 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
         "Service levels: what `hotseat bench report` holds the results of benchmarks against.",
         ServiceLevels,
     ),
-    (
-        "`compose` and `models.NAME.compose`",
-        "Where containers come from. What a model leaves out is taken from the top of the file.",
-        ComposeConfig,
-    ),
+    *((section.title, section.about, section.keys) for section in registry.sections()),
 )
 
 INTRODUCTION = """\

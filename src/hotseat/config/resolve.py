@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from hotseat.config import routing
 from hotseat.config.access import KEY, AccessResolver
@@ -17,15 +16,12 @@ from hotseat.config.parsers import values
 from hotseat.config.paths import beside, state_dir
 from hotseat.config.policies import PolicyResolver
 from hotseat.config.schema.access import TlsConfig
-from hotseat.config.schema.file import ComposeConfig, ModelConfig, RootConfig, SleepConfig
+from hotseat.config.schema.file import ModelConfig, RootConfig, SleepConfig
 from hotseat.core.access_spec import AuthSpec
 from hotseat.core.spec import (
-    ComposeSpec,
-    DockerSpec,
     KeepWarmSpec,
     LaunchSpec,
     ModelSpec,
-    ProcessSpec,
     SchedulerSpec,
     SchedulingSpec,
     ServeSpec,
@@ -33,13 +29,12 @@ from hotseat.core.spec import (
     SleepSpec,
     TlsSpec,
 )
+from hotseat.runtimes import registry
+from hotseat.runtimes.kind import WrittenLaunch
 from hotseat.schedule import zone_of
 
 UPSTREAM_KEY_VARIABLE = "UPSTREAM_API_KEY"
 """The key of the servers, where it is not the clients' key."""
-
-_PROCESS_ONLY = ("command", "env", "cwd")
-_DOCKER_ONLY = ("container", "compose", "url", "port")
 
 
 class Resolver:
@@ -149,17 +144,8 @@ class Resolver:
     def _model(self, name: str, model: ModelConfig) -> ModelSpec:
         at: Path = ("models", name)
         root = self._root
-        runtime = model.runtime or ("docker" if model.container is not None else "process")
-        launch = self._docker(at, model) if runtime == "docker" else self._process(at, model)
-        command = model.command or ()
-        for key in _PROCESS_ONLY if runtime == "docker" else _DOCKER_ONLY:
-            if key in model.model_fields_set:
-                other = "process" if runtime == "docker" else "docker"
-                self._document.problem(
-                    (*at, key),
-                    f"is for models with runtime {other}; this one runs as {runtime}",
-                    "take it out",
-                )
+        runtime, launch = self._launch(at, model)
+        command = launch.program.command if launch.program else ()
         for key, paths in (("health", (model.health,)), ("allow_paths", model.allow_paths)):
             if not all(path.startswith("/") for path in paths):
                 self._document.problem((*at, key), "a path begins with /")
@@ -178,7 +164,7 @@ class Resolver:
             first_byte_timeout_s=self._first_byte_timeout(model),
             served_names=known.served_names if model.served_name is None else model.served_name,
             lora_names=model.lora or known.lora_names,
-            asks_container=self._left_to_container(model) if runtime == "docker" else frozenset(),
+            asks_container=frozenset() if launch.program else self._left_to_container(model),
             upstream_key=self._upstream_key(model),
             stop_grace_s=self._root.stop_grace if model.stop_grace is None else model.stop_grace,
             engine=known.engine,
@@ -187,6 +173,31 @@ class Resolver:
             if model.keep_warm
             else None,
         )
+
+    def _launch(self, at: Path, model: ModelConfig) -> tuple[str, LaunchSpec]:
+        """The name of the model's runtime, and how that launches it."""
+        kind = registry.kind_of(model.runtime, model)
+        launch: LaunchSpec = kind.resolve(
+            WrittenLaunch(
+                path=at,
+                model=model,
+                top=self._root,
+                problems=self._document,
+                file=self._file,
+                examples=(kind.example,)
+                if model.runtime
+                else tuple(one.example for one in registry.KINDS.values()),
+            )
+        )
+        for key in model.model_fields_set:
+            others = registry.owners(key)
+            if others and kind.name not in others:
+                self._document.problem(
+                    (*at, key),
+                    f"is for models with runtime {' or '.join(others)}; this one runs as {kind.name}",
+                    "take it out",
+                )
+        return kind.name, launch
 
     def _left_to_container(self, model: ModelConfig) -> frozenset[str]:
         own = {
@@ -203,66 +214,6 @@ class Resolver:
     def _first_byte_timeout(self, model: ModelConfig) -> float | None:
         own = model.first_byte_timeout
         return (self._root.first_byte_timeout if own is None else own) or None
-
-    def _process(self, at: Path, model: ModelConfig) -> LaunchSpec:
-        command = model.command
-        if command is None:
-            if not self._document.tainted((*at, "command")) and at not in self._document.bad:
-                fix = "write command: [program, arguments…] or container: NAME"
-                if model.runtime == "process":
-                    fix = "write command: [program, arguments…]"
-                self._document.problem(at, "says nothing to start", fix)
-            command = ("",)
-        elif not any("{port}" in word for word in (*command, *model.env.values())):
-            self._document.problem(
-                (*at, "command"),
-                "does not say on which port to listen: hotseat chooses the port",
-                "write {port} where the program takes it, such as: --port {port}",
-            )
-        return ProcessSpec(command=command, env=model.env, cwd=self._file(model.cwd) if model.cwd else None)
-
-    def _docker(self, at: Path, model: ModelConfig) -> LaunchSpec:
-        if not model.container and not self._document.tainted((*at, "container")):
-            self._document.problem(at, "runs as docker, and no container is named", "write container: NAME")
-        if model.port is not None and not 1 <= model.port <= 65535:
-            self._document.problem((*at, "port"), "a port lies between 1 and 65535")
-        if model.url is not None:
-            self._check_url((*at, "url"), model.url)
-        compose = model.compose or self._root.compose
-        return DockerSpec(
-            container=model.container or "",
-            compose=self._compose(at, model, compose) if compose else None,
-            url=model.url,
-            port=model.port,
-        )
-
-    def _compose(self, at: Path, model: ModelConfig, compose: ComposeConfig) -> ComposeSpec | None:
-        path = (*at, "compose") if model.compose else ("compose",)
-        base = self._root.compose or ComposeConfig()
-        file = compose.file or base.file
-        if not file:
-            if not self._document.tainted(path):
-                self._document.problem(
-                    path, "does not name the Compose file", "write file: docker-compose.yml"
-                )
-            return None
-        return ComposeSpec(
-            file=self._file(file),
-            project=compose.project or base.project,
-            profiles=compose.profiles or base.profiles,
-            service=compose.service,
-        )
-
-    def _check_url(self, path: Path, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            sound = parts.scheme == "http" and bool(parts.hostname) and (parts.port or 80) > 0
-        except ValueError:
-            sound = False
-        else:
-            sound = sound and not (parts.query or parts.fragment or parts.username or parts.password)
-        if not sound:
-            self._document.problem(path, "expected an address such as http://10.0.0.5:8000")
 
     def _seat(
         self, at: Path, name: str, model: ModelConfig, known: CommandInfo, print_: str

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from hotseat.config.parsers import values
+from hotseat.config_fields import names
 from hotseat.core.access_spec import LimitSpec
 
 RATE = "a rate such as 30/minute, 1000/day or 10/90s"
@@ -86,7 +87,7 @@ def _amount(value: object) -> int:
 
 def origins(value: object) -> tuple[str, ...]:
     """Web origins, as a browser writes them: ``https://example.org``; ``*`` alone for all."""
-    found = values.names(value)
+    found = names(value)
     if found == ("*",):
         return found
     for origin in found:
@@ -113,7 +114,7 @@ def page_origins(value: object) -> tuple[str, ...]:
 
 def networks(value: object) -> tuple[str, ...]:
     """Addresses and networks."""
-    found = values.names(value)
+    found = names(value)
     for network in found:
         try:
             ipaddress.ip_network(network)
@@ -185,7 +186,7 @@ def bounds(value: object) -> dict[str, float]:
 
 def field_names(value: object) -> tuple[str, ...]:
     """Fields of a request."""
-    found = values.names(value)
+    found = names(value)
     _no_model(found)
     return found
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import shlex
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 from urllib.parse import urlsplit
 
+from hotseat.config_fields import names, whole
 from hotseat.core.spec import PPM, KeepWarmSpan
 from hotseat.schedule import parse_span
 
@@ -194,66 +194,12 @@ def tracing(value: object) -> bool | str:
         raise ValueError("expected true, false or a URL such as http://127.0.0.1:4318") from None
 
 
-def whole(value: object) -> int:
-    """A whole number of at most 18 digits."""
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("expected a whole number")
-    return value
-
-
 def count(value: object) -> int:
     """A whole number of at least 1."""
     number = whole(value)
     if number < 1:
         raise ValueError("must be at least 1")
     return number
-
-
-def text_of(value: object) -> str:
-    """A word of a command or the value of a variable: text, or a number as it is written."""
-    if isinstance(value, bool):
-        raise ValueError('put it in quotes ("true"), so that it is clear which text is meant')
-    if isinstance(value, str | int | Decimal):
-        text = str(value)
-        if "\0" in text:
-            raise ValueError("text with a NUL byte cannot be given to a program")
-        return text
-    raise ValueError("expected text")
-
-
-def command(value: object) -> tuple[str, ...]:
-    """A command: a list of words, or one text that is split as a shell splits words."""
-    if isinstance(value, str):
-        try:
-            words = shlex.split(value)
-        except ValueError as error:
-            raise ValueError(f"cannot be split into words: {str(error).lower()}") from None
-    elif isinstance(value, list):
-        words = [text_of(word) for word in value]
-    else:
-        raise ValueError("expected a command: a list of words, or one line as in a shell")
-    if not words or not words[0]:
-        raise ValueError("a command needs at least the program to run")
-    if any("\0" in word for word in words):
-        raise ValueError("text with a NUL byte cannot be given to a program")
-    return tuple(words)
-
-
-def environment(value: object) -> dict[str, str]:
-    """Variables by name."""
-    if not isinstance(value, dict):
-        raise ValueError("expected variables as NAME: value lines")
-    variables = {}
-    for name, text in value.items():
-        if not name or "=" in name or "\0" in name:
-            raise ValueError("the name of a variable is not empty and has no = in it")
-        try:
-            variables[name] = text_of("" if text is None else text)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    return variables
 
 
 def seed(value: object) -> bool:
@@ -263,18 +209,6 @@ def seed(value: object) -> bool:
     if value is False or (isinstance(value, str) and BOOLS.get(value.strip().lower()) is False):
         return False
     raise ValueError("expected auto or off")
-
-
-def names(value: object) -> tuple[str, ...]:
-    """One name or a list of names, none empty, none twice."""
-    listed = [value] if isinstance(value, str) else value
-    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-        raise ValueError("expected a name or a list of names (a number as a name goes in quotes)")
-    if not all(name.strip() and name.isprintable() for name in listed):
-        raise ValueError("a name is not empty and has no control characters")
-    if len(set(listed)) != len(listed):
-        raise ValueError("a name is there twice")
-    return tuple(listed)
 
 
 def warm_spans(value: object) -> tuple[KeepWarmSpan, ...]:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from hotseat.config.parsers import access
-from hotseat.config.schema.types import Bool, ConfigModel, Int, Names, PositiveDuration, schema
+from hotseat.config.schema.types import Bool, PositiveDuration
+from hotseat.config_fields import ConfigModel, Int, Names, schema
 from hotseat.core.access_spec import LimitSpec
 
 _RATE = {"type": "string", "title": "rate", "examples": ["30/minute", "1000/day"]}

@@ -5,7 +5,7 @@ The published JSON schema and the reference page are made from these classes.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
@@ -13,32 +13,26 @@ from hotseat.config.parsers import values
 from hotseat.config.schema.access import BasicAuthConfig, KeyConfig, Networks, PolicyConfig, Secret, TlsConfig
 from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.types import (
-    TEXT_OR_NUMBER,
     AutoDuration,
     Bool,
-    ConfigModel,
     Count,
     Duration,
-    Int,
-    Names,
     PositiveDuration,
     Seed,
     Size,
-    schema,
 )
+from hotseat.config_fields import TEXT_OR_NUMBER, ConfigModel, Int, Names, names, schema
 from hotseat.core.spec import KeepWarmSpan
+from hotseat.runtimes import registry
 
-Command = Annotated[
-    tuple[str, ...],
-    PlainValidator(values.command),
-    WithJsonSchema(
-        {
-            "title": "list of words, or one line",
-            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": TEXT_OR_NUMBER}}],
-            "examples": [["vllm", "serve", "Qwen/Qwen2.5-Coder-3B-Instruct", "--port", "{port}"]],
-        }
-    ),
+RuntimeName = Annotated[
+    str, PlainValidator(registry.known), WithJsonSchema({"enum": list(registry.KINDS), "type": "string"})
 ]
+_SELECTED = ", ".join(
+    f"`{kind.name}` where `{kind.selecting_key}` is set"
+    for kind in registry.KINDS.values()
+    if kind.name != registry.DEFAULT
+)
 WarmSpans = Annotated[
     tuple[KeepWarmSpan, ...],
     PlainValidator(values.warm_spans),
@@ -54,11 +48,6 @@ Address = Annotated[
     tuple[str, int],
     PlainValidator(values.address),
     schema(["string", "integer"], "address", examples=["127.0.0.1:8000", ":8000"]),
-]
-Environment = Annotated[
-    dict[str, str],
-    PlainValidator(values.environment),
-    schema("object", "variables by name", additionalProperties={"type": [*TEXT_OR_NUMBER, "null"]}),
 ]
 Tracing = Annotated[
     bool | str,
@@ -88,7 +77,7 @@ def _devices(value: object) -> tuple[str, ...]:
     listed = value if isinstance(value, list) else [value]
     if not listed or not all(isinstance(one, str | int) and not isinstance(one, bool) for one in listed):
         raise ValueError("expected a device such as 0, or a list of devices")
-    return values.names([str(one) for one in listed])
+    return names([str(one) for one in listed])
 
 
 Share = Annotated[int, PlainValidator(values.positive_share), WithJsonSchema(_SHARE)]
@@ -177,26 +166,6 @@ SleepOrLevel = Annotated[
 ]
 
 
-class ComposeConfig(ConfigModel):
-    """The Compose project that knows how a container is made."""
-
-    file: str | None = Field(default=None, description="The Compose file; relative to this file's folder.")
-    project: str | None = Field(default=None, description="Compose's project name; by default Compose's own.")
-    profiles: Names = Field(default=(), description="Profiles to switch on when the container is created.")
-    service: str | None = Field(
-        default=None,
-        description="The service of the container; by default the one whose `container_name` it is.",
-    )
-
-
-def _compose_sugar(value: Any) -> Any:
-    return {"file": value} if isinstance(value, str) else value
-
-
-ComposeOrFile = Annotated[
-    ComposeConfig, BeforeValidator(_compose_sugar, json_schema_input_type=str | ComposeConfig)
-]
-
 IDLE = "From the last byte of the last response to the stop; `0`: never."
 START_TIMEOUT = "A start that takes longer has failed."
 DRAIN_TIMEOUT = "How long running requests may finish before a model that must go is stopped."
@@ -227,41 +196,26 @@ FIRST_BYTE_TIMEOUT = (
     "raise this for ones that take longer to generate. `0`: for ever."
 )
 MAX_QUEUE = "Requests that may wait for one model; more are refused with 429. By default there is no limit."
-COMPOSE = "The Compose file (or a mapping with more) that containers are created from when they do not exist."
 
 
-class ModelConfig(PolicyConfig):
+if TYPE_CHECKING:
+
+    class ModelLaunchKeys(ConfigModel):
+        """The keys of all runtimes in ``models.NAME``; only the runtime that they belong to knows them."""
+
+    class TopLaunchKeys(ConfigModel):
+        """The keys of all runtimes at the top of the file."""
+
+else:
+    ModelLaunchKeys, TopLaunchKeys = registry.model_keys(), registry.top_keys()
+
+
+class ModelConfig(ModelLaunchKeys, PolicyConfig):
     """One model: a server that hotseat starts and stops."""
 
-    command: Command | None = Field(
+    runtime: RuntimeName | None = Field(
         default=None,
-        description="The program to run: a list of words, or one line that is split as a shell splits words "
-        "(no shell runs it). `{port}` stands for the port that hotseat chose.",
-    )
-    env: Environment = Field(
-        default={},
-        description="Variables added to hotseat's own (less its secrets). `{port}` works here too.",
-    )
-    cwd: str | None = Field(
-        default=None, description="Working directory of the program; relative to this file's folder."
-    )
-    container: str | None = Field(
-        default=None, description="The Docker container to start instead of a program."
-    )
-    compose: ComposeOrFile | None = Field(default=None, description=COMPOSE)
-    url: str | None = Field(
-        default=None,
-        description="Where a container is reached, when neither its network nor its published port says so: "
-        "`http://10.0.0.5:8000`.",
-    )
-    port: Int | None = Field(
-        default=None,
-        description="The port inside the container; by default read from its command or image.",
-        json_schema_extra={"minimum": 1, "maximum": 65535},
-    )
-    runtime: Literal["process", "docker"] | None = Field(
-        default=None,
-        description="How it is run; by default `docker` where `container` is set, else `process`.",
+        description=f"How it is run; by default {_SELECTED}, else `{registry.DEFAULT}`.",
     )
     engine: Literal["vllm", "openai"] | None = Field(
         default=None, description="The kind of server; by default told from the command."
@@ -345,8 +299,8 @@ class RouteConfig(PolicyConfig):
     )
 
 
-class RootConfig(ConfigModel):
-    """The configuration of hotseat. Keys that begin with `x-` at the top are yours (anchors, notes)."""
+class TopConfig(ConfigModel):
+    """The keys at the top of the file that belong to no runtime."""
 
     listen: Address = Field(
         default=("127.0.0.1", 8000),
@@ -420,7 +374,6 @@ class RootConfig(ConfigModel):
         default="stop",
         description="When hotseat ends: `stop` the models, or `leave` them running for the next start.",
     )
-    compose: ComposeOrFile | None = Field(default=None, description=COMPOSE)
     auth: Bool | None = Field(
         default=None,
         description="`off`: nobody needs a key, whatever keys there are, and hotseat may listen to all. "
@@ -462,3 +415,7 @@ class RootConfig(ConfigModel):
         default={},
         description="Public routes, by name. A model that no route names has one of its own name.",
     )
+
+
+class RootConfig(TopLaunchKeys, TopConfig):
+    """The configuration of hotseat. Keys that begin with `x-` at the top are yours (anchors, notes)."""

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, WithJsonSchema
+from pydantic import PlainValidator, WithJsonSchema
 
 from hotseat.config.parsers import values
-
-TEXT_OR_NUMBER = ["string", "number"]
-
-
-def schema(kind: str | list[str], description: str, **more: Any) -> WithJsonSchema:
-    return WithJsonSchema({"type": kind, "title": description, **more})
-
+from hotseat.config_fields import TEXT_OR_NUMBER, schema
 
 Duration = Annotated[
     float, PlainValidator(values.duration), schema(TEXT_OR_NUMBER, "duration", examples=["30m", "90s", 300])
@@ -40,21 +34,4 @@ Seed = Annotated[
     WithJsonSchema({"title": "auto or off", "enum": ["auto", "off", False]}),
 ]
 Bool = Annotated[bool, PlainValidator(values.flag), schema("boolean", "true or false")]
-Int = Annotated[int, PlainValidator(values.whole), schema("integer", "whole number")]
 Count = Annotated[int, PlainValidator(values.count), schema("integer", "whole number", minimum=1)]
-Names = Annotated[
-    tuple[str, ...],
-    PlainValidator(values.names),
-    WithJsonSchema(
-        {
-            "title": "name or list of names",
-            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-        }
-    ),
-]
-
-
-class ConfigModel(BaseModel):
-    """A mapping whose keys are all known."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

@@ -20,7 +20,6 @@ from hotseat.config.schema.access import (
     TlsConfig,
 )
 from hotseat.config.schema.file import (
-    ComposeConfig,
     GpuConfig,
     ModelConfig,
     RootConfig,
@@ -28,11 +27,12 @@ from hotseat.config.schema.file import (
     SleepConfig,
 )
 from hotseat.config.schema.service_levels import ServiceLevels
+from hotseat.runtimes import registry
 
 _KEYS: dict[str, type[BaseModel]] = {
     "gpu": GpuConfig,
     "sleep": SleepConfig,
-    "compose": ComposeConfig,
+    **{section.key: section.keys for section in registry.sections()},
     "system_prompt": SystemPromptConfig,
     "basic": BasicAuthConfig,
     "tls": TlsConfig,

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from hotseat.core.spec import ModelSpec, ProcessSpec, Settings
+from hotseat.core.spec import Program, Settings
 from hotseat.stack.doctor import host
 from hotseat.stack.doctor.check import CheckResult, error, ok, warning
 from hotseat.stack.doctor.context import DoctorContext
@@ -25,15 +25,16 @@ def is_plain(patient: DoctorContext) -> bool:
     """Whether there is a configuration, all of its models are processes, and nothing of a stack is there."""
     if patient.settings is None or patient.project is not None:
         return False
-    return all(isinstance(model.launch, ProcessSpec) for model in patient.settings.models.values())
+    return all(model.launch.program is not None for model in patient.settings.models.values())
 
 
 def examine_plain(patient: DoctorContext) -> Iterator[CheckResult]:
     """Each line of it."""
     settings = patient.settings
     assert settings is not None
-    for model in settings.models.values():
-        yield _program(model, patient)
+    for name, model in settings.models.items():
+        if (program := model.launch.program) is not None:
+            yield _program(name, program, patient)
     yield _keys(settings)
     yield _port(settings)
     yield _disk(Path(settings.serve.state_dir))
@@ -45,20 +46,18 @@ def examine_plain(patient: DoctorContext) -> Iterator[CheckResult]:
         yield warning("gpu", "nvidia-smi sees no GPU", "install the driver, unless the models need none")
 
 
-def _program(model: ModelSpec, patient: DoctorContext) -> CheckResult:
-    launch = model.launch
-    assert isinstance(launch, ProcessSpec)
-    name, program = f"program of {model.name}", launch.command[0]
-    if launch.cwd is not None and not os.path.isdir(launch.cwd):
-        return error(name, f"there is no folder {launch.cwd}", f"mkdir -p {launch.cwd}")
-    path = launch.env.get("PATH", patient.env.get("PATH"))
-    if os.sep in program:
-        where = os.path.join(launch.cwd or "", program)
+def _program(model: str, program: Program, patient: DoctorContext) -> CheckResult:
+    name, word = f"program of {model}", program.command[0]
+    if program.cwd is not None and not os.path.isdir(program.cwd):
+        return error(name, f"there is no folder {program.cwd}", f"mkdir -p {program.cwd}")
+    path = program.env.get("PATH", patient.env.get("PATH"))
+    if os.sep in word:
+        where = os.path.join(program.cwd or "", word)
         found = where if os.access(where, os.X_OK) and os.path.isfile(where) else None
     else:
-        found = shutil.which(program, path=path)
+        found = shutil.which(word, path=path)
     if found is None:
-        return error(name, f"there is no program {program}", "install it, or write its whole path")
+        return error(name, f"there is no program {word}", "install it, or write its whole path")
     return ok(name, found)
 
 
