@@ -22,7 +22,7 @@ import uvloop
 from hotseat.admin.app import Admin
 from hotseat.admin.control import CannotReload
 from hotseat.config.load import environment
-from hotseat.config.parsers.values import is_loopback
+from hotseat.config.parsers.network import is_loopback
 from hotseat.config.problems import ConfigError
 from hotseat.container_settings import as_they_are
 from hotseat.core import effects as do
