@@ -125,7 +125,7 @@ def test_check_config_of_a_bad_file(tmp_path: Path) -> None:
 def test_check_config_without_a_file() -> None:
     result = hotseat("check-config")
     assert result.exit_code == 2
-    assert "no configuration found" in result.stderr
+    assert "no configuration file found" in result.stderr
     assert "Traceback" not in result.output
 
 

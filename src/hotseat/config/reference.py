@@ -158,7 +158,7 @@ def _table(properties: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _kind(prop: Mapping[str, Any]) -> str:
     if "enum" in prop:
-        return ", ".join(f"`{choice}`" for choice in prop["enum"])
+        return ", ".join(f"`{choice}`" for choice in prop["enum"] if not isinstance(choice, bool))
     if "const" in prop:
         return f"`{prop['const']}`"
     if "$ref" in prop:

@@ -26,7 +26,7 @@ Networks = Annotated[
     tuple[str, ...],
     PlainValidator(network.networks),
     one_or_list(
-        "IP address or network, or a list of these",
+        "address, network or a list of these",
         {"type": "string", "examples": ["127.0.0.1", "172.16.0.0/12"]},
     ),
 ]
