@@ -261,3 +261,15 @@ def test_a_client_needs_the_address_alone(tmp_path: Path, monkeypatch: pytest.Mo
         read_listen_address(None, env)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_listen_address(tmp_path / "none", env)
+
+
+def test_a_model_inherits_what_it_does_not_write() -> None:
+    found = one(
+        "idle: 1m\nmax_queue: 3\nseed_timeout:",
+        "idle: 1h\nstop_grace: 4s\nmax_queue: 9\nwait_limit: 2m\nhealth_every: 0",
+    ).models["m"]
+    assert (found.scheduling.idle_s, found.scheduling.max_queue) == (60.0, 3)
+    assert (found.stop_grace_s, found.scheduling.wait_limit_s, found.health_every_s) == (4.0, 120.0, None)
+    assert (found.scheduling.start_timeout_s, found.first_byte_timeout_s) == (300.0, 600.0)
+    with pytest.raises(ConfigError, match="start_timeout: has no value"):
+        one("", "start_timeout:")

@@ -1,4 +1,4 @@
-"""What a client of a running launcher needs from its configuration: the listen address, the state folder.
+"""Settings that clients of a running launcher need: its listen address and its state folder.
 
 A client may lack what the launcher has (keys, variables), so only these values have to be valid.
 """
@@ -20,7 +20,7 @@ DEFAULT = ("127.0.0.1", 8000)
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where a launcher listens."""
+    """The address on which a launcher listens."""
 
     host: str
     port: int

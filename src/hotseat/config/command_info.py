@@ -1,4 +1,4 @@
-"""What can be read from a model's command: engine, GPU share, names, concurrency."""
+"""Facts read from a model's command: engine, GPU share, names, concurrency."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _MAX_DEPTH = 60
 
 @dataclass(frozen=True, slots=True)
 class SourcePosition:
-    """Where a value was written: a line of a file, or a variable of the environment."""
+    """The origin of a value: a line of a file, or a variable of the environment."""
 
     file: str
     line: int | None

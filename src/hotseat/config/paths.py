@@ -10,7 +10,7 @@ FILE_NAME = "hotseat.yaml"
 
 
 def config_files(env: Mapping[str, str]) -> list[Path]:
-    """Where the configuration is looked for, in this order; the first file that exists is read."""
+    """Candidates for the configuration file, in order; the first that exists is read."""
     base = env.get("XDG_CONFIG_HOME") or os.path.join(home_folder(env), ".config")
     return [Path(FILE_NAME), Path(base, "hotseat", FILE_NAME), Path("/etc/hotseat", FILE_NAME)]
 

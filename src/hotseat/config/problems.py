@@ -18,7 +18,7 @@ class ConfigProblem:
     """Dotted, such as ``models.chat.idle``; ``""`` for the whole file."""
     message: str
     fix: str = ""
-    """What to do, in one sentence; ``""`` where the message makes it clear."""
+    """A remedy, in one sentence; ``""`` where the message makes it clear."""
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"

@@ -131,7 +131,7 @@ class Resolver:
         )
 
     def _left_to_container(self, model: ModelConfig, inherited: InheritedSettings) -> frozenset[str]:
-        """What the file leaves open, so that it is read from the container itself."""
+        """Names of the settings that the file leaves open and that are read from the container itself."""
         written = {
             "footprint": model.footprint is not None,
             "served_names": model.served_name is not None,

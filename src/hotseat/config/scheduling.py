@@ -1,4 +1,4 @@
-"""What the scheduler is told about each model: footprint, timeouts, priority, sleep."""
+"""Resolves each model's scheduling: footprint, timeouts, priority, sleep."""
 
 from __future__ import annotations
 

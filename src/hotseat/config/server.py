@@ -1,4 +1,4 @@
-"""How the launcher itself is served: listen address, TLS, state folder, limits."""
+"""Resolves the launcher's own settings: listen address, TLS, state folder, limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may send requests: ``keys:`` and ``basic:``."""
+"""Authentication of clients: ``keys:`` and ``basic:``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a route does to its requests; written on the route, or on the model for all its routes."""
+"""Policies for requests; written on a route, or on a model for all its routes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SystemPromptOrText = Annotated[
 
 
 class PolicyConfig(RateLimited):
-    """What a route does to its requests."""
+    """The policy that a route applies to its requests."""
 
     auth: Bool | None = Field(
         default=None, description="`off`: requests need no key here, even if keys are configured."

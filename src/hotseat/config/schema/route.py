@@ -9,7 +9,7 @@ from hotseat.config.schema.types import Int, Names
 
 
 class PublicConfig(PolicyConfig):
-    """How clients reach a model: written on a route, or on a model that has no route of its own."""
+    """Public path and names; written on a route, or on a model that has no route of its own."""
 
     path: str | None = Field(
         default=None, description="The path prefix. By default `/` followed by the name, such as `/chat`."

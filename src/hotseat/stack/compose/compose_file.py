@@ -44,7 +44,7 @@ class ComposeText:
     places: dict[Key, Where] = field(default_factory=dict)
 
     def where(self, key: Key) -> Where | None:
-        """Where a value, or the innermost value around it that is known, was written."""
+        """The file and line of a value, or of the innermost known value around it."""
         for length in range(len(key), 0, -1):
             if (place := self.places.get(key[:length])) is not None:
                 return place

@@ -50,7 +50,7 @@ class MemoryFit:
         return self._share(self.needed + self.one_sequence * (self.sequences - 1))
 
     def full_sequences(self) -> int:
-        """How many full-length requests the share has room for."""
+        """The number of full-length requests that the share has room for."""
         return max(0, (self.room - self.weights - RUNTIME_BYTES) // self.one_sequence)
 
     def _share(self, size: int) -> float | None:

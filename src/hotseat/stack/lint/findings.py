@@ -47,7 +47,7 @@ class LintedStack:
         }
 
     def models(self) -> list[ComposeService]:
-        """Services that are model servers: by their looks, or since the configuration names them."""
+        """Services that are model servers: recognised by their options, or named by the configuration."""
         named = self.containers()
         return [
             one
@@ -71,7 +71,7 @@ class LintRule:
     name: str
     severity: Severity
     about: str
-    """What the rule finds, for the reference."""
+    """A description of violations, for the reference page."""
     fix: str
     check: Callable[[LintedStack], Iterator[Found]]
 

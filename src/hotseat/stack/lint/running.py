@@ -46,8 +46,8 @@ def _over(names: str, when: str, total: int, budget: int) -> str:
 
 def _always(stack: LintedStack, service: ComposeService) -> bool:
     name = stack.containers().get(service.container or "")
-    seat = stack.settings.models[name].scheduling if stack.settings and name else None
-    return seat is not None and (seat.pinned or seat.warm)
+    spec = stack.settings.models[name].scheduling if stack.settings and name else None
+    return spec is not None and (spec.pinned or spec.warm)
 
 
 def _footprint(stack: LintedStack, service: ComposeService) -> int:

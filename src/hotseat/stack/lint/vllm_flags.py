@@ -25,7 +25,7 @@ class RemovedFlag:
     since: Version
     """The first version known to be without it."""
     instead: str
-    """What to do."""
+    """The remedy."""
 
 
 _COMPARED: Version = (0, 32, 0)
