@@ -24,7 +24,7 @@ from hotseat.admin.control import CannotReload
 from hotseat.config.load import environment
 from hotseat.config.parsers.network import is_loopback
 from hotseat.config.problems import ConfigError
-from hotseat.container_settings import as_they_are
+from hotseat.container_settings import with_container_settings
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Settings, TlsSpec
@@ -37,12 +37,12 @@ from hotseat.gateway.proxy.access_log import RequestRecord
 from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.logs import redact
-from hotseat.probing.gpu import GpuReading, open_gpus, room_for
+from hotseat.probing.gpu import GpuReading, open_gpus, wait_for_free_memory
 from hotseat.probing.readiness import ProbeAnswer, probe_once, until_ready
 from hotseat.probing.sleep_mode import SleepMode
 from hotseat.reload import compare, watch
+from hotseat.runtimes import registry
 from hotseat.runtimes.base import Handle, Runtime
-from hotseat.runtimes.process.runtime import ProcessRuntime
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
 from hotseat.telemetry.event_stream import EventStream
@@ -107,7 +107,7 @@ class App:
             wall_clock=time.time,
             booted_at=_booted_at(),
         )
-        self._runtimes = _runtimes(settings, state_dir)
+        self._runtimes = registry.create(_runtimes_of(settings), state_dir)
         self.supervisor = Supervisor(
             settings,
             self._runtimes,
@@ -178,8 +178,10 @@ class App:
             new = await self._read_again()
             self._renew_certificate()
             changes = compare(self._written, new)
-            needed = _runtimes(new, self._state_dir, have=frozenset(self._runtimes))
-            await self._apply(await as_they_are(new, self._runtimes | needed, self.settings), needed)
+            needed = registry.create(_runtimes_of(new) - self._runtimes.keys(), self._state_dir)
+            await self._apply(
+                await with_container_settings(new, self._runtimes | needed, self.settings), needed
+            )
             self._written = new
             if needed:  # they could not be asked before they were opened
                 await self._ask_containers()
@@ -202,7 +204,7 @@ class App:
 
     async def _ask_containers(self) -> None:
         """Have the containers fill in what the configuration leaves to them."""
-        completed = await as_they_are(self._written, self._runtimes, self.settings)
+        completed = await with_container_settings(self._written, self._runtimes, self.settings)
         if completed != self.settings:
             await self._apply(completed, {})
 
@@ -301,7 +303,7 @@ class App:
         self._history.close()
 
     async def _room(self, model: ModelSpec) -> Reason | None:
-        return await room_for(self._gpus, model.scheduling.footprint) if self._gpus else None
+        return await wait_for_free_memory(self._gpus, model.scheduling.footprint) if self._gpus else None
 
     def _devices(self) -> list[GpuReading]:
         return list(self._gpus.read().values()) if self._gpus else []
@@ -405,19 +407,8 @@ def _task_failed(name: str, error: BaseException) -> None:
     log.error("task failed", task=name, exc_info=error)
 
 
-def _runtimes(settings: Settings, state_dir: Path, have: frozenset[str] = frozenset()) -> dict[str, Runtime]:
-    """The runtimes that the configured models need, less those of ``have``."""
-    names = {model.runtime for model in settings.models.values()} - have
-    made: dict[str, Runtime] = {}
-    if "process" in names:
-        made["process"] = ProcessRuntime(state_dir)
-    if "docker" in names:
-        from hotseat.runtimes.docker.runtime import (
-            DockerRuntime,  # aiohttp comes with it, so only when it is used
-        )
-
-        made["docker"] = DockerRuntime()
-    return made
+def _runtimes_of(settings: Settings) -> set[str]:
+    return {model.runtime for model in settings.models.values()}
 
 
 def _key_of(model: ModelSpec) -> dict[str, str]:

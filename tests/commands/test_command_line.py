@@ -109,7 +109,7 @@ def test_check_config_of_a_bad_file(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
-        f"{path}:2: models.chat: names neither a command nor a container "
+        f"{path}:2: models.chat: does not say what to start "
         "(add command: [program, arguments…] or container: NAME)",
         f"{path}:2: models.chat.comand: unknown key (did you mean command?)",
         f"{path}:3: idle: a duration cannot be negative",

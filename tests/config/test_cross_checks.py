@@ -151,7 +151,7 @@ def test_keys_of_another_runtime_are_refused() -> None:
     assert only("models: {a: {runtime: docker}}") == (
         "1: models.a: has runtime docker but names no container (add container: NAME)"
     )
-    assert "names neither a command nor a container" in only("models: {a: {}}")
+    assert "does not say what to start" in only("models: {a: {}}")
     assert "expected 'process' or 'docker'" in only(f"models: {{a: {{{RUN}, runtime: podman}}}}")
 
 
@@ -180,7 +180,7 @@ def test_a_default_to_return_to_is_needed() -> None:
         ("footprnt", "did you mean footprint?"),
         ("budget", "it belongs to gpu"),
         ("listen", "it belongs at the top of the file"),
-        ("qqq", "allowed keys: path, aliases, command, env"),
+        ("qqq", "allowed keys: command, env"),
     ],
 )
 def test_unknown_keys_lead_on(key: str, fix: str) -> None:

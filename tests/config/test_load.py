@@ -10,7 +10,9 @@ import pytest
 from hotseat.config import ConfigError, find, load, loads, read_listen_address, secret_values
 from hotseat.config.client_settings import ListenAddress
 from hotseat.config.paths import state_dir
-from hotseat.core.spec import DockerSpec, ProcessSpec, Settings
+from hotseat.core.spec import Settings
+from hotseat.runtimes.docker.spec import DockerSpec
+from hotseat.runtimes.process.spec import ProcessSpec
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hotseat.yaml"
 MINIMAL = 'models:\n  chat:  {command: [my-server, --port, "{port}"]}\n'

@@ -44,7 +44,7 @@ def test_while_answers_end_new_requests_and_a_reload_are_refused(tmp_path: Path)
         assert hotseat.send("GET", "/health").status == 200
         hotseat.process.send_signal(signal.SIGHUP)
         running.close()  # the last answer's client goes
-        assert hotseat._end() == 0
+        assert hotseat.exit_status() == 0
         assert not [line for line in hotseat.lines if line["event"].startswith("reload")]
     finally:
         hotseat.sweep()

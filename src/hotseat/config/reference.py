@@ -12,7 +12,6 @@ from hotseat.config import access, policies
 from hotseat.config.load import OVERRIDES
 from hotseat.config.resolve import UPSTREAM_KEY_VARIABLE
 from hotseat.config.routing import RESERVED
-from hotseat.config.schema.compose import ComposeConfig
 from hotseat.config.schema.gpu import GpuConfig
 from hotseat.config.schema.inherited import InheritedSettings
 from hotseat.config.schema.keys import BasicAuthConfig, KeyConfig
@@ -24,6 +23,7 @@ from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepConfig
 from hotseat.config.schema.tls import TlsConfig
 from hotseat.envfile.disk import VARIABLE as ENV_FILE_VARIABLE
+from hotseat.runtimes import registry
 
 SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("The top of the file", "", RootConfig),
@@ -64,12 +64,7 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
         "Service levels that `hotseat bench report` compares benchmark results with.",
         ServiceLevels,
     ),
-    (
-        "`compose` and `models.NAME.compose`",
-        "The Compose project that defines a container. A model takes the keys that it leaves out from the "
-        "top of the file.",
-        ComposeConfig,
-    ),
+    *((section.title, section.about, section.keys) for section in registry.sections()),
 )
 """Title, text and class of each section; a key that several classes inherit is in the section of its own."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from hotseat.config import routing
 from hotseat.config.access import KEY, AccessResolver
@@ -15,28 +14,17 @@ from hotseat.config.fingerprint import fingerprint
 from hotseat.config.paths import relative_to
 from hotseat.config.policies import PolicyResolver
 from hotseat.config.scheduling import SchedulingResolver, budgets_of
-from hotseat.config.schema.compose import ComposeConfig
 from hotseat.config.schema.inherited import InheritedSettings
 from hotseat.config.schema.model import ModelConfig
 from hotseat.config.schema.root import RootConfig
 from hotseat.config.server import ServerResolver
-from hotseat.core.spec import (
-    ComposeSpec,
-    DockerSpec,
-    KeepWarmSpec,
-    LaunchSpec,
-    ModelSpec,
-    ProcessSpec,
-    SchedulerSpec,
-    Settings,
-)
+from hotseat.core.spec import KeepWarmSpec, LaunchSpec, ModelSpec, SchedulerSpec, Settings
+from hotseat.runtimes import registry
+from hotseat.runtimes.kind import WrittenLaunch
 from hotseat.schedule import zone_of
 
 UPSTREAM_KEY_VARIABLE = "UPSTREAM_API_KEY"
 """The key that the models' servers want, where it differs from the clients' key."""
-
-_PROCESS_ONLY = ("command", "env", "cwd")
-_DOCKER_ONLY = ("container", "compose", "url", "port")
 
 
 class Resolver:
@@ -94,17 +82,8 @@ class Resolver:
     def _model(self, name: str, model: ModelConfig) -> ModelSpec:
         at: Path = ("models", name)
         root = self._root
-        runtime = model.runtime or ("docker" if model.container is not None else "process")
-        launch = self._docker(at, model) if runtime == "docker" else self._process(at, model)
-        command = model.command or ()
-        for key in _PROCESS_ONLY if runtime == "docker" else _DOCKER_ONLY:
-            if key in model.model_fields_set:
-                other = "process" if runtime == "docker" else "docker"
-                self._document.problem(
-                    (*at, key),
-                    f"is for models with runtime {other}; this model has runtime {runtime}",
-                    "remove this line",
-                )
+        runtime, launch = self._launch(at, model)
+        command = launch.program.command if launch.program else ()
         for key, paths in (("health", (model.health,)), ("allow_paths", model.allow_paths)):
             if not all(path.startswith("/") for path in paths):
                 self._document.problem((*at, key), "a path must begin with /")
@@ -120,7 +99,7 @@ class Resolver:
             first_byte_timeout_s=inherited.first_byte_timeout or None,
             served_names=info.served_names if model.served_name is None else model.served_name,
             lora_names=model.lora or info.lora_names,
-            asks_container=self._left_to_container(model, inherited) if runtime == "docker" else frozenset(),
+            asks_container=frozenset() if launch.program else self._left_to_container(model, inherited),
             upstream_key=self._upstream_key(model),
             stop_grace_s=inherited.stop_grace,
             engine=info.engine,
@@ -129,6 +108,31 @@ class Resolver:
             if model.keep_warm
             else None,
         )
+
+    def _launch(self, at: Path, model: ModelConfig) -> tuple[str, LaunchSpec]:
+        """The name of the model's runtime, and how it launches the model."""
+        kind = registry.kind_of(model.runtime, model)
+        launch: LaunchSpec = kind.resolve(
+            WrittenLaunch(
+                path=at,
+                model=model,
+                top=self._root,
+                problems=self._document,
+                file=self._file,
+                examples=(kind.example,)
+                if model.runtime
+                else tuple(one.example for one in registry.KINDS.values()),
+            )
+        )
+        for key in model.model_fields_set:
+            others = registry.owners(key)
+            if others and kind.name not in others:
+                self._document.problem(
+                    (*at, key),
+                    f"is for models with runtime {' or '.join(others)}; this model has runtime {kind.name}",
+                    "remove this line",
+                )
+        return kind.name, launch
 
     def _left_to_container(self, model: ModelConfig, inherited: InheritedSettings) -> frozenset[str]:
         """Names of the settings that the file leaves open and that are read from the container itself."""
@@ -140,62 +144,6 @@ class Resolver:
             "stop_grace": "stop_grace" in inherited.model_fields_set,
         }
         return frozenset(name for name, is_written in written.items() if not is_written)
-
-    def _process(self, at: Path, model: ModelConfig) -> LaunchSpec:
-        command = model.command
-        if command is None:
-            if not self._document.tainted((*at, "command")) and at not in self._document.bad:
-                fix = "add command: [program, arguments…] or container: NAME"
-                if model.runtime == "process":
-                    fix = "add command: [program, arguments…]"
-                self._document.problem(at, "names neither a command nor a container", fix)
-            command = ("",)
-        elif not any("{port}" in word for word in (*command, *model.env.values())):
-            self._document.problem(
-                (*at, "command"),
-                "does not contain {port}: hotseat chooses the port that the program must listen on",
-                "pass it to the program, for example with --port {port}",
-            )
-        return ProcessSpec(command=command, env=model.env, cwd=self._file(model.cwd) if model.cwd else None)
-
-    def _docker(self, at: Path, model: ModelConfig) -> LaunchSpec:
-        if not model.container and not self._document.tainted((*at, "container")):
-            self._document.problem(at, "has runtime docker but names no container", "add container: NAME")
-        if model.url is not None:
-            self._check_url((*at, "url"), model.url)
-        compose = model.compose or self._root.compose
-        return DockerSpec(
-            container=model.container or "",
-            compose=self._compose(at, model, compose) if compose else None,
-            url=model.url,
-            port=model.port,
-        )
-
-    def _compose(self, at: Path, model: ModelConfig, compose: ComposeConfig) -> ComposeSpec | None:
-        path = (*at, "compose") if model.compose else ("compose",)
-        base = self._root.compose or ComposeConfig()
-        file = compose.file or base.file
-        if not file:
-            if not self._document.tainted(path):
-                self._document.problem(path, "does not name a Compose file", "add file: docker-compose.yml")
-            return None
-        return ComposeSpec(
-            file=self._file(file),
-            project=compose.project or base.project,
-            profiles=compose.profiles or base.profiles,
-            service=compose.service,
-        )
-
-    def _check_url(self, path: Path, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            valid = parts.scheme == "http" and bool(parts.hostname) and (parts.port or 80) > 0
-        except ValueError:
-            valid = False
-        else:
-            valid = valid and not (parts.query or parts.fragment or parts.username or parts.password)
-        if not valid:
-            self._document.problem(path, "expected a URL such as http://10.0.0.5:8000")
 
     def _upstream_key(self, model: ModelConfig) -> str | None:
         if model.upstream_key is not None:

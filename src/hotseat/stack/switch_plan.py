@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hotseat.core.spec import DockerSpec, Settings
+from hotseat.core.spec import Settings
 from hotseat.stack.compose.model import ComposeModel, ComposeService
 
 
@@ -46,9 +46,8 @@ def _services(settings: Settings, project: ComposeModel) -> dict[str, ComposeSer
     """Compose services by the name of their model."""
     found: dict[str, ComposeService] = {}
     for model in settings.models.values():
-        if not isinstance(model.launch, DockerSpec):
-            continue
-        service = project.by_container(model.launch.container)
+        container = model.launch.container_name
+        service = project.by_container(container) if container else None
         if service:
             found[model.name] = service
     return found

@@ -10,19 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hotseat import config_fields
 from hotseat.config.parsers import (
     booleans,
-    commands,
     gpu,
-    names,
     network,
-    numbers,
     rate_limits,
     request_fields,
     secrets,
     sizes,
     times,
 )
+from hotseat.runtimes.process import keys as process_keys
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.decimals() | st.text(max_size=30),
@@ -39,12 +38,12 @@ ANYTHING = st.recursive(
         sizes.size,
         gpu.share,
         network.address,
-        commands.command,
-        commands.environment,
-        names.names,
+        process_keys.command,
+        process_keys.environment,
+        config_fields.names,
         booleans.flag,
-        numbers.whole,
-        numbers.port,
+        config_fields.whole,
+        config_fields.port,
         gpu.footprint,
         gpu.budgets,
         network.networks,

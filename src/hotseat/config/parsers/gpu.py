@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from hotseat.config.parsers.names import names
 from hotseat.config.parsers.numbers import decimal
+from hotseat.config_fields import names
 from hotseat.core.spec import PPM
 
 SHARE = "a share of the whole GPU such as 0.90"

@@ -9,8 +9,7 @@ import re
 from urllib.parse import urlsplit
 
 from hotseat.config.parsers.booleans import flag
-from hotseat.config.parsers.names import names
-from hotseat.config.parsers.numbers import MAX_PORT
+from hotseat.config_fields import MAX_PORT, names
 
 ADDRESS = "an address such as 127.0.0.1:8000 or :8000 (all interfaces)"
 

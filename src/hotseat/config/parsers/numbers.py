@@ -1,14 +1,13 @@
-"""Plain numbers: whole numbers, counts, ports."""
-
-# ruff: noqa: TRY004 - a value of the wrong kind is bad input here, not a bug: always ValueError
+"""Plain numbers and counts."""
 
 from __future__ import annotations
 
 import re
 from decimal import Decimal
 
+from hotseat.config_fields import whole
+
 MIN_COUNT = 1
-MIN_PORT, MAX_PORT = 1, 65535
 SLEEP_LEVELS = (1, 2)
 
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?|\.\d{1,15}", re.ASCII)
@@ -39,28 +38,11 @@ def positive_number(value: object) -> float:
     return float(number)
 
 
-def whole(value: object) -> int:
-    """Parse a whole number of at most 18 digits."""
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("expected a whole number")
-    return value
-
-
 def count(value: object) -> int:
     """Parse a whole number of at least 1."""
     number = whole(value)
     if number < MIN_COUNT:
         raise ValueError(f"must be at least {MIN_COUNT}")
-    return number
-
-
-def port(value: object) -> int:
-    """Parse a TCP port."""
-    number = whole(value)
-    if not MIN_PORT <= number <= MAX_PORT:
-        raise ValueError(f"expected a port between {MIN_PORT} and {MAX_PORT}")
     return number
 
 

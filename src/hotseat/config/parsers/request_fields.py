@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from hotseat.config.parsers.names import names
+from hotseat.config_fields import names
 
 _MAX_BOUND = 10**15
 _PROTECTED = ("model", "messages", "stream")

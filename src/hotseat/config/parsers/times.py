@@ -7,8 +7,8 @@ import re
 from decimal import Decimal
 from typing import Literal
 
-from hotseat.config.parsers.names import names
 from hotseat.config.parsers.numbers import decimal
+from hotseat.config_fields import names
 from hotseat.core.spec import KeepWarmSpan
 from hotseat.schedule import parse_span
 

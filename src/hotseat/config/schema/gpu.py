@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from hotseat.config.parsers import gpu
-from hotseat.config.schema.types import TEXT_OR_NUMBER, ConfigModel, one_or_list
+from hotseat.config_fields import TEXT_OR_NUMBER, ConfigModel, one_or_list
 
 _SHARE = {"type": TEXT_OR_NUMBER, "title": "share of one GPU", "examples": [0.9]}
 _SHARES = {"type": "object", "additionalProperties": _SHARE}

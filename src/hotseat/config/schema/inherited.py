@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from hotseat.config.parsers.booleans import seed
-from hotseat.config.schema.compose import ComposeOrFile
-from hotseat.config.schema.types import AutoDuration, ConfigModel, Count, Duration, PositiveDuration
+from hotseat.config.schema.types import AutoDuration, Count, Duration, PositiveDuration
+from hotseat.config_fields import ConfigModel
 
 Seed = Annotated[
     bool,
@@ -85,10 +85,6 @@ class InheritedSettings(ConfigModel):
         default=None,
         description="How many requests may wait for one model; more are refused with 429. By default "
         "unlimited.",
-    )
-    compose: ComposeOrFile | None = Field(
-        default=None,
-        description="The Compose file, or a mapping with more, from which missing containers are created.",
     )
 
     def overridden_by(self, own: InheritedSettings) -> InheritedSettings:

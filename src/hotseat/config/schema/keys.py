@@ -9,7 +9,8 @@ from pydantic import Field, PlainValidator
 from hotseat.config.parsers import network, secrets, times
 from hotseat.config.schema.policy import ORIGINS_SCHEMA
 from hotseat.config.schema.rate_limits import RateLimited
-from hotseat.config.schema.types import Bool, ConfigModel, Int, Names, Secret, schema
+from hotseat.config.schema.types import Bool, Secret
+from hotseat.config_fields import ConfigModel, Int, Names, schema
 
 PageOrigins = Annotated[tuple[str, ...], PlainValidator(network.page_origins), ORIGINS_SCHEMA]
 Moment = Annotated[float, PlainValidator(times.moment), schema("string", "date, or date and time")]

@@ -4,33 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, PlainValidator, model_validator
 
-from hotseat.config.parsers import commands, times
+from hotseat.config.parsers import times
 from hotseat.config.schema.gpu import Devices, Footprint
 from hotseat.config.schema.inherited import InheritedSettings
+from hotseat.config.schema.launch import DEFAULT_RUNTIME, ModelLaunchKeys, RuntimeName
 from hotseat.config.schema.route import PublicConfig
 from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepOrLevel
-from hotseat.config.schema.types import TEXT_OR_NUMBER, Bool, Count, Int, Names, Port, one_or_list, schema
+from hotseat.config.schema.types import Bool, Count
+from hotseat.config_fields import Int, Names, one_or_list
 from hotseat.core.spec import KeepWarmSpan
 
-Command = Annotated[
-    tuple[str, ...],
-    PlainValidator(commands.command),
-    WithJsonSchema(
-        {
-            "title": "list of words, or one line",
-            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": TEXT_OR_NUMBER}}],
-            "examples": [["vllm", "serve", "Qwen/Qwen2.5-Coder-3B-Instruct", "--port", "{port}"]],
-        }
-    ),
-]
-Environment = Annotated[
-    dict[str, str],
-    PlainValidator(commands.environment),
-    schema("object", "variables by name", additionalProperties={"type": [*TEXT_OR_NUMBER, "null"]}),
-]
 WarmSpans = Annotated[
     tuple[KeepWarmSpan, ...],
     PlainValidator(times.warm_spans),
@@ -44,40 +30,14 @@ def _without_inherited_defaults(made: dict[str, Any]) -> None:
         made["properties"][name].pop("default", None)
 
 
-class ModelConfig(PublicConfig, InheritedSettings):
+class ModelConfig(PublicConfig, InheritedSettings, ModelLaunchKeys):
     """One model: a server that hotseat starts and stops."""
 
     model_config = ConfigDict(json_schema_extra=_without_inherited_defaults)
 
-    command: Command | None = Field(
+    runtime: RuntimeName | None = Field(
         default=None,
-        description="The program to run: a list of words, or one line that is split as a shell splits words "
-        "(no shell runs it). `{port}` stands for the port that hotseat has chosen.",
-    )
-    env: Environment = Field(
-        default={},
-        description="Environment variables for the program, in addition to hotseat's own (without its "
-        "secrets). `{port}` works here, too.",
-    )
-    cwd: str | None = Field(
-        default=None,
-        description="The program's working directory, relative to this configuration file.",
-    )
-    container: str | None = Field(
-        default=None, description="The Docker container to start instead of a program."
-    )
-    url: str | None = Field(
-        default=None,
-        description="Where hotseat reaches the container if neither its network nor its published port "
-        "leads there: `http://10.0.0.5:8000`.",
-    )
-    port: Port | None = Field(
-        default=None,
-        description="The server's port inside the container. By default read from its command or image.",
-    )
-    runtime: Literal["process", "docker"] | None = Field(
-        default=None,
-        description="How the model runs. By default `docker` if `container` is set, else `process`.",
+        description=f"How the model runs. By default {DEFAULT_RUNTIME}.",
     )
     engine: Literal["vllm", "openai"] | None = Field(
         default=None, description="The kind of server. By default recognised from the command."

@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from hotseat.config.parsers import network, request_fields
 from hotseat.config.schema.rate_limits import RateLimited
-from hotseat.config.schema.types import Bool, ConfigModel, PositiveDuration, one_or_list, schema
+from hotseat.config.schema.types import Bool, PositiveDuration
+from hotseat.config_fields import ConfigModel, one_or_list, schema
 
 ORIGINS_SCHEMA = one_or_list(
     "origin or list of origins", {"type": "string", "examples": ["https://example.org"]}

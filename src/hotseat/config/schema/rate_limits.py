@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field, PlainValidator
 
 from hotseat.config.parsers.rate_limits import rate_limits
-from hotseat.config.schema.types import COUNT, ConfigModel, one_or_list
+from hotseat.config.schema.types import COUNT
+from hotseat.config_fields import ConfigModel, one_or_list
 from hotseat.core.access_spec import LimitSpec
 
 _RATE = {"type": "string", "title": "rate", "examples": ["30/minute", "1000/day"]}

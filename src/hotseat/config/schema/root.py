@@ -10,12 +10,14 @@ from hotseat.config.parsers import network
 from hotseat.config.schema.gpu import GpuConfig
 from hotseat.config.schema.inherited import InheritedSettings
 from hotseat.config.schema.keys import BasicAuthConfig, KeyConfig
+from hotseat.config.schema.launch import TopLaunchKeys
 from hotseat.config.schema.model import ModelConfig
 from hotseat.config.schema.route import RouteConfig
 from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepOrLevel
 from hotseat.config.schema.tls import TlsConfig
-from hotseat.config.schema.types import Bool, Duration, Secret, Size, one_or_list, schema
+from hotseat.config.schema.types import Bool, Duration, Secret, Size
+from hotseat.config_fields import one_or_list, schema
 
 Address = Annotated[
     tuple[str, int],
@@ -39,7 +41,7 @@ Tracing = Annotated[
 ]
 
 
-class RootConfig(InheritedSettings):
+class RootConfig(InheritedSettings, TopLaunchKeys):
     """The configuration of hotseat. Top-level keys that begin with `x-` are ignored (anchors, notes)."""
 
     listen: Address = Field(

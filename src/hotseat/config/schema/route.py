@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from hotseat.config.schema.policy import PolicyConfig
-from hotseat.config.schema.types import Int, Names
+from hotseat.config_fields import Int, Names
 
 
 class PublicConfig(PolicyConfig):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from hotseat.config.schema.types import ConfigModel, Number, PositiveDuration
+from hotseat.config.schema.types import Number, PositiveDuration
+from hotseat.config_fields import ConfigModel
 
 _START = "Time until a model is ready"
 _TTFT = "Time from a request to its first token"

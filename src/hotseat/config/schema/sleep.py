@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from hotseat.config.parsers.numbers import SLEEP_LEVELS, sleep_level
 from hotseat.config.schema.gpu import Footprint
-from hotseat.config.schema.types import ConfigModel, Duration, Size, schema
+from hotseat.config.schema.types import Duration, Size
+from hotseat.config_fields import ConfigModel, schema
 
 SleepLevel = Annotated[
     int, PlainValidator(sleep_level), schema("integer", "sleep level", enum=list(SLEEP_LEVELS))

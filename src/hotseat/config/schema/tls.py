@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from hotseat.config.schema.types import ConfigModel
+from hotseat.config_fields import ConfigModel
 
 
 class TlsConfig(ConfigModel):

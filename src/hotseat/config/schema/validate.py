@@ -12,7 +12,6 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hotseat.config.document import MINIMAL_FILE, Document, Path
-from hotseat.config.schema.compose import ComposeConfig
 from hotseat.config.schema.gpu import GpuConfig
 from hotseat.config.schema.inherited import InheritedSettings
 from hotseat.config.schema.keys import BasicAuthConfig, KeyConfig
@@ -23,11 +22,12 @@ from hotseat.config.schema.route import RouteConfig
 from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepConfig
 from hotseat.config.schema.tls import TlsConfig
+from hotseat.runtimes import registry
 
 _KEYS: dict[str, type[BaseModel]] = {
     "gpu": GpuConfig,
     "sleep": SleepConfig,
-    "compose": ComposeConfig,
+    **{section.key: section.keys for section in registry.sections()},
     "system_prompt": SystemPromptConfig,
     "basic": BasicAuthConfig,
     "tls": TlsConfig,

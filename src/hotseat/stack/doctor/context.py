@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from hotseat.core.spec import DockerSpec, Settings
+from hotseat.core.spec import Settings
 from hotseat.stack.compose.model import ComposeModel, ComposeService
 from hotseat.stack.compose.reading import ComposeCommand
 
@@ -42,6 +42,6 @@ class DoctorContext:
         if self.project is None:
             return []
         launches = [model.launch for model in self.settings.models.values()] if self.settings else []
-        named = {launch.container for launch in launches if isinstance(launch, DockerSpec)}
+        named = {launch.container_name for launch in launches if launch.container_name}
         found = [one for one in self.project.services.values() if one.container in named]
         return found or self.project.models()

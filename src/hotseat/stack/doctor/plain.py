@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from hotseat.core.spec import ModelSpec, ProcessSpec, Settings
+from hotseat.core.spec import Program, Settings
 from hotseat.stack.doctor import host
 from hotseat.stack.doctor.check import CheckResult, error, ok, warning
 from hotseat.stack.doctor.context import DoctorContext
@@ -25,15 +25,16 @@ def is_plain(context: DoctorContext) -> bool:
     """Whether all configured models are processes and there is no Compose project."""
     if context.settings is None or context.project is not None:
         return False
-    return all(isinstance(model.launch, ProcessSpec) for model in context.settings.models.values())
+    return all(model.launch.program is not None for model in context.settings.models.values())
 
 
 def check_plain(context: DoctorContext) -> Iterator[CheckResult]:
     """Run the checks."""
     settings = context.settings
     assert settings is not None
-    for model in settings.models.values():
-        yield _program(model, context)
+    for name, model in settings.models.items():
+        if (program := model.launch.program) is not None:
+            yield _program(name, program, context)
     yield _keys(settings)
     yield _port(settings)
     yield _disk(Path(settings.serve.state_dir))
@@ -49,20 +50,18 @@ def check_plain(context: DoctorContext) -> Iterator[CheckResult]:
         )
 
 
-def _program(model: ModelSpec, context: DoctorContext) -> CheckResult:
-    launch = model.launch
-    assert isinstance(launch, ProcessSpec)
-    name, program = f"program of {model.name}", launch.command[0]
-    if launch.cwd is not None and not os.path.isdir(launch.cwd):
-        return error(name, f"its working directory {launch.cwd} does not exist", f"mkdir -p {launch.cwd}")
-    path = launch.env.get("PATH", context.env.get("PATH"))
-    if os.sep in program:
-        where = os.path.join(launch.cwd or "", program)
+def _program(model: str, program: Program, context: DoctorContext) -> CheckResult:
+    name, word = f"program of {model}", program.command[0]
+    if program.cwd is not None and not os.path.isdir(program.cwd):
+        return error(name, f"its working directory {program.cwd} does not exist", f"mkdir -p {program.cwd}")
+    path = program.env.get("PATH", context.env.get("PATH"))
+    if os.sep in word:
+        where = os.path.join(program.cwd or "", word)
         found = where if os.access(where, os.X_OK) and os.path.isfile(where) else None
     else:
-        found = shutil.which(program, path=path)
+        found = shutil.which(word, path=path)
     if found is None:
-        return error(name, f"program {program} not found", "install it, or write its full path in command")
+        return error(name, f"program {word} not found", "install it, or write its full path in command")
     return ok(name, found)
 
 

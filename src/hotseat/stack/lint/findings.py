@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hotseat.core.spec import PPM, DockerSpec, Settings
+from hotseat.core.spec import PPM, Settings
 from hotseat.stack.compose.compose_file import ComposeText, Key
 from hotseat.stack.compose.model import ComposeModel, ComposeService
 
@@ -42,9 +42,7 @@ class LintedStack:
     def containers(self) -> dict[str, str]:
         """Names of models by the container that the configuration names for them."""
         models = self.settings.models.values() if self.settings else ()
-        return {
-            model.launch.container: model.name for model in models if isinstance(model.launch, DockerSpec)
-        }
+        return {container: model.name for model in models if (container := model.launch.container_name)}
 
     def models(self) -> list[ComposeService]:
         """Services that are model servers: recognised by their options, or named by the configuration."""

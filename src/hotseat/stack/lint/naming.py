@@ -67,8 +67,8 @@ def _unrouted(stack: LintedStack) -> Iterator[Found]:
 
 def _compose_profiles(stack: LintedStack) -> Iterator[Found]:
     for model in stack.settings.models.values() if stack.settings else ():
-        compose = getattr(model.launch, "compose", None)
-        service = stack.project.by_container(getattr(model.launch, "container", ""))
+        compose = model.launch.compose_project
+        service = stack.project.by_container(model.launch.container_name or "")
         if compose is None or service is None:
             continue
         if compose.service and compose.service != service.name:
