@@ -14,7 +14,7 @@ import uvloop
 
 from hotseat import signals
 from hotseat.admin.control import CannotReload
-from hotseat.config.parsers.values import is_loopback
+from hotseat.config.parsers.network import is_loopback
 from hotseat.config.problems import ConfigError
 from hotseat.container_settings import with_container_settings
 from hotseat.core import effects as do

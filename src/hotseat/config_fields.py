@@ -1,7 +1,8 @@
-"""Types of configuration keys that ``config`` and the runtimes' own keys share.
+"""Types of configuration values that ``config`` and the runtimes' own keys share.
 
-Parsers take what YAML gave (text, ``int``, ``Decimal``, ``bool``, ``list``, ``dict``) and raise
-``ValueError`` with words for a person. The message never repeats the value: it may be a secret.
+As in ``config.parsers``, each parser takes what YAML gave (``str``, ``int``, ``Decimal``, ``bool``, ``list``,
+``dict``) and raises ``ValueError`` with a message for the operator. A message never repeats the value: it may
+be a secret.
 """
 
 # ruff: noqa: TRY004 - a value of the wrong kind is bad input here, not a bug: always ValueError
@@ -15,21 +16,28 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, PlainValidator, WithJsonSchema
 
 TEXT_OR_NUMBER = ["string", "number"]
+MIN_PORT, MAX_PORT = 1, 65535
+NUL_IN_TEXT = "text that is passed to a program cannot contain a NUL byte"
 
 
 class ConfigModel(BaseModel):
-    """A mapping whose keys are all known."""
+    """A mapping in the file; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 def schema(kind: str | list[str], title: str, **more: Any) -> WithJsonSchema:
-    """Return the JSON schema of a field; ``title`` is shown in the reference as the kind of its value."""
+    """The JSON schema of a value; ``title`` names its kind on the reference page, in lower case."""
     return WithJsonSchema({"type": kind, "title": title, **more})
 
 
+def one_or_list(title: str, item: dict[str, Any]) -> WithJsonSchema:
+    """The JSON schema of one item or a list of items."""
+    return WithJsonSchema({"title": title, "anyOf": [item, {"type": "array", "items": item}]})
+
+
 def whole(value: object) -> int:
-    """A whole number of at most 18 digits."""
+    """Parse a whole number of at most 18 digits."""
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -37,38 +45,40 @@ def whole(value: object) -> int:
     return value
 
 
+def port(value: object) -> int:
+    """Parse a TCP port."""
+    number = whole(value)
+    if not MIN_PORT <= number <= MAX_PORT:
+        raise ValueError(f"expected a port between {MIN_PORT} and {MAX_PORT}")
+    return number
+
+
 def text_of(value: object) -> str:
-    """A word of a command or the value of a variable: text, or a number as it is written."""
+    """Parse a word of a command or the value of a variable: text, or a number as it was written."""
     if isinstance(value, bool):
-        raise ValueError('put it in quotes ("true"), so that it is clear which text is meant')
+        raise ValueError('put it in quotes ("true"), so that the exact text is clear')
     if isinstance(value, str | int | Decimal):
         text = str(value)
         if "\0" in text:
-            raise ValueError("text with a NUL byte cannot be given to a program")
+            raise ValueError(NUL_IN_TEXT)
         return text
     raise ValueError("expected text")
 
 
 def names(value: object) -> tuple[str, ...]:
-    """One name or a list of names, none empty, none twice."""
+    """Parse one name or a list of names; none empty, none repeated."""
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-        raise ValueError("expected a name or a list of names (a number as a name goes in quotes)")
+        raise ValueError("expected a name or a list of names (put a name that is a number in quotes)")
     if not all(name.strip() and name.isprintable() for name in listed):
-        raise ValueError("a name is not empty and has no control characters")
+        raise ValueError("a name must not be empty or contain control characters")
     if len(set(listed)) != len(listed):
-        raise ValueError("a name is there twice")
+        raise ValueError("the same name appears twice")
     return tuple(listed)
 
 
 Int = Annotated[int, PlainValidator(whole), schema("integer", "whole number")]
+Port = Annotated[int, PlainValidator(port), schema("integer", "port", minimum=MIN_PORT, maximum=MAX_PORT)]
 Names = Annotated[
-    tuple[str, ...],
-    PlainValidator(names),
-    WithJsonSchema(
-        {
-            "title": "name or list of names",
-            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-        }
-    ),
+    tuple[str, ...], PlainValidator(names), one_or_list("name or list of names", {"type": "string"})
 ]

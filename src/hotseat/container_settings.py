@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hotseat.config.command_info import told
+from hotseat.config.command_info import read_command
 from hotseat.core.spec import ModelSpec, Settings
 from hotseat.runtimes.base import ReportsCommands, Runtime
 
@@ -36,7 +36,7 @@ async def _from_container(model: ModelSpec, runtime: ReportsCommands, last: Mode
     if command is None:
         same = last is not None and last.launch == model.launch
         return _from_last_answer(model, last) if last is not None and same else model
-    asked, says, seat = model.asks_container, told(command, model.engine), model.scheduling
+    asked, says, seat = model.asks_container, read_command(command, model.engine), model.scheduling
     if "footprint" in asked and says.share is not None:
         seat = replace(seat, footprint=dict.fromkeys(seat.footprint, says.share))
     if "max_in_flight" in asked:

@@ -127,10 +127,11 @@ def test_its_keys_are_checked_as_those_of_the_others(tmp_path: Path) -> None:
     assert done.returncode == 2
     for expected in (
         "models.a: names no script (write script: FILE.py)",
-        "models.b.script: is for models with runtime script; this one runs as docker (take it out)",
+        "models.b.script: is for models with runtime script; this model has runtime docker "
+        "(remove this line)",
         "models.c.runtime: expected 'process', 'docker' or 'script'",
         "models.d.scirpt: unknown key (did you mean script?)",
-        "models.e: says nothing to start (write command: [program, arguments…] or container: NAME "
+        "models.e: does not say what to start (add command: [program, arguments…] or container: NAME "
         "or script: FILE.py)",
     ):
         assert expected in done.stdout + done.stderr

@@ -13,7 +13,7 @@ import click
 
 from hotseat import config
 from hotseat.commands._stack import StackUnreadable, stack_option
-from hotseat.config.parsers import values
+from hotseat.config.parsers import sizes
 from hotseat.core.spec import Settings
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
@@ -63,7 +63,7 @@ def command(folder: Path, config_file: Path | None, card: str | None, as_json: b
     models are plain processes and there is no Compose file: their programs, the port, disk and GPU.
     """
     try:
-        size = values.size(card) if card else None
+        size = sizes.size(card) if card else None
     except ValueError as problem:
         raise StackUnreadable(f"--card: {problem}") from None
     checks = list(_checks(folder, config_file or folder / "hotseat.yaml", size))

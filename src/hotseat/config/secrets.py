@@ -1,4 +1,4 @@
-"""The secrets that a configuration knows, so that the log can hide them."""
+"""The secrets of a configuration, so that logs can redact them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hotseat.core.spec import Settings
 from hotseat.secret_names import is_secret_name
 
 _HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
-"""What a collector of traces is told: names and values, and a credential among them as a rule."""
+"""Headers sent to a trace collector: names and values, usually with a credential among them."""
 
 
 def secret_values(settings: Settings, env: Mapping[str, str]) -> frozenset[str]:
-    """Clients' and models' keys, and every variable (ours or a model's) whose name says it is a secret."""
+    """Clients' and models' keys, and the value of every variable, ours or a model's, with a secret's name."""
     found = {model.upstream_key or "" for model in settings.models.values()}
     variables = [env]
     variables += [model.launch.program.env for model in settings.models.values() if model.launch.program]

@@ -6,29 +6,33 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from hotseat.config_fields import ConfigModel, Int, Names
+from hotseat.config_fields import ConfigModel, Names, Port
 
-COMPOSE = "The Compose file (or a mapping with more) that containers are created from when they do not exist."
+COMPOSE = "The Compose file, or a mapping with more, from which missing containers are created."
 
 
 class ComposeConfig(ConfigModel):
-    """The Compose project that knows how a container is made."""
+    """The Compose project that defines a container."""
 
-    file: str | None = Field(default=None, description="The Compose file; relative to this file's folder.")
-    project: str | None = Field(default=None, description="Compose's project name; by default Compose's own.")
-    profiles: Names = Field(default=(), description="Profiles to switch on when the container is created.")
+    file: str | None = Field(
+        default=None, description="The Compose file, relative to this configuration file."
+    )
+    project: str | None = Field(
+        default=None, description="Compose's project name. By default Compose chooses it."
+    )
+    profiles: Names = Field(default=(), description="Profiles to enable when the container is created.")
     service: str | None = Field(
         default=None,
-        description="The service of the container; by default the one whose `container_name` it is.",
+        description="The container's service. By default the one with this `container_name`.",
     )
 
 
-def _compose_sugar(value: Any) -> Any:
+def _expand_compose(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
 ComposeOrFile = Annotated[
-    ComposeConfig, BeforeValidator(_compose_sugar, json_schema_input_type=str | ComposeConfig)
+    ComposeConfig, BeforeValidator(_expand_compose, json_schema_input_type=str | ComposeConfig)
 ]
 
 
@@ -41,13 +45,12 @@ class DockerKeys(ConfigModel):
     compose: ComposeOrFile | None = Field(default=None, description=COMPOSE)
     url: str | None = Field(
         default=None,
-        description="Where a container is reached, when neither its network nor its published port says so: "
-        "`http://10.0.0.5:8000`.",
+        description="Where hotseat reaches the container if neither its network nor its published port "
+        "leads there: `http://10.0.0.5:8000`.",
     )
-    port: Int | None = Field(
+    port: Port | None = Field(
         default=None,
-        description="The port inside the container; by default read from its command or image.",
-        json_schema_extra={"minimum": 1, "maximum": 65535},
+        description="The server's port inside the container. By default read from its command or image.",
     )
 
 

@@ -15,11 +15,9 @@ from hotseat.runtimes.kind import KeySection, RuntimeKind, WrittenLaunch
 def _resolve(written: WrittenLaunch[DockerKeys, DockerTopKeys]) -> DockerSpec:
     model, at, problems = written.model, written.path, written.problems
     if not model.container and not problems.tainted((*at, "container")):
-        problems.problem(at, "runs as docker, and no container is named", "write container: NAME")
-    if model.port is not None and not 1 <= model.port <= 65535:
-        problems.problem((*at, "port"), "a port lies between 1 and 65535")
+        problems.problem(at, "has runtime docker but names no container", "add container: NAME")
     if model.url is not None and not _is_base_url(model.url):
-        problems.problem((*at, "url"), "expected an address such as http://10.0.0.5:8000")
+        problems.problem((*at, "url"), "expected a URL such as http://10.0.0.5:8000")
     return DockerSpec(
         container=model.container or "", compose=_compose(written), url=model.url, port=model.port
     )
@@ -34,7 +32,7 @@ def _compose(written: WrittenLaunch[DockerKeys, DockerTopKeys]) -> ComposeSpec |
     if not file:
         path = (*written.path, "compose") if own else ("compose",)
         if not written.problems.tainted(path):
-            written.problems.problem(path, "does not name the Compose file", "write file: docker-compose.yml")
+            written.problems.problem(path, "does not name a Compose file", "add file: docker-compose.yml")
         return None
     return ComposeSpec(
         file=written.file(file),
@@ -48,10 +46,10 @@ def _is_base_url(url: str) -> bool:
     """Whether this is plain HTTP to a host, with no more than a port and a path."""
     try:
         parts = urlsplit(url)
-        right = parts.scheme == "http" and bool(parts.hostname) and (parts.port or 80) > 0
+        valid = parts.scheme == "http" and bool(parts.hostname) and (parts.port or 80) > 0
     except ValueError:
         return False
-    return right and not (parts.query or parts.fragment or parts.username or parts.password)
+    return valid and not (parts.query or parts.fragment or parts.username or parts.password)
 
 
 def _create(state_dir: Path) -> Runtime:
@@ -68,7 +66,8 @@ KIND = RuntimeKind(
         KeySection(
             key="compose",
             title="`compose` and `models.NAME.compose`",
-            about="Where containers come from. What a model leaves out is taken from the top of the file.",
+            about="The Compose project that defines a container. A model takes the keys that it leaves out "
+            "from the top of the file.",
             keys=ComposeConfig,
         ),
     ),

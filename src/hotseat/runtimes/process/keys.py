@@ -9,11 +9,11 @@ from typing import Annotated
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
-from hotseat.config_fields import TEXT_OR_NUMBER, ConfigModel, schema, text_of
+from hotseat.config_fields import NUL_IN_TEXT, TEXT_OR_NUMBER, ConfigModel, schema, text_of
 
 
 def command(value: object) -> tuple[str, ...]:
-    """A command: a list of words, or one text that is split as a shell splits words."""
+    """Parse a command: a list of words, or one line that is split as a shell splits words."""
     if isinstance(value, str):
         try:
             words = shlex.split(value)
@@ -24,20 +24,20 @@ def command(value: object) -> tuple[str, ...]:
     else:
         raise ValueError("expected a command: a list of words, or one line as in a shell")
     if not words or not words[0]:
-        raise ValueError("a command needs at least the program to run")
+        raise ValueError("a command needs at least a program to run")
     if any("\0" in word for word in words):
-        raise ValueError("text with a NUL byte cannot be given to a program")
+        raise ValueError(NUL_IN_TEXT)
     return tuple(words)
 
 
 def environment(value: object) -> dict[str, str]:
-    """Variables by name."""
+    """Parse environment variables and their values by name."""
     if not isinstance(value, dict):
         raise ValueError("expected variables as NAME: value lines")
     variables = {}
     for name, text in value.items():
         if not name or "=" in name or "\0" in name:
-            raise ValueError("the name of a variable is not empty and has no = in it")
+            raise ValueError("a variable's name must not be empty or contain =")
         try:
             variables[name] = text_of("" if text is None else text)
         except ValueError as error:
@@ -69,12 +69,13 @@ class ProcessKeys(ConfigModel):
     command: Command | None = Field(
         default=None,
         description="The program to run: a list of words, or one line that is split as a shell splits words "
-        "(no shell runs it). `{port}` stands for the port that hotseat chose.",
+        "(no shell runs it). `{port}` stands for the port that hotseat has chosen.",
     )
     env: Environment = Field(
         default={},
-        description="Variables added to hotseat's own (less its secrets). `{port}` works here too.",
+        description="Environment variables for the program, in addition to hotseat's own (without its "
+        "secrets). `{port}` works here, too.",
     )
     cwd: str | None = Field(
-        default=None, description="Working directory of the program; relative to this file's folder."
+        default=None, description="The program's working directory, relative to this configuration file."
     )

@@ -15,13 +15,13 @@ def _resolve(written: WrittenLaunch[ProcessKeys, NoKeys]) -> ProcessSpec:
     command = model.command
     if command is None:
         if not problems.tainted((*at, "command")) and at not in problems.bad:
-            problems.problem(at, "says nothing to start", f"write {' or '.join(written.examples)}")
+            problems.problem(at, "does not say what to start", f"add {' or '.join(written.examples)}")
         command = ("",)
     elif not any("{port}" in word for word in (*command, *model.env.values())):
         problems.problem(
             (*at, "command"),
-            "does not say on which port to listen: hotseat chooses the port",
-            "write {port} where the program takes it, such as: --port {port}",
+            "does not contain {port}: hotseat chooses the port that the program must listen on",
+            "pass it to the program, for example with --port {port}",
         )
     return ProcessSpec(command=command, env=model.env, cwd=written.file(model.cwd) if model.cwd else None)
 
