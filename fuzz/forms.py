@@ -6,6 +6,7 @@ import hotseat.gateway.policy.multipart  # noqa: F401  # imported late by itself
 from hotseat.gateway.http.errors import RequestRefused
 from hotseat.gateway.http.headers import RequestHead
 from hotseat.gateway.policy import body
+from hotseat.gateway.policy.request_body import RequestBody
 
 HEAD = RequestHead([(b"content-type", b"multipart/form-data; boundary=B")])
 
@@ -22,7 +23,7 @@ def one(data: bytes) -> None:
     assert (again.model, again.stream) == ("another/name", asked.stream)
 
 
-def _read(data: bytes) -> body.Body | None:
+def _read(data: bytes) -> RequestBody | None:
     """``None`` where it is refused."""
     status = 400
     try:

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from hotseat.gateway.access.client_address import UNKNOWN, Addresses
+from hotseat.gateway.http.request_id import request_id
 from hotseat.gateway.proxy import usage
-from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord, request_id
+from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from hotseat.gateway.access.client_address import Addresses
 from hotseat.gateway.access.loopback import refuse_other_origins
 from hotseat.gateway.http.headers import Headers, RequestHead
 from hotseat.gateway.http.request_cycle import RequestCycle
-from hotseat.gateway.proxy.access_log import request_id
+from hotseat.gateway.http.request_id import request_id
 from hotseat.gateway.routing import Route, RoutingTable, Target
 from hotseat.logs import redact
 

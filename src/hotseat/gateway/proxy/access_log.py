@@ -7,17 +7,13 @@ buffered and written together.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable
-from itertools import count
 
 import msgspec
 
 FLUSH_EVERY_S = 0.25
 _FLUSH_LINES = 200
-_LONGEST_ID = 128
-_ID = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._:"
 GONE = 499
 """The status of a request whose client left before there was an answer (nginx's number for it)."""
 
@@ -57,15 +53,6 @@ class RequestRecord(msgspec.Struct, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_prefix = f"req-{secrets.token_hex(6)}-"
-_numbers = count(1)
-
-
-def request_id(sent: bytes | None) -> str:
-    """The client's own id of the request, where it is a sound one; else a new one."""
-    if sent and len(sent) <= _LONGEST_ID and not sent.translate(None, _ID):
-        return sent.decode("ascii")
-    return _prefix + hex(next(_numbers))[2:]
 
 
 class AccessLog:
