@@ -51,7 +51,7 @@ class Form(RequestBody):
         )
 
     def rewrite(self, rules: RewriteRules, path: bytes, name: str | None) -> None:
-        """Refuse a form that the route's policy would have to change. Raises ``RequestRefused`` (400, 404)."""
+        """Raise ``RequestRefused`` (400, 404) for a form that the route's policy would have to change."""
         rules.check_path(path)
         rules.check_form(path, self._names)
         if name is not None:
