@@ -231,5 +231,5 @@ async def test_no_count_of_a_limit_that_was_changed_is_left() -> None:
         limits = limiter.limits(specs)
         limiter.keep(limits)
         (limiter.acquire(limits, "a", lambda: "1.1.1.1")).release(5)
-        assert len(limiter._known) == len(limits)
-        assert sum(map(len, limiter._known.values())) == len(limits)
+        assert limiter.size == len(limits)
+        assert sum(map(len, limits)) == len(limits)

@@ -130,6 +130,7 @@ class Limit:
         self._clean_at = min(MAX_SUBJECTS, max(_CLEAN_FROM, 2 * len(self._counts)))
 
     def __len__(self) -> int:
+        """The number of counters."""
         return len(self._counts)
 
 
@@ -213,6 +214,11 @@ class MemoryLimiter:
     def keep(self, limits: Iterable[Limit]) -> None:
         """Drop all other limits: they are no longer configured."""
         self._known = {limit.spec: limit for limit in limits}
+
+    @property
+    def size(self) -> int:
+        """The number of limits that have counters."""
+        return len(self._known)
 
     async def acquire_async(
         self, limits: Sequence[Limit], key: str, address: Callable[[], str]

@@ -8,7 +8,8 @@ reason of a failure) is a coroutine, cancelled when the client goes.
 The phases (``Phase``) and what leads from one to the next:
 
     QUEUED ─lease─> CONNECTING ─request sent─> AWAITING_HEAD ─head─> STREAMING | RELAYING | COLLECTING
-    AWAITING_HEAD ─stale connection─> AWAITING_HEAD (sent once more)
+    QUEUED ─lease, and an idle connection: request sent─> AWAITING_HEAD
+    AWAITING_HEAD ─the idle connection was dead─> AWAITING_HEAD | CONNECTING (sent once more)
     any of these ─failure─> AWAITING_REASON ─run has gone, nothing was sent─> QUEUED (the next run)
     any ─the response has ended, or the client has gone─> DONE
 """
@@ -57,7 +58,7 @@ class Phase(Enum):
     QUEUED = "queued"
     """No lease yet."""
     CONNECTING = "connecting"
-    """A lease is held; the request has not been sent."""
+    """A lease is held; a connection is being made."""
     AWAITING_HEAD = "awaiting head"
     """The request was sent; the server has not answered."""
     STREAMING = "streaming"
@@ -77,7 +78,6 @@ _AWAITING_HEAD = Phase.AWAITING_HEAD
 _STREAMING = Phase.STREAMING
 _RELAYING = Phase.RELAYING
 _COLLECTING = Phase.COLLECTING
-_CONNECTING = Phase.CONNECTING
 _DONE = Phase.DONE
 
 
@@ -106,9 +106,9 @@ class Forward(msgspec.Struct, eq=False):
     _phase: Phase = Phase.QUEUED
     _ticket: Ticket | None = None
     _lease: Lease | None = None
-    """From ``CONNECTING`` on."""
+    """The lease, once granted."""
     _pool: ConnectionPool | None = None
-    """The connections to the lease's run; from ``CONNECTING`` on."""
+    """The connections to the lease's run."""
     _connection: UpstreamConnection | None = None
     """While a response is awaited or relayed."""
     _first_byte_watch: OutlierDetector | None = None
@@ -158,7 +158,7 @@ class Forward(msgspec.Struct, eq=False):
         ``None``: callbacks do the rest, and ``owner.end`` is called at its end (perhaps already).
         """
         request = self._request
-        if request.stream or request.route.policy.max_hold_s is None:
+        if request.route.policy.max_hold_s is None or request.stream:
             try:
                 lease = self._enqueue().lease
             except LeaseRefused as refused:
@@ -228,7 +228,6 @@ class Forward(msgspec.Struct, eq=False):
             raise
 
     def _take_lease(self, lease: Lease) -> ConnectionPool:
-        self._phase = _CONNECTING
         self.granted_at = monotonic()
         self._lease = lease
         pool = self._pool = self._services.upstreams.pool(lease.upstream)
@@ -259,6 +258,7 @@ class Forward(msgspec.Struct, eq=False):
         """Send the request on a connection and wait for the end of the response."""
         connection = pool.take()
         if connection is None:
+            self._phase = Phase.CONNECTING
             try:
                 connection = await pool.connect()
             except UpstreamFailure as failure:

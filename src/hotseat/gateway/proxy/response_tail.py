@@ -26,10 +26,10 @@ class ResponseTail:
     from the one with the reason of the end.
     """
 
-    __slots__ = ("_last", "_second_last", "_third_last")
-
-    def __init__(self) -> None:
-        self._last = self._second_last = self._third_last = b""
+    # Shared first values instead of a constructor: one is made for each request.
+    _last = b""
+    _second_last = b""
+    _third_last = b""
 
     def add(self, piece: bytes) -> None:
         """Take the next piece; the oldest one is forgotten."""
