@@ -8,47 +8,45 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from hotseat.gateway.http.outlier_detection import ResponseEnd, classify_end
 
 Usage = tuple[int | None, int | None]
 """Tokens of the prompt and of the answer; ``None`` where the server did not say."""
 
 UNKNOWN: Usage = (None, None)
+_PIECES = 3
+"""Three, because the last event of a stream (``[DONE]``) may come apart from the one with the usage, and that
+one apart from the one with the reason of the end."""
 _NULL = (b"null", b" null")
 _TOKENS_IN = re.compile(rb'"(?:prompt|input)_tokens":\s*(\d{1,18})')
 _TOKENS_OUT = re.compile(rb'"(?:completion|output)_tokens":\s*(\d{1,18})')
 
 
-class ResponseTail:
-    """The last three pieces of a response's body.
+class ResponseTail(msgspec.Struct, eq=False, gc=False):
+    """The last pieces of a response's body. (A ``msgspec.Struct``, because that is constructed in C.)"""
 
-    Three, since the last event of a stream (``[DONE]``) may come apart from the one with the usage and
-    from the one with the reason of the end.
-    """
-
-    # Shared first values instead of a constructor: one is made for each request.
-    _last = b""
-    _second_last = b""
-    _third_last = b""
+    _pieces: list[bytes] = msgspec.field(default_factory=list)
 
     def add(self, piece: bytes) -> None:
-        """Take the next piece; the oldest one is forgotten."""
-        self._third_last = self._second_last
-        self._second_last = self._last
-        self._last = piece
+        """Take the next piece; the oldest one is dropped."""
+        pieces = self._pieces
+        pieces.append(piece)
+        if len(pieces) > _PIECES:
+            del pieces[0]
 
     def conclude(self, status: int) -> tuple[Usage, ResponseEnd]:
         """Judge a response of this status that has ended: its usage, and how its server ended it."""
-        tail = self._last
-        if self._second_last:
-            tail = self._third_last + self._second_last + tail
+        pieces = self._pieces
+        tail = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return read_usage(tail), classify_end(status, tail)
 
     @property
     def event_separator(self) -> bytes:
         """What must be written before another event of the stream can begin: line ends, or nothing."""
-        last = self._last
-        if not last or last.endswith(b"\n\n"):
+        last = self._pieces[-1] if self._pieces else b"\n\n"
+        if last.endswith(b"\n\n"):
             return b""
         return b"\n" if last.endswith(b"\n") else b"\n\n"
 
