@@ -259,10 +259,10 @@ async def test_the_end_of_one_run_does_not_end_the_try_at_the_next() -> None:
 async def test_a_bug_at_the_end_of_an_answer_keeps_no_seat(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(tail: bytes) -> None:
+    def broken(status: int, tail: bytes) -> None:
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr(response_tail, "read_usage", broken)
+    monkeypatch.setattr(response_tail, "classify_end", broken)
     async with Served(always(ok(b"{}"))) as server, front(ready={"chat": server.port}) as gate:
         for number in range(3):  # the first head is parsed, the others are known
             assert (await gate.ask("/chat/v1/chat/completions", PLAIN)).status == 200

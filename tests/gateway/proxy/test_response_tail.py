@@ -8,8 +8,8 @@ from hotseat.gateway.http.outlier_detection import ResponseEnd
 from hotseat.gateway.proxy.response_tail import ResponseTail, Usage, estimate_tokens
 
 
-def tail_of(*pieces: bytes) -> ResponseTail:
-    tail = ResponseTail()
+def tail_of(first: bytes = b"", *pieces: bytes) -> ResponseTail:
+    tail = ResponseTail(first)
     for piece in pieces:
         tail.add(piece)
     return tail
@@ -68,7 +68,7 @@ def test_how_a_response_ended(status: int, pieces: tuple[bytes, ...], end: Respo
 
 @pytest.mark.parametrize(
     ("pieces", "separator"),
-    [((), b""), ((b"data: 1\n\n",), b""), ((b"data: 1\n",), b"\n"), ((b"data: 1\n\n", b"da"), b"\n\n")],
+    [((b"data: 1\n\n",), b""), ((b"data: 1\n",), b"\n"), ((b"data: 1\n\n", b"da"), b"\n\n")],
 )
 def test_what_is_missing_before_the_next_event(pieces: tuple[bytes, ...], separator: bytes) -> None:
     assert tail_of(*pieces).event_separator == separator

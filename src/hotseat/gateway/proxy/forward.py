@@ -102,7 +102,8 @@ class Forward(msgspec.Struct, eq=False):
     _request: UpstreamRequest
     _services: GatewayServices
     _snapshot: ConfigSnapshot
-    _tail: ResponseTail = msgspec.field(default_factory=ResponseTail)
+    _tail: ResponseTail | None = None
+    """From the first piece of the body on."""
     _phase: Phase = Phase.QUEUED
     _ticket: Ticket | None = None
     _lease: Lease | None = None
@@ -293,8 +294,8 @@ class Forward(msgspec.Struct, eq=False):
         )
         limit_s = request.route.first_byte_timeout_s
         if limit_s is not None:
-            self._first_byte_watch = pool.doubts
-            pool.doubts.await_first_byte(self, limit_s)
+            watch = self._first_byte_watch = pool.doubts
+            watch.await_first_byte(self, limit_s)
         if cycle.is_slow:
             connection.pause_reading()
 
@@ -315,6 +316,7 @@ class Forward(msgspec.Struct, eq=False):
                 return True
             self._tell_failure(failure, lease.broken, cut_short=cut_short)
         if cycle.is_slow:
+            self._request.content = b""  # it will not be sent again, and this may take long
             await cycle.drained()
         return False
 
@@ -369,18 +371,22 @@ class Forward(msgspec.Struct, eq=False):
             return
         self._phase = _RELAYING
         self.upstream_status = status
-        self._request.content = b""
         cycle.start(status, headers, b"%d" % len(body))
         self.on_data(body)
 
     def on_data(self, data: bytes) -> None:
         """Pass a piece of the body on (``STREAMING``, ``RELAYING``), or keep it (``COLLECTING``)."""
+        tail = self._tail
+        if tail is not None:
+            tail.add(data)
+            self._cycle.write(data)
+            return
         if self.first_byte_at is None:
             self.first_byte_at = monotonic()
             if self._first_byte_watch is not None:
                 self._stop_first_byte_watch()
         if self._phase is not _COLLECTING:
-            self._tail.add(data)
+            self._tail = ResponseTail(data)
             self._cycle.write(data)
         elif len(self._collected) < _ERROR_BODY_BYTES:
             self._collected += data
@@ -395,11 +401,16 @@ class Forward(msgspec.Struct, eq=False):
         try:
             if self._phase is _COLLECTING:
                 self._tell(errors.from_upstream(self.upstream_status, self._collected))
-                self._tail.add(self._collected)
+                tail = ResponseTail(self._collected)
             else:
                 self._cycle.finish()
-            self.usage, end = self._tail.conclude(self.upstream_status)
-            self._report(end)
+                tail = self._tail or ResponseTail(b"")
+            self.usage, end = tail.conclude(self.upstream_status)
+            assert self._pool is not None
+            if end is ResponseEnd.GOOD:
+                self._pool.doubts.good()
+            else:
+                self._report(end)
         except Exception:  # the parser that calls would swallow it
             _log.exception("the end of a response could not be processed")
             self._cycle.abort()
@@ -420,12 +431,9 @@ class Forward(msgspec.Struct, eq=False):
             self._owner.continue_in_task(self._continue(failure))
 
     def _report(self, end: ResponseEnd) -> None:
-        """Report how the response ended to those who watch the run's health, unless the run was stopped."""
+        """Report a response's bad end to those who watch the run's health, unless the run was stopped."""
         pool, lease = self._pool, self._lease
         assert pool is not None
-        if end is ResponseEnd.GOOD:
-            pool.doubts.good()
-            return
         assert lease is not None
         if lease.broken is not None:
             return
@@ -438,9 +446,9 @@ class Forward(msgspec.Struct, eq=False):
         lease.suspect(why, certain=pool.doubts.error(end))
 
     def _stop_first_byte_watch(self) -> None:
-        assert self._first_byte_watch is not None
-        self._first_byte_watch.first_byte(self)
-        self._first_byte_watch = None
+        watch, self._first_byte_watch = self._first_byte_watch, None
+        if watch is not None:
+            watch.first_byte(self)
 
     # Failures
 
@@ -494,8 +502,7 @@ class Forward(msgspec.Struct, eq=False):
         if not cycle.response_started:
             cycle.refuse(problem, anthropic=anthropic)
             return
-        separator = self._tail.event_separator
-        if separator:
+        if self._tail is not None and (separator := self._tail.event_separator):
             cycle.write(separator)
         cycle.write(errors.event(problem, anthropic=anthropic))
         cycle.finish()

@@ -8,58 +8,59 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from hotseat.gateway.http.outlier_detection import ResponseEnd, classify_end
 
 Usage = tuple[int | None, int | None]
 """Tokens of the prompt and of the answer; ``None`` where the server did not say."""
 
 UNKNOWN: Usage = (None, None)
-_PIECES = 3
-"""Three, because the last event of a stream (``[DONE]``) may come apart from the one with the usage, and that
-one apart from the one with the reason of the end."""
 _NULL = (b"null", b" null")
 _TOKENS_IN = re.compile(rb'"(?:prompt|input)_tokens":\s*(\d{1,18})')
 _TOKENS_OUT = re.compile(rb'"(?:completion|output)_tokens":\s*(\d{1,18})')
 
 
-class ResponseTail(msgspec.Struct, eq=False, gc=False):
-    """The last pieces of a response's body. (A ``msgspec.Struct``, because that is constructed in C.)"""
+class ResponseTail:
+    """The last three pieces of a response's body.
 
-    _pieces: list[bytes] = msgspec.field(default_factory=list)
+    Three, because the last event of a stream (``[DONE]``) may come apart from the one with the usage, and
+    that one apart from the one with the reason of the end.
+    """
+
+    __slots__ = ("_last", "_second_last", "_third_last")
+
+    def __init__(self, first: bytes) -> None:
+        self._last = first
+        self._second_last = self._third_last = b""
 
     def add(self, piece: bytes) -> None:
         """Take the next piece; the oldest one is dropped."""
-        pieces = self._pieces
-        pieces.append(piece)
-        if len(pieces) > _PIECES:
-            del pieces[0]
+        self._third_last = self._second_last
+        self._second_last = self._last
+        self._last = piece
 
     def conclude(self, status: int) -> tuple[Usage, ResponseEnd]:
-        """Judge a response of this status that has ended: its usage, and how its server ended it."""
-        pieces = self._pieces
-        tail = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return read_usage(tail), classify_end(status, tail)
+        """Judge a response of this status that has ended: its usage, and how its server ended it.
+
+        The usage is the last one in the tail that is not null.
+        """
+        tail = self._last
+        if self._second_last:
+            tail = self._third_last + self._second_last + tail
+        at = tail.rfind(b'"usage":')
+        while at != -1 and tail.startswith(_NULL, at + 8):
+            at = tail.rfind(b'"usage":', 0, at)
+        if at == -1:
+            return UNKNOWN, classify_end(status, tail)
+        tokens_in, tokens_out = _TOKENS_IN.search(tail, at), _TOKENS_OUT.search(tail, at)
+        usage = tokens_in and int(tokens_in[1]), tokens_out and int(tokens_out[1])
+        return usage, classify_end(status, tail)
 
     @property
     def event_separator(self) -> bytes:
         """What must be written before another event of the stream can begin: line ends, or nothing."""
-        last = self._pieces[-1] if self._pieces else b"\n\n"
-        if last.endswith(b"\n\n"):
+        if self._last.endswith(b"\n\n"):
             return b""
-        return b"\n" if last.endswith(b"\n") else b"\n\n"
-
-
-def read_usage(tail: bytes) -> Usage:
-    """Read the last ``usage`` that is not null from the end of a response's body."""
-    at = tail.rfind(b'"usage":')
-    while at != -1 and tail.startswith(_NULL, at + 8):
-        at = tail.rfind(b'"usage":', 0, at)
-    if at == -1:
-        return UNKNOWN
-    tokens_in, tokens_out = _TOKENS_IN.search(tail, at), _TOKENS_OUT.search(tail, at)
-    return tokens_in and int(tokens_in[1]), tokens_out and int(tokens_out[1])
+        return b"\n" if self._last.endswith(b"\n") else b"\n\n"
 
 
 def estimate_tokens(request_bytes: int, events: int) -> int:
