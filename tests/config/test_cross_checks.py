@@ -225,7 +225,7 @@ def test_what_keeps_warm_and_who_goes_first() -> None:
 def test_spans_and_zones_that_are_none() -> None:
     text = f"timezone: Middle/Earth\nmodels:\n  a: {{{RUN}, keep_warm: sometimes}}\n"
     assert problems(text) == [
-        "1: timezone: no such time zone here; write one such as Europe/Berlin",
+        "1: timezone: this time zone is unknown here; write one such as Europe/Berlin",
         '3: models.a.keep_warm: expected a span such as "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-24:00" or '
         '"07:30-09:00" (every day)',
     ]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hotseat.config import ConfigError, find, listen_address, load, loads, secret_values
+from hotseat.config import ConfigError, find, load, loads, secret_values
+from hotseat.config.listen import ListenAddress, listens
 from hotseat.config.paths import state_dir
 from hotseat.core.spec import DockerSpec, ProcessSpec, Settings
 
@@ -250,13 +251,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_client_needs_the_address_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     env = {"HOME": str(tmp_path)}
-    assert listen_address(None, env) == ("127.0.0.1", 8000)
+    assert listens(None, env) == ListenAddress("127.0.0.1", 8000)
     path = tmp_path / "hotseat.yaml"
     path.write_text("listen: :9000\nmodels: {m: {upstream_key: '${MISSING}'}}\n")
-    assert listen_address(None, env) == ("0.0.0.0", 9000)
-    assert listen_address(path, {**env, "LISTEN": "localhost:1"}) == ("localhost", 1)
+    assert listens(None, env) == ListenAddress("0.0.0.0", 9000)
+    assert listens(path, {**env, "LISTEN": "localhost:1"}) == ListenAddress("localhost", 1)
     path.write_text("a: 1\nlisten: nowhere\n")
     with pytest.raises(ConfigError, match=r"hotseat\.yaml:2: listen: expected an address"):
-        listen_address(None, env)
+        listens(None, env)
     with pytest.raises(ConfigError, match="cannot be read"):
-        listen_address(tmp_path / "none", env)
+        listens(tmp_path / "none", env)

@@ -75,12 +75,13 @@ async def control_app(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Front:
-    def __init__(self, seats: FakeLeaseProvider, gateway: Gateway, server: Server) -> None:
+    def __init__(
+        self, seats: FakeLeaseProvider, gateway: Gateway, server: Server, records: list[RequestRecord]
+    ) -> None:
         self.seats = seats
         self.gateway = gateway
-        self.records: list[RequestRecord] = []
+        self.records = records
         """Of every request, in the order of their ends."""
-        gateway.access_log.on_record = self.records.append
         self.server = server
         self.port = server.addresses[0][1]
 
@@ -129,13 +130,21 @@ async def front(
     seats = FakeLeaseProvider()
     for name, port in (ready or {}).items():
         seats.ready(name, port)
-    gateway = Gateway(config or settings(), seats, control_app, local_only=local_only, **gateway_terms)
+    records: list[RequestRecord] = []
+    gateway = Gateway(
+        config or settings(),
+        seats,
+        control_app,
+        local_only=local_only,
+        on_record=records.append,
+        **gateway_terms,
+    )
     if comment_every_s is not None:
         policy = dataclasses.replace(gateway.snapshot.wait_policy, comment_every_s=comment_every_s)
         gateway.snapshot = dataclasses.replace(gateway.snapshot, wait_policy=policy)
     server = await serve(gateway, host="127.0.0.1", limits=limits, tls=tls)
     try:
-        yield Front(seats, gateway, server)
+        yield Front(seats, gateway, server, records)
     finally:
         await server.stop(0)
         gateway.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,15 +11,13 @@ from hotseat import __version__, machine
 from hotseat.admin.control import CaptureControl, Control
 from hotseat.core.spec import PPM, DockerSpec, Footprint, ModelSpec, RouteSpec, Settings
 from hotseat.core.views import ModelView
+from hotseat.secret_names import is_secret_name
 from hotseat.telemetry.metrics import DeviceMemory, MetricsSnapshot
 from hotseat.telemetry.recorder import Recorder
 
 TOLD_INCIDENTS = 20
 """Failures, and swaps, in ``/stats``."""
 TOLD_MINUTES = 60
-_SECRET_WORDS = frozenset(
-    {"key", "keys", "token", "secret", "password", "passwd", "credential", "credentials"}
-)
 
 
 class StatsView:
@@ -209,7 +206,7 @@ def without_secrets(command: Sequence[str]) -> list[str]:
             told.append("***")
             hide = False
             continue
-        secret = bool(_SECRET_WORDS & set(re.split(r"[-_.]", name.lower())))
+        secret = is_secret_name(name)
         told.append(f"{name}=***" if secret and equals else word)
         hide = secret and not equals and word.startswith("-")
     return told

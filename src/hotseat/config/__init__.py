@@ -3,7 +3,7 @@
 ``load(path, env)`` gives ``core.spec.Settings`` or raises ``ConfigError`` with everything that is wrong.
 """
 
-from hotseat.config.listen import listen_address, state_folder
+from hotseat.config.listen import state_folder
 from hotseat.config.load import environment, find, load, loads
 from hotseat.config.problems import ConfigError, ConfigProblem
 from hotseat.config.secrets import secret_values
@@ -14,7 +14,6 @@ __all__ = [
     "ConfigProblem",
     "environment",
     "find",
-    "listen_address",
     "load",
     "loads",
     "read_levels",

@@ -51,12 +51,6 @@ def listens(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> List
     )
 
 
-def listen_address(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> tuple[str, int]:
-    """Host and port of ``listens``."""
-    where = listens(path, env)
-    return where.host, where.port
-
-
 def state_folder(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> str:
     """The file's ``state_dir``, else the default; other keys are not looked at. Raises ``ConfigError``."""
     default = state_dir(env, root=os.geteuid() == 0)

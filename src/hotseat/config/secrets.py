@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from hotseat.core.spec import ProcessSpec, Settings
-from hotseat.logs import is_secret_name
+from hotseat.secret_names import is_secret_name
 
 _HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 """What a collector of traces is told: names and values, and a credential among them as a rule."""

@@ -13,11 +13,11 @@ from hotseat.gateway.access.client_address import Addresses
 from hotseat.gateway.http.request_cycle import ASGIApp, RequestCycle
 from hotseat.gateway.http.upstream import UpstreamPools
 from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
-from hotseat.gateway.proxy.access_log import AccessLog
+from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord
 from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.lease import LeaseProvider
 from hotseat.gateway.proxy.request import ProxiedRequest
-from hotseat.gateway.proxy.services import GatewayServices
+from hotseat.gateway.proxy.services import GatewayServices, Trace
 from hotseat.gateway.proxy.snapshot import ConfigSnapshot
 from hotseat.gateway.proxy.waiting import WaitPolicy
 from hotseat.gateway.routing import RoutingTable
@@ -37,13 +37,16 @@ class Gateway:
         write_log: Callable[[bytes], object] | None = None,
         limiter: Limiter | None = None,
         captures: Captures | None = None,
+        on_record: Callable[[RequestRecord], None] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         """``control`` answers the paths that belong to hotseat itself.
 
         ``local_only``: refuse requests whose ``Host`` or ``Origin`` is not this machine. ``wall_clock()`` is
         the time of day, in seconds since 1970. ``write_log`` takes lines of the access log. ``limiter``
         counts for the rate limits (by default in memory). ``captures``: the debug captures, where there may
-        be any.
+        be any. ``on_record`` is called with the record of every request, when it has ended. ``trace`` adds a
+        span to a request's headers.
         """
         self._wall_clock = wall_clock
         self._captures = captures
@@ -51,16 +54,12 @@ class Gateway:
             leases=leases,
             upstreams=UpstreamPools(),
             limiter=limiter or MemoryLimiter(time.monotonic),
-            access_log=AccessLog(write_log, wall_clock),
+            access_log=AccessLog(write_log, wall_clock, on_record),
             control=control,
             captures={} if captures is None else captures.on,
+            trace=trace,
         )
         self.configure(settings, local_only=local_only)
-
-    @property
-    def access_log(self) -> AccessLog:
-        """Takes the records of all requests."""
-        return self.services.access_log
 
     def configure(self, settings: Settings, *, local_only: bool) -> None:
         """Switch to another configuration; requests under way keep the one that they began with."""
@@ -95,7 +94,7 @@ class Gateway:
         self.services.upstreams.close()
         if self._captures is not None:
             self._captures.close()
-        self.access_log.flush()
+        self.services.access_log.flush()
 
     def answer(self, cycle: RequestCycle) -> Coroutine[Any, Any, None] | None:
         """Begin to answer one request, and return what has to be waited for."""

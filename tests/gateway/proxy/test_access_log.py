@@ -13,9 +13,8 @@ pytestmark = pytest.mark.anyio
 
 async def test_lines_are_written_together() -> None:
     written: list[bytes] = []
-    access_log = AccessLog(written.append, lambda: 1_700_000_000.25)
     seen: list[RequestRecord] = []
-    access_log.on_record = seen.append
+    access_log = AccessLog(written.append, lambda: 1_700_000_000.25, seen.append)
     access_log.enter(RequestRecord(id="a", status=200), logged=True)
     access_log.enter(RequestRecord(id="b", status=500), logged=False)
     access_log.enter(RequestRecord(id="c", status=404, tokens_in=3), logged=True)

@@ -58,8 +58,15 @@ _encode = msgspec.json.Encoder().encode
 class AccessLog:
     """Passes the records of requests on: to one subscriber, and as JSON lines to the log."""
 
-    def __init__(self, write: Callable[[bytes], object] | None, wall_clock: Callable[[], float]) -> None:
-        """``write`` takes whole JSON lines (``None``: no access log); ``wall_clock()`` is in Unix seconds."""
+    def __init__(
+        self,
+        write: Callable[[bytes], object] | None,
+        wall_clock: Callable[[], float],
+        on_record: Callable[[RequestRecord], None] | None = None,
+    ) -> None:
+        """``write`` takes whole JSON lines (``None``: no access log); ``wall_clock()`` is in Unix seconds;
+        ``on_record`` is called with the record of every request, logged or not.
+        """
         self._write = write
         self._wall_clock = wall_clock
         self._lines: list[bytes] = []
@@ -68,13 +75,12 @@ class AccessLog:
         """The second that ``_line_start`` was made for."""
         self._line_start = b""
         """A line's beginning, with placeholders for the milliseconds and for the record."""
-        self.on_record: Callable[[RequestRecord], None] | None = None
-        """Called with the record of every request, logged or not."""
+        self._on_record = on_record
 
     def enter(self, record: RequestRecord, *, logged: bool) -> None:
         """Take the record of a request that has ended; ``logged``: it gets a line."""
-        if self.on_record is not None:
-            self.on_record(record)
+        if self._on_record is not None:
+            self._on_record(record)
         if not logged or self._write is None:
             return
         now = self._wall_clock()

@@ -16,10 +16,8 @@ from hotseat import logs
 from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.proxy.capture import Capture
 from hotseat.gateway.proxy.forward import MeteredForward
+from hotseat.secret_names import is_secret_name
 
-_CREDENTIALS = frozenset(
-    {b"authorization", b"proxy-authorization", b"x-api-key", b"x-api-secret", b"api-key", b"cookie"}
-)
 _MIN_SECRET_LENGTH = 4
 """Anything shorter is left alone: it would be found in many harmless words."""
 
@@ -91,7 +89,7 @@ def _sent_credentials(cycle: RequestCycle) -> list[str]:
     """The secrets in the client's headers, longest first: they may stand in its prompt, too."""
     found = set()
     for name, value in cycle.headers:
-        if name in _CREDENTIALS:
+        if is_secret_name(name.decode("latin-1")):
             text = value.decode("latin-1")
             word = text.rpartition(" ")[2]
             found |= {text, word}

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from hotseat.secret_names import can_be_secret, is_secret_name
 from hotseat.stack.lint.findings import Found, LintedStack, LintRule
 
-_SECRET_NAME = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE)
-_SECRET_FLAGS = ("--api-key", "--hf-token")
 _SECRET_TEXT = re.compile(r"\bhf_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}")
 
 
@@ -63,7 +62,7 @@ def _secrets(stack: LintedStack) -> Iterator[Found]:
             continue
         environment = service.get("environment")
         for index, (variable, value) in enumerate(_pairs(environment)):
-            if value and "$" not in value and _SECRET_NAME.search(variable):
+            if _is_secret(variable, value):
                 part = variable if isinstance(environment, dict) else index
                 yield (
                     ("services", name, "environment", part),
@@ -75,11 +74,16 @@ def _secrets(stack: LintedStack) -> Iterator[Found]:
         for index, word in enumerate(map(str, words)):
             flag, sign, value = word.partition("=")
             value = value if sign else str(next(iter(words[index + 1 : index + 2]), ""))
-            if flag in _SECRET_FLAGS and value and "$" not in value:
+            if flag.startswith("-") and not value.startswith("-") and _is_secret(flag, value):
                 yield ("services", name, "command"), name, f"the value of {flag} is written here"
         for key, text in _texts(service, ("services", name)):
             if _SECRET_TEXT.search(text):
                 yield key, name, "something that looks like a token is written here"
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Whether this is a secret in plain text, rather than a reference to a variable."""
+    return is_secret_name(name) and can_be_secret(value) and "$" not in value
 
 
 def _pairs(environment: Any) -> Iterator[tuple[str, str]]:
