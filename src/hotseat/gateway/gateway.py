@@ -86,7 +86,7 @@ class Gateway:
         self.services.upstreams.drop(model, run)
 
     def idle_connections(self) -> dict[str, int]:
-        """How many idle connections to models' servers are kept, by model."""
+        """The number of idle connections to models' servers, by model."""
         return self.services.upstreams.idle()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a path leads: tables that are built once from the configuration, and looked up for each request.
+"""Routing of paths: tables that are built once from the configuration, and looked up for each request.
 
 The raw path is looked up, never a decoded one. A path that does not normalise to itself (escapes, dot
 segments, empty segments, parameters, backslashes) leads nowhere, so no spelling reaches anything that the
@@ -57,7 +57,7 @@ _MAX_CACHED_LENGTH = 128
 
 
 class TargetKind(Enum):
-    """Who answers at a path."""
+    """The party that answers at a path."""
 
     DATA = auto()
     """A model's server."""
@@ -127,7 +127,7 @@ class Route:
 
 
 class Target:
-    """Where one path leads."""
+    """The destination of one path."""
 
     __slots__ = ("anthropic", "kind", "model_id", "path", "route", "special", "text")
 
@@ -197,7 +197,7 @@ class RoutingTable:
         self._cache: dict[bytes, Target] = {}
 
     def resolve(self, path: bytes) -> Target:
-        """Where a raw path (no query) leads. Raises ``RequestRefused`` (404)."""
+        """The destination of a raw path (no query). Raises ``RequestRefused`` (404)."""
         target = self._cache.get(path)
         if target is None:
             target = self._resolve(path)

@@ -22,7 +22,7 @@ HeaderFields = Mapping[bytes, bytes]
 
 
 class Principal:
-    """Who sends a request: the owner of a key, or an anonymous client with the reason why it is one."""
+    """The sender of a request: the owner of a key, or an anonymous client with the reason why it is one."""
 
     __slots__ = (
         "admin",

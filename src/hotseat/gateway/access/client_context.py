@@ -1,4 +1,4 @@
-"""What a request's header says of its client, worked out once for all requests with the same header.
+"""The client of a request as its header describes it, worked out once for all requests with that header.
 
 A client sends the same header with every request on a connection, except for the body's length. So what
 was found out is kept with the connection, and is valid as long as header and configuration are the same

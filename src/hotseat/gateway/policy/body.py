@@ -1,4 +1,4 @@
-"""What a request's body asks for: which model, and whether the answer is to be streamed.
+"""Reads what routing needs from a request's body: the model, and whether the answer is to be streamed.
 
 The body is read by a real JSON parser at depth one, never by a scan: names are compared with their
 escapes decoded, and the last of duplicate keys wins, as in the servers' own parsers.

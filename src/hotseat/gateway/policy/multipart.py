@@ -18,7 +18,7 @@ _MAX_FIELD_BYTES = 1024
 
 
 class Form(RequestBody):
-    """A ``multipart/form-data`` body."""
+    """A ``multipart/form-data`` body, parsed for its ``model`` and ``stream`` fields."""
 
     __slots__ = ("_names", "_spans")
 

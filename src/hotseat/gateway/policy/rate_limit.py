@@ -26,7 +26,7 @@ _NOTHING: tuple[tuple[Limit, Counter], ...] = ()
 
 
 class Counter:
-    """What one subject has used of one limit."""
+    """The amount that one subject has used of one limit."""
 
     __slots__ = ("number", "slices", "total")
 
@@ -65,7 +65,7 @@ class Limit:
         self._clean_at = _CLEAN_FROM
 
     def subject(self, key: str, address: Callable[[], str]) -> str:
-        """Whose counter a request uses. The space before an address tells it from the name of a key."""
+        """The owner of the counter for a request. The space before an address tells it from the name of a key."""
         if self.by_key and key:
             return key
         return f" {address()}" if self.by_client or self.by_key else ""
@@ -135,7 +135,7 @@ class Limit:
 
 
 class RateLimitGrant(Protocol):
-    """What a request holds while it is served within its limits."""
+    """The admission of a request by its limits, held until it has ended."""
 
     @property
     def headers(self) -> bytes:
@@ -150,7 +150,7 @@ class RateLimitGrant(Protocol):
 
 
 class Limiter(Protocol):
-    """Counts requests against limits."""
+    """Counts requests against limits, in memory or in a shared store."""
 
     def limits(self, specs: Sequence[LimitSpec]) -> tuple[Limit, ...]:
         """The limits of these specifications; those that exist already keep their counters."""

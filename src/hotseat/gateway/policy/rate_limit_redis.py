@@ -62,7 +62,7 @@ class RedisGrant:
 
 
 class RedisLimiter:
-    """Counts in a Redis."""
+    """Counts in a Redis, shared with other launchers."""
 
     is_remote = True
 

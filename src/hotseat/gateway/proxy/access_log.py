@@ -19,7 +19,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 class RequestRecord(msgspec.Struct, omit_defaults=True):
-    """What became of one request. Times in seconds, sizes in bytes."""
+    """The outcome of one request. Times in seconds, sizes in bytes."""
 
     id: str = ""
     """``X-Request-ID``."""

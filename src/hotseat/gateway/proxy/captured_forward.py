@@ -1,7 +1,7 @@
-"""What a debug capture records of one request.
+"""The part of a debug capture that belongs to one request.
 
-The request's body as the model's server got it and the response's as that server sent it. No headers are
-recorded, and credentials inside the two texts become ``***``.
+It records the request's body as the model's server got it and the response's as that server sent it. No
+headers are recorded, and credentials inside the two texts become ``***``.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ _ERROR_BODY_BYTES = 64 * 1024
 
 
 class Phase(Enum):
-    """How far a request has come on its way to a model and back."""
+    """The steps of a request on its way to a model and back."""
 
     QUEUED = "queued"
     """No lease yet."""
@@ -150,7 +150,7 @@ class Forward(msgspec.Struct, eq=False):
 
     @property
     def phase(self) -> Phase:
-        """How far the request has come."""
+        """The step that the request is at."""
         return self._phase
 
     def begin(self) -> Coroutine[Any, Any, None] | None:

@@ -36,7 +36,7 @@ class Lease(Protocol):
 
     @property
     def broken(self) -> Reason | None:
-        """Why the run has ended or is being stopped while the lease was held; ``None`` while it serves."""
+        """The reason why the run has ended or is being stopped under the lease; ``None`` while it serves."""
 
     def suspect(self, why: str, *, certain: bool = False) -> None:
         """Report that the run seems to be broken: its health is checked at once.
@@ -59,14 +59,14 @@ class Ticket(Protocol):
         """Wait for the lease; ``False`` when the time ran out first. Raises ``LeaseRefused``."""
 
     def loading(self) -> Loading:
-        """How far the model's start is, for the client that waits."""
+        """The progress of the model's start, for the client that waits."""
 
     def close(self) -> None:
         """Give the lease back, or leave the queue. May be repeated."""
 
 
 class LeaseProvider(Protocol):
-    """Where leases come from."""
+    """Grants leases: the gateway's view of the supervisor."""
 
     def ask(self, model: str, *, priority: int = 0, key: str = "") -> Ticket:
         """Ask for a lease on a configured model.

@@ -57,7 +57,7 @@ class ResponseTail:
 
     @property
     def event_separator(self) -> bytes:
-        """What must be written before another event of the stream can begin: line ends, or nothing."""
+        """The line ends that are missing before another event of the stream can begin."""
         if self._last.endswith(b"\n\n"):
             return b""
         return b"\n" if self._last.endswith(b"\n") else b"\n\n"

@@ -1,4 +1,4 @@
-"""What all requests share, whatever the configuration."""
+"""The objects that all requests share, whatever the configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gateway knows from one configuration."""
+"""Everything that the gateway knows from one configuration."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from hotseat.gateway.proxy.lease import Ticket
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitPolicy:
-    """How clients that wait for a model are treated."""
+    """The treatment of clients that wait for a model."""
 
     hold_headers_s: float = 2.0
     """How long a stream's headers are held back: until then a failure is answered by a plain error."""
