@@ -65,7 +65,7 @@ class Limit:
         self._clean_at = _CLEAN_FROM
 
     def subject(self, key: str, address: Callable[[], str]) -> str:
-        """The owner of the counter for a request. The space before an address tells it from the name of a key."""
+        """The subject whose counter a request uses: the name of a key, or an address after a space."""
         if self.by_key and key:
             return key
         return f" {address()}" if self.by_client or self.by_key else ""
