@@ -22,7 +22,7 @@ from hotseat.core.spec import (
     Settings,
 )
 from hotseat.gateway.gateway import Gateway
-from hotseat.gateway.http.connection import ConnectionLimits
+from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.proxy.access_log import RequestRecord
 

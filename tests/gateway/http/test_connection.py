@@ -9,18 +9,19 @@ import json
 import socket
 import ssl
 import tracemalloc
-import weakref
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from fakes.gateway import Front, front, settings
 from fakes.tls import make_certificate
 from fakes.wire import LAST_CHUNK, PATIENCE_S, SSE_HEAD, Served, always, chunk, ok, read_message
-from hotseat.gateway.http.connection import Connection, ConnectionLimits
+from hotseat.gateway.http.connection import Connection, ConnectionPhase
+from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.request_cycle import RequestCycle
+from hotseat.gateway.http.upstream import UpstreamConnection
 
 pytestmark = pytest.mark.anyio
 
@@ -313,7 +314,7 @@ async def test_nothing_is_kept_of_a_request_that_goes_bad_before_it_was_begun() 
         for bad in (b"2 \r\n{}\r\n0\r\n\r\n", b"zz\r\n", b"2\r\n{}x"):
             assert status_of(await gate.raw(head + bad)) == 400
         await gate.deserted()
-        assert gate.server._state.tasks == set()
+        assert gate.server.tasks == set()
 
 
 async def test_a_long_answer_is_not_cut_by_the_senders_clock() -> None:
@@ -348,30 +349,34 @@ async def test_a_client_that_goes_is_noticed_whatever_it_sent_ahead(behind: byte
             await gate.seats.asked.wait()
             await wire.send(ahead)
             if behind == b"bad":
-                await deaf(gate)
+                await discarding(gate)
                 await wire.send(one)
         await gate.ticket_closed()
         assert len(gate.seats.tickets) == 1
 
 
-async def deaf(gate: Front) -> None:
-    """Wait until the gateway listens to its only client no more."""
-    (connection,) = gate.server._state.connections
+async def discarding(gate: Front) -> None:
+    """Wait until the gateway discards what its only client sends."""
+    (connection,) = gate.server.connections
     async with asyncio.timeout(PATIENCE_S):
-        while not connection._deaf:  # noqa: ASYNC110
+        while connection.phase is not ConnectionPhase.DISCARDING:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
 
-async def test_a_body_that_waits_for_its_turn_is_not_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = asyncio.Event()
-    look_at_body = Connection._look_at_body
+class WatchedLimits(ConnectionLimits):
+    """Tells when the pace of a body is checked: only then is ``body_bytes_per_s`` read."""
 
-    def look(connection: Connection, before: int) -> None:
-        look_at_body(connection, before)
-        looked.set()
+    checked: asyncio.Event
 
-    monkeypatch.setattr(Connection, "_look_at_body", look)
-    limits = ConnectionLimits(body_interval_s=0.01)
+    def __getattribute__(self, name: str) -> Any:
+        if name == "body_bytes_per_s":
+            WatchedLimits.checked.set()
+        return super().__getattribute__(name)
+
+
+async def test_a_body_that_waits_for_its_turn_is_not_too_slow() -> None:
+    checked = WatchedLimits.checked = asyncio.Event()
+    limits = WatchedLimits(body_interval_s=0.01)
     async with (
         Served(always(ok(b"{}"))) as server,
         front(ready={"chat": server.port}, limits=limits) as gate,
@@ -380,7 +385,7 @@ async def test_a_body_that_waits_for_its_turn_is_not_too_slow(monkeypatch: pytes
         gate.seats.waiting_models.add("chat")
         head = b"POST /chat/v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
         await wire.send(head + b"\r\n{}" + head + b"Expect: 100-continue\r\n\r\n")
-        await looked.wait()
+        await checked.wait()
         gate.seats.waiting_models.clear()
         gate.seats.tickets[0].grant()
         assert (await wire.answer()).status == 200
@@ -397,14 +402,14 @@ async def test_bad_bytes_at_the_end_do_not_spoil_what_is_answered() -> None:
             await wire.ask("/chat/v1/x", PLAIN)
             await gate.seats.asked.wait()
             await wire.send(head + b"9")
-            (connection,) = gate.server._state.connections
+            (connection,) = gate.server.connections
             async with asyncio.timeout(PATIENCE_S):
-                while not connection.pipeline:  # noqa: ASYNC110
+                while not connection.pipelined:  # noqa: ASYNC110
                     await asyncio.sleep(0)
             tasks.create_task(gate.server.stop(PATIENCE_S))
             await asyncio.sleep(0)
             await wire.send(b"no size\r\n")
-            await deaf(gate)
+            await discarding(gate)
             gate.seats.tickets[0].grant()
             assert (await wire.answer()).status == 200
 
@@ -412,11 +417,15 @@ async def test_bad_bytes_at_the_end_do_not_spoil_what_is_answered() -> None:
 async def test_no_refused_body_is_kept_while_the_connection_rests() -> None:
     body = b'{"prompt":"%b"}' % (b"y" * 100_000)
     async with front() as gate, await gate.open() as wire:
-        await wire.ask("/chat/v1/nonsense/../x", body)
-        assert (await wire.answer()).status == 404
-        (connection,) = gate.server._state.connections
-        assert connection._is_idle()
-        assert not connection.cycle.body
+        tracemalloc.start()
+        try:
+            await wire.ask("/chat/v1/nonsense/../x", body)
+            assert (await wire.answer()).status == 404
+            (connection,) = gate.server.connections
+            assert (connection.phase, connection.active) == (ConnectionPhase.IDLE, None)
+            assert tracemalloc.get_traced_memory()[0] < 90_000
+        finally:
+            tracemalloc.stop()
 
 
 async def test_the_next_requests_beginning_waits_for_its_end() -> None:
@@ -435,13 +444,13 @@ async def test_the_next_requests_beginning_waits_for_its_end() -> None:
 async def test_a_task_that_is_cancelled_before_it_began_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    go_on = RequestCycle.go_on
+    run_in_task = RequestCycle.run_in_task
 
-    def go_on_and_lose(client: RequestCycle, rest: Coroutine[Any, Any, None]) -> None:
-        go_on(client, rest)
-        client.connection.connection_lost(None)
+    def run_and_lose(client: RequestCycle, rest: Coroutine[Any, Any, None]) -> None:
+        run_in_task(client, rest)
+        cast(Connection, client.connection).connection_lost(None)
 
-    monkeypatch.setattr(RequestCycle, "go_on", go_on_and_lose)
+    monkeypatch.setattr(RequestCycle, "run_in_task", run_and_lose)
     async with front() as gate, await gate.open() as wire:
         gate.seats.waiting_models.add("chat")
         await wire.ask("/chat/v1/completions", PLAIN)
@@ -453,19 +462,21 @@ async def test_a_task_that_is_cancelled_before_it_began_leaves_nothing(
 
 
 async def test_a_connection_that_has_ended_is_not_left_to_the_collector() -> None:
+    def live() -> int:
+        return sum(isinstance(one, Connection | UpstreamConnection) for one in gc.get_objects())
+
     async with Served(always(ok(b"{}"))) as server, front(ready={"chat": server.port}) as gate:
+        gc.collect()
         gc.disable()
         try:
             async with await gate.open() as wire:
                 await wire.ask("/chat/v1/completions", PLAIN)
                 await wire.answer()
-                (ours,) = map(weakref.ref, gate.server._state.connections)
-                (pool,) = gate.gateway.upstreams._pools.values()
-                (servers,) = map(weakref.ref, pool._idle)
+                assert live() == 2
             await gate.deserted()
             gate.gateway.run_ended("chat", 1)
             async with asyncio.timeout(PATIENCE_S):
-                while ours() is not None or servers() is not None:  # noqa: ASYNC110
+                while live():  # noqa: ASYNC110
                     await asyncio.sleep(0)
         finally:
             gc.enable()

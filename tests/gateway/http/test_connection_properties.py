@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from fakes.gateway import Front, front
 from fakes.gateway import settings as configured
 from fakes.wire import Served, always, ok
-from hotseat.gateway.http.connection import Connection, ConnectionLimits
+from hotseat.gateway.http.connection import Connection
+from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.proxy.forward import Forward
 
@@ -74,7 +75,7 @@ async def hold(clients: list[tuple[list[bytes], bool]]) -> None:
                 responses(one.result(), [])
         await where.deserted()
         assert where.seats.open == 0
-        assert where.server._state.tasks == set()
+        assert where.server.tasks == set()
 
 
 @settings(max_examples=40, deadline=None)

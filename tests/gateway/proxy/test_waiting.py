@@ -234,7 +234,7 @@ async def test_a_slow_client_makes_the_server_wait() -> None:
             await wire.ask("/chat/v1/completions", STREAM)
             async with asyncio.timeout(PATIENCE_S):
                 await blocked.wait()
-            [client] = [c._active for c in gate.server._state.connections]  # type: ignore[attr-defined]
+            [client] = [c.active for c in gate.server.connections]
             assert client is not None
             assert client.is_slow
             assert client.transport.get_write_buffer_size() < 1_000_000
@@ -261,7 +261,7 @@ async def test_the_lease_is_held_until_a_slow_client_has_the_last_byte() -> None
     ):
         await wire.ask("/chat/v1/completions", STREAM)
         await wire.until(b"data: 1\n\n")
-        [client] = [c._active for c in gate.server._state.connections]  # type: ignore[attr-defined]
+        [client] = [c.active for c in gate.server.connections]
         assert client is not None
         client.flow.pause_writing()  # as the transport does when the client does not read
         server.release.set()

@@ -111,7 +111,7 @@ class ClientContext:
 def client_context(client: RequestCycle, configured: ConfigSnapshot) -> ClientContext:
     """Who sent this request. Raises ``Refuse`` (400)."""
     connection, headers = client.connection, client.headers
-    known: ClientContext | None = connection.sender
+    known: ClientContext | None = connection.client_context
     if (
         known is not None
         and known.configured is configured
@@ -120,5 +120,5 @@ def client_context(client: RequestCycle, configured: ConfigSnapshot) -> ClientCo
         return known
     sender = ClientContext(client, configured)
     lasts = sender.caller.expires_at is None and sender.named_id is None
-    connection.sender = sender if lasts else None
+    connection.client_context = sender if lasts else None
     return sender

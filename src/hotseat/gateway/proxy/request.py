@@ -20,8 +20,9 @@ import msgspec
 from hotseat.gateway.access.admin import admin_role
 from hotseat.gateway.access.client_context import ClientContext, ConfigSnapshot, client_context
 from hotseat.gateway.access.loopback import refuse_other_hosts
+from hotseat.gateway.http.asgi import ASGIApp, run_app
 from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
-from hotseat.gateway.http.request_cycle import ASGIApp, BodyTooLarge, RequestCycle
+from hotseat.gateway.http.request_cycle import BodyTooLarge, RequestCycle
 from hotseat.gateway.policy.cors import is_preflight, preflight
 from hotseat.gateway.policy.rate_limit import Limit, Limiter, RateLimitGrant
 from hotseat.gateway.proxy import model_list, usage
@@ -93,7 +94,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     def go_on(self, rest: Rest) -> None:
         """Wait after all, in a task, for what the exchange found out."""
-        self._client.go_on(self._watch(rest))
+        self._client.run_in_task(self._watch(rest))
 
     def _watch(self, rest: Rest) -> Rest:
         self._rest = rest
@@ -261,7 +262,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         if target.kind is TargetKind.CONTROL:
             sender.refuse_foreign_page()
             rank = admin_role(client, target.path, sender.head, configured.door, sender.caller)
-            return client.run_control(self._house.control, {"standing": rank})
+            return run_app(self._house.control, client, {"standing": rank})
         cors = target.route.cors if target.route is not None else tables.cors
         if origin in cors and is_preflight(client):
             client.extra += cors.lines(origin)
