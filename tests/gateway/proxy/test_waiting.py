@@ -12,6 +12,7 @@ from fakes.wire import LAST_CHUNK, PATIENCE_S, SSE_HEAD, Served, Wire, always, c
 from hotseat.core.errors import Code, Refusal
 from hotseat.core.states import State
 from hotseat.core.views import Loading
+from hotseat.gateway.http.upstream import UpstreamConnection
 from hotseat.gateway.proxy.waiting import comment
 
 pytestmark = pytest.mark.anyio
@@ -238,8 +239,8 @@ async def test_a_slow_client_makes_the_server_wait() -> None:
             assert client is not None
             assert client.is_slow
             assert client.transport.get_write_buffer_size() < 1_000_000
-            assert client.source is not None
-            assert client.source._paused  # type: ignore[attr-defined]
+            assert isinstance(client.source, UpstreamConnection)
+            assert client.source.reading_paused
             answer = await wire.answer()
         assert answer.whole
         assert len(answer.body) == (written + 1) * 65536

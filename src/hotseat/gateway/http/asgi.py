@@ -73,7 +73,7 @@ class _Send:
     async def __call__(self, message: dict[str, Any]) -> None:
         cycle, kind = self._cycle, message["type"]
         if cycle.is_slow and not cycle.disconnected:
-            await cycle.drained()
+            await cycle.drain()
         if cycle.disconnected:
             return
         if cycle.response_complete:

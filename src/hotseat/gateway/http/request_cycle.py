@@ -68,8 +68,8 @@ class CycleHandler(Protocol):
         """Begin to answer one request, once its head and whatever came with it have been read.
 
         Returns what has to be waited for: a coroutine, to be run in a task that is cancelled when the client
-        disconnects. ``None``: the response is complete, or callbacks will complete it, and ``client.at_end``
-        is called if the client disconnects first.
+        disconnects. ``None``: the response is complete, or callbacks will complete it, and
+        ``client.on_close`` is called if the client disconnects first.
         """
 
 
@@ -90,7 +90,7 @@ class RequestCycle:
     response_complete = False
     task: asyncio.Task[None] | None = None
     """The task that answers, where something has to be waited for."""
-    at_end: Callable[[], None] | None = None
+    on_close: Callable[[], None] | None = None
     """Called once when the request is over without the handler's doing: the client has disconnected, or the
     task has ended. There may be nothing left to do by then."""
     cancel_on_disconnect = True
@@ -107,7 +107,7 @@ class RequestCycle:
     """Size of the response's body so far."""
     status = 0
     """Of the response; 0 before it has one."""
-    extra = b""
+    extra_headers = b""
     """Header lines of every response (CORS, the request's id, remaining rate limits)."""
     _chunked = False
     _length_promised = 0
@@ -205,7 +205,7 @@ class RequestCycle:
             self._chunked = True
             framing = b"transfer-encoding: chunked\r\n"
         closing = b"" if self.keep_alive else b"connection: close\r\n"
-        self._unsent += (STATUS_LINE[status], headers, self.extra, framing, closing, b"\r\n")
+        self._unsent += (STATUS_LINE[status], headers, self.extra_headers, framing, closing, b"\r\n")
 
     def write(self, data: bytes) -> None:
         """Add a piece of the body (not empty). It is sent with ``flush``, ``finish`` or ``abort``."""
@@ -268,7 +268,7 @@ class RequestCycle:
         """Whether more has been written than the client's socket takes."""
         return self.flow.write_paused
 
-    async def drained(self) -> None:
+    async def drain(self) -> None:
         """Wait until the client has taken (nearly) all that was written."""
         await self.flow.drain()
 
@@ -295,7 +295,7 @@ class RequestCycle:
     def cancel(self) -> None:
         """Stop answering: the client has disconnected."""
         if self.task is None:
-            self._call_at_end()
+            self._call_on_close()
         elif self.cancel_on_disconnect:
             self.task.cancel()
 
@@ -322,12 +322,12 @@ class RequestCycle:
         self.connection.tasks.discard(task)
         self.task = None
         self.source = None
-        self._call_at_end()
+        self._call_on_close()
 
-    def _call_at_end(self) -> None:
-        at_end, self.at_end = self.at_end, None
-        if at_end is not None:
-            at_end()
+    def _call_on_close(self) -> None:
+        on_close, self.on_close = self.on_close, None
+        if on_close is not None:
+            on_close()
 
 
 _INTERNAL_ERROR = errors.ErrorResponse(

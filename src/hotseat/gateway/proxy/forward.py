@@ -176,7 +176,7 @@ class Forward(msgspec.Struct, eq=False):
         self.granted_at = monotonic()
         self._lease = lease
         pool = self._pool = self._means.upstreams.pool(lease.upstream)
-        self._doubts = pool.doubts
+        self._doubts = pool.outliers
         lease.on_break(self._on_break)
         return pool
 
@@ -187,7 +187,7 @@ class Forward(msgspec.Struct, eq=False):
         if self._awaited:
             self._awaited = False
             assert self._doubts is not None
-            self._doubts.first_byte(self)
+            self._doubts.unwatch(self)
         self._client.source = None
 
     async def _try(self) -> bool:
@@ -243,7 +243,7 @@ class Forward(msgspec.Struct, eq=False):
                     b" ",
                     pool.base_path,
                     asked.target,
-                    pool.lead,
+                    pool.request_line_end,
                     asked.route.authorization,
                     asked.headers,
                     b"content-length: %d\r\n\r\n" % len(content) if sized else b"\r\n",
@@ -256,7 +256,7 @@ class Forward(msgspec.Struct, eq=False):
         limit_s = asked.route.first_byte_timeout_s
         if limit_s is not None:
             self._awaited = True
-            pool.doubts.await_first_byte(self, limit_s)
+            pool.outliers.watch(self, limit_s)
         if client.is_slow:
             connection.pause_reading()
 
@@ -266,7 +266,7 @@ class Forward(msgspec.Struct, eq=False):
         assert pool is not None
         while failure is not None and failure.stale and self._broken is None:
             failure = await self._attempt(pool)
-        if failure is not None and not failure.silent and self._broken is None:
+        if failure is not None and not failure.timed_out and self._broken is None:
             await self._why(failure)
         self._stand_up()
         if failure is not None:
@@ -278,7 +278,7 @@ class Forward(msgspec.Struct, eq=False):
                 return True
             self._fail(failure)
         if client.is_slow:
-            await client.drained()
+            await client.drain()
         return False
 
     async def _go_on(self, failure: UpstreamFailure | None) -> None:
@@ -288,7 +288,7 @@ class Forward(msgspec.Struct, eq=False):
 
     async def _why(self, failure: UpstreamFailure) -> None:
         """A connection ends a little before its run is known to have ended: wait for that, and its reason."""
-        self._suspect(failure.words)
+        self._suspect(failure.message)
         self._gone = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._gone], timeout=GONE_S if failure.unreachable else REASON_S)
         self._gone = None
@@ -308,7 +308,7 @@ class Forward(msgspec.Struct, eq=False):
         elif status >= 400 or not self._sse:
             self._collected = bytearray()
 
-    def on_whole(self, status: int, headers: bytes, content_type: bytes, body: bytes) -> None:
+    def on_complete_response(self, status: int, headers: bytes, content_type: bytes, body: bytes) -> None:
         if self._early or not body or self._hold is not None:
             self.on_head(status, headers, b"%d" % len(body), content_type)
             if body:
@@ -325,7 +325,7 @@ class Forward(msgspec.Struct, eq=False):
         if self._awaited:
             self._awaited = False
             assert self._doubts is not None
-            self._doubts.first_byte(self)
+            self._doubts.unwatch(self)
 
     def on_data(self, data: bytes) -> None:
         if self._awaited:
@@ -340,7 +340,7 @@ class Forward(msgspec.Struct, eq=False):
         elif len(self._collected) < _ERROR_BODY_BYTES:
             self._collected += data
 
-    def on_read(self) -> None:
+    def on_read_complete(self) -> None:
         self._client.flush()
 
     def on_end(self) -> None:
@@ -363,14 +363,14 @@ class Forward(msgspec.Struct, eq=False):
         """What the end of the answer says of its server, where the end was not our doing."""
         assert self._doubts is not None
         if end is ResponseEnd.GOOD:
-            self._doubts.good()
+            self._doubts.record_success()
         elif self._broken is None and end is ResponseEnd.ABORTED:
             self.truncated = True
             _log.warning("model %s: its server cut an answer short (finish_reason: abort)", self.model)
         elif self._broken is None:
             dead = end is ResponseEnd.DEAD
             why = "it says that its engine is dead" if dead else f"it answers errors ({self.upstream_status})"
-            self._suspect(why, certain=self._doubts.error(end))
+            self._suspect(why, certain=self._doubts.record_error(end))
 
     def _suspect(self, why: str, *, certain: bool = False) -> None:
         assert self._lease is not None
@@ -391,15 +391,15 @@ class Forward(msgspec.Struct, eq=False):
 
     # Failures
 
-    def out_of_patience(self, limit_s: float) -> None:
+    def on_first_byte_timeout(self, limit_s: float) -> None:
         """No byte has come for as long as anybody should wait."""
         self._awaited = False
         if self._connection is None or self._doubts is None:
             return
         words = f"its server sent nothing for {limit_s:g} s"
-        self._suspect(words, certain=self._doubts.silence())
+        self._suspect(words, certain=self._doubts.record_timeout())
         if self._connection is not None:  # unless being suspected has ended it already
-            self._connection.fail(words, silent=True)
+            self._connection.fail(words, timed_out=True)
 
     def _on_break(self, reason: Reason) -> None:
         self._broken = reason
@@ -415,7 +415,7 @@ class Forward(msgspec.Struct, eq=False):
 
     def _fail(self, failure: UpstreamFailure) -> None:
         """Tell the client, in the way that is still open, that there is no (whole) answer."""
-        words = failure.words
+        words = failure.message
         if self._broken is not None:
             has = "is being stopped" if self._broken.alive else "has ended"
             words = f"its server {has}: {self._broken.for_clients()}"
@@ -424,7 +424,7 @@ class Forward(msgspec.Struct, eq=False):
         if client.response_started and not self._early and not self._sse:
             client.abort()  # only a cut connection tells such a client that something is missing
         else:
-            status = 503 if failure.unreachable else 504 if failure.silent else 502
+            status = 503 if failure.unreachable else 504 if failure.timed_out else 502
             problem = errors.unreachable(self.model, words, status=status)
             self.code = problem.code
             self._tell(problem)

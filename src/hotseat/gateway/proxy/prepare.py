@@ -73,7 +73,7 @@ def _named(client: RequestCycle, sender: ClientContext, model: str | None, id_li
     except RequestRefused:
         sender.must_be_known()
         raise
-    client.extra = id_line + route.cors.lines(sender.origin)
+    client.extra_headers = id_line + route.cors.lines(sender.origin)
     sender.admit(route)
     return route
 

@@ -77,7 +77,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     def begin(self) -> Rest | None:
         """Go as far as can be gone at once; what must be waited for is returned."""
-        self._client.at_end = self.end
+        self._client.on_close = self.end
         try:
             rest = self._begin()
         except RequestRefused as refuse:
@@ -127,7 +127,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         client, configured, record = self._client, self._configured, self._record
         sender = self._sender = client_context(client, configured)
         the_id, record.id = sender.new_id()
-        self._id_line = client.extra = b"x-request-id: %b\r\n" % the_id
+        self._id_line = client.extra_headers = b"x-request-id: %b\r\n" % the_id
         record.key = sender.caller.name
         if configured.local_only:
             refuse_other_hosts(sender.head)
@@ -142,9 +142,9 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         lines = sender.judged.get((client.method, target))
         if lines is None:
             self._judge(target)
-            sender.remember(client.method, target, client.extra[len(self._id_line) :])
+            sender.remember(client.method, target, client.extra_headers[len(self._id_line) :])
         elif lines:
-            client.extra += lines
+            client.extra_headers += lines
         if client.more_body:
             self._look_at_length()
             return self._read_first(target)
@@ -166,7 +166,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         if sender.origin in tables.cors:  # it is to read what is wrong
             if is_preflight(client):
                 return NOWHERE
-            client.extra += tables.cors.lines(sender.origin)
+            client.extra_headers += tables.cors.lines(sender.origin)
         sender.must_be_known()  # strangers do not learn which paths there are
         raise
 
@@ -175,12 +175,12 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         client, sender, route = self._client, self._sender, target.route
         if route is not None:
             if route.cors:
-                client.extra = self._id_line + route.cors.lines(sender.origin)
+                client.extra_headers = self._id_line + route.cors.lines(sender.origin)
             sender.admit(route)
         else:  # the body decides; until then a page that any route takes may read our errors
             tables = self._configured.tables
             if tables.cors:
-                client.extra += tables.cors.lines(sender.origin)
+                client.extra_headers += tables.cors.lines(sender.origin)
             if sender.origin not in tables.cors:
                 sender.refuse_foreign_page()
             if tables.all_guarded:
@@ -218,7 +218,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     def _enter(self, visit: RateLimitGrant) -> None:
         self._visit = visit
-        self._client.extra += visit.headers
+        self._client.extra_headers += visit.headers
 
     def _exchange_for(self, asked: UpstreamRequest) -> Forward:
         house, visit, client = self._house, self._visit, self._client
@@ -265,7 +265,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
             return run_app(self._house.control, client, {"standing": rank})
         cors = target.route.cors if target.route is not None else tables.cors
         if origin in cors and is_preflight(client):
-            client.extra += cors.lines(origin)
+            client.extra_headers += cors.lines(origin)
             preflight(client)
             self.end()
             return None
@@ -289,7 +289,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         if self._over:
             return
         self._over = True
-        self._client.at_end = None
+        self._client.on_close = None
         rest, self._rest = self._rest, None
         if rest is not None:
             rest.close()  # a task that was cancelled before it began has not touched it
