@@ -79,39 +79,36 @@ class RequestCycle:
     All writes are harmless once the client has disconnected.
     """
 
-    # Initial values are kept in the class: most never change, and a request is cheaper to create.
-    http_1_0 = False
-    waiting_for_100_continue = False
-    disconnected = False
-    """The client is gone, or was cut off: nothing more can be sent."""
-    more_body = True
-    """Whether the request's body is still incomplete."""
-    response_started = False
-    response_complete = False
-    task: asyncio.Task[None] | None = None
-    """The task that answers, where something has to be waited for."""
-    on_close: Callable[[], None] | None = None
-    """Called once when the request is over without the handler's doing: the client has disconnected, or the
-    task has ended. There may be nothing left to do by then."""
-    cancel_on_disconnect = True
-    """Whether the task is cancelled when the client disconnects; ASGI applications get a message instead."""
-    source: Source | None = None
-    """Paused while the client reads more slowly than the response arrives."""
-    body_room = BODY_ROOM_BYTES
-    """Bytes of the body that may be buffered before reading from the client pauses."""
-    body: bytes | bytearray = b""
-    """What has been received of the body and not been taken yet."""
-    length: bytes | None = None
-    """``Content-Length`` of the request, in digits; ``None`` for a chunked body or none."""
-    bytes_sent = 0
-    """Size of the response's body so far."""
-    status = 0
-    """Of the response; 0 before it has one."""
-    extra_headers = b""
-    """Header lines of every response (CORS, the request's id, remaining rate limits)."""
-    _chunked = False
-    _length_promised = 0
-    """``Content-Length`` of the response; 0 where it has none."""
+    # Slots: reading a default from the class would cost several times as much, for each chunk.
+    __slots__ = (
+        "_chunked",
+        "_length_promised",
+        "_unsent",
+        "body",
+        "body_room",
+        "bytes_sent",
+        "cancel_on_disconnect",
+        "connection",
+        "disconnected",
+        "extra_headers",
+        "flow",
+        "headers",
+        "http_1_0",
+        "keep_alive",
+        "length",
+        "method",
+        "more_body",
+        "on_close",
+        "path",
+        "query",
+        "response_complete",
+        "response_started",
+        "source",
+        "status",
+        "task",
+        "transport",
+        "waiting_for_100_continue",
+    )
 
     def __init__(
         self,
@@ -125,12 +122,50 @@ class RequestCycle:
         self.connection = connection
         self.transport = connection.transport
         self.flow = connection.flow
+
+        # The request
         self.method = method
         self.path, self.query = target
         self.headers = headers
         """Names in lower case; without ``Content-Length``."""
+        self.http_1_0 = False
         self.keep_alive = keep_alive
+        self.waiting_for_100_continue = False
+        self.length: bytes | None = None
+        """``Content-Length``, in digits; ``None`` for a chunked body or none."""
+        self.body: bytes | bytearray = b""
+        """What has been received of the body and not been taken yet."""
+        self.more_body = True
+        """Whether the body is still incomplete."""
+        self.body_room = BODY_ROOM_BYTES
+        """Bytes of the body that may be buffered before reading from the client pauses."""
+
+        # The response
+        self.response_started = False
+        self.response_complete = False
+        self.disconnected = False
+        """The client is gone, or was cut off: nothing more can be sent."""
+        self.status = 0
+        """0 before there is a response."""
+        self.extra_headers = b""
+        """Header lines of every response (CORS, the request's id, remaining rate limits)."""
+        self.bytes_sent = 0
+        """Size of the body so far."""
+        self.source: Source | None = None
+        """Paused while the client reads more slowly than the response arrives."""
+        self._chunked = False
+        self._length_promised = 0
+        """``Content-Length``; 0 where there is none."""
         self._unsent: list[bytes] = []
+
+        # The handling
+        self.task: asyncio.Task[None] | None = None
+        """The task that answers, where something has to be waited for."""
+        self.on_close: Callable[[], None] | None = None
+        """Called once when the request is over without the handler's doing: the client has disconnected, or
+        the task has ended. There may be nothing left to do by then."""
+        self.cancel_on_disconnect = True
+        """Whether the task is cancelled when the client disconnects; ASGI applications get a message."""
 
     def __repr__(self) -> str:
         if self.response_complete:
