@@ -144,7 +144,7 @@ class App:
             limiter=self._limiter,
             captures=captures,
         )
-        self.gateway.books.on_record = self._chronicle.metrics.finished
+        self.gateway.access_log.on_record = self._chronicle.metrics.finished
         self._tracer = self._open_tracer()
         self._server: Server | None = None
         self._tls: ssl.SSLContext | None = None
@@ -327,7 +327,7 @@ class App:
             count(record)
             tracer.ended(record)
 
-        self.gateway.books.on_record, self.gateway.trace = ended, tracer.begin
+        self.gateway.access_log.on_record, self.gateway.services.trace = ended, tracer.begin
         return tracer
 
     def _entered(self, model: str, run: int, phase: str) -> None:

@@ -138,7 +138,7 @@ async def test_a_dead_engine_is_proof_at_once(early: bool) -> None:
     answer = stream + chunk(b"data: [DONE]\n\n") + LAST_CHUNK if early else status(500, dead)
     async with Served(always(answer)) as server, front(ready={"chat": server.port}) as gate:
         await gate.ask(PATH, STREAM)
-        assert suspected(gate) == [("it says that its engine is dead", True)]
+        assert suspected(gate) == [("its engine is dead", True)]
 
 
 async def test_a_server_that_dies_is_reported() -> None:
@@ -161,7 +161,7 @@ async def test_a_stream_cut_short_in_silence_is_counted(
     async with Served(always(answer)) as server, front(ready={"chat": server.port}) as gate:
         assert (await gate.ask(PATH, STREAM)).body == b"".join(pieces)
         assert gate.failed == ["truncated"]
-        assert "model chat: its server cut an answer short" in caplog.text
+        assert "model chat: its server cut a response short" in caplog.text
         assert suspected(gate) == []
 
 
