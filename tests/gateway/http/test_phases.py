@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from fakes.gateway import front
-from fakes.wire import LAST_CHUNK, PATIENCE_S, SSE_HEAD, Served, chunk
+from fakes.wire import LAST_CHUNK, PATIENCE_S, SSE_HEAD, Served, always, chunk, ok
 from hotseat.core.views import Upstream
 from hotseat.gateway.http.connection import Connection, ConnectionPhase
-from hotseat.gateway.http.upstream import ConnectionPool, UpstreamConnection, UpstreamPhase, UpstreamPools
+from hotseat.gateway.http.upstream import UpstreamConnection, UpstreamPhase, UpstreamPools
 
 pytestmark = pytest.mark.anyio
 
@@ -98,14 +98,18 @@ async def test_a_server_connection_from_request_to_reuse() -> None:
             await wire.until(LAST_CHUNK)
             assert repr(client) == "<RequestCycle POST /chat/v1/x 200 complete>"
         assert connection.phase is UpstreamPhase.IDLE
-        assert repr(gate.gateway.upstreams) == "<UpstreamPools [<ConnectionPool chat run 1: 1 idle>]>"
         gate.gateway.run_ended("chat", 1)
         await until(lambda: connection.phase is UpstreamPhase.CLOSED)
 
 
-async def test_a_pool_that_is_closed_says_so() -> None:
-    pools = UpstreamPools()
-    upstream = Upstream(model="chat", run=3, host="127.0.0.1", port=1, base_path="")
-    pool: ConnectionPool = pools.pool(upstream)
-    pools.close()
-    assert repr(pool) == "<ConnectionPool chat run 3: 0 idle, closed>"
+async def test_a_pool_from_its_first_connection_to_its_close() -> None:
+    async with Served(always(ok(b"{}"))) as server:
+        pools = UpstreamPools()
+        pool = pools.pool(Upstream(model="chat", run=3, host="127.0.0.1", port=server.port))
+        connection = await pool.connect()
+        assert repr(pools) == "<UpstreamPools [<ConnectionPool chat run 3: 0 idle>]>"
+        pool.release(connection)
+        assert repr(pool) == "<ConnectionPool chat run 3: 1 idle>"
+        pools.close()
+        assert repr(pool) == "<ConnectionPool chat run 3: 0 idle, closed>"
+        assert connection.phase is UpstreamPhase.CLOSED
