@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from core_story import CRASH, Story, box, model
+from core_story import CRASH, Story, machine, model
 
 from hotseat.core import events as ev
 from hotseat.core.errors import Code, Reason
@@ -405,9 +405,9 @@ def test_reports_of_an_old_run_are_ignored() -> None:
 def test_a_run_number_is_never_given_twice_even_when_the_model_was_gone_from_the_configuration() -> None:
     s = Story(model("chat"), model("coder"))
     s.up("chat")
-    s.tell(ev.SchedulerConfigured(box(model("coder"))))
+    s.tell(ev.SchedulerConfigured(machine(model("coder"))))
     s.gone("chat")
-    s.tell(ev.SchedulerConfigured(box(model("chat"), model("coder"))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat"), model("coder"))))
     s.ask("chat")
     assert s.since_last()[-1] == "start chat#2"
     assert s.tell(ev.ProbePassed("chat", 1)) == []
@@ -468,9 +468,9 @@ def test_time_never_goes_back() -> None:
 def test_a_move_outside_of_the_table_is_a_bug_with_a_story() -> None:
     s = Story(model("chat"))
     s.up("chat")
-    seat = s.core._seats["chat"]
+    record = s.record("chat")
     with pytest.raises(IllegalTransition, match=r"(?s)ready → waking \(demand\).*starting → ready"):
-        seat.move(State.WAKING, Cause.DEMAND, s.now)
+        record.move(State.WAKING, Cause.DEMAND, s.now)
 
 
 # what is found running

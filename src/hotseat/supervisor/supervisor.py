@@ -75,7 +75,7 @@ class Supervisor:
         """
         self.refused = refused
         self._models = dict(settings.models)
-        self._core = Scheduler(settings.scheduler, jitter, settled=False)
+        self._core = Scheduler(settings.scheduler, jitter, recovered=False)
         self._engine_of, self._probe, self._check = engine_of, probe, check
         self._room, self._sleeper = room, sleeper
         self._starts, self._wall_clock = starts, wall_clock
@@ -208,7 +208,7 @@ class Supervisor:
         known = ticket.model in self._models
         return Loading(
             model=ticket.model,
-            state=self._core.state(ticket.model) if known else State.STOPPED,
+            state=self._core.state_of(ticket.model) if known else State.STOPPED,
             phase=(known and self.phase(ticket.model)) or "queued",
             elapsed_s=self.now() - ticket.since,
             eta_s=self.eta_s(ticket.model) if known else None,
@@ -216,7 +216,7 @@ class Supervisor:
 
     def state(self, model: str) -> str:
         """The model's state; starts nothing. Raises ``KeyError``."""
-        return self._core.state(model)
+        return self._core.state_of(model)
 
     @property
     def tickets(self) -> int:
@@ -331,7 +331,7 @@ class Supervisor:
     def upstream(self, model: str) -> Upstream | None:
         """The address of its run while that is ready."""
         run = self._runs.get(model)
-        ready = run is not None and self._core.state(model) in HOLDS_LEASES
+        ready = run is not None and self._core.state_of(model) in HOLDS_LEASES
         return run.upstream if run is not None and ready else None
 
     # events in, effects out
