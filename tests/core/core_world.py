@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from hotseat.core import effects as do
 from hotseat.core import events as ev
@@ -96,6 +97,8 @@ class World:
         self.past_downloads: list[tuple[str, int]] = []
         self.files_here = {name for name, spec in config.models.items() if spec.download_timeout_s is None}
         """Models that the scheduler was told have all their files, since they last changed."""
+        self.specs = dict(config.models)
+        """The latest terms of each model that is configured, or whose run has not ended yet."""
         self.closing: ev.ShutdownRequested | None = None
         self.unusable: set[str] = set()
         self.log: list[str] = []
@@ -140,13 +143,14 @@ class World:
 
     def configure(self, config: SchedulerSpec) -> None:
         """The configuration was read again."""
-        before, self.scheduler = self.scheduler, config
+        self.scheduler = config
         self.requested = {m: since for m, since in self.requested.items() if m in config.models}
         for name, spec in config.models.items():
             never = spec.download_timeout_s is None
-            old = before.models.get(name)
+            old = self.specs.get(name)
             if old is None or (old.download_timeout_s is None, old.fingerprint) != (never, spec.fingerprint):
                 self.files_here = self.files_here | {name} if never else self.files_here - {name}
+        self.specs |= config.models
         self._forget_those_gone()
         for model, spec in config.models.items():
             self._expect_leftover(model)
@@ -192,9 +196,10 @@ class World:
         )
 
     def _forget_those_gone(self) -> None:
-        for book in (self.backoffs, self.leftovers):
-            for model in [m for m in book if m not in self.scheduler.models and m not in self.processes]:
-                del book[model]
+        known: tuple[dict[str, Any], ...] = (self.backoffs, self.leftovers, self.specs)
+        for by_model in known:
+            for model in [m for m in by_model if m not in self.scheduler.models and m not in self.processes]:
+                del by_model[model]
 
     def _expect_leftover(self, model: str) -> None:
         process, sleep = self.processes.get(model), self.scheduler.models[model].sleep
@@ -463,6 +468,7 @@ class World:
 
     def _start_was_given_up(self, move: do.ReportMove) -> None:
         ordered = {Cause.REQUESTED, Cause.START_TIMEOUT, Cause.SHUTDOWN, Cause.CONFIGURED, Cause.WAKE_FAILED}
+        ordered.add(Cause.SLEEP_FAILED)  # found asleep, and it takes more than awake
         if move.cause in ordered:
             return
         needed = move.needed_by is not None and (

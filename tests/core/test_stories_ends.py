@@ -6,7 +6,7 @@ from core_story import Story, machine, model, sleeper
 
 from hotseat.core import events as ev
 from hotseat.core.errors import Code
-from hotseat.core.states import State
+from hotseat.core.states import Cause, State
 
 # reload
 
@@ -218,3 +218,16 @@ def test_the_operator_starts_nothing_while_we_close() -> None:
     s = Story(model("chat"))
     s.tell(ev.ShutdownRequested())
     assert s.tell(ev.StartRequested("chat")) == []
+
+
+def test_a_wake_is_given_up_at_the_shutdown() -> None:
+    s = Story(model("chat", idle_s=10, sleep=sleeper()))
+    s.up("chat")
+    s.pass_time(10)
+    s.slept("chat")
+    ana = s.ask("chat")
+    assert s.state("chat") is State.WAKING
+    s.tell(ev.ShutdownRequested())
+    assert s.code(ana) is Code.SHUTTING_DOWN
+    assert s.state("chat") is State.STOPPING
+    assert s.causes("chat")[-1] is Cause.SHUTDOWN

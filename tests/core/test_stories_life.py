@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from core_story import CRASH, Story, machine, model
+from core_story import CRASH, Story, machine, model, sleeper
 
 from hotseat.core import events as ev
 from hotseat.core.errors import Code, Reason
@@ -516,3 +516,16 @@ def test_a_run_found_in_backoff_ends_the_backoff() -> None:
     s.tell(ev.StartFailed("chat", 1, CRASH))
     s.tell(ev.RunFound("chat", 2, ready=True))
     assert s.holds(s.ask("chat"))
+
+
+def test_a_sleeper_that_was_found_and_dies_wipes_out_no_failure() -> None:
+    s = Story(model("chat", sleep=sleeper()))
+    s.ask("chat")
+    s.tell(ev.StartFailed("chat", 1, CRASH))
+    s.pass_time(100)
+    s.tell(ev.RunFound("chat", 2, ready=False))
+    s.slept("chat")
+    s.pass_time(100)
+    s.dies("chat")
+    assert s.core.view("chat").failures == 2
+    assert s.core.view("chat").backoff_until == s.now + 2

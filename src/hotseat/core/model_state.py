@@ -259,8 +259,12 @@ class ModelState:
             self.leftover = self.spec.sleep.leftover if self.spec.sleep else {}
 
     def reset_failures(self, now: float) -> None:
-        """Forget the failures before a run that has served long enough; called when the run ends."""
-        if self.served and now - self.ready_since >= STABLE_S:
+        """Forget the failures before a run that has served long enough; called when the run ends.
+
+        A run that was found asleep, and never woken, has not been ready: ``ready_since`` is of one before it.
+        """
+        ready = self.served and self.ready_since >= self.launched_at
+        if ready and now - self.ready_since >= STABLE_S:
             self.failures = self.backoffs = 0
 
     def deadline(self) -> float:
