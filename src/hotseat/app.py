@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import random
 import signal
 import socket
 import ssl
@@ -43,6 +42,7 @@ from hotseat.probing.sleep_mode import SleepMode
 from hotseat.reload import compare, watch
 from hotseat.runtimes.base import Handle, Runtime
 from hotseat.runtimes.process.runtime import ProcessRuntime
+from hotseat.supervisor.ports import Drivers, Environment, Observers
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
 from hotseat.telemetry.event_stream import EventStream
@@ -111,18 +111,17 @@ class App:
         self.supervisor = Supervisor(
             settings,
             self._runtimes,
+            Drivers(
+                engine_of=lambda model: engine_named(model.engine),
+                probe=_probe,
+                check=_check,
+                memory_free=self._room,
+                sleeper=SleepMode(self._gpus),
+                files=WeightDownloader(lambda: self._runtimes, _environment),
+            ),
+            Observers(starts=self._chronicle, on_move=self._moved, on_phase=self._entered),
+            Environment(),
             refused=LeaseRefused,
-            engine_of=lambda model: engine_named(model.engine),
-            probe=_probe,
-            check=_check,
-            room=self._room,
-            sleeper=SleepMode(self._gpus),
-            starts=self._chronicle,
-            files=WeightDownloader(lambda: self._runtimes, _environment),
-            jitter=random.random,
-            wall_clock=time.time,
-            on_move=self._moved,
-            on_phase=self._entered,
         )
         captures = Captures(state_dir / "captures", time.time)
         self.admin = Admin(
