@@ -226,24 +226,26 @@ class ModelState:
 
     def grant(self, request: int, key: str, now: float) -> None:
         """Record a lease of this request."""
-        self.leases[request] = (key, now)
-        self.held_by[key] = self.held_by.get(key, 0) + 1
+        leases, held_by = self.leases, self.held_by
+        leases[request] = (key, now)
+        held_by[key] = held_by.get(key, 0) + 1
         self.last_used = now
-        demand = len(self.leases) + len(self.queue.waiting)
+        demand = len(leases) + len(self.queue.waiting)
         if demand > self.peak_demand:
             self.peak_demand = demand
 
     def release(self, request: int, now: float) -> None:
         """Remove the lease of this request. Raises ``KeyError``."""
-        key, since = self.leases.pop(request)
-        left = self.held_by[key] - 1
+        leases, held_by = self.leases, self.held_by
+        key, since = leases.pop(request)
+        left = held_by[key] - 1
         if left:
-            self.held_by[key] = left
+            held_by[key] = left
         else:
-            del self.held_by[key]
+            del held_by[key]
         self.service_s = moving_average(self.service_s, now - since)
         self.last_used = now
-        if not self.leases:
+        if not leases:
             self.idle_since = now
 
     def measure_pause(self, now: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import MethodType
 
 from hotseat.core import effects as do
 from hotseat.core import events as ev
@@ -14,6 +13,8 @@ from hotseat.core.scheduler_state import SchedulerState
 from hotseat.core.spec import SchedulerSpec
 from hotseat.core.states import LEAVING, LOADING, State
 from hotseat.core.views import ModelView
+
+_READY = State.READY  # on the hot path: an enum looks its members up at every access
 
 
 class Scheduler:
@@ -30,14 +31,7 @@ class Scheduler:
         """``jitter()`` (0…1) spreads back-offs. ``recovered=False``: nothing is started or stopped before
         ``RunsRecovered`` has come.
         """
-        self._state = state = SchedulerState(spec, jitter, recovered)
-        # Bound once: a method that passes the state on would cost every request a further call.
-        self.admit: Callable[[int, str, str, float], int | None] = MethodType(requests.admit, state)
-        """Short way for ``RequestArrived`` (request, model, key, now): the run on which a lease is granted
-        at once. ``None``: nothing was done, and the event has to be handled."""
-        self.take_back: Callable[[int, float], bool] = MethodType(requests.take_back, state)
-        """Short way for ``LeaseReturned`` (request, now): true where nothing follows from it. False: nothing
-        was done, and the event has to be handled."""
+        self._state = SchedulerState(spec, jitter, recovered)
         self._handlers: dict[type, Callable[..., None]] = {
             ev.RequestArrived: requests.request_arrived,
             ev.RequestWithdrawn: requests.request_withdrawn,
@@ -63,7 +57,7 @@ class Scheduler:
             ev.ShutdownRequested: operators.shutdown_requested,
             ev.TimePassed: timers.time_passed,
         }
-        state.configure(spec)
+        self._state.configure(spec)
 
     def handle(self, event: ev.Event, now: float) -> list[do.Effect]:
         """Handle an event; returns the effects in order. ``now`` never goes back: earlier times are raised
@@ -79,6 +73,55 @@ class Scheduler:
             replan(state, now)
         effects, state.effects = state.effects, []
         return effects
+
+    def admit(self, request: int, model: str, key: str, now: float) -> int | None:
+        """Short way for case 2 of ``requests.request_arrived``: the run on which a lease is granted.
+
+        ``None``: nothing was done, and the event has to be handled. The hot path: no event, no effect.
+        """
+        state = self._state
+        record = state.models.get(model)
+        if record is None or record.state is not _READY or record.queue.waiting:
+            return None
+        leases, limit = record.leases, record.spec.max_in_flight
+        if (limit is not None and len(leases) >= limit) or state.shutdown or record.retired:
+            return None
+        if now < state.last_time:
+            now = state.last_time
+        state.last_time = now
+        if not leases:
+            record.measure_pause(now)
+        record.grant(request, key, now)
+        state.requests[request] = record
+        return record.run
+
+    def take_back(self, request: int, now: float) -> bool:
+        """Short way for ``LeaseReturned``: true when the lease was taken back and nothing follows from it.
+
+        False: nothing was done, and the event has to be handled. The hot path: no event, no effect.
+
+        1. The request holds no lease on a ready model, or requests are queued there: handle the event.
+        2. The model becomes quiet, and somebody waits for its memory or no deadline is set that is early
+           enough for its idle time: handle the event.
+        3. Otherwise only the lease goes.
+        """
+        state = self._state
+        model = state.requests.get(request)
+        if model is None or model.state is not _READY or model.queue.waiting:  # 1
+            return False
+        leases = model.leases
+        if request not in leases:  # 1
+            return False
+        if len(leases) == 1 and (
+            state.contended or state.deadlines.at(model.name) > model.idle_stop_at(now)
+        ):  # 2
+            return False
+        if now < state.last_time:  # 3
+            now = state.last_time
+        state.last_time = now
+        del state.requests[request]
+        model.release(request, now)
+        return True
 
     @property
     def state(self) -> SchedulerState:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core import refusals
 from hotseat.core.errors import Refusal
@@ -12,60 +11,6 @@ from hotseat.core.scheduler_state import SchedulerState
 from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
 
 _SERVES_SOON = HOLDS_LEASES | LOADING
-
-
-def admit(state: SchedulerState, request: int, name: str, key: str, now: float) -> int | None:
-    """Grant a lease on a ready model with a free slot; returns its run. See ``request_arrived``, case 2.
-
-    Returns ``None`` and changes nothing in every other case. This is the hot path: no event, no effect.
-    """
-    model = state.models.get(name)
-    if (
-        model is None
-        or model.state is not State.READY
-        or model.queue.waiting
-        or state.shutdown
-        or model.retired
-    ):
-        return None
-    leases, limit = model.leases, model.spec.max_in_flight
-    if limit is not None and len(leases) >= limit:
-        return None
-    if now < state.last_time:
-        now = state.last_time
-    state.last_time = now
-    if not leases:
-        model.measure_pause(now)
-    model.grant(request, key, now)
-    state.requests[request] = model
-    return model.run
-
-
-def take_back(state: SchedulerState, request: int, now: float) -> bool:
-    """Take a lease back where nothing follows from it: true when done.
-
-    Returns false and changes nothing in every other case. This is the hot path: no event, no effect.
-
-    1. The request holds no lease on a ready model, or requests are queued there: handle the event.
-    2. The model becomes quiet, and somebody waits for its memory or no deadline is set that is early
-       enough for its idle time: handle the event.
-    3. Otherwise only the lease goes.
-    """
-    model = state.requests.get(request)
-    if (
-        model is None or model.state is not State.READY or model.queue.waiting or request not in model.leases
-    ):  # 1
-        return False
-    if len(model.leases) == 1 and (
-        state.contended or state.deadlines.at(model.name) > model.idle_stop_at(now)
-    ):  # 2
-        return False
-    if now < state.last_time:  # 3
-        now = state.last_time
-    state.last_time = now
-    del state.requests[request]
-    model.release(request, now)
-    return True
 
 
 def request_arrived(state: SchedulerState, event: ev.RequestArrived, now: float) -> None:
@@ -84,9 +29,11 @@ def request_arrived(state: SchedulerState, event: ev.RequestArrived, now: float)
     if model is None or model.retired:  # 1
         state.refuse(event.request, refusals.unknown(event.model))
         return
-    run = admit(state, event.request, event.model, event.key, now)
-    if run is not None:  # 2
-        state.effects.append(do.GrantLease(event.request, event.model, run))
+    free = model.state is State.READY and not model.queue and model.has_free_slot()
+    if free and not state.shutdown:  # 2, and inlined in ``Scheduler.admit``
+        if not model.leases:
+            model.measure_pause(now)
+        state.grant(model, event.request, event.key, now)
         return
     refusal = _refusal(state, model, now)  # 3 to 6
     if refusal is not None:
