@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from hotseat.admin import endpoints
+from hotseat.admin import openapi
 from hotseat.commands import COMMANDS
 from hotseat.config import reference as config_reference
 from hotseat.stack import lint as lint_rules
@@ -49,7 +49,7 @@ def pages() -> Mapping[str, str]:
         "commands.md": commands_page(),
         "config.md": config_reference.markdown(),
         "config.schema.json": config_reference.schema_text(),
-        "endpoints.md": endpoints.reference(),
+        "endpoints.md": openapi.reference(),
         "lint.md": lint_rules.reference(),
         "metrics.md": catalogue.reference(),
     }
