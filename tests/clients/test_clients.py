@@ -34,7 +34,7 @@ def test_two_that_fit_share_the_work() -> None:
 def test_one_does_both_where_two_would_swap() -> None:
     choice = choose("http://h", [CHAT, LARGE], CARD, coding=True, chat="chat")
     assert (choice.chat, choice.autocomplete) == (CHAT, CHAT)
-    assert "would swap" in choice.why
+    assert "does not fit on the GPU together with it" in choice.why
     asked = choose("http://h", [CHAT, LARGE], CARD, coding=True, chat="chat", autocomplete="codelarge")
     assert asked.autocomplete == CHAT
 
