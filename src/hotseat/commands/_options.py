@@ -42,7 +42,8 @@ def launcher_options(command: _Command) -> _Command:
         metavar="FILE",
         expose_value=False,
         callback=_keep_headers_file,
-        help="File with header fields to send, one per line, for a proxy that requires them. "
+        help="File with header fields to send, one per line, for a proxy that requires them. A second factor "
+        f"is read from {_credentials.API_SECRET} (X-API-Secret) or {_credentials.BASIC} (user:password). "
         f"[env: {_credentials.HEADERS_FILE}]",
     )
     return url(config(headers_file(command)))

@@ -137,8 +137,7 @@ def _seed(hub: Hub, todo: list[WantedFiles], *, all_files: bool, verify: bool, d
         plans.append(plan)
         files = count(len(plan.files), "file")
         click.echo(
-            f"{one}: {files}, {_size(plan.size)}, {_size(plan.missing)} to download, "
-            f"commit {plan.commit}"
+            f"{one}: {files}, {_size(plan.size)}, {_size(plan.missing)} to download, commit {plan.commit}"
         )
     missing, free = sum(plan.missing for plan in plans), hub.room()
     if missing:
