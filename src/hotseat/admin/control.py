@@ -1,4 +1,4 @@
-"""What the admin API needs from the owner of the models, as protocols."""
+"""Protocols that the admin API needs from the owner of the models."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from hotseat.admin.schema import CAPTURE_SECONDS, REQUEST_BYTES
 from hotseat.telemetry.event_stream import KEPT, MOST_READERS
 
 Access = Literal["all", "key", "admin"]
-"""Who may call it where keys are configured: anybody, whoever has any key, or an admin's."""
+"""Key that a call needs, once keys are configured: none, any, or an admin's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Endpoint:
     summary: str
     description: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Request headers that it reads, and what they say."""
+    """Request headers that it reads, with their meaning."""
     query: type[msgspec.Struct] | None = None
     body: type[msgspec.Struct] | None = None
     response: type[msgspec.Struct] | None = None

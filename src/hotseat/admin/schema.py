@@ -1,8 +1,8 @@
 """The admin API's wire format: every request and response, for the server, OpenAPI and the command line.
 
-The types say everything that is said of a field: its JSON type, bounds, default and description. A field that
-may be left out has the default ``UNSET``; one that is always there and may be ``null`` is ``… | None``. A
-field that is added later needs a default, so that a newer command line can read an older launcher.
+The types hold a field's JSON type, bounds, default and description. A field that may be left out has the
+default ``UNSET``; one that is always there and may be ``null`` is ``… | None``. A field that is added later
+needs a default, so that a newer command line can read the responses of an older launcher.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Timestamp = Annotated[str, Meta(description="ISO 8601, UTC.")]
 
 
 class ErrorDetail(Struct, frozen=True, kw_only=True):
-    """What went wrong, in the shape that OpenAI's clients read."""
+    """An error, in the shape that OpenAI's clients read."""
 
     message: Annotated[str, Meta(description="For people.")]
     type: str
@@ -126,7 +126,7 @@ class EventsQuery(Struct, frozen=True, kw_only=True):
 
 
 class FailureReason(Struct, frozen=True, kw_only=True):
-    """Why a model failed last; the fields with a default are for admins alone."""
+    """The reason for a model's last failure; the fields with a default are for admins alone."""
 
     summary: str
     hint: Annotated[str | None, Meta(description="What to do about it.")]
@@ -188,7 +188,7 @@ class RoutesResponse(Struct, frozen=True, kw_only=True):
 
 
 class Transition(Struct, frozen=True, kw_only=True):
-    """How a model came into its present state."""
+    """The transition that brought a model into its present state."""
 
     was: str
     cause: str
@@ -197,7 +197,7 @@ class Transition(Struct, frozen=True, kw_only=True):
 
 
 class MinuteStats(Struct, frozen=True, kw_only=True):
-    """What a model served in one minute."""
+    """A model's traffic in one minute."""
 
     at: Timestamp
     requests: int

@@ -24,7 +24,7 @@ ZED_VARIABLE = "HOTSEAT_API_KEY"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """How one program is configured."""
+    """The configuration of one program."""
 
     title: str
     render: Callable[[Choice], str]

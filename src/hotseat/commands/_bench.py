@@ -1,4 +1,4 @@
-"""What the benchmarks share: the file of results, the model under test, and restoring its state."""
+"""Shared by the benchmarks: the file of results, the model under test, and restoring its state."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class BenchedModel:
         return f"{self.model} ({self.launch.runtime}: {self.launch.image or self.launch.target})"
 
     def launch_record(self) -> dict[str, Any]:
-        """How the model is launched, for a result."""
+        """The launch of the model as plain JSON values, for a result."""
         record: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self.launch))
         return record
 

@@ -15,7 +15,7 @@ _PEM_BEGIN, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----
 
 
 class LauncherAddress:
-    """Where a launcher listens: scheme, host, port, and a base path where it is behind a front."""
+    """Address of a launcher: scheme, host, port, and the base path behind a front."""
 
     def __init__(self, url: str, cert: str | None = None) -> None:
         """``cert``: PEM file with the one certificate to accept; by default any that this machine trusts.
@@ -69,7 +69,7 @@ class LauncherAddress:
 
 
 def explain(error: Exception) -> str:
-    """What went wrong, in a few lower-case words."""
+    """The reason of a failed connection, in a few lower-case words."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text or type(error).__name__).lower()
 

@@ -40,7 +40,7 @@ def is_queued(model: ModelStatus) -> bool:
 
 
 def blocked_by(name: str, models: Mapping[str, ModelStatus]) -> str:
-    """What a queued model waits for, as far as the other models' states tell; may be empty."""
+    """Reason why a queued model waits, derived from the other models' states; empty when unknown."""
     others = {other: one for other, one in models.items() if other != name and one.footprint}
     leaving = [other for other, one in others.items() if one.state in LEAVING]
     if leaving:

@@ -1,4 +1,4 @@
-"""How a command ends when it cannot do what it was asked to."""
+"""Errors that end a command, with their exit statuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``start``, ``stop`` and ``switch`` have in common: their options, and sending the order."""
+"""Shared by ``start``, ``stop`` and ``switch``: their options, and sending the order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``hotseat top`` shows, derived from ``/stats``: plain text, without a terminal."""
+"""Content of ``hotseat top``, derived from ``/stats``: plain text, without a terminal."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def rows(
 
 
 def detail(model: ModelStatus, blocker: str) -> str:
-    """What a model is doing or waiting for, with the time left where that is known."""
+    """The activity of a model, or what it waits for, with the time left where that is known."""
     parts = []
     if model.state in LEAVING and model.last_move and model.last_move.needed_by:
         parts.append(f"making room for {model.last_move.needed_by}")
