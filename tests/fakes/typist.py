@@ -1,9 +1,9 @@
 """Run a page's command blocks word for word in one shell: ``typist.py PAGE FOLDER PROJECT OUT``.
 
-Needs namespaces of its own (``unshare --net --mount``), so that port 8000, /srv and /var/lib are free. FOLDER
-is the home directory, PROJECT the folder of the project. ``_STAND_INS`` replaces other people's programs;
-hotseat, pip, bash, curl and Compose are the real ones. Writes to OUT, as JSON, a list of the blocks with their
-output and their failed commands.
+Needs namespaces of its own (``unshare --net --mount``), so that port 8000, /srv and /var/lib are free.
+FOLDER is the home directory, PROJECT the folder of the project. ``_STAND_INS`` replaces other programs;
+hotseat, pip, bash, curl and Compose are the real ones. Writes to OUT, as JSON, a list of the blocks, each
+with its output and its failed commands.
 """
 
 from __future__ import annotations
