@@ -187,7 +187,7 @@ def test_interrupted(hub: Hub, tmp_path: Path) -> None:
     status, _, err = ended(running)
     go_on.set()
     assert status == 130
-    assert "run it again" in err
+    assert "run the command again to resume" in err
     assert not list(tmp_path.rglob("*.incomplete"))
 
 
@@ -207,7 +207,7 @@ def test_models_of_a_configuration(hub: Hub, tmp_path: Path) -> None:
     status, out, err = seed(hub, tmp_path, "-c", str(file), "--dry-run")
     assert status == 0
     assert [line.split(":")[0] for line in out.splitlines()[:2]] == [TINY, "acme/other@v1"]
-    assert "own: its command names no model" in err
+    assert "own: skipped, its command names no model" in err
     status, out, _ = seed(hub, tmp_path, "-c", str(file), "--dry-run", "coder")
     assert (status, TINY in out) == (0, False)
     assert seed(hub, tmp_path, "-c", str(file), "nobody")[0] == 2
