@@ -7,7 +7,8 @@ import contextlib
 import gc
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import structlog
 import uvloop
@@ -34,6 +35,8 @@ log = structlog.get_logger("hotseat")
 
 LAST_BYTES_S = 5.0
 """How long connections may take to receive their last bytes once every model has stopped, in seconds."""
+HURRIED_BYTES_S = 1.0
+"""The same where hotseat was told twice to stop."""
 
 
 class App:
@@ -56,8 +59,10 @@ class App:
         self._state_dir = make_state_dir(settings)
         self._parts = assemble(settings, self._state_dir, on_move=self._moved, reload=self.reload)
         self._config_lock = asyncio.Lock()
-        self._closing = False
+        self._closing = self._hurried = False
         self._tasks = Tasks(_task_failed)
+        self._ending = Tasks(_task_failed)
+        """Tasks of the shutdown itself."""
         self._watch: asyncio.Task[None] | None = None
         self._server: Server | None = None
         self._tls: ssl.SSLContext | None = None
@@ -230,28 +235,43 @@ class App:
 
         With ``on_exit: leave`` the models keep running, for the next start to adopt.
         """
-        assert self._server is not None
         log.info(self._shutdown_notice())
         self._closing = True
         await self._tasks.close()
         if self.settings.serve.leave_running:
-            await self._leave_models(self._server)
+            await self._leave_models()
         else:
-            await self._stop_models(self._server)
+            await self._stop_models()
+        await self._ending.close()
         self._parts.gateway.close()
         await self._parts.limiter.close()
         await self._parts.recorder.close()
 
-    async def _leave_models(self, server: Server) -> None:
+    async def _leave_models(self) -> None:
         self._parts.admin.close()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.supervisor.close(leave_running=True))
-            await server.stop(self.settings.serve.drain_timeout_s)
+            await self._stop_server(self.settings.serve.drain_timeout_s)
 
-    async def _stop_models(self, server: Server) -> None:
+    async def _stop_models(self) -> None:
         await self.supervisor.close()
         self._parts.admin.close()  # readers of /events have seen the models stop by now
-        await server.stop(LAST_BYTES_S)
+        await self._stop_server(LAST_BYTES_S)
+
+    async def _stop_server(self, within_s: float) -> None:
+        if self._server is not None:  # none while it is still opening
+            await self._server.stop(min(within_s, HURRIED_BYTES_S) if self._hurried else within_s)
+
+    def stop_at_once(self) -> None:
+        """Have ``close`` wait no longer: responses under way end with an error, servers are killed."""
+        self._hurried = True
+        count = sum(view.in_flight for view in self.supervisor.views().values())
+        answers = f"cutting {_answers(count)}" if count else "no answer is under way"
+        leave = self.settings.serve.leave_running
+        log.warning(f"stopping now: {answers}; models {'keep running' if leave else 'are killed'}")
+        self.supervisor.stop_at_once()
+        if self._server is not None and self._closing:
+            self._ending.start("cut connections", self._server.stop(HURRIED_BYTES_S))
 
     def _shutdown_notice(self) -> str:
         """Say what happens to the models, and how long answers under way may take."""
@@ -264,7 +284,11 @@ class App:
         count = sum(answers.values())
         if not count:
             return what
-        return f"{what}; waiting up to {most_s:g} s for {count} {'answer' if count == 1 else 'answers'}"
+        return f"{what}; waiting up to {most_s:g} s for {_answers(count)}, Ctrl-C again to stop now"
+
+
+def _answers(count: int) -> str:
+    return f"{count} {'answer' if count == 1 else 'answers'}"
 
 
 def run(settings: Settings, reread: Callable[[], Settings], watched: Sequence[str]) -> None:
@@ -278,13 +302,36 @@ def run(settings: Settings, reread: Callable[[], Settings], watched: Sequence[st
 
 
 async def _serve_until_stopped(app: App) -> None:
-    stop = asyncio.Event()
-    signals.install_handlers(stop, lambda: app.reload_soon("SIGHUP"))
-    await app.open()
+    stops = signals.StopSignals()
+    signals.install_handlers(stops, lambda: app.reload_soon("SIGHUP"))
+    # A start that is called off once goes on to its end, so that all that runs already is known and stopped.
+    if not await _unless(stops.at_once, app.open()):
+        log.warning("the start was broken off")
     _tune_garbage_collector()
-    await stop.wait()
-    await app.close()
+    await stops.stop.wait()
+    closing = asyncio.ensure_future(app.close())
+    waiting = asyncio.ensure_future(stops.at_once.wait())
+    await asyncio.wait((closing, waiting), return_when=asyncio.FIRST_COMPLETED)
+    if waiting.done() and not closing.done():
+        app.stop_at_once()
+    waiting.cancel()
+    await closing
     log.info("hotseat has stopped")
+
+
+async def _unless(broken_off: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Await ``work`` unless the event comes first: then cancel it and return false."""
+    task = asyncio.ensure_future(work)
+    waiting = asyncio.ensure_future(broken_off.wait())
+    await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not task.done():
+        task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        return False
+    return True
 
 
 def _tune_garbage_collector() -> None:

@@ -55,6 +55,8 @@ class Run:
         self.upstream: Upstream | None = _upstream(handle) if handle else None
         self.ready = False
         self.stopping = False
+        self.hurried = False
+        """Whether it gets no grace period any more: it is killed when it is stopped."""
         self._runtime, self._drivers, self._engine = runtime, drivers, drivers.engine_of(model)
         self._report, self._on_phase = report, on_phase
         self._health = HealthChecks(self._check_once, model.health_every_s)
@@ -237,6 +239,14 @@ class Run:
                 self._task.cancel()
         self._report(ev.RunExited(self.model.name, self.number, Reason(summary="stopped")))
 
+    async def kill(self) -> None:
+        """Cut the grace period of a stop that is under way short. Where that fails, the stop goes on."""
+        if self.handle is not None:
+            try:
+                await self._runtime.stop(self.handle, 0)
+            except Exception as error:
+                log.warning("kill failed", model=self.model.name, run=self.number, error=str(error))
+
     async def _stop_until_gone(self, grace_s: float) -> None:
         """Have the runtime stop it, again and again while that fails."""
         attempts = 0
@@ -253,6 +263,8 @@ class Run:
                 attempts += 1
 
     def _grace_s(self) -> float:
+        if self.hurried:
+            return 0.0
         configured_s = self.model.stop_grace_s
         if not self.ready:
             return min(LOADING_GRACE_S, configured_s)
