@@ -7,7 +7,7 @@ import contextlib
 import gc
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -304,34 +304,41 @@ def run(settings: Settings, reread: Callable[[], Settings], watched: Sequence[st
 async def _serve_until_stopped(app: App) -> None:
     stops = signals.StopSignals()
     signals.install_handlers(stops, lambda: app.reload_soon("SIGHUP"))
-    # A start that is called off once goes on to its end, so that all that runs already is known and stopped.
-    if not await _unless(stops.at_once, app.open()):
-        log.warning("the start was broken off")
+    await _open(app, stops)
     _tune_garbage_collector()
     await stops.stop.wait()
-    closing = asyncio.ensure_future(app.close())
-    waiting = asyncio.ensure_future(stops.at_once.wait())
-    await asyncio.wait((closing, waiting), return_when=asyncio.FIRST_COMPLETED)
-    if waiting.done() and not closing.done():
-        app.stop_at_once()
-    waiting.cancel()
-    await closing
+    async with asyncio.TaskGroup() as group:
+        hurrying = group.create_task(_hurry(app, stops))
+        closing = group.create_task(app.close())
+        closing.add_done_callback(lambda _: hurrying.cancel())
     log.info("hotseat has stopped")
 
 
-async def _unless(broken_off: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Await ``work`` unless the event comes first: then cancel it and return false."""
-    task = asyncio.ensure_future(work)
-    waiting = asyncio.ensure_future(broken_off.wait())
-    await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if not task.done():
-        task.cancel()
+async def _open(app: App, stops: signals.StopSignals) -> None:
+    """Open it. The second signal breaks that off; the first does not, so that all that runs is known."""
+    opening = asyncio.current_task()
+    assert opening is not None
+    watchers = Tasks(_task_failed)
+    watchers.start("broken off", _cancel_when(stops.at_once, opening))
     try:
-        await task
+        await app.open()
     except asyncio.CancelledError:
-        return False
-    return True
+        if not stops.at_once.is_set():
+            raise
+        opening.uncancel()
+        log.warning("the start was broken off")
+    finally:
+        await watchers.close()
+
+
+async def _cancel_when(event: asyncio.Event, task: asyncio.Task[Any]) -> None:
+    await event.wait()
+    task.cancel()
+
+
+async def _hurry(app: App, stops: signals.StopSignals) -> None:
+    await stops.at_once.wait()
+    app.stop_at_once()
 
 
 def _tune_garbage_collector() -> None:
