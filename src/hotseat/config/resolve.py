@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from hotseat.config import routing
+from hotseat.config import command_problems, routing
 from hotseat.config.access import KEY, AccessResolver
 from hotseat.config.capacity import check_capacity
 from hotseat.config.command_info import read_command
+from hotseat.config.devices import DeviceResolver
 from hotseat.config.document import MINIMAL_FILE, Document, Path
 from hotseat.config.fingerprint import fingerprint
 from hotseat.config.paths import relative_to
@@ -35,6 +36,7 @@ class Resolver:
         self._root = root
         self._env = env
         self._budgets = budgets_of(root.gpu)
+        self._devices = DeviceResolver(document, root, self._budgets, env)
         self._scheduling = SchedulingResolver(document, root, self._budgets)
 
     def settings(self) -> Settings:
@@ -82,7 +84,10 @@ class Resolver:
     def _model(self, name: str, model: ModelConfig) -> ModelSpec:
         at: Path = ("models", name)
         root = self._root
+        self._check_command((*at, "command"), getattr(model, "command", None) or ())
+        model = self._devices.written(model)
         runtime, launch = self._launch(at, model)
+        self._devices.check_compose(at, model, launch)
         command = launch.program.command if launch.program else ()
         for key, paths in (("health", (model.health,)), ("allow_paths", model.allow_paths)):
             if not all(path.startswith("/") for path in paths):
@@ -109,6 +114,13 @@ class Resolver:
             else None,
         )
 
+    def _check_command(self, path: Path, command: Sequence[str]) -> None:
+        """Report a command that is not one program that hotseat can start and end."""
+        if command and command[0] and not self._document.tainted(path):
+            found = command_problems.problem_of(command)
+            if found is not None:
+                self._document.problem(path, found.message, found.fix)
+
     def _launch(self, at: Path, model: ModelConfig) -> tuple[str, LaunchSpec]:
         """The name of the model's runtime, and how it launches the model."""
         kind = registry.kind_of(model.runtime, model)
@@ -119,6 +131,8 @@ class Resolver:
                 top=self._root,
                 problems=self._document,
                 file=self._file,
+                devices=self._devices.visible(at, model),
+                every_device=set(self._devices.wanted(model) or ()) == set(self._budgets),
                 examples=(kind.example,)
                 if model.runtime
                 else tuple(one.example for one in registry.KINDS.values()),

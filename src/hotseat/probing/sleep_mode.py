@@ -14,7 +14,7 @@ from typing import Any
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import PPM, ModelSpec
-from hotseat.probing.gpu import GpuReader, GpuReading
+from hotseat.probing.gpu import GpuReader, GpuReading, reading_of
 from hotseat.runtimes.base import Handle
 
 CALL_TIMEOUT_S = 120.0
@@ -141,10 +141,11 @@ def _leftover(
     """Return the footprint less the freed memory. Raises ``SleepError`` when too little was freed."""
     leftover = {}
     for device, share in model.scheduling.footprint.items():
-        if device not in before or device not in after:
+        first, last = reading_of(before, device), reading_of(after, device)
+        if first is None or last is None:
             continue
-        freed_mib = after[device].free_mib - before[device].free_mib
-        freed = freed_mib * PPM // max(1, after[device].total_mib)
+        freed_mib = last.free_mib - first.free_mib
+        freed = freed_mib * PPM // max(1, last.total_mib)
         if freed < FREED_AT_LEAST * share:
             raise SleepError(Reason(summary=f"sleep freed only {freed_mib} MiB of GPU {device}"))
         leftover[device] = max(0, share - freed)
