@@ -85,10 +85,10 @@ class NvmlReader:
             uuid=self._uuid(device),
         )
 
-
     def _uuid(self, device: Any) -> str:
+        ask = getattr(self._nvml, "nvmlDeviceGetUUID", None)  # stand-ins for NVML do without it
         try:
-            uuid = self._nvml.nvmlDeviceGetUUID(device)
+            uuid = ask(device) if ask else ""
         except self._nvml.NVMLError:
             return ""
         return uuid.decode() if isinstance(uuid, bytes) else str(uuid)

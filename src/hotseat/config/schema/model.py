@@ -67,8 +67,9 @@ class ModelConfig(PublicConfig, InheritedSettings, ModelLaunchKeys):
         "default `--gpu-memory-utilization` from the command, else the whole budget.",
     )
     devices: Devices | None = Field(
-        default=None, description="The devices from `gpu.devices` that the model runs on; a program is shown these "
-        "(`CUDA_VISIBLE_DEVICES`), and a container must be given them. By default all."
+        default=None,
+        description="The devices from `gpu.devices` that the model runs on; a program is shown these "
+        "(`CUDA_VISIBLE_DEVICES`), and a container must be given them. By default all.",
     )
     max_in_flight: Count | None = Field(
         default=None,
