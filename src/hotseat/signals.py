@@ -1,4 +1,4 @@
-"""What SIGTERM, SIGINT and SIGHUP do."""
+"""Handles SIGTERM, SIGINT and SIGHUP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LAST_S = 1.0
 
 
 class StopSignals:
-    """How often hotseat was told to stop: once to finish what is under way, twice to stop at once.
+    """A count of orders to stop: once to finish what is under way, twice to stop at once.
 
     The third time it ends within a second, whatever still hangs.
     """

@@ -1,5 +1,6 @@
-"""What is wrong with a command that is not one program: a shell's syntax, a client of something that outlives
-it, a program that detaches. Each gets what to write instead.
+"""Finds what is wrong with a command that is not one program, and says what to write instead.
+
+Such as a shell's syntax, a client of something that outlives it, a program that detaches.
 
 hotseat runs one program, without a shell, and ends it with its descendants. Such commands would start
 something else, or something that cannot be ended.
@@ -40,7 +41,7 @@ _ONE_SHELL = 'or have a shell run it: [bash, -c, "…"] with exec before the ser
 
 @dataclass(frozen=True, slots=True)
 class CommandProblem:
-    """What is wrong with a command, and what to write instead."""
+    """The fault of a command, and what to write instead."""
 
     message: str
     fix: str

@@ -1,4 +1,4 @@
-"""Which GPU devices a model is to see, and what in its command, variables or Compose file denies that."""
+"""Finds the GPU devices of a model, and what in its command, variables or Compose file denies them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which GPU devices a container is given: by its device requests, by variables, or as CDI devices."""
+"""Finds the GPU devices of a container: by its device requests, by variables, or as CDI devices."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ OWNER, LAUNCH = PREFIX + "OWNER", PREFIX + "LAUNCH"
 PRIVATE = frozenset(
     {
         "VLLM_API_KEY",
+        "VLLM_API_KEY_OLD",
+        "VLLM_API_KEY_OLD_UNTIL",
         "UPSTREAM_API_KEY",
         "ADMIN_API_KEY",
         "TUNNEL_TOKEN",
@@ -97,9 +100,13 @@ def owner_of(state_dir: Path) -> str:
     return hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:16]
 
 
-def inherited() -> dict[str, str]:
-    """Return hotseat's own environment without its private variables."""
-    return {k: v for k, v in os.environ.items() if k not in PRIVATE and not k.startswith(PREFIX)}
+def inherited(withheld: Collection[str] = ()) -> dict[str, str]:
+    """Return hotseat's own environment without its private variables and those in ``withheld``."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in PRIVATE and name not in withheld and not name.startswith(PREFIX)
+    }
 
 
 def marked(owner: str) -> list[LaunchRecord]:
