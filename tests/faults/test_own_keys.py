@@ -35,7 +35,7 @@ def test_a_server_with_a_key_of_its_own_answers(hotseat: Hotseat) -> None:
 def test_its_key_is_shown_nowhere(hotseat: Hotseat, tmp_path: Path) -> None:
     head = {"Authorization": f"Bearer {ADMIN}"}
     hotseat.send("POST", "/chat/v1/chat/completions", {"messages": []}, **head)
-    for path in ("/stats", "/healthz", "/routes", "/v1/models", "/metrics"):
+    for path in ("/stats", "/healthz", "/routes", "/v1/models", "/metrics", "/logs/chat"):
         assert OWN.encode() not in hotseat.send("GET", path, **head).body, path
     assert OWN not in str(hotseat.lines)
 

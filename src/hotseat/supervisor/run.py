@@ -14,6 +14,7 @@ from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Upstream
 from hotseat.engines.base import explained
+from hotseat.logs import redact
 from hotseat.probing.sleep_mode import SleepError
 from hotseat.runtimes.base import Handle, LaunchError, RunExit, Runtime
 from hotseat.supervisor.health import HealthChecks
@@ -101,7 +102,7 @@ class Run:
             except LaunchError as error:
                 failure = error.reason
         if failure is not None:
-            self._report(ev.StartFailed(name, number, explained(failure, self._engine)))
+            self._report(ev.StartFailed(name, number, self._explained(failure)))
             return False
         assert self.handle is not None
         self.upstream = _upstream(self.handle)
@@ -176,7 +177,7 @@ class Run:
         await self._launched.wait()
         if self.handle is not None:
             async for line in self._runtime.lines(self.handle, last):
-                yield line
+                yield redact(line)
 
     async def sleep(self) -> None:
         """Put it to sleep; report the GPU memory that it still takes."""
@@ -220,8 +221,13 @@ class Run:
                 run=self.number,
                 grace_s=grace_s,
             )
-        reason = explained(end.reason, self._engine)
+        reason = self._explained(end.reason)
         self._report(ev.RunExited(self.model.name, self.number, reason, outside=end.outside))
+
+    def _explained(self, reason: Reason) -> Reason:
+        """The reason with its cause; a server may have written its keys into the lines."""
+        reason = explained(reason, self._engine)
+        return dataclasses.replace(reason, lines=tuple(map(redact, reason.lines)))
 
     async def stop(self) -> None:
         """Stop it, trying again while the runtime cannot; report that it is gone."""

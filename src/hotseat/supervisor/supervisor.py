@@ -18,6 +18,7 @@ from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import Settings
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
 from hotseat.core.views import Loading, ModelView, Upstream
+from hotseat.logs import redact
 from hotseat.runtimes.base import FoundRun, HealthReport, ReportsCommands, ReportsImages, Runtime
 from hotseat.supervisor.downloads import Downloads
 from hotseat.supervisor.keep_warm import KeepWarm
@@ -313,7 +314,8 @@ class Supervisor:
 
     async def tail(self, model: str, count: int) -> list[str]:
         """The last log lines of its current or latest run."""
-        return await self._monitor[self._models[model].runtime].tail(model, count)
+        lines = await self._monitor[self._models[model].runtime].tail(model, count)
+        return [redact(line) for line in lines]
 
     async def follow(self, model: str, last: int) -> AsyncIterator[str]:
         """The last log lines of its current or latest run, then new ones, through all later runs."""
