@@ -128,6 +128,8 @@ class SleepMode:
             raise SleepError(Reason(summary=f"{path.partition('?')[0]} answered HTTP {status}", hint=hint))
 
     async def _send(self, handle: Handle, path: str, body: Any, headers: Mapping[str, str]) -> int:
+        if handle.listener is not None and (who := handle.listener.impostor(handle.host)) is not None:
+            raise SleepError(Reason(summary=who))
         try:
             return await asyncio.to_thread(self._call, handle, path, body, headers)
         except OSError as error:

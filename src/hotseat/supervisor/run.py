@@ -111,7 +111,10 @@ class Run:
     async def _probe_and_watch(self) -> None:
         """Wait until the run is ready, then report whenever it becomes unhealthy; never returns."""
         assert self.handle is not None
-        await self._drivers.probe(self.model, self.handle, self._probe_now)
+        host = await self._drivers.probe(self.model, self.handle, self._probe_now)
+        if host is not None and host != self.handle.host:
+            self.handle = dataclasses.replace(self.handle, host=host)
+            self.upstream = _upstream(self.handle)
         self._awake = not await self._found_asleep()
         self.ready = True
         name, number = self.model.name, self.number
@@ -283,6 +286,12 @@ def renumbered(handle: Handle, number: int) -> Handle:
 
 
 def _upstream(handle: Handle) -> Upstream:
+    listener, host = handle.listener, handle.host
     return Upstream(
-        model=handle.model, run=handle.run, host=handle.host, port=handle.port, base_path=handle.base_path
+        model=handle.model,
+        run=handle.run,
+        host=host,
+        port=handle.port,
+        base_path=handle.base_path,
+        impostor=(lambda: listener.impostor(host)) if listener is not None else None,
     )

@@ -60,6 +60,7 @@ class ProcessRuntime:
         self._unusable_reason = self._take()
 
     def _take(self) -> str | None:
+        procfs.become_subreaper()
         try:
             os.close(os.pidfd_open(os.getpid()))
         except (AttributeError, OSError):
@@ -205,6 +206,7 @@ class ProcessRuntime:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=procfs.become_subreaper,
             )
         except (OSError, ValueError) as error:
             raise _launch_error(command[0], program.cwd, env, error) from error
