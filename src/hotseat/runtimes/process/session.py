@@ -30,6 +30,7 @@ class ProcessSession:
         """Raises ``ProcessLookupError`` when the leader has ended and was reaped."""
         self.launch = launch
         self.output = output
+        self._leader_ended = asyncio.Event()
         self._known: set[procfs.Stat] = set()
         """Its processes at the latest looks: they stay its own, wherever they go."""
         self._listener = RunListener(host, launch.port, self.members)
@@ -46,7 +47,6 @@ class ProcessSession:
         if now is None or now.start != launch.start:
             os.close(self._pidfd)
             raise ProcessLookupError(launch.pid)
-        self._leader_ended = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._pidfd, self._leader_has_ended)
         self._stop_requested = False
         self._kill_requested = False
@@ -57,7 +57,7 @@ class ProcessSession:
 
         Its leader inherits all orphans among its descendants; when it ends, hotseat does. Those are
         recognized if they were seen before, bear the launch's mark, write to the run's log or listen on its
-        port.
+        port (once the leader has ended: while it runs, that is no proof).
         """
         members = self.launch.members(self._known, self._is_own_orphan)
         ended = {one for one in self._known if (now := procfs.stat(one.pid)) and now.start == one.start}
@@ -65,8 +65,12 @@ class ProcessSession:
         return members
 
     def _is_own_orphan(self, one: procfs.Stat) -> bool:
+        if procfs.owner(one.pid) != os.geteuid():
+            return False
         if self.output.is_open_in(one.pid):
             return True
+        if not self._leader_ended.is_set():
+            return False
         held = procfs.sockets(one.pid) or set()
         return any(it.inode in held for it in listening_sockets(self.launch.port))
 
@@ -109,13 +113,13 @@ class ProcessSession:
                 if self._kill_requested or not self._stop_requested or member.group != self.launch.pid:
                     procfs.kill(member, signal.SIGKILL)
             await asyncio.sleep(pause_s)
-            self._reap_orphans()
             waited_s += pause_s
             pause_s = min(2 * pause_s, 0.1)
             if self._kill_requested and waited_s > KILL_OVERDUE_S:
                 pids = ", ".join(str(member.pid) for member in members)
                 log.warning("model %s: killed, but still running: pid %s", self.launch.model, pids)
                 waited_s = 0.0
+        self._reap_orphans()
 
     def _reap_orphans(self) -> None:
         """Reap members that have ended and had become children of hotseat."""
@@ -139,6 +143,9 @@ class ProcessSession:
 
     async def stop(self, grace_s: float) -> None:
         """Send SIGTERM, wait ``grace_s``, send SIGKILL; return when every process has ended."""
+        if not self._leader_ended.is_set():
+            # While the leader lives, all its descendants can be told; afterwards some would be nobody's.
+            await asyncio.to_thread(self.members)
         if grace_s > 0 and not self.ended:
             if not self._stop_requested:
                 self._stop_requested = True
