@@ -1,4 +1,4 @@
-"""Handles SIGTERM, SIGINT and SIGHUP."""
+"""Handlers of SIGTERM, SIGINT and SIGHUP."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _libc = ctypes.CDLL(None)
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """One process."""
+    """One process as ``/proc/PID/stat`` describes it."""
 
     pid: int
     parent: int
