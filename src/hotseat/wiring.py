@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import stat
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
 from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.logs import redact
+from hotseat.machine import user_name
 from hotseat.probing.gpu import GpuReader, GpuReading, open_gpus, wait_for_free_memory
 from hotseat.probing.health import check_health, wait_until_ready
 from hotseat.probing.sleep_mode import SleepMode
@@ -43,6 +45,8 @@ from hotseat.telemetry.tracing.setup import CannotTrace, open_tracer
 from hotseat.weights.downloads import WeightDownloader
 
 log = structlog.get_logger("hotseat")
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class CannotServe(Exception):
@@ -111,7 +115,34 @@ def make_state_dir(settings: Settings) -> Path:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise CannotServe(f"cannot create state_dir {state_dir}: {error.strerror}") from error
+    _keep_private(state_dir)
     return state_dir
+
+
+def _keep_private(state_dir: Path) -> None:
+    """Refuse a state directory that others own, and take their write permission on one of ours.
+
+    What it holds decides which processes are ours. Raises ``CannotServe``.
+    """
+    try:
+        status = state_dir.stat()
+    except OSError as error:
+        raise CannotServe(f"cannot read state_dir {state_dir}: {error.strerror}") from error
+    if status.st_uid != os.geteuid():
+        owner = user_name(status.st_uid)
+        raise CannotServe(
+            f"state_dir {state_dir} belongs to user {owner}, who could have hotseat adopt or end other "
+            f"processes: chown it to user {user_name(os.geteuid())}, or set state_dir to another folder"
+        )
+    if status.st_mode & _OTHERS_WRITE:
+        try:
+            state_dir.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS_WRITE)
+        except OSError as error:
+            raise CannotServe(
+                f"others can write to state_dir {state_dir} ({error.strerror} on changing that): "
+                f"chmod go-w {state_dir}"
+            ) from error
+        log.warning("others could write to state_dir; no longer", state_dir=str(state_dir))
 
 
 def make_runtimes(
