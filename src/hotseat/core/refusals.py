@@ -62,7 +62,8 @@ def start_timeout(model: ModelState) -> Refusal:
     """The start took longer than ``start_timeout``."""
     return Refusal(
         code=Code.START_TIMEOUT,
-        message=f"model {model.name} was not ready within {model.spec.start_timeout_s:g} s and is stopped",
+        message=f"model {model.name} was not ready within {model.spec.start_timeout_s:g} s and is stopped"
+        + (f": {model.start_note}" if model.start_note else ""),
         model=model.name,
         retry_after_s=10.0,
     )

@@ -65,6 +65,23 @@ class Failure:
     hint: Hint
 
 
+DOWNLOADING = "downloading"
+"""The phase in which a server fetches its model's files."""
+_DOWNLOAD_BAR = re.compile(
+    r"^(?=.*\d%)(?:Fetching \d+ files|Downloading\b[^|]*|(?P<rate>[^|]*))\s*:?\s*\d+%\|(?(rate).*B/s\])"
+)
+
+
+def download_progress(line: str) -> str | None:
+    """Return how far a line's progress bar of a download is, without its times; ``None``: it is none.
+
+    Equal texts mean that nothing has arrived in between.
+    """
+    if _DOWNLOAD_BAR.match(line) is None:
+        return None
+    return line.partition("[")[0].strip()
+
+
 def failure(
     pattern: str, summary: str, hint: str | None = None, *, permanent: bool = False, oom: bool = False
 ) -> Failure:

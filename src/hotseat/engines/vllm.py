@@ -8,7 +8,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from hotseat.engines import flags
-from hotseat.engines.base import PYTHON_FAILURES, SYSTEM_FAILURES, Hint, failure, first_match
+from hotseat.engines.base import (
+    DOWNLOADING,
+    PYTHON_FAILURES,
+    SYSTEM_FAILURES,
+    Hint,
+    download_progress,
+    failure,
+    first_match,
+)
 
 PHASES = tuple(
     (re.compile(pattern, re.IGNORECASE), phase)
@@ -183,6 +191,8 @@ class Vllm:
 
     def phase(self, line: str) -> str | None:
         """Return the phase that begins with a line (``PHASES``)."""
+        if download_progress(line) is not None:
+            return DOWNLOADING
         return next((phase for pattern, phase in PHASES if pattern.search(line)), None)
 
     def hint(self, lines: Iterable[str]) -> Hint | None:

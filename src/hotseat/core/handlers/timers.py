@@ -36,7 +36,8 @@ def _state_overdue(state: SchedulerState, model: ModelState, now: float) -> None
     spec = model.spec
     match model.state:
         case State.STARTING:
-            model.failure = Reason(summary=f"not ready within {spec.start_timeout_s:g} s")
+            summary = f"not ready within {spec.start_timeout_s:g} s"
+            model.failure = Reason(summary=summary, hint=model.start_note)
             state.refuse_queued(model, refusals.start_timeout(model))
             state.stop(model, Cause.START_TIMEOUT, now, model.failure)
         case State.DOWNLOADING:
