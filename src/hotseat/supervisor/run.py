@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import signal
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -29,8 +30,10 @@ STOP_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses between attempts while the runtime cannot stop a run (its engine is down, say)."""
 EXIT_REPORT_S = 5.0
 """Seconds after which a run that was stopped counts as ended, though the runtime does not report its end."""
-WATCH_START_S = 2.0
+WATCH_START_S = 1.0
 """Pause between two looks at what a start does, in seconds."""
+LISTENS_EVERY = 5
+"""One of so many looks is for where the server listens."""
 DOWNLOAD_BARS = 64
 HUNG_GRACE_S = 3.0
 """Longest grace period of a run that no longer answers, in seconds."""
@@ -185,8 +188,8 @@ class Run:
 
     async def _watch_start(self) -> None:
         """Look at what a start that takes long does: whether files arrive, and where it listens."""
-        arrived: int | None = None
-        while not self.ready:
+        arrived = await self._arrived_bytes()
+        for look in itertools.count(1):
             await asyncio.sleep(WATCH_START_S)
             if self.ready or self.stopping:
                 return
@@ -196,7 +199,8 @@ class Run:
                     self._enter_phase(DOWNLOADING)
                     log.info("loading", model=self.model.name, run=self.number, phase=DOWNLOADING)
                 self._report(ev.StartObserved(self.model.name, self.number, downloading=True))
-            if (note := await self._where_it_listens()) is not None:
+            seldom = look % LISTENS_EVERY == 2  # it takes a look at every process of the machine
+            if seldom and (note := await self._where_it_listens()) is not None:
                 self._report(ev.StartObserved(self.model.name, self.number, note=note))
 
     async def _arrived_bytes(self) -> int | None:
