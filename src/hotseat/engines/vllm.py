@@ -72,7 +72,7 @@ FAILURES = (
     ),
     failure(
         r"Model architectures .* (?:are not supported|failed to be inspected)"
-        r"|does not recognize this architecture",
+        r"|The checkpoint you are trying to load has model type .* does not recognize this architecture",
         "this vLLM does not know the model's architecture",
         "use a newer image",
         permanent=True,
