@@ -46,6 +46,8 @@ from hotseat.weights.downloads import WeightDownloader
 
 log = structlog.get_logger("hotseat")
 
+LEAST_FREE_BYTES = 1024 * 1024
+"""With less space than this, the disk of the state directory counts as full."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -85,6 +87,7 @@ def assemble(
         reload=reload,
         capturing=captures,
         devices=lambda: _read_gpus(gpus),
+        warnings=lambda: disk_warnings(state_dir),
     )
     limiter = _limiter(settings.serve.rate_store)
     gateway = Gateway(
@@ -194,6 +197,25 @@ def _supervisor(
         Environment(wall_clock=time.time, jitter=random.random),
         refused=LeaseRefused,
     )
+
+
+def disk_warnings(state_dir: Path) -> list[str]:
+    """Return what is wrong with the disk of the state directory, for people."""
+    try:
+        disk = os.statvfs(state_dir)
+    except OSError as error:
+        return [f"state_dir {state_dir} cannot be used ({error.strerror}): servers' output is not kept"]
+    free = disk.f_bavail * disk.f_frsize
+    if disk.f_flag & os.ST_RDONLY:
+        return [
+            f"the disk of state_dir {state_dir} is read-only: servers' output and the history are not kept"
+        ]
+    if free < LEAST_FREE_BYTES:
+        return [
+            f"the disk of state_dir {state_dir} is full ({free >> 10} KiB free): servers' output and the "
+            "history may be lost; models start all the same"
+        ]
+    return []
 
 
 def _read_gpus(gpus: GpuReader | None) -> list[GpuReading]:

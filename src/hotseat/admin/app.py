@@ -40,8 +40,13 @@ class Admin:
         reload: Reload,
         capturing: CaptureControl,
         devices: Callable[[], Sequence[DeviceMemory]],
+        warnings: Callable[[], list[str]] = list,
     ) -> None:
-        """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
+        """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs.
+
+        ``warnings()`` tells what does not stop models and should be mended.
+        """
+        self._warnings = warnings
         self._control, self._reload_config, self._capturing = control, reload, capturing
         self._stats = StatsView(
             control, chronicle, wall_clock=wall_clock, devices=devices, capturing=capturing
@@ -90,6 +95,7 @@ class Admin:
                 routes=self._stats.route_table(for_admin=role >= AdminRole.ADMIN),
                 budget=shares(self._stats.settings.scheduler.budget),
                 runtimes=dict(unusable) if unusable else msgspec.UNSET,
+                warnings=self._warnings() or msgspec.UNSET,
             )
         return json_response(health, 503 if unusable else 200)
 
