@@ -140,6 +140,8 @@ class ModelState:
 
     failures: int = 0
     """Failed starts and crashes in a row."""
+    equal_failures: int = 0
+    """Starts in a row that failed for the same reason; 0 once a run has been ready."""
     backoffs: int = 0
     """Back-offs in a row."""
     backoff_until: float = 0.0
@@ -253,6 +255,12 @@ class ModelState:
         if self.last_used is not None:
             pause_s = min(now - self.idle_since, policy.swap_cost_s(self.return_cost_s))
             self.pause_s = moving_average(self.pause_s, pause_s)
+
+    def count_failed_start(self, reason: Reason) -> None:
+        """Count one more start that failed, and whether the one before failed for the same reason."""
+        last = self.reason
+        equal = last is not None and (last.summary, last.hint) == (reason.summary, reason.hint)
+        self.equal_failures = self.equal_failures + 1 if equal else 1
 
     def reset_leftover(self) -> None:
         """Take the configured leftover where that has changed, and it neither sleeps nor is about to."""
