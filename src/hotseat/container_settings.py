@@ -9,7 +9,7 @@ from hotseat.config.command_info import read_command
 from hotseat.core.spec import ModelSpec, Settings
 from hotseat.runtimes.base import ReportsCommands, Runtime
 
-ASKED = ("footprint", "served_names", "lora_names", "max_in_flight", "stop_grace")
+ASKED = ("footprint", "served_names", "lora_names", "max_in_flight", "context", "capabilities", "stop_grace")
 """Settings that may be read from the container (``ModelSpec.asks_container``)."""
 
 
@@ -46,6 +46,10 @@ async def _from_container(model: ModelSpec, runtime: ReportsCommands, last: Mode
         model = replace(model, served_names=says.served_names)
     if "lora_names" in asked:
         model = replace(model, lora_names=says.lora_names)
+    if "context" in asked:
+        model = replace(model, context=says.context)
+    if "capabilities" in asked:
+        model = replace(model, capabilities=says.capabilities)
     grace_s = await runtime.grace_of(model) if "stop_grace" in asked else None
     return model if grace_s is None else replace(model, stop_grace_s=grace_s)
 
@@ -61,5 +65,7 @@ def _from_last_answer(model: ModelSpec, last: ModelSpec) -> ModelSpec:
         scheduling=seat,
         served_names=last.served_names if "served_names" in asked else model.served_names,
         lora_names=last.lora_names if "lora_names" in asked else model.lora_names,
+        context=last.context if "context" in asked else model.context,
+        capabilities=last.capabilities if "capabilities" in asked else model.capabilities,
         stop_grace_s=last.stop_grace_s if "stop_grace" in asked else model.stop_grace_s,
     )

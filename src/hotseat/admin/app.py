@@ -27,6 +27,11 @@ from hotseat.telemetry.metrics import DeviceMemory
 from hotseat.telemetry.recorder import Recorder
 
 
+def _pattern(path: str) -> str:
+    """Starlette's pattern for a path: a model's name may hold slashes."""
+    return path.replace("{model}", "{model:path}")
+
+
 class Admin:
     """The endpoints over a ``Control``; ``configure`` replaces the configuration that they describe."""
 
@@ -49,6 +54,8 @@ class Admin:
         self._watching = WatchEndpoints(control, chronicle, self._stats, self._find)
         self.configure(settings)
         handlers = {
+            "/": self._index,
+            "/api/hello": self._health,
             "/healthz": self._healthz,
             "/health": self._health,
             "/routes": self._get_routes,
@@ -65,7 +72,7 @@ class Admin:
             "/admin/capture": self._capture,
         }
         self.app = Starlette(
-            routes=[Route(one.path, handlers[one.path], methods=[one.method]) for one in ENDPOINTS],
+            routes=[Route(_pattern(one.path), handlers[one.path], methods=[one.method]) for one in ENDPOINTS],
             exception_handlers={HTTPException: http_error},
         )
         self.app.router.redirect_slashes = False  # a path has one spelling
@@ -92,6 +99,9 @@ class Admin:
                 runtimes=dict(unusable) if unusable else msgspec.UNSET,
             )
         return json_response(health, 503 if unusable else 200)
+
+    async def _index(self, request: Request) -> Response:
+        return json_response(schema.IndexResponse())
 
     async def _health(self, request: Request) -> Response:
         return json_response(schema.LivenessResponse(status="ok"))

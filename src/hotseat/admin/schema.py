@@ -156,6 +156,10 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
     state: str
     default: Annotated[bool, Meta(description="Serves requests to `/v1` that name no model.")]
     footprint: Shares
+    context: Annotated[int | UnsetType, Meta(description="Context length in tokens, where known.")] = UNSET
+    capabilities: Annotated[
+        list[str] | UnsetType, Meta(description="What the model can do, where known.")
+    ] = UNSET
     phase: Annotated[str | UnsetType, Meta(description="How far a loading model is.")] = UNSET
     last_error: FailureReason | UnsetType = UNSET
     capture: CaptureStatus | UnsetType = UNSET
@@ -165,6 +169,15 @@ class LivenessResponse(Struct, frozen=True, kw_only=True):
     """Response of ``GET /health``: whether hotseat is up."""
 
     status: str
+
+
+class IndexResponse(Struct, frozen=True, kw_only=True):
+    """``GET /``: where everything is."""
+
+    name: str = "hotseat"
+    models: Annotated[str, Meta(description="The list of models, in OpenAI's format.")] = "/v1/models"
+    health: str = "/healthz"
+    openapi: Annotated[str, Meta(description="The description of this API.")] = "/openapi.json"
 
 
 class HealthResponse(Struct, frozen=True, kw_only=True):
