@@ -12,6 +12,7 @@ class Code(StrEnum):
     MODEL_LOADING = "model_loading"
     MODEL_FAILED = "model_failed"  # cannot start as configured; waiting does not help
     MODEL_BACKOFF = "model_backoff"  # failed; not tried again before a deadline
+    MODEL_NOT_LOADED = "model_not_loaded"  # would evict another model, which the request may not
     START_TIMEOUT = "start_timeout"
     QUEUE_FULL = "queue_full"
     NO_ROOM = "no_room"
@@ -28,6 +29,7 @@ STATUS: dict[Code, int] = {
     # Continue and aider all show at once. Codex retries 424 too, aider 422, and all of them 5xx.
     Code.MODEL_FAILED: 400,
     Code.MODEL_BACKOFF: 503,
+    Code.MODEL_NOT_LOADED: 503,
     Code.START_TIMEOUT: 503,
     Code.QUEUE_FULL: 429,
     Code.NO_ROOM: 400,

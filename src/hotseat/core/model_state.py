@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from hotseat.core import policy
 from hotseat.core.deadlines import NEVER
 from hotseat.core.errors import Reason
-from hotseat.core.queue import FairQueue
+from hotseat.core.patience import Patience
+from hotseat.core.queue import FairQueue, QueuedRequest
 from hotseat.core.spec import Footprint, SchedulingSpec, SleepSpec
-from hotseat.core.states import HOLDS_RUN, TRANSITIONS, Cause, IllegalTransition, State
+from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, TRANSITIONS, Cause, IllegalTransition, State
 from hotseat.core.views import ModelView
 
 STABLE_S = 60.0
@@ -106,6 +107,8 @@ class ModelState:
     """Number of leases by key; adds up to ``leases``."""
     queue: FairQueue = field(default_factory=FairQueue)
     """Requests without a lease. Empty while BACKOFF, and while READY with a free slot."""
+    patience: Patience = field(default_factory=Patience)
+    """What its clients did who had to wait for it."""
     peak_demand: int = 0
     """The most clients at once in this turn."""
     idle_since: float = 0.0
@@ -255,6 +258,11 @@ class ModelState:
         if self.last_used is not None:
             pause_s = min(now - self.idle_since, policy.swap_cost_s(self.return_cost_s))
             self.pause_s = moving_average(self.pause_s, pause_s)
+
+    def learn_patience(self, queued: QueuedRequest, now: float, *, stayed: bool) -> None:
+        """Remember what a client did who waited for the model to be loaded."""
+        if queued.group is not None and self.state not in HOLDS_LEASES:
+            self.patience.learn(queued.group, now - queued.since, stayed=stayed, now=now)
 
     def count_failed_start(self, reason: Reason) -> None:
         """Count one more start that failed, and whether the one before failed for the same reason."""

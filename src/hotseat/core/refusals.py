@@ -99,6 +99,24 @@ def where_it_stands(model: str) -> str:
     return f"`hotseat logs {model}` shows why"
 
 
+def not_loaded(model: ModelState, *, forbidden: bool) -> Refusal:
+    """Another model would have to be evicted, and the request may not do that.
+
+    ``forbidden``: its route says so (``may_evict: false``, ``model: current``); else such requests give up.
+    """
+    why = (
+        "this request may not evict another model"
+        if forbidden
+        else "requests like this one gave up before it was, so no other model is evicted for them"
+    )
+    return Refusal(
+        code=Code.MODEL_NOT_LOADED,
+        message=f"model {model.name} is not loaded, and {why}",
+        model=model.name,
+        should_retry=False,
+    )
+
+
 def queue_full(model: ModelState, now: float) -> Refusal:
     """The queue has reached ``max_queue``."""
     return Refusal(

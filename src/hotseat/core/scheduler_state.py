@@ -148,6 +148,8 @@ class SchedulerState:
         """Begin a turn: grant leases to the queue."""
         model.ready_since = model.idle_since = now
         model.served, model.requested, model.equal_failures = True, False, 0
+        for queued in model.queue.waiting.values():
+            model.learn_patience(queued, now, stayed=True)
         self.move(model, State.READY, cause, now)
         self.grant_queued(model, now)
         model.peak_demand = model.demand

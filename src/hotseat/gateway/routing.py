@@ -78,6 +78,17 @@ SERVER_ADMIN_SEGMENTS = frozenset(
 
 _V1_TWICE = b"/v1/v1/"
 _PLAIN_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,:@=/"
+_CAPABILITIES = {
+    b"/v1/embeddings": "embeddings",
+    b"/v1/completions": "completions",
+    b"/v1/audio/transcriptions": "transcription",
+    b"/v1/audio/translations": "transcription",
+    b"/v1/audio/speech": "speech",
+    b"/rerank": "rerank",
+    b"/v1/rerank": "rerank",
+    b"/v2/rerank": "rerank",
+}
+"""What a model must be able to do to answer at a path; at all others: chat."""
 _MAX_CACHED_PATHS = 4096
 _MAX_CACHED_LENGTH = 128
 
@@ -148,6 +159,13 @@ class Route:
     def allows(self, path: bytes) -> bool:
         """Whether the model's own ``allow_paths`` include this path."""
         return path in self.allow_paths or path.startswith(self.allow_trees)
+
+    def may_serve(self, path: bytes) -> bool:
+        """Whether the model can do what this path asks, as far as that is known."""
+        if not self.capabilities:
+            return True
+        wanted = _CAPABILITIES.get(path, "chat")
+        return wanted in self.capabilities
 
     def rename(self, name: str | None) -> str | None:
         """The name that replaces the one in the body, or ``None`` to leave the body alone."""

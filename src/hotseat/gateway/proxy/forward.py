@@ -210,7 +210,11 @@ class Forward(msgspec.Struct, eq=False):
     def _enqueue(self) -> Ticket:
         request = self._request
         ticket = self._ticket = self._services.leases.ask(
-            request.route.model, priority=request.priority, key=request.key
+            request.route.model,
+            priority=request.priority,
+            key=request.key,
+            endpoint=request.endpoint,
+            may_evict=request.may_evict,
         )
         return ticket
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import msgspec
 
 from hotseat.gateway.access.client_context import ClientContext
@@ -10,6 +12,9 @@ from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.policy import body
 from hotseat.gateway.policy.query import without_credentials
 from hotseat.gateway.routing import Route, RoutingTable, Target
+
+CURRENT = "current"
+"""The ``model`` that stands for whatever is loaded, unless a model has that name. Evicts nobody."""
 
 
 class UpstreamRequest(msgspec.Struct, eq=False, gc=False):
@@ -31,6 +36,10 @@ class UpstreamRequest(msgspec.Struct, eq=False, gc=False):
     priority: int = 0
     key: str = ""
     """The name of the client's key; requests of one model are served fairly by key."""
+    endpoint: str = ""
+    """The API's path, by which clients' patience is learned; empty: it is not."""
+    may_evict: bool = True
+    """Whether another model may be evicted for it."""
 
 
 def prepare(
@@ -40,17 +49,24 @@ def prepare(
     target: Target,
     content: bytes,
     id_line: bytes,
+    loaded: Callable[[], Sequence[str]],
 ) -> UpstreamRequest:
     """Make the request for the model's server. Raises ``RequestRefused``.
 
-    ``id_line``: the header line with the request's id, for the client and for the server.
+    ``id_line``: the header line with the request's id, for the client and for the server. ``loaded()``: the
+    models that are loaded, for requests for ``CURRENT``.
     """
     head, principal = context.head, context.principal
     parsed = body.read(content, head)
     method, query = cycle.method, cycle.query
     route = target.route
+    is_current = False
     if route is None:
-        route = _route_by_model(cycle, context, routing, parsed.model, id_line)
+        name = parsed.model
+        is_current = name == CURRENT and routing.find(CURRENT) is None
+        if is_current:
+            name = _loaded(context, routing, loaded(), target.path)
+        route = _route_by_model(cycle, context, routing, name, id_line)
     if target.special and not route.allows(target.path):
         raise RequestRefused(_PATH_NOT_ALLOWED)
     name = route.rename(parsed.model)
@@ -69,7 +85,19 @@ def prepare(
         target.anthropic,
         route.priority + principal.priority,
         principal.name,
+        # With ``max_hold`` it is hotseat that gives up, and the client comes again.
+        target.text if route.policy.max_hold_s is None or parsed.stream else "",
+        route.policy.may_evict and not is_current,
     )
+
+
+def _loaded(context: ClientContext, routing: RoutingTable, models: Sequence[str], path: bytes) -> str | None:
+    """The name of the route to a loaded model that the client may use; ``None``: there is none."""
+    for model in models:
+        for route in routing.routes:
+            if route.model == model and context.principal.may_use(route) and route.may_serve(path):
+                return route.name
+    return None
 
 
 def _route_by_model(
