@@ -87,7 +87,7 @@ def prepare(
         principal.name,
         # With ``max_hold`` it is hotseat that gives up, and the client comes again.
         target.text if route.policy.max_hold_s is None or parsed.stream else "",
-        route.policy.may_evict and not is_current,
+        route.policy.may_evict and not is_current and head.picked.get(b"x-hotseat-may-evict") != b"false",
     )
 
 
