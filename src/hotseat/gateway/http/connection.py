@@ -292,6 +292,9 @@ class Connection(asyncio.Protocol):
                 self._reject(_FRAMING_TOO_LARGE)  # the parser would keep a trailer that never ends
             elif self._timer is None:
                 self._watch_client()
+        elif self._head_bytes and self._active is None:  # empty lines alone: the head is still to come
+            if self._timer is None:
+                self._watch_client()
         elif self._timer is not None:
             self._cancel_timer()
 
@@ -477,7 +480,7 @@ class Connection(asyncio.Protocol):
     def _watch_client(self) -> None:
         """Set the timer for the head or the body that is incomplete."""
         limits = self._limits
-        if self._phase is _HEAD:
+        if self._phase is _HEAD or self._phase is _IDLE:
             self._timer = self.loop.call_later(limits.head_s, self._check_head)
         else:
             self._timer = self.loop.call_later(
