@@ -72,6 +72,16 @@ class ServerState:
         """Set whenever the last connection has closed."""
 
 
+class _Flow(FlowControl):
+    """Flow control of a connection that does not read on while something read before is not parsed."""
+
+    holds_unparsed = False
+
+    def resume_reading(self) -> None:
+        if not self.holds_unparsed:
+            super().resume_reading()
+
+
 class ConnectionPhase(Enum):
     """What the connection expects from its client next."""
 
@@ -146,6 +156,7 @@ class Connection(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport
         self.flow: FlowControl
+        self._flow: _Flow
         self.client: tuple[str, int] | None = None
         """The peer's address and port, as the socket tells them."""
         self.server: tuple[str, int | None] | None = None
@@ -239,7 +250,7 @@ class Connection(asyncio.Protocol):
             if self._place.is_left:
                 transport.abort()
             self._place.connected = self
-        self.flow = FlowControl(transport)
+        self.flow = self._flow = _Flow(transport)
         self.client = get_remote_addr(transport)
         self.server = get_local_addr(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
@@ -457,14 +468,18 @@ class Connection(asyncio.Protocol):
     def _keep_unparsed(self, rest: bytes) -> None:
         self._server_state.unparsed_bytes += len(rest) - len(self._unparsed)
         self._unparsed = rest
+        self._flow.holds_unparsed = bool(rest)
 
     def _parse_rest(self) -> None:
-        """Go on with what was kept."""
+        """Go on with what was kept, and then with what comes."""
         rest = self._unparsed
-        if rest and self._phase is not ConnectionPhase.CLOSED and not self.transport.is_closing():
-            self._keep_unparsed(b"")
+        if not rest or self.transport.is_closing():
+            return
+        self._keep_unparsed(b"")
+        self.data_received(rest)
+        latest = self._latest
+        if len(self._pipeline) <= _MAX_PIPELINED and (latest is None or len(latest.body) <= latest.body_room):
             self.flow.resume_reading()
-            self.data_received(rest)
 
     def _discard(self, size: int) -> None:
         self._discarded_bytes += size
@@ -663,10 +678,10 @@ class Connection(asyncio.Protocol):
                 self._keep_alive_timer = self.loop.call_later(
                     self._limits.keep_alive_s, self._check_keep_alive
                 )
-        if self.flow.read_paused:
+        if self._unparsed:
+            self.loop.call_soon(self._parse_rest)
+        elif self.flow.read_paused:
             self.flow.resume_reading()
-            if self._unparsed:
-                self.loop.call_soon(self._parse_rest)
 
     def _begin_next(self) -> None:
         """Begin the next request once the client has taken the last response, unless it was dropped."""
