@@ -20,6 +20,7 @@ from hotseat.container_settings import with_container_settings
 from hotseat.core import effects as do
 from hotseat.core.spec import Settings
 from hotseat.core.states import State
+from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.http.tls import CertificateError, renew_certificate, server_context
 from hotseat.reload import compare, watch
@@ -94,7 +95,16 @@ class App:
     async def _start_server(self, sockets: list[socket.socket]) -> Server:
         host, port = self._listen.host, self._listen.port
         try:
-            return await serve(self._parts.gateway, host=host, port=port, sockets=sockets, tls=self._tls)
+            return await serve(
+                self._parts.gateway,
+                host=host,
+                port=port,
+                sockets=sockets,
+                limits=ConnectionLimits(
+                    slow_client_s=self._listen.slow_client_s, max_connections=self._listen.max_connections
+                ),
+                tls=self._tls,
+            )
         except OSError as error:
             await self.supervisor.close(leave_running=True)
             raise CannotServe(f"cannot listen on {host}:{port}: {error.strerror}") from error

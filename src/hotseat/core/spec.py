@@ -220,6 +220,12 @@ class ServeSpec:
     """Whether requests without a route are in the access log; each route has a setting of its own."""
     hold_headers_s: float = 2.0
     body_limit_bytes: int = 32 * 1024 * 1024
+    slow_client_s: float = 60.0
+    """How long a client may take nothing of its response before it is cut off."""
+    max_connections: int | None = None
+    """Clients' connections at once; ``None``: as many as the descriptor limit allows."""
+    body_memory_bytes: int = 64 * 1024 * 1024
+    """What all request bodies that are held may take together."""
     leave_running: bool = False
     """Whether models are left running on exit, to be adopted by the next start."""
     drain_timeout_s: float = 60.0

@@ -206,6 +206,10 @@ class Supervisor:
         """The next deadline of the core, on the event loop's clock; infinity for none."""
         return self._core.wake_at
 
+    def contended(self) -> bool:
+        """Whether a request waits for a lease, of whichever model."""
+        return any(ticket.lease is None for ticket in self._tickets.values())
+
     @property
     def tickets(self) -> int:
         """Number of requests that wait or hold a lease."""
