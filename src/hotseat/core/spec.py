@@ -175,6 +175,9 @@ class ModelSpec:
     """Settings that the operator left to the container's own command (``container_settings.ASKED``)."""
     upstream_key: str | None = field(default=None, repr=False)
     """API key of the server, sent as a Bearer token."""
+    withheld: frozenset[str] = field(default=frozenset(), repr=False)
+    """Variables of hotseat's own environment that a server does not inherit: their values are secrets of the
+    configuration."""
     stop_grace_s: float = 10.0
     engine: str = "openai"
     """The kind of server (``engines/``): ``vllm`` or ``openai``."""

@@ -473,6 +473,11 @@ class ConnectionPool:
             raise UpstreamFailure("its server does not accept connections", unreachable=True) from None
         except OSError:
             raise UpstreamFailure("its server cannot be reached", unreachable=True) from None
+        ask = self.upstream.impostor
+        if ask is not None and (who := ask()) is not None:  # some 30 µs, for new connections alone
+            connection.abandon()
+            _log.error("model %s: %s; nothing was sent there", self.upstream.model, who)
+            raise UpstreamFailure("another program listens in its server's place", unreachable=True)
         return connection
 
     def release(self, connection: UpstreamConnection) -> None:
