@@ -177,7 +177,8 @@ def held(model: str, held_s: float, loading: Loading | None) -> ErrorResponse:
 def unreachable(model: str, reason: str, *, status: int = 502) -> ErrorResponse:
     """Make the error for a model's server that could not be reached (503), failed (502) or timed out (504).
 
-    A 504 is not to be retried automatically: the same request would take as long again.
+    A 504 is not to be retried automatically: the same request would take as long again. After a 502 the
+    client decides: the server may have carried the request out.
     """
     return ErrorResponse(
         status=status,
@@ -185,7 +186,7 @@ def unreachable(model: str, reason: str, *, status: int = 502) -> ErrorResponse:
         type="upstream_error",
         message=f"model {model}: {reason}",
         retry_after_s=1 if status == 503 else None,
-        should_retry=status != 504,
+        should_retry={503: True, 504: False}.get(status),
     )
 
 

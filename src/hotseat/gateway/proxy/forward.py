@@ -9,7 +9,7 @@ The phases (``Phase``) and what leads from one to the next:
 
     QUEUED ─lease─> CONNECTING ─request sent─> AWAITING_HEAD ─head─> STREAMING | RELAYING | COLLECTING
     QUEUED ─lease, and an idle connection: request sent─> AWAITING_HEAD
-    AWAITING_HEAD ─the idle connection was dead─> AWAITING_HEAD | CONNECTING (sent once more)
+    AWAITING_HEAD ─the idle connection closed, the method is idempotent─> CONNECTING (sent once more)
     any of these ─failure─> AWAITING_REASON ─run has gone, nothing was sent─> QUEUED (the next run)
     any ─the response has ended, or the client has gone─> DONE
 """
@@ -255,9 +255,9 @@ class Forward(msgspec.Struct, eq=False):
 
     # The request
 
-    async def _attempt(self, pool: ConnectionPool) -> UpstreamFailure | None:
-        """Send the request on a connection and wait for the end of the response."""
-        connection = pool.take()
+    async def _attempt(self, pool: ConnectionPool, *, fresh: bool = False) -> UpstreamFailure | None:
+        """Send the request on a connection (a new one if ``fresh``), and wait for the end of the response."""
+        connection = None if fresh else pool.take()
         if connection is None:
             self._phase = Phase.CONNECTING
             try:
@@ -304,14 +304,16 @@ class Forward(msgspec.Struct, eq=False):
         pool, lease, cycle = self._pool, self._lease, self._cycle
         assert pool is not None
         assert lease is not None
-        while failure is not None and failure.stale and lease.broken is None:
-            failure = await self._attempt(pool)
+        sent = failure is not None and not failure.unreachable
+        if failure is not None and failure.unanswered and lease.broken is None:
+            if self._request.method in _IDEMPOTENT_METHODS:  # RFC 9110 §9.2.2; once, on a new connection
+                failure = await self._attempt(pool, fresh=True)
         cut_short = self._phase is _RELAYING and cycle.response_started
         if failure is not None and not failure.timed_out and lease.broken is None:
             await self._await_reason(failure, lease)
         self._detach()
         if failure is not None:
-            if failure.unreachable and lease.broken is not None and self._runs < MAX_RUNS:
+            if failure.unreachable and not sent and lease.broken is not None and self._runs < MAX_RUNS:
                 self._requeue()
                 return True
             self._tell_failure(failure, lease.broken, cut_short=cut_short)
@@ -519,4 +521,5 @@ class MeteredForward(Forward, eq=False):
         super().on_data(data)
 
 
+_IDEMPOTENT_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _METHODS_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
