@@ -305,9 +305,9 @@ class Forward(msgspec.Struct, eq=False):
         assert pool is not None
         assert lease is not None
         sent = failure is not None and not failure.unreachable
-        if failure is not None and failure.unanswered and lease.broken is None:
-            if self._request.method in _IDEMPOTENT_METHODS:  # RFC 9110 §9.2.2; once, on a new connection
-                failure = await self._attempt(pool, fresh=True)
+        may_repeat = self._request.method in _IDEMPOTENT_METHODS  # RFC 9110 §9.2.2
+        if failure is not None and failure.unanswered and may_repeat and lease.broken is None:
+            failure = await self._attempt(pool, fresh=True)
         cut_short = self._phase is _RELAYING and cycle.response_started
         if failure is not None and not failure.timed_out and lease.broken is None:
             await self._await_reason(failure, lease)
