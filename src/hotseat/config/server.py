@@ -39,6 +39,7 @@ class ServerResolver:
             strict_models=root.strict_models,
             access_log=root.access_log,
             hold_headers_s=root.hold_headers_s,
+            comment_every_s=root.keepalive_comments,
             body_limit_bytes=root.body_limit,
             leave_running=root.on_exit == "leave",
             drain_timeout_s=root.drain_timeout,

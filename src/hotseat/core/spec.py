@@ -219,6 +219,8 @@ class ServeSpec:
     access_log: bool = True
     """Whether requests without a route are in the access log; each route has a setting of its own."""
     hold_headers_s: float = 2.0
+    comment_every_s: float = 2.0
+    """Seconds between two comments in a silent stream; 0: none. A route may have its own."""
     body_limit_bytes: int = 32 * 1024 * 1024
     leave_running: bool = False
     """Whether models are left running on exit, to be adopted by the next start."""
