@@ -39,6 +39,7 @@ class ServerResolver:
             strict_models=root.strict_models,
             access_log=root.access_log,
             hold_headers_s=root.hold_headers_s,
+            comment_every_s=root.keepalive_comments,
             body_limit_bytes=root.body_limit,
             body_memory_bytes=max(root.body_memory, root.body_limit),
             slow_client_s=root.slow_client_timeout,

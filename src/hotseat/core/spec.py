@@ -222,6 +222,8 @@ class ServeSpec:
     access_log: bool = True
     """Whether requests without a route are in the access log; each route has a setting of its own."""
     hold_headers_s: float = 2.0
+    comment_every_s: float = 2.0
+    """Seconds between two comments in a silent stream; 0: none. A route may have its own."""
     body_limit_bytes: int = 32 * 1024 * 1024
     slow_client_s: float = 60.0
     """How long a client may take nothing of its response before it is cut off."""

@@ -22,6 +22,7 @@ from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.lease import LeaseProvider
 from hotseat.gateway.proxy.request import ProxiedRequest
 from hotseat.gateway.proxy.services import GatewayServices, Trace
+from hotseat.gateway.proxy.signs_of_life import SilenceWatch
 from hotseat.gateway.proxy.snapshot import ConfigSnapshot
 from hotseat.gateway.proxy.waiting import WaitPolicy
 from hotseat.gateway.routing import CONTROL_SEGMENTS, RoutingTable, is_anthropic
@@ -64,6 +65,7 @@ class Gateway:
             access_log=AccessLog(write_log, wall_clock, on_record),
             control=control,
             captures={} if captures is None else captures.on,
+            silence=SilenceWatch(),
             trace=trace,
         )
         self.configure(settings, local_only=local_only)
@@ -80,7 +82,9 @@ class Gateway:
             routing=routing,
             authenticator=authenticator,
             addresses=Addresses(settings.auth.trusted_proxies),
-            wait_policy=WaitPolicy(hold_headers_s=settings.serve.hold_headers_s),
+            wait_policy=WaitPolicy(
+                hold_headers_s=settings.serve.hold_headers_s, comment_every_s=settings.serve.comment_every_s
+            ),
             body_limit_bytes=settings.serve.body_limit_bytes,
             logs_unrouted=settings.serve.access_log,
             local_only=local_only,
@@ -99,6 +103,7 @@ class Gateway:
     def close(self) -> None:
         """Close all idle connections to models' servers and all captures, and flush the access log."""
         self.services.upstreams.close()
+        self.services.silence.close()
         if self._captures is not None:
             self._captures.close()
         self.services.access_log.flush()

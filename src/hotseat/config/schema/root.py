@@ -16,7 +16,15 @@ from hotseat.config.schema.route import RouteConfig
 from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepOrLevel
 from hotseat.config.schema.tls import TlsConfig
-from hotseat.config.schema.types import Bool, Count, Duration, PositiveDuration, Secret, Size
+from hotseat.config.schema.types import (
+    Bool,
+    CommentInterval,
+    Count,
+    Duration,
+    PositiveDuration,
+    Secret,
+    Size,
+)
 from hotseat.config_fields import one_or_list, schema
 
 Address = Annotated[
@@ -92,6 +100,13 @@ class RootConfig(InheritedSettings, TopLaunchKeys):
         default=2.0,
         description="A streaming request that waits longer than this gets its response headers, and then "
         "comments that keep the connection alive.",
+    )
+    keepalive_comments: CommentInterval = Field(
+        default=2.0,
+        description="How often a silent stream gets a comment, while its model loads and while it thinks, so "
+        "that clients and proxies do not give up. `false`: never; streams are then held like other requests. "
+        "May be set for a model or a route, too.",
+        json_schema_extra={"default": "2s"},
     )
     body_limit: Size = Field(
         default=32 * 1024 * 1024,
