@@ -148,5 +148,5 @@ def test_levels_of_a_configuration_and_of_a_file_of_their_own(tmp_path: Path) ->
         read_levels(file, {})
     assert {one.key for one in caught.value.problems} == {"slo.start_p9", "slo.tokens_per_s", "slo.ttft_p50"}
     file.write_text("models: {}\n")
-    with pytest.raises(ConfigError, match="holds no service level"):
+    with pytest.raises(ConfigError, match="contains no service levels"):
         read_levels(file, {})

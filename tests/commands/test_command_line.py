@@ -109,8 +109,8 @@ def test_check_config_of_a_bad_file(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
-        f"{path}:2: models.chat: says nothing to start "
-        "(write command: [program, arguments…] or container: NAME)",
+        f"{path}:2: models.chat: does not say what to start "
+        "(add command: [program, arguments…] or container: NAME)",
         f"{path}:2: models.chat.comand: unknown key (did you mean command?)",
         f"{path}:3: idle: a duration cannot be negative",
         "3 problems.",
@@ -125,7 +125,7 @@ def test_check_config_of_a_bad_file(tmp_path: Path) -> None:
 def test_check_config_without_a_file() -> None:
     result = hotseat("check-config")
     assert result.exit_code == 2
-    assert "no configuration found" in result.stderr
+    assert "no configuration file found" in result.stderr
     assert "Traceback" not in result.output
 
 

@@ -129,7 +129,7 @@ def test_every_command_passes_a_second_factor_and_knows_the_certificate(
         good = (tmp_path / "key.pem").read_text()
         (tmp_path / "key.pem").write_text("none")
         status, told = hotseat("reload")
-        assert (status, "no certificate with its key" in told) == (1, True)
+        assert (status, "are not a certificate and its key" in told) == (1, True)
         (tmp_path / "key.pem").write_text(good)
         assert before != (tmp_path / "cert.pem").read_text()
         assert hotseat("reload")[0] == hotseat("status")[0] == 0

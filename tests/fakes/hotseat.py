@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -55,6 +55,9 @@ class Answer:
 class Hotseat:
     """A running launcher over a folder; ``models`` are options of fake engines, or whole models."""
 
+    PROGRAM: Sequence[str] = ("-m", "hotseat")
+    """What Python is told to run."""
+
     def __init__(
         self,
         folder: Path,
@@ -70,7 +73,9 @@ class Hotseat:
         self.state = folder / "state"
         self.access_log = folder / "access.log"
         self.write(models, **config)
-        self._files, self._env = files, dict(env or {})
+        self._files = files
+        self.environment = dict(env or {})
+        """Variables that it gets besides those of this process."""
         self.limit_s = limit_s
         self.lines: list[dict[str, Any]] = []
         """Its log so far, all starts together."""
@@ -98,11 +103,11 @@ class Hotseat:
         since = len(self.lines)
         with open(self.access_log, "ab") as access_log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "hotseat", "serve", "-c", str(self.file)],
+                [sys.executable, *self.PROGRAM, "serve", "-c", str(self.file)],
                 stdout=access_log,
                 stderr=subprocess.PIPE,
                 text=True,
-                env={**env, "LISTEN": f"127.0.0.1:{self.port}", **self._env},
+                env={**env, "LISTEN": f"127.0.0.1:{self.port}", **self.environment},
                 preexec_fn=self._limit if self._files else None,
             )
         self._reader = threading.Thread(target=self._read, args=[self.process], daemon=True)
@@ -165,7 +170,7 @@ class Hotseat:
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Another ``hotseat`` command, talking to this one."""
         return subprocess.run(
-            [sys.executable, "-m", "hotseat", *words],
+            [sys.executable, *self.PROGRAM, *words],
             capture_output=True,
             text=True,
             timeout=self.limit_s,
@@ -191,16 +196,17 @@ class Hotseat:
         """As ``kill -9``."""
         assert self.process is not None
         self.process.kill()
-        self._end()
+        self.exit_status()
 
     def stop(self) -> int:
         """As ``systemctl stop``; returns the exit status."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self._end()
+        return self.exit_status()
 
-    def _end(self) -> int:
+    def exit_status(self) -> int:
+        """Wait until it has ended, and return its status."""
         assert self.process is not None
         status = self.process.wait(self.limit_s)
         assert self._reader is not None

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from hotseat import __version__, machine
 from hotseat.admin.control import CaptureControl, Control
-from hotseat.core.spec import PPM, DockerSpec, Footprint, ModelSpec, RouteSpec, Settings
+from hotseat.core.spec import PPM, Footprint, RouteSpec, Settings
 from hotseat.core.views import ModelView
+from hotseat.secret_names import is_secret_name
 from hotseat.telemetry.metrics import DeviceMemory, MetricsSnapshot
 from hotseat.telemetry.recorder import Recorder
 
 TOLD_INCIDENTS = 20
 """Failures, and swaps, in ``/stats``."""
 TOLD_MINUTES = 60
-_SECRET_WORDS = frozenset(
-    {"key", "keys", "token", "secret", "password", "passwd", "credential", "credentials"}
-)
 
 
 class StatsView:
@@ -69,7 +66,7 @@ class StatsView:
             "path": f"{route.path}/v1",
             "aliases": list(route.aliases),
             "runtime": model.runtime,
-            "target": _target(model),
+            "target": model.launch.target,
             "state": str(view.state),
             "default": route.name == self.settings.serve.default_route,
             "footprint": shares(model.scheduling.footprint),
@@ -87,7 +84,7 @@ class StatsView:
         return {
             "model": name,
             "runtime": model.runtime,
-            "target": _target(model),
+            "target": model.launch.target,
             "image": image,
             "command": None if command is None else without_secrets(command),
             "sleeps": model.scheduling.sleep is not None,
@@ -209,15 +206,10 @@ def without_secrets(command: Sequence[str]) -> list[str]:
             told.append("***")
             hide = False
             continue
-        secret = bool(_SECRET_WORDS & set(re.split(r"[-_.]", name.lower())))
+        secret = is_secret_name(name)
         told.append(f"{name}=***" if secret and equals else word)
         hide = secret and not equals and word.startswith("-")
     return told
-
-
-def _target(model: ModelSpec) -> str:
-    launch = model.launch
-    return launch.container if isinstance(launch, DockerSpec) else launch.command[0]
 
 
 def _reason(view: ModelView, *, lines: bool = True) -> dict[str, Any] | None:

@@ -45,7 +45,7 @@ class WatchEndpoints:
     async def events(self, request: Request) -> Response:
         """What happens, as it happens."""
         after = request.headers.get("last-event-id") or request.query_params.get("after")
-        feed = self._chronicle.feed
+        feed = self._chronicle.events
         if len(feed) >= MOST_READERS:
             raise HTTPException(503, "too many read the events already", {"Retry-After": "30"})
         return self.streams.response(_events(feed, after), "text/event-stream")
@@ -70,7 +70,7 @@ async def _events(feed: EventStream, after: str | None) -> Pieces:
             dropped, events = reader.take()
             pieces = [b'event: dropped\ndata: {"count":%d}\n\n' % dropped] if dropped else []
             pieces += [
-                f"id: {feed.ident(event)}\nevent: {event.kind}\ndata: ".encode() + event.data + b"\n\n"
+                f"id: {feed.event_id(event)}\nevent: {event.kind}\ndata: ".encode() + event.data + b"\n\n"
                 for event in events
             ]
             yield b"".join(pieces)

@@ -16,7 +16,7 @@ from hotseat.bench.results import BenchResult, ResultsError
 from hotseat.commands import ExitCode, _client
 from hotseat.commands._client import LauncherClient
 from hotseat.commands._errors import CommandFailed, InvalidConfig, LauncherUnreachable
-from hotseat.config import ConfigError, state_folder
+from hotseat.config import ConfigError, read_state_dir
 
 ORDER_WITHIN_S = 3600.0
 """A start or a stop that is measured is waited for so long; the launcher's own limits end it before."""
@@ -40,7 +40,7 @@ def results_path(given: Path | None, config: str | None) -> Path:
     if given is not None:
         return given
     try:
-        return Path(state_folder(config, os.environ)) / results.NAME
+        return Path(read_state_dir(config, os.environ)) / results.NAME
     except ConfigError as error:
         raise InvalidConfig(error) from None
 

@@ -17,7 +17,7 @@ import click
 
 from hotseat.commands import _credentials
 from hotseat.commands._errors import CommandFailed, InvalidConfig, LauncherUnreachable
-from hotseat.config.listen import listens
+from hotseat.config.client_settings import read_listen_address
 from hotseat.config.problems import ConfigError
 
 KEY_VARIABLES = ("HOTSEAT_ADMIN_KEY", "ADMIN_API_KEY", "VLLM_API_KEY")
@@ -296,7 +296,7 @@ def connect(
     cert = None
     if url is None:
         try:
-            where = listens(config, os.environ)
+            where = read_listen_address(config, os.environ)
         except ConfigError as error:
             raise InvalidConfig(error) from None
         host, cert = _WILDCARDS.get(where.host, where.host), where.cert

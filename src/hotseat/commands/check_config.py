@@ -11,7 +11,7 @@ import click
 from hotseat.commands._errors import InvalidConfig
 from hotseat.commands._table import table
 from hotseat.config import ConfigError, load
-from hotseat.core.spec import DockerSpec, ModelSpec, Settings
+from hotseat.core.spec import ModelSpec, Settings
 
 
 @click.command(
@@ -63,7 +63,14 @@ def _summary(settings: Settings) -> str:
     for route in settings.routes:
         paths.setdefault(route.model, []).append(route.path)
     rows = [
-        [name, model.runtime, ", ".join(paths.get(name, [])), _gpu(model), _idle(model), _what(model)]
+        [
+            name,
+            model.runtime,
+            ", ".join(paths.get(name, [])),
+            _gpu(model),
+            _idle(model),
+            model.launch.describe(),
+        ]
         for name, model in settings.models.items()
     ]
     return (
@@ -81,8 +88,3 @@ def _gpu(model: ModelSpec) -> str:
 
 def _idle(model: ModelSpec) -> str:
     return "never" if model.scheduling.idle_s is None else f"{model.scheduling.idle_s:g}s"
-
-
-def _what(model: ModelSpec) -> str:
-    launch = model.launch
-    return f"container {launch.container}" if isinstance(launch, DockerSpec) else launch.command[0]

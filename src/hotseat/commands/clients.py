@@ -15,7 +15,7 @@ from hotseat.clients.offer import Choice, NotOffered, Offered, choose
 from hotseat.commands import _client
 from hotseat.commands._client import CLIENT_KEY_VARIABLES
 from hotseat.commands._errors import CommandFailed, InvalidConfig
-from hotseat.core.spec import PPM, ProcessSpec, Settings
+from hotseat.core.spec import PPM, Settings
 from hotseat.engines import flags
 
 _LIST = "\n".join(f"  {name.ljust(14)} {one.title}" for name, one in FORMATS.items())
@@ -159,8 +159,8 @@ def _shares(footprint: Mapping[str, int]) -> dict[str, float]:
 
 
 def _context(settings: Settings, model: str) -> int | None:
-    launch = settings.models[model].launch
-    if not isinstance(launch, ProcessSpec):
+    program = settings.models[model].launch.program
+    if program is None:
         return None
-    tokens = flags.number(flags.words(launch.command), "--max-model-len", "--ctx-size", "-c")
+    tokens = flags.number(flags.words(program.command), "--max-model-len", "--ctx-size", "-c")
     return int(tokens) if tokens else None

@@ -13,8 +13,8 @@ import click
 
 from hotseat import config
 from hotseat.commands._stack import StackUnreadable, stack_option
-from hotseat.config.parsers import values
-from hotseat.core.spec import ProcessSpec, Settings
+from hotseat.config.parsers import sizes
+from hotseat.core.spec import Settings
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
 from hotseat.stack.compose.compose_file import ComposeFileError
@@ -63,7 +63,7 @@ def command(folder: Path, config_file: Path | None, card: str | None, as_json: b
     models are plain processes and there is no Compose file: their programs, the port, disk and GPU.
     """
     try:
-        size = values.size(card) if card else None
+        size = sizes.size(card) if card else None
     except ValueError as problem:
         raise StackUnreadable(f"--card: {problem}") from None
     checks = list(_checks(folder, config_file or folder / "hotseat.yaml", size))
@@ -113,7 +113,7 @@ def _needs_no_stack(read: object, folder: Path) -> bool:
     """Whether the models are processes, and nothing here says that there should be a stack."""
     if not isinstance(read, Settings) or any((folder / one).is_file() for one in COMPOSE_NAMES):
         return False
-    return all(isinstance(model.launch, ProcessSpec) for model in read.models.values())
+    return all(model.launch.program is not None for model in read.models.values())
 
 
 def _settings(file: Path, folder: Path) -> Settings | CheckResult:

@@ -9,7 +9,7 @@ import click
 
 from hotseat.commands._errors import CommandFailed
 from hotseat.commands._stack import StackUnreadable, in_folder, stack_option
-from hotseat.config.parsers import values
+from hotseat.config.parsers.times import duration
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
 from hotseat.stack.keys import KeyFileError, rotate
@@ -37,7 +37,7 @@ def command(folder: Path, grace: str) -> None:
     """
     path = folder / ".env"
     try:
-        wait = timedelta(seconds=values.duration(grace))
+        wait = timedelta(seconds=duration(grace))
     except ValueError as error:
         raise StackUnreadable(f"--grace: {error}") from None
     try:

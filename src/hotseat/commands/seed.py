@@ -17,7 +17,7 @@ from hotseat.commands import ExitCode
 from hotseat.commands._errors import CommandFailed, InvalidConfig
 from hotseat.commands._stack import StackUnreadable, read_settings
 from hotseat.config import ConfigError
-from hotseat.core.spec import ModelSpec, ProcessSpec, Settings
+from hotseat.core.spec import ModelSpec, Settings
 from hotseat.stack.compose.compose_file import ComposeFileError
 from hotseat.stack.compose.reading import read_project, stack_environment
 from hotseat.weights.wanted import WantedFiles, hub_folder, of_command, parse, plain_folder
@@ -98,11 +98,11 @@ def command(
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Ctrl-C ends the program at once: as an exception it would wait for every thread of the download."""
-    from hotseat.weights.hub import leave_now
+    from hotseat.weights.hub import exit_now
 
     def told(number: int, frame: object) -> None:
         click.echo("\nInterrupted. Whole files are kept: run it again to go on.", err=True)
-        leave_now(128 + number)
+        exit_now(128 + number)
 
     before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -129,7 +129,7 @@ def _seed(hub: Hub, todo: list[WantedFiles], *, all_files: bool, verify: bool, d
             f"{one}: {len(plan.files)} files, {_size(plan.size)}, {_size(plan.missing)} to fetch; "
             f"commit {plan.commit}"
         )
-    missing, room = sum(plan.missing for plan in plans), hub.room()
+    missing, room = sum(plan.missing for plan in plans), hub.free_bytes()
     if missing:
         click.echo(f"{_size(missing)} go to {hub.folder}, where {_size(room)} are free")
     if missing > room:
@@ -196,15 +196,16 @@ def _all(settings: Settings) -> Iterator[WantedFiles]:
 
 def _of_model(model: ModelSpec) -> WantedFiles | None:
     launch = model.launch
-    if isinstance(launch, ProcessSpec):
-        return of_command(launch.command) if model.engine == "vllm" else None
-    if launch.compose is None:
+    if launch.program is not None:
+        return of_command(launch.program.command) if model.engine == "vllm" else None
+    compose, container = launch.compose_project, launch.container_name
+    if compose is None or container is None:
         return None
     try:
-        project = read_project([Path(launch.compose.file)], os.environ).project
+        project = read_project([Path(compose.file)], os.environ).project
     except ComposeFileError as error:
         raise StackUnreadable(str(error)) from None
-    service = project.by_container(launch.container)
+    service = project.by_container(container)
     return of_command(service.command) if service else None
 
 

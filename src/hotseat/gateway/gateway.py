@@ -14,7 +14,7 @@ from hotseat.gateway.access.client_context import ConfigSnapshot
 from hotseat.gateway.http.request_cycle import ASGIApp, RequestCycle
 from hotseat.gateway.http.upstream import UpstreamPools
 from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
-from hotseat.gateway.proxy.access_log import AccessLog
+from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord
 from hotseat.gateway.proxy.capture import Capture, Captures
 from hotseat.gateway.proxy.forward import ForwardServices
 from hotseat.gateway.proxy.lease import LeaseProvider
@@ -37,12 +37,16 @@ class Gateway:
         write_log: Callable[[bytes], object] | None = None,
         limiter: Limiter | None = None,
         captures: Captures | None = None,
+        on_record: Callable[[RequestRecord], None] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         """``control`` answers the paths that belong to hotseat itself.
 
         ``local_only``: refuse requests whose ``Host`` or ``Origin`` is not this machine. ``wall_clock()`` is
         the time of day, in seconds since 1970. ``write_log`` takes lines of the access log; ``limiter``
         counts what is limited (by default in memory); ``captures``: who is captured, if anybody may be.
+        ``on_record`` is called with each finished request's record; ``trace`` gives a request its place in a
+        trace.
         """
         self._wall_clock = wall_clock
         self._captures = captures
@@ -52,9 +56,8 @@ class Gateway:
         self.control = control
         self.upstreams = UpstreamPools()
         self.limiter: Limiter = limiter or MemoryLimiter(time.monotonic)
-        self.books = AccessLog(write_log, wall_clock)
-        self.trace: Trace | None = None
-        """Where there are traces: gives the model's server its part in one."""
+        self.books = AccessLog(write_log, wall_clock, on_record)
+        self.trace = trace
         self.configure(settings, local_only=local_only)
 
     def configure(self, settings: Settings, *, local_only: bool) -> None:

@@ -73,7 +73,7 @@ class RuntimeMonitor:
             self._tell_found(found)
 
     async def _heed(self, runtime: ReportsHealth) -> None:
-        async for sign in runtime.signs():
+        async for sign in runtime.health_reports():
             self._tell_sign(sign)
 
     async def _keep_looking(self) -> None:

@@ -78,8 +78,8 @@ def test_several_files_lie_on_top_of_each_other(stack_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda folder: (folder / "docker-compose.yml").write_text("services: ["), "not YAML"),
-        (lambda folder: (folder / "docker-compose.yml").unlink(), "no Compose file there"),
+        (lambda folder: (folder / "docker-compose.yml").write_text("services: ["), "not valid YAML"),
+        (lambda folder: (folder / "docker-compose.yml").unlink(), "contains no Compose file"),
         (lambda folder: (folder / "hotseat.yaml").write_text("modles: {}"), "modles"),
         (lambda folder: (folder / ".env").write_text("no assignment"), ".env:1"),
     ],

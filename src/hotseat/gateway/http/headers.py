@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
 from hotseat.gateway.http.errors import bad_request
+from hotseat.secret_names import is_secret_name
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -25,23 +28,7 @@ _FIELDS = {
     b"x-api-secret": _PICK,
     # Sent on with the id that we settle on.
     b"x-request-id": _PICK,
-    b"cookie": _DROP,
-    b"api-key": _DROP,
-    b"x-goog-api-key": _DROP,
-    b"x-auth-token": _DROP,
-    b"cf-access-client-id": _DROP,
-    b"cf-access-client-secret": _DROP,
-    b"cf-access-jwt-assertion": _DROP,
-    b"proxy-authorization": _DROP,
-    b"apikey": _DROP,
-    b"x-access-token": _DROP,
-    b"x-amz-security-token": _DROP,
-    b"x-auth-key": _DROP,
-    b"x-csrf-token": _DROP,
-    b"x-forwarded-access-token": _DROP,
-    b"x-goog-iap-jwt-assertion": _DROP,
-    b"x-token": _DROP,
-    b"x-xsrf-token": _DROP,
+    b"cf-access-client-id": _DROP,  # names the secret that comes with it
     # Hop by hop (RFC 9110 §7.6.1).
     b"keep-alive": _DROP,
     b"proxy-connection": _DROP,
@@ -51,12 +38,17 @@ _FIELDS = {
     b"http2-settings": _DROP,
     b"expect": _DROP,
 }
-"""What is done with a field; one that is not here is passed on as it is."""
+"""What is done with a field; one that is not here is passed on as it is, unless it holds a secret."""
 
 _JSON = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 )
 _USUAL_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close", b""})
+
+
+@functools.lru_cache(1024)
+def _holds_secret(name: bytes) -> bool:
+    return is_secret_name(name.decode("latin-1"))
 
 
 class RequestHead:
@@ -70,7 +62,8 @@ class RequestHead:
         passed: list[bytes] = []
         for name, value in headers:
             if name not in _FIELDS:
-                passed += (name, b": ", value, b"\r\n")
+                if not _holds_secret(name):
+                    passed += (name, b": ", value, b"\r\n")
             elif (use := _FIELDS[name]) != _DROP:
                 if name in picked:
                     raise bad_request(f"the header {name.decode('latin-1')} must not be sent twice")

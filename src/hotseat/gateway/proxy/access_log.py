@@ -71,8 +71,14 @@ def request_id(sent: bytes | None) -> str:
 class AccessLog:
     """Where records go: to the access log and to whoever wants them."""
 
-    def __init__(self, write: Callable[[bytes], object] | None, wall_clock: Callable[[], float]) -> None:
-        """``write`` takes whole JSON lines (``None``: no access log); ``wall_clock()`` is in Unix seconds."""
+    def __init__(
+        self,
+        write: Callable[[bytes], object] | None,
+        wall_clock: Callable[[], float],
+        on_record: Callable[[RequestRecord], None] | None = None,
+    ) -> None:
+        """``write`` takes whole JSON lines (``None``: no access log); ``wall_clock()`` is in Unix seconds;
+        ``on_record`` is called with the record of every request, whether or not it is logged."""
         self._write = write
         self._wall_clock = wall_clock
         self._lines: list[bytes] = []
@@ -80,8 +86,7 @@ class AccessLog:
         self._second = -1
         self._begin = b""
         """Of a line, with places for the milliseconds and the record."""
-        self.on_record: Callable[[RequestRecord], None] | None = None
-        """Told of every request, whether or not it is logged."""
+        self.on_record = on_record
 
     def enter(self, record: RequestRecord, *, logged: bool) -> None:
         """A request has ended."""

@@ -25,14 +25,12 @@ from hotseat import logs
 from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.proxy.forward import Forward, ForwardServices, MeteredForward, Owner
 from hotseat.gateway.proxy.prepare import UpstreamRequest
+from hotseat.secret_names import is_secret_name
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of one capture's file, and of what is held in memory for it."""
 MOST_BYTES_EACH = 1024 * 1024
 """Of one request's body, and of one answer."""
-_CREDENTIALS = frozenset(
-    {b"authorization", b"proxy-authorization", b"x-api-key", b"x-api-secret", b"api-key", b"cookie"}
-)
 _SHORTEST = 4
 
 _log = structlog.get_logger("hotseat.capture")
@@ -264,7 +262,7 @@ def _credentials(client: RequestCycle) -> list[str]:
     """What the client sent to prove itself by, longest first: it may stand in its prompt, too."""
     found = set()
     for name, value in client.headers:
-        if name in _CREDENTIALS:
+        if is_secret_name(name.decode("latin-1")):
             text = value.decode("latin-1")
             word = text.rpartition(" ")[2]
             found |= {text, word}
