@@ -67,8 +67,8 @@ packages=$(grep -rlE '^// \+k8s:openapi-gen=' --include='*.go' pkg/apis staging/
     sed -e 's#^staging/src/#k8s.io/kubernetes/vendor/#' -e 's#^pkg/#k8s.io/kubernetes/pkg/#' | paste -sd,)
 nice "$work/openapi-gen" -O zz_generated.openapi -i "$packages" -p k8s.io/kubernetes/pkg/generated/openapi \
     --go-header-file hack/boilerplate/boilerplate.generatego.txt -r "$work/violations" --output-base "$GOPATH/src" >&2
-says="-X k8s.io/component-base/version.gitVersion=v$VERSION -X k8s.io/component-base/version.gitMajor=1"
-says+=" -X k8s.io/component-base/version.gitMinor=20 -X k8s.io/client-go/pkg/version.gitVersion=v$VERSION"
+in=k8s.io/kubernetes/vendor/k8s.io/component-base/version
+says="-X $in.gitVersion=v$VERSION -X $in.gitMajor=1 -X $in.gitMinor=20"
 for program in "${PROGRAMS[@]}"; do
     nice go build -tags providerless,dockerless -ldflags "-s -w $says" -o "$work/$program" "./cmd/$program"
     mv "$work/$program" "$HERE/$program"

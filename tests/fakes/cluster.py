@@ -1,7 +1,7 @@
-"""A real Kubernetes control plane on loopback: etcd, kube-apiserver, kube-scheduler, kube-controller-manager.
+"""A real Kubernetes control plane on loopback: etcd, API server, scheduler and controller manager.
 
-``scripts/kubernetes.sh`` builds the programs. Nodes are ``fakes.kubelet``, one process each, so that a node can
-be lost (``kill``) or frozen (``SIGSTOP``) by itself.
+``scripts/kubernetes.sh`` builds the programs. Nodes are ``fakes.kubelet``, one process each, so that a node
+can be lost (``kill``) or frozen (``SIGSTOP``) by itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from fakes import kubelet
 ROOT = Path(__file__).parents[2]
 _UP_S = 90.0
 """Generous: on a busy machine the API server takes 10 s."""
-_FALLBACK_LISTENING = "127.0.0.1"
 
 
 def programs() -> Path:
@@ -44,7 +43,9 @@ class Cluster:
     def __init__(self, **nodes: int) -> None:
         """``nodes``: GPUs by node name; ``gpu_1`` becomes ``gpu-1``."""
         memory = Path("/dev/shm")
-        self.folder = Path(tempfile.mkdtemp(prefix="hotseat-cluster-", dir=memory if memory.is_dir() else None))
+        self.folder = Path(
+            tempfile.mkdtemp(prefix="hotseat-cluster-", dir=memory if memory.is_dir() else None)
+        )
         self.mark = f"{kubelet.MARK}={self.folder.name}"
         """In the environment of every process of a pod."""
         self.port, self._etcd = _free_port(), _free_port()
@@ -53,7 +54,6 @@ class Cluster:
         self._nodes = {name.replace("_", "-"): gpus for name, gpus in nodes.items()}
         self._programs = programs()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.tokens: dict[str, str] = {"system:masters": self.token}
 
     def __enter__(self) -> Cluster:
         try:
@@ -93,7 +93,9 @@ class Cluster:
             except urllib.error.HTTPError as error:
                 if error.code != 409:
                     raise AssertionError(error.read().decode()) from error
-                self.request("PATCH", f"{path}/{one['metadata']['name']}", one, "application/merge-patch+json")
+                self.request(
+                    "PATCH", f"{path}/{one['metadata']['name']}", one, "application/merge-patch+json"
+                )
 
     def scale(self, kind: str, name: str, replicas: int) -> None:
         """Do what ``kubectl scale`` does."""
@@ -128,7 +130,10 @@ class Cluster:
                     "clusters": [
                         {
                             "name": "test",
-                            "cluster": {"server": self.url, "certificate-authority": str(self.folder / "ca.crt")},
+                            "cluster": {
+                                "server": self.url,
+                                "certificate-authority": str(self.folder / "ca.crt"),
+                            },
                         }
                     ],
                     "users": [{"name": "test", "user": {"token": token or self.token}}],
@@ -196,7 +201,8 @@ class Cluster:
             f"--token-auth-file={folder}/tokens.csv", "--authorization-mode=RBAC",
             "--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none",
             "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-signing-key-file={folder}/sa.key", f"--service-account-key-file={folder}/sa.key",
+            f"--service-account-signing-key-file={folder}/sa.key",
+            f"--service-account-key-file={folder}/sa.key",
             "--disable-admission-plugins=ServiceAccount", f"--cert-dir={folder}/certs",
         )  # fmt: skip
         deadline = time.monotonic() + _UP_S
@@ -215,7 +221,9 @@ class Cluster:
             "kube-scheduler", self._programs / "kube-scheduler", f"--kubeconfig={config}",
             "--leader-elect=false", "--port=0", f"--secure-port={_free_port()}", "--bind-address=127.0.0.1",
         )  # fmt: skip
-        controllers = "deployment,replicaset,statefulset,endpoint,garbagecollector,nodelifecycle,namespace,podgc,"
+        controllers = (
+            "deployment,replicaset,statefulset,endpoint,garbagecollector,nodelifecycle,namespace,podgc,"
+        )
         controllers += "resourcequota"
         self._spawn(
             "kube-controller-manager", self._programs / "kube-controller-manager", f"--kubeconfig={config}",
@@ -227,8 +235,7 @@ class Cluster:
 
     def start_node(self, name: str, gpus: int) -> None:
         """Start a node, and wait until pods can be placed on it."""
-        env = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), kubelet.MARK: self.folder.name}
-        env.pop(kubelet.MARK)
+        env = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
         self._spawn(
             name, sys.executable, "-m", "fakes.kubelet", self.kubeconfig(), name, gpus, self.mark, env=env
         )
@@ -272,8 +279,9 @@ class Cluster:
                  "-keyout", f"{folder}/api.key", "-out", f"{folder}/api.csr")  # fmt: skip
         names = folder / "api.ext"
         names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:kubernetes.default.svc\n")
-        _openssl("x509", "-req", "-in", f"{folder}/api.csr", "-CA", f"{folder}/ca.crt", "-CAkey", f"{folder}/ca.key",
-                 "-CAcreateserial", "-days", "2", "-extfile", str(names), "-out", f"{folder}/api.crt")  # fmt: skip
+        _openssl("x509", "-req", "-in", f"{folder}/api.csr", "-CA", f"{folder}/ca.crt",
+                 "-CAkey", f"{folder}/ca.key", "-CAcreateserial", "-days", "2", "-extfile", str(names),
+                 "-out", f"{folder}/api.crt")  # fmt: skip
         _openssl("genrsa", "-out", f"{folder}/sa.key", "2048")
         lines = [
             f'{self.token},admin,1,"system:masters"',

@@ -1,7 +1,8 @@
-"""A node for tests: registers itself with any number of GPUs, and runs pods as processes on addresses of 127/8.
+"""A node for tests: registers itself with any number of GPUs; its pods are processes on addresses of 127/8.
 
-It does what the runtime can see of a kubelet: the container's states and restarts, readiness probes, events,
-graceful deletion, and the log endpoint. Run as a program, one process a node. Faults are annotations of a pod:
+It does what the runtime can see of a kubelet: the container's states and restarts, readiness probes,
+events, graceful deletion, and the log endpoint. Run as a program, one process a node. Faults are
+annotations of a pod:
 
 - ``fakes/pull-s``: how long the pull of its image takes
 - ``fakes/pull-fails``: why it cannot be pulled (ImagePullBackOff)
@@ -21,6 +22,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -62,15 +64,21 @@ class ContainerLog:
     """What one start of a container wrote."""
 
     def __init__(self, before: ContainerLog | None) -> None:
-        self.lines: list[bytes] = []
+        self.lines: list[tuple[bytes, bytes]] = []
+        """Time and text."""
         self.over = False
         self.before = before
+        self._latest_ns = 0
         self._changed = asyncio.Condition()
 
     async def read(self, out: asyncio.StreamReader) -> None:
         """Collect lines until the container closes its output."""
         while line := await out.readline():
-            self.lines.append(line if line.endswith(b"\n") else line + b"\n")
+            at = max(time.time_ns(), self._latest_ns + 1)
+            self._latest_ns = at
+            stamp = datetime.datetime.fromtimestamp(at // 10**9, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            text = line if line.endswith(b"\n") else line + b"\n"
+            self.lines.append((f"{stamp}.{at % 10**9:09}Z".encode(), text))
             await self._tell()
         self.over = True
         await self._tell()
@@ -148,12 +156,17 @@ class Kubelet:
         capacity["nvidia.com/gpu"] = str(self.gpus)
         labels = {"kubernetes.io/hostname": self.name}
         lease = {"metadata": {"name": self.name, "namespace": "kube-node-lease"}, "spec": self._lease()}
-        for one in (Node.from_dict({"metadata": {"name": self.name, "labels": labels}}), Lease.from_dict(lease)):
+        for one in (
+            Node.from_dict({"metadata": {"name": self.name, "labels": labels}}),
+            Lease.from_dict(lease),
+        ):
             while True:
                 try:
                     await self.client.create(one)
                 except ApiError as error:
-                    if error.status.code == 404:  # the namespace of the leases is made by the API server, later
+                    if (
+                        error.status.code == 404
+                    ):  # the namespace of the leases is made by the API server, later
                         await asyncio.sleep(0.1)
                         continue
                     if error.status.code != 409:
@@ -175,7 +188,9 @@ class Kubelet:
         while True:
             with suppress(ApiError, httpx2.HTTPError):
                 ready = {"conditions": [_condition("Ready", True)]}
-                await self.client.patch(Node.Status, self.name, {"status": ready}, patch_type=PatchType.STRATEGIC)
+                await self.client.patch(
+                    Node.Status, self.name, {"status": ready}, patch_type=PatchType.STRATEGIC
+                )
                 spec = {"spec": self._lease()}
                 await self.client.patch(
                     Lease, self.name, spec, namespace="kube-node-lease", patch_type=PatchType.MERGE
@@ -240,7 +255,13 @@ class Kubelet:
 
     async def _event(self, known: PodOnNode, reason: str, message: str) -> None:
         meta = known.pod.metadata
-        whom = {"kind": "Pod", "apiVersion": "v1", "name": meta.name, "namespace": meta.namespace, "uid": meta.uid}
+        whom = {
+            "kind": "Pod",
+            "apiVersion": "v1",
+            "name": meta.name,
+            "namespace": meta.namespace,
+            "uid": meta.uid,
+        }
         event = {
             "metadata": {"generateName": f"{meta.name}.", "namespace": meta.namespace},
             "involvedObject": whom,
@@ -262,7 +283,10 @@ class Kubelet:
         if (pull_s := known.fault("pull-s")) is not None:
             waiting = {"waiting": {"reason": "ContainerCreating"}}
             await self._status(
-                known, phase="Pending", conditions=_conditions(False), containerStatuses=[{**base, "state": waiting}]
+                known,
+                phase="Pending",
+                conditions=_conditions(False),
+                containerStatuses=[{**base, "state": waiting}],
             )
             await asyncio.sleep(float(pull_s))
         if (why := known.fault("pull-fails")) is not None:
@@ -270,7 +294,10 @@ class Kubelet:
             back_off = f'Back-off pulling image "{container.image}"'
             waiting = {"waiting": {"reason": "ImagePullBackOff", "message": back_off}}
             await self._status(
-                known, phase="Pending", conditions=_conditions(False), containerStatuses=[{**base, "state": waiting}]
+                known,
+                phase="Pending",
+                conditions=_conditions(False),
+                containerStatuses=[{**base, "state": waiting}],
             )
             return
         base["imageID"] = container.image
@@ -283,7 +310,9 @@ class Kubelet:
             ended = {"exitCode": code, "reason": reason, "startedAt": _now(), "finishedAt": _now()}
             last = {"terminated": ended}
             await self._status(
-                known, conditions=_conditions(False), containerStatuses=[{**base, "state": last, "lastState": {}}]
+                known,
+                conditions=_conditions(False),
+                containerStatuses=[{**base, "state": last, "lastState": {}}],
             )
             known.restarts += 1
             base["restartCount"] = known.restarts
@@ -295,7 +324,9 @@ class Kubelet:
         name, value = self.mark.split("=", 1)
         env = {"PATH": os.environ["PATH"], "POD_IP": ip, name: value}
         env |= {one.name: one.value or "" for one in container.env or []}
-        command = [word.replace("$(POD_IP)", ip) for word in [*(container.command or []), *(container.args or [])]]
+        command = [
+            word.replace("$(POD_IP)", ip) for word in [*(container.command or []), *(container.args or [])]
+        ]
         process = await asyncio.create_subprocess_exec(
             *command,
             env=env,
@@ -347,7 +378,9 @@ class Kubelet:
         known.kill(signal.SIGKILL)
         assert known.process is not None
         await known.process.wait()
-        ended = {"terminated": {"exitCode": 137, "reason": "Error", "startedAt": _now(), "finishedAt": _now()}}
+        ended = {
+            "terminated": {"exitCode": 137, "reason": "Error", "startedAt": _now(), "finishedAt": _now()}
+        }
         await self._status(
             known,
             phase="Failed",
@@ -425,8 +458,12 @@ class Kubelet:
         at = max(0, len(book.lines) - int(query["tailLines"])) if "tailLines" in query else 0
         while True:
             while at < len(book.lines):
-                line = book.lines[at]
+                stamp, line = book.lines[at]
                 at += 1
+                if stamp.decode() < query.get("sinceTime", ""):
+                    continue
+                if query.get("timestamps") == "true":
+                    line = stamp + b" " + line
                 writer.write(b"%x\r\n%s\r\n" % (len(line), line))
             await writer.drain()
             if query.get("follow") != "true" or book.over:

@@ -19,6 +19,7 @@ from lightkube.resources.apps_v1 import Deployment, StatefulSet
 from lightkube.resources.core_v1 import Event, Pod
 from lightkube.types import PatchType
 
+from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.pods import PodFacts, facts_of
 from hotseat.runtimes.kubernetes.workload import Workload
 
@@ -34,18 +35,6 @@ _TRIES = 6
 _RETRY_AFTER_MOST_S = 5.0
 _PAGE = 500
 MERGE = PatchType.MERGE
-
-
-class ClusterUnavailable(Exception):
-    """The API server cannot be reached, or does not answer."""
-
-
-class ClusterError(Exception):
-    """The API server refused a call."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class _WatchTransport(httpx2.AsyncHTTPTransport):
@@ -71,10 +60,12 @@ class Cluster:
             limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
             transport = _WatchTransport(verify=verify, limits=limits)
             self._client = AsyncClient(config=config, transport=transport)
-            params = client_adapter.ConnectionParams(
-                timeout=httpx2.Timeout(TIMEOUT_S), transport=httpx2.AsyncHTTPTransport(verify=verify, limits=limits)
+            self._raw = httpx2.AsyncClient(
+                base_url=config.cluster.server,
+                auth=client_adapter.user_auth(config.user),
+                transport=httpx2.AsyncHTTPTransport(verify=verify, limits=limits),
+                timeout=TIMEOUT_S,
             )
-            self._raw = client_adapter.AsyncClient(config, params)
         except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:
             raise ClusterUnavailable(f"no cluster is configured: {error}") from error
         self.url = config.cluster.server

@@ -143,11 +143,21 @@ def container_reason(end: ContainerEnd, lines: tuple[str, ...] = ()) -> Reason:
     if end.reason == "OOMKilled":
         hint = "raise the memory limit of its container (resources.limits.memory)"
         summary = "killed: out of host memory (OOMKilled)"
-        return Reason(summary=summary, hint=hint, exit_code=end.exit_code, signal=number, oom=True, lines=lines)
+        return Reason(
+            summary=summary, hint=hint, exit_code=end.exit_code, signal=number, oom=True, lines=lines
+        )
     if number is not None:
-        name = signals.Signals(number).name if number in iter(signals.Signals) else str(number)
-        return Reason(summary=f"killed by {name}", exit_code=end.exit_code, signal=number, lines=lines)
+        return Reason(
+            summary=f"killed by {_signal_name(number)}", exit_code=end.exit_code, signal=number, lines=lines
+        )
     return Reason(summary=f"exited with code {end.exit_code}", exit_code=end.exit_code, lines=lines)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def lost_reason(pod: PodFacts, lines: tuple[str, ...] = ()) -> Reason:

@@ -8,7 +8,8 @@ from contextlib import aclosing, suppress
 
 from hotseat.core.errors import LINES_JUDGED, Reason
 from hotseat.runtimes.base import Handle, RunExit
-from hotseat.runtimes.kubernetes.api import Cluster, ClusterError, ClusterUnavailable
+from hotseat.runtimes.kubernetes.api import Cluster
+from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.log import RunLog
 from hotseat.runtimes.kubernetes.pods import PodFacts
 

@@ -16,11 +16,16 @@ from typing import TYPE_CHECKING
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 from hotseat.runtimes.base import FoundRun, Handle, LaunchError, RunExit
+from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.pods import PodFacts, launch_failure
 
 if TYPE_CHECKING:
     from hotseat.runtimes.kubernetes.watcher import PodWatcher, TrackedModel
 
+RUN = "hotseat/run"
+"""Annotation of a workload: the number of the run that it was last scaled up for."""
+FINGERPRINT = "hotseat/fingerprint"
+"""Annotation of a workload: the fingerprint of the configuration that it was last scaled up with."""
 _NO_POD_S = 1.0
 """A controller that has made no pod after so long is asked why."""
 _RECENT = timedelta(seconds=60)
@@ -42,7 +47,7 @@ class KubernetesRuntime:
         """Find the cluster. It is asked for the first time in ``recover``."""
         try:
             # Brings an HTTP client of its own: only for those who use a cluster.
-            from hotseat.runtimes.kubernetes.api import Cluster, ClusterUnavailable
+            from hotseat.runtimes.kubernetes.api import Cluster
             from hotseat.runtimes.kubernetes.watcher import PodWatcher
         except ImportError:
             self._why = (
@@ -86,9 +91,6 @@ class KubernetesRuntime:
         return [one for one in found if one is not None]
 
     async def _recover(self, watcher: PodWatcher, model: ModelSpec) -> FoundRun | None:
-        from hotseat.runtimes.kubernetes.api import ClusterError, ClusterUnavailable
-        from hotseat.runtimes.kubernetes.watcher import FINGERPRINT, RUN
-
         tracked = await watcher.track(model)
         with suppress(ClusterUnavailable, ClusterError):
             async with watcher.launching(tracked):
@@ -108,8 +110,6 @@ class KubernetesRuntime:
 
     async def start(self, model: ModelSpec, run: int) -> Handle:
         """Scale the workload to 1; returns when its pod has an address."""
-        from hotseat.runtimes.kubernetes.api import ClusterError, ClusterUnavailable
-
         try:
             watcher = self._opened()
             tracked = await watcher.track(model)
@@ -122,8 +122,6 @@ class KubernetesRuntime:
             raise LaunchError(_refused(model, error.code, str(error))) from error
 
     async def _launch(self, watcher: PodWatcher, tracked: TrackedModel, number: int) -> Handle:
-        from hotseat.runtimes.kubernetes.watcher import FINGERPRINT, RUN
-
         cluster, workload, namespace = watcher.cluster, tracked.spec.workload, tracked.namespace
         replicas = await watcher.look_up(tracked)
         notes: dict[str, str | None] = {
@@ -137,7 +135,9 @@ class KubernetesRuntime:
                 await cluster.set_scale(workload, namespace, 1)
             pod = await self._placed(watcher, tracked)
         except BaseException:
-            await asyncio.shield(watcher.start_task(f"kubernetes undo {tracked.name}", self._undo(watcher, tracked)))
+            await asyncio.shield(
+                watcher.start_task(f"kubernetes undo {tracked.name}", self._undo(watcher, tracked))
+            )
             raise
         handle = watcher.handle(tracked, number, pod)
         watcher.register(handle, tracked, pod)
@@ -213,8 +213,6 @@ class KubernetesRuntime:
 
     def _opened(self) -> PodWatcher:
         if self._watcher is None:
-            from hotseat.runtimes.kubernetes.api import ClusterUnavailable
-
             raise ClusterUnavailable(self._why)
         return self._watcher
 
@@ -222,7 +220,7 @@ class KubernetesRuntime:
 def _refused(model: ModelSpec, code: int, message: str) -> Reason:
     where = model.launch.describe()
     if code == 404:
-        hint = "create it (kubectl apply; hotseat export kubernetes writes one), or correct workload: and namespace:"
+        hint = "create it (hotseat export kubernetes writes one), or correct workload: and namespace:"
         return Reason(summary=f"there is no {where}: {message}", hint=hint, permanent=True)
     if code in (401, 403):
         return Reason(summary=f"{where}: {message}", hint=_FORBIDDEN, permanent=True)

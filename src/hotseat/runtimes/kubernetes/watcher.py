@@ -1,7 +1,7 @@
-"""Watches the pods of the configured models: one list and watch for each namespace, and a review of each model.
+"""Watches the pods of the configured models: one list and watch for each namespace, a review for each model.
 
-A change only says that something happened: every review judges the model's pods as they are now, so that lost,
-repeated and late changes do no harm. Whatever goes wrong with a watch, the pods are listed again.
+A change only says that something happened: every review judges the model's pods as they are now, so that
+lost, repeated and late changes do no harm. Whatever goes wrong with a watch, the pods are listed again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 from hotseat.runtimes.base import FoundRun, Handle
 from hotseat.runtimes.kubernetes import pods as judging
-from hotseat.runtimes.kubernetes.api import Cluster, ClusterError, ClusterUnavailable
+from hotseat.runtimes.kubernetes.api import Cluster
+from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.pods import PodFacts
 from hotseat.runtimes.kubernetes.run import WorkloadRun
 from hotseat.runtimes.kubernetes.spec import KubernetesSpec, kubernetes_spec
@@ -27,11 +28,6 @@ from hotseat.runtimes.kubernetes.workload import Match, parse_selector
 from hotseat.tasks import Tasks
 
 log = structlog.get_logger("hotseat")
-
-RUN = "hotseat/run"
-"""Annotation of a workload: the number of the run that it was last scaled up for."""
-FINGERPRINT = "hotseat/fingerprint"
-"""Annotation of a workload: the fingerprint of the configuration that it was last scaled up with."""
 
 DEFAULT_PORT = 8000
 _RECONNECT_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -382,8 +378,8 @@ class PodWatcher:
                     continue  # the version has expired: the list is new
                 self._disconnected(
                     store,
-                    f"the API server at {self.cluster.url} refuses: {error}. The launcher's Role must allow pods "
-                    "to be listed and watched (hotseat export kubernetes writes it)",
+                    f"the API server at {self.cluster.url} refuses: {error}. The launcher's Role must allow "
+                    "pods to be listed and watched (hotseat export kubernetes writes it)",
                 )
             await asyncio.sleep(_RECONNECT_S[min(tries, len(_RECONNECT_S) - 1)])
             tries += 1

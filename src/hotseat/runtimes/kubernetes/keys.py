@@ -1,0 +1,34 @@
+"""The keys of Kubernetes workloads in the configuration file."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from hotseat.config_fields import ConfigModel, Int
+
+NAMESPACE = (
+    "The namespace of the workloads; by default that of the kubeconfig's context or of the launcher's pod."
+)
+
+
+class KubernetesKeys(ConfigModel):
+    """How a model is run as a workload of a cluster."""
+
+    workload: str | None = Field(
+        default=None,
+        description="The workload that is scaled to 1 and 0: `deployment/NAME`, `statefulset/NAME`, or "
+        "`PLURAL.VERSION.GROUP/NAME` for anything with a `/scale` subresource. By default the Deployment "
+        "with the model's name.",
+    )
+    namespace: str | None = Field(default=None, description=NAMESPACE)
+    port: Int | None = Field(
+        default=None,
+        description="The port inside the container; by default read from its command, image or pod.",
+        json_schema_extra={"minimum": 1, "maximum": 65535},
+    )
+
+
+class KubernetesTopKeys(ConfigModel):
+    """What holds for all workloads."""
+
+    namespace: str | None = Field(default=None, description=NAMESPACE)
