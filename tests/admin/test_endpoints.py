@@ -6,13 +6,13 @@ import re
 
 from hotseat.admin.endpoints import ENDPOINTS, openapi, reference
 from hotseat.admin.stats import without_secrets
-from hotseat.gateway.access.admin import _FOR_ALL, _FOR_KEYS
+from hotseat.gateway.access.admin import ANY_KEY_PATHS, PUBLIC_PATHS
 
 
 def test_who_may_ask_is_what_the_gateway_enforces() -> None:
     told = {one.path: one.who for one in ENDPOINTS}
-    assert {path for path, who in told.items() if who == "all"} == {path.decode() for path in _FOR_ALL}
-    assert {path for path, who in told.items() if who == "key"} == {path.decode() for path in _FOR_KEYS}
+    assert {path for path, who in told.items() if who == "all"} == {path.decode() for path in PUBLIC_PATHS}
+    assert {path for path, who in told.items() if who == "key"} == {path.decode() for path in ANY_KEY_PATHS}
 
 
 def test_openapi_has_every_endpoint_and_refers_to_nothing_that_is_missing() -> None:

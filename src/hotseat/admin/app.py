@@ -83,9 +83,9 @@ class Admin:
     async def _healthz(self, request: Request) -> Response:
         broken = self._control.unusable()
         body: dict[str, Any] = {"status": "unavailable" if broken else "ok"}
-        standing = request.scope["state"]["standing"]
-        if standing > AdminRole.STRANGER:
-            body["routes"] = self._stats.route_table(lines=standing >= AdminRole.ADMIN)
+        role = request.scope["state"]["admin_role"]
+        if role > AdminRole.ANONYMOUS:
+            body["routes"] = self._stats.route_table(lines=role >= AdminRole.ADMIN)
             body["budget"] = shares(self._stats.settings.scheduler.budget)
             if broken:
                 body["runtimes"] = dict(broken)

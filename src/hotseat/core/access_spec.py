@@ -83,13 +83,14 @@ class AuthSpec:
 
 
 class AdminRole(IntEnum):
-    """What one who asks for our own pages may see; travels in the ASGI scope's ``state``."""
+    """What a client of hotseat's own endpoints may see; ``admin_role`` in the ASGI scope's ``state``."""
 
-    STRANGER = 0
-    """No key: up or not."""
-    GUEST = 1
-    """A key of models: mappings and states."""
+    ANONYMOUS = 0
+    """No key, or a public one: whether hotseat is up."""
+    READER = 1
+    """A key of models: also the routes and their states."""
     ADMIN = 2
+    """An admin key: everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""A request's query as the model's server gets it: without what looks like a credential.
+"""A request's query as the model's server gets it: without credentials.
 
-Keys are taken from header fields only, but some clients send one as ``?api_key=…`` all the same, and
-servers write what they are asked into their logs.
+Keys are read from header fields only, but some clients send one as ``?api_key=…`` as well, and servers
+write queries into their logs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hotseat.secret_names import is_secret_name
 
 
 def without_credentials(query: bytes) -> bytes:
-    """The query (with its question mark, or empty), less parameters whose name says that they hold a secret.
+    """Remove the parameters whose names say that they hold a secret from a query (``?…``, or empty).
 
     All others stay as they were written, in their order.
     """
