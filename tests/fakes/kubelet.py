@@ -245,13 +245,18 @@ class Kubelet:
     async def _status(self, known: PodOnNode, **status: Any) -> None:
         meta = known.pod.metadata
         body = {"metadata": {"uid": meta.uid}, "status": status}
-        try:
-            await self.client.patch(
-                Pod.Status, meta.name, body, namespace=meta.namespace, patch_type=PatchType.MERGE
-            )
-        except ApiError as error:
-            if error.status.code not in (404, 409):
-                raise
+        while True:
+            try:
+                await self.client.patch(
+                    Pod.Status, meta.name, body, namespace=meta.namespace, patch_type=PatchType.MERGE
+                )
+                return
+            except ApiError as error:
+                if error.status.code in (404, 409):
+                    return
+            except httpx2.HTTPError:
+                pass  # the API server is away
+            await asyncio.sleep(0.1)
 
     async def _event(self, known: PodOnNode, reason: str, message: str) -> None:
         meta = known.pod.metadata
@@ -273,7 +278,8 @@ class Kubelet:
             "count": 1,
             "source": {"component": "kubelet", "host": self.name},
         }
-        await self.client.create(Event.from_dict(event), namespace=meta.namespace)
+        with suppress(ApiError, httpx2.HTTPError):
+            await self.client.create(Event.from_dict(event), namespace=meta.namespace)
 
     async def _live(self, known: PodOnNode) -> None:
         """Pull the image, then run the container, and again when it ends."""
@@ -431,8 +437,16 @@ class Kubelet:
             status["state"] = {"terminated": ended}
             await self._status(known, containerStatuses=[status])
         meta = known.pod.metadata
-        with suppress(ApiError):
-            await self.client.delete(Pod, meta.name, namespace=meta.namespace, grace_period=0)
+        while True:
+            try:
+                await self.client.delete(Pod, meta.name, namespace=meta.namespace, grace_period=0)
+                return
+            except ApiError as error:
+                if error.status.code == 404:
+                    return
+            except httpx2.HTTPError:
+                pass
+            await asyncio.sleep(0.1)
 
     async def _serve_log(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):

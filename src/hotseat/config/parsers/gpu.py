@@ -9,6 +9,9 @@ from hotseat.config_fields import names
 from hotseat.core.spec import PPM
 
 SHARE = "a share of the whole GPU such as 0.90"
+MOST_GPUS = 100_000
+"""In one pool."""
+TOO_MUCH = "a share lies between 0 and 1: 0.90 means 90 % of the GPU's memory"
 
 
 def share(value: object) -> int:
@@ -17,8 +20,16 @@ def share(value: object) -> int:
     if number is None:
         raise ValueError(f"expected {SHARE}")
     if number < 0 or number > 1:
-        raise ValueError("a share lies between 0 and 1: 0.90 means 90 % of the GPU's memory")
+        raise ValueError(TOO_MUCH)
     return int((number * PPM).quantize(Decimal(1), ROUND_HALF_EVEN))
+
+
+def amount(value: object) -> int:
+    """Parse a share of one GPU's memory, or a whole number of a pool's GPUs; parts per million of one GPU."""
+    number = decimal(value)
+    if number is not None and 1 < number <= MOST_GPUS and number == number.to_integral_value():
+        return int(number) * PPM
+    return share(value)
 
 
 def positive_share(value: object) -> int:
@@ -30,10 +41,10 @@ def positive_share(value: object) -> int:
 
 
 def footprint(value: object) -> dict[str, int] | int:
-    """Parse a share for every device, or a mapping of devices to shares; parts per million."""
+    """Parse an amount for every device, or a mapping of devices to amounts; parts per million."""
     if isinstance(value, dict):
-        return {device: share(part) for device, part in value.items()}
-    return share(value)
+        return {device: amount(part) for device, part in value.items()}
+    return amount(value)
 
 
 def devices(value: object) -> tuple[str, ...]:
@@ -45,11 +56,21 @@ def devices(value: object) -> tuple[str, ...]:
 
 
 def budgets(value: object) -> dict[str, int] | tuple[str, ...]:
-    """Parse a list of devices, or a mapping of devices to their budgets in parts per million."""
+    """Parse a list of devices, or a mapping of devices to their budgets in parts per million.
+
+    A device with a number is one GPU of this machine; one with another name may be a pool of several.
+    """
     if isinstance(value, dict) and value:
-        return {device: positive_share(part) for device, part in value.items()}
+        return {device: _budget(str(device), part) for device, part in value.items()}
     if isinstance(value, list) and value:
         return devices(value)
     raise ValueError(
         "expected a list of devices such as [0, 1], or a budget for each such as {0: 0.90, 1: 0.50}"
     )
+
+
+def _budget(device: str, value: object) -> int:
+    parts = share(value) if device.isdecimal() else amount(value)
+    if not parts:
+        raise ValueError("must be greater than 0")
+    return parts

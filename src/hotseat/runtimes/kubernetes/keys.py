@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from hotseat.config_fields import ConfigModel, Int
+from hotseat.config_fields import ConfigModel, Port
 
 NAMESPACE = (
     "The namespace of the workloads; by default that of the kubeconfig's context or of the launcher's pod."
@@ -21,10 +21,9 @@ class KubernetesKeys(ConfigModel):
         "with the model's name.",
     )
     namespace: str | None = Field(default=None, description=NAMESPACE)
-    port: Int | None = Field(
+    port: Port | None = Field(
         default=None,
-        description="The port inside the container; by default read from its command, image or pod.",
-        json_schema_extra={"minimum": 1, "maximum": 65535},
+        description="The server's port inside the container. By default read from its command, image or pod.",
     )
 
 

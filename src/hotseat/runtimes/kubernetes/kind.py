@@ -25,8 +25,6 @@ def _resolve(written: WrittenLaunch[KubernetesKeys, KubernetesTopKeys]) -> Kuber
             problems.problem((*at, "workload"), str(error), "write workload: deployment/NAME")
         else:
             problems.problem(at, str(error), "name the workload: workload: deployment/NAME")
-    if model.port is not None and not 1 <= model.port <= 65535:
-        problems.problem((*at, "port"), "a port lies between 1 and 65535")
     for path, namespace in (((*at, "namespace"), model.namespace), (("namespace",), written.top.namespace)):
         if namespace is not None and not _NAMESPACE.match(namespace) and path not in problems.bad:
             problems.problem(

@@ -114,12 +114,15 @@ class KubernetesRuntime:
             watcher = self._opened()
             tracked = await watcher.track(model)
             watcher.usable()
+        except ClusterUnavailable as error:
+            raise LaunchError(Reason(summary=str(error))) from error
+        try:
             async with watcher.launching(tracked):
                 return await self._launch(watcher, tracked, run)
         except ClusterUnavailable as error:
             raise LaunchError(Reason(summary=str(error))) from error
         except ClusterError as error:
-            raise LaunchError(_refused(model, error.code, str(error))) from error
+            raise LaunchError(_refused(model, tracked.namespace, error)) from error
 
     async def _launch(self, watcher: PodWatcher, tracked: TrackedModel, number: int) -> Handle:
         cluster, workload, namespace = watcher.cluster, tracked.spec.workload, tracked.namespace
@@ -129,11 +132,13 @@ class KubernetesRuntime:
             FINGERPRINT: tracked.model.scheduling.fingerprint,
         }
         await cluster.annotate(workload, namespace, notes)
+        # Evicted pods stay as records of what happened.
+        earlier = {pod.uid for pod in tracked.pods() if pod.failed}
         try:
             if not replicas:
                 await tracked.emptied()
                 await cluster.set_scale(workload, namespace, 1)
-            pod = await self._placed(watcher, tracked)
+            pod = await self._placed(watcher, tracked, earlier)
         except BaseException:
             await asyncio.shield(
                 watcher.start_task(f"kubernetes undo {tracked.name}", self._undo(watcher, tracked))
@@ -143,17 +148,17 @@ class KubernetesRuntime:
         watcher.register(handle, tracked, pod)
         return handle
 
-    async def _placed(self, watcher: PodWatcher, tracked: TrackedModel) -> PodFacts:
+    async def _placed(self, watcher: PodWatcher, tracked: TrackedModel, earlier: set[str]) -> PodFacts:
         """Return the workload's pod when it has an address. Raises ``LaunchError`` where it will get none."""
         while True:
-            pods = tracked.pods()
+            pods = [pod for pod in tracked.pods() if pod.uid not in earlier]
             for pod in pods:
                 if pod.ip and (pod.live or pod.end is not None):
                     return pod
                 if (failure := launch_failure(pod)) is not None:
                     raise LaunchError(failure)
             await tracked.next_move(None if pods else _NO_POD_S)
-            if not tracked.pods():
+            if not pods:
                 since = datetime.now(UTC) - _RECENT
                 why = await watcher.cluster.failed_creation(tracked.spec.workload, tracked.namespace, since)
                 if why is not None:
@@ -217,11 +222,11 @@ class KubernetesRuntime:
         return self._watcher
 
 
-def _refused(model: ModelSpec, code: int, message: str) -> Reason:
+def _refused(model: ModelSpec, namespace: str, error: ClusterError) -> Reason:
     where = model.launch.describe()
-    if code == 404:
+    if error.code == 404:
         hint = "create it (hotseat export kubernetes writes one), or correct workload: and namespace:"
-        return Reason(summary=f"there is no {where}: {message}", hint=hint, permanent=True)
-    if code in (401, 403):
-        return Reason(summary=f"{where}: {message}", hint=_FORBIDDEN, permanent=True)
-    return Reason(summary=f"{where}: {message}")
+        return Reason(summary=f"there is no {where} in namespace {namespace}", hint=hint, permanent=True)
+    if error.code in (401, 403):
+        return Reason(summary=f"{where}: {error}", hint=_FORBIDDEN, permanent=True)
+    return Reason(summary=f"{where}: {error}")

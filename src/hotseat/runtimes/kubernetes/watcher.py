@@ -32,7 +32,7 @@ log = structlog.get_logger("hotseat")
 DEFAULT_PORT = 8000
 _RECONNECT_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _REVIEW_RETRY_S = 0.5
-_READY_EVERY_S = 5.0
+READY_EVERY_S = 5.0
 LOST_AFTER_S = 10.0
 """A pod that was told to end and is there so long after its grace is on a node that does not answer: the
 kubelet would have forced it."""
@@ -113,8 +113,8 @@ class TrackedModel:
         return sorted(found, key=lambda pod: (pod.created, pod.name))
 
     def present(self) -> list[PodFacts]:
-        """Return its pods, without those that are lost with their nodes."""
-        return [pod for pod in self.pods() if self.store.lost_in_s(pod) != 0]
+        """Return the pods that hold memory: without those that have ended or are lost with their nodes."""
+        return [pod for pod in self.pods() if not pod.failed and self.store.lost_in_s(pod) != 0]
 
     def lost_in_s(self) -> float | None:
         """Return the seconds until the next of its pods is lost; ``None``: none is about to be."""
@@ -134,7 +134,7 @@ class TrackedModel:
                 await self.moved.wait()
 
     async def emptied(self) -> None:
-        """Return when none of its pods is left but those lost with their nodes."""
+        """Return when none of its pods holds memory."""
         while self.present():
             await self.next_move(self.lost_in_s())
 
@@ -412,7 +412,7 @@ class PodWatcher:
             if why is not None and self._not_ready != why:
                 log.warning("API server unusable", why=why)
             self._not_ready = why
-            await asyncio.sleep(_READY_EVERY_S)
+            await asyncio.sleep(READY_EVERY_S)
 
     def _connected(self, store: NamespacePods) -> None:
         if store.unusable_reason is not None:
