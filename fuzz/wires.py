@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hotseat.gateway.http.connection import Connection, ConnectionLimits
+from hotseat.gateway.http.connection import Connection
+from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.request_cycle import CycleHandler
 from hotseat.gateway.http.server import Server
 
@@ -93,7 +94,7 @@ class Talk:
         return answer
 
     async def _say(self, pieces: list[bytes]) -> bytes:
-        wire, connection = Wire(), self._server._connect()
+        wire, connection = Wire(), self._server.protocol()
         connection.connection_made(wire)
         for piece in pieces:
             await _settled(connection, wire, until_reading=True)
@@ -107,7 +108,7 @@ class Talk:
         wire.closing = True
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert not self._server._state.tasks, "a task outlives its connection"
+        assert not self._server.tasks, "a task outlives its connection"
         return bytes(wire.written)
 
 
@@ -117,10 +118,10 @@ async def _settled(connection: Connection, wire: Wire, *, until_reading: bool) -
         await asyncio.sleep(0)
         if wire.closing or (until_reading and not wire.paused):
             return
-        active = connection._active
+        active = connection.active
         if not until_reading and (active is None or active.more_body):
             await asyncio.sleep(0)
-            if connection._active is active:
+            if connection.active is active:
                 return
 
 

@@ -14,7 +14,7 @@ from fakes.wire import PATIENCE_S, Message, Wire
 from hotseat.core.access_spec import AuthSpec
 from hotseat.core.spec import ModelSpec, RouteSpec, SchedulerSpec, SchedulingSpec, ServeSpec, Settings
 from hotseat.gateway.gateway import Gateway
-from hotseat.gateway.http.connection import ConnectionLimits
+from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.proxy.access_log import RequestRecord
 from hotseat.runtimes.process.spec import ProcessSpec

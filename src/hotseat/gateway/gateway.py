@@ -10,7 +10,8 @@ from typing import Any
 from hotseat.core.spec import Settings
 from hotseat.gateway.access.authenticator import Authenticator
 from hotseat.gateway.access.client_address import Addresses
-from hotseat.gateway.http.request_cycle import ASGIApp, RequestCycle
+from hotseat.gateway.http.asgi import ASGIApp
+from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.http.upstream import UpstreamPools
 from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
 from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord

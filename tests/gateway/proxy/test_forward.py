@@ -258,7 +258,7 @@ async def test_a_client_that_is_slow_at_its_end_pauses_nobody_elses_answer() -> 
     ):
         await wire.ask("/chat/v1/completions", CHAT)
         assert (await wire.answer()).body == body
-        (connection,) = gate.server._state.connections
+        (connection,) = gate.server.connections
         connection.transport.set_write_buffer_limits(high=0)
         connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         reading = cast(asyncio.Transport, wire.writer.transport)

@@ -117,10 +117,10 @@ def client_context(cycle: RequestCycle, config: AccessConfig) -> ClientContext:
     Raises ``RequestRefused`` (400) for a header that is ambiguous.
     """
     connection, headers = cycle.connection, cycle.headers
-    last: ClientContext | None = connection.sender
+    last: ClientContext | None = connection.client_context
     if last is not None and last.config is config and (last.headers is headers or last.headers == headers):
         return last
     context = ClientContext(cycle, config)
     can_be_reused = context.principal.expires_at is None and context.sent_id is None
-    connection.sender = context if can_be_reused else None
+    connection.client_context = context if can_be_reused else None
     return context

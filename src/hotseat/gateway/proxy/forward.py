@@ -282,7 +282,7 @@ class Forward(msgspec.Struct, eq=False):
                     b" ",
                     pool.base_path,
                     request.target,
-                    pool.lead,
+                    pool.request_line_end,
                     request.route.authorization,
                     request.headers,
                     b"content-length: %d\r\n\r\n" % len(content) if has_length else b"\r\n",
@@ -294,8 +294,8 @@ class Forward(msgspec.Struct, eq=False):
         )
         limit_s = request.route.first_byte_timeout_s
         if limit_s is not None:
-            watch = self._first_byte_watch = pool.doubts
-            watch.await_first_byte(self, limit_s)
+            watch = self._first_byte_watch = pool.outliers
+            watch.watch(self, limit_s)
         if cycle.is_slow:
             connection.pause_reading()
 
@@ -307,7 +307,7 @@ class Forward(msgspec.Struct, eq=False):
         while failure is not None and failure.stale and lease.broken is None:
             failure = await self._attempt(pool)
         cut_short = self._phase is _RELAYING and cycle.response_started
-        if failure is not None and not failure.silent and lease.broken is None:
+        if failure is not None and not failure.timed_out and lease.broken is None:
             await self._await_reason(failure, lease)
         self._detach()
         if failure is not None:
@@ -317,7 +317,7 @@ class Forward(msgspec.Struct, eq=False):
             self._tell_failure(failure, lease.broken, cut_short=cut_short)
         if cycle.is_slow:
             self._request.content = b""  # it will not be sent again, and this may take long
-            await cycle.drained()
+            await cycle.drain()
         return False
 
     def _requeue(self) -> None:
@@ -335,7 +335,7 @@ class Forward(msgspec.Struct, eq=False):
 
     async def _await_reason(self, failure: UpstreamFailure, lease: Lease) -> None:
         """Wait for the news that the run has ended: its connections end a little before that is known."""
-        lease.suspect(failure.words)
+        lease.suspect(failure.message)
         self._phase = Phase.AWAITING_REASON
         self._waiter = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._waiter], timeout=UNREACHABLE_REASON_S if failure.unreachable else REASON_S)
@@ -361,7 +361,7 @@ class Forward(msgspec.Struct, eq=False):
         else:
             self._phase = _STREAMING
 
-    def on_whole(self, status: int, headers: bytes, content_type: bytes, body: bytes) -> None:
+    def on_complete_response(self, status: int, headers: bytes, content_type: bytes, body: bytes) -> None:
         """Pass a head and a whole body on, which came in one piece (``AWAITING_HEAD``)."""
         cycle = self._cycle
         if cycle.response_started or not body or self._hold is not None:
@@ -391,7 +391,7 @@ class Forward(msgspec.Struct, eq=False):
         elif len(self._collected) < _ERROR_BODY_BYTES:
             self._collected += data
 
-    def on_read(self) -> None:
+    def on_read_complete(self) -> None:
         """Send what came in one read (``STREAMING``, ``RELAYING``, ``COLLECTING``)."""
         self._cycle.flush()
 
@@ -408,7 +408,7 @@ class Forward(msgspec.Struct, eq=False):
             self.usage, end = tail.conclude(self.upstream_status)
             assert self._pool is not None
             if end is ResponseEnd.GOOD:
-                self._pool.doubts.good()
+                self._pool.outliers.record_success()
             else:
                 self._report(end)
         except Exception:  # the parser that calls would swallow it
@@ -443,25 +443,25 @@ class Forward(msgspec.Struct, eq=False):
             return
         is_dead = end is ResponseEnd.DEAD
         why = "its engine is dead" if is_dead else f"it answers errors ({self.upstream_status})"
-        lease.suspect(why, certain=pool.doubts.error(end))
+        lease.suspect(why, certain=pool.outliers.record_error(end))
 
     def _stop_first_byte_watch(self) -> None:
         watch, self._first_byte_watch = self._first_byte_watch, None
         if watch is not None:
-            watch.first_byte(self)
+            watch.unwatch(self)
 
     # Failures
 
-    def out_of_patience(self, limit_s: float) -> None:
+    def on_first_byte_timeout(self, limit_s: float) -> None:
         """Fail the response: its first byte did not come in time (``AWAITING_HEAD``, ``STREAMING``)."""
         self._first_byte_watch = None
         pool, lease = self._pool, self._lease
         if self._connection is None or pool is None or lease is None:
             return
         words = f"its server sent nothing for {limit_s:g} s"
-        lease.suspect(words, certain=pool.doubts.silence())
+        lease.suspect(words, certain=pool.outliers.record_timeout())
         if self._connection is not None:  # unless the suspicion has ended it already
-            self._connection.fail(words, silent=True)
+            self._connection.fail(words, timed_out=True)
 
     def _on_break(self, reason: Reason) -> None:
         """End the response soon: its run has ended or is being stopped (any phase with a lease)."""
@@ -483,7 +483,7 @@ class Forward(msgspec.Struct, eq=False):
 
     def _tell_failure(self, failure: UpstreamFailure, broken: Reason | None, *, cut_short: bool) -> None:
         """Tell the client, in the way that is still open, that the response is missing or not whole."""
-        words = failure.words
+        words = failure.message
         if broken is not None:
             has = "is being stopped" if broken.alive else "has ended"
             words = f"its server {has}: {broken.for_clients()}"
@@ -491,7 +491,7 @@ class Forward(msgspec.Struct, eq=False):
         if cut_short:
             self._cycle.abort()
             return
-        status = 503 if failure.unreachable else 504 if failure.silent else 502
+        status = 503 if failure.unreachable else 504 if failure.timed_out else 502
         problem = errors.unreachable(self.model, words, status=status)
         self.code = problem.code
         self._tell(problem)

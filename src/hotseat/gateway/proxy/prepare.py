@@ -81,7 +81,7 @@ def _route_by_model(
     except RequestRefused:
         context.require_authenticated()
         raise
-    cycle.extra = id_line + route.cors.lines(context.origin)
+    cycle.extra_headers = id_line + route.cors.lines(context.origin)
     context.authorize(route)
     return route
 

@@ -20,6 +20,7 @@ import msgspec
 from hotseat.gateway.access.admin import admin_role
 from hotseat.gateway.access.client_context import ClientContext, client_context
 from hotseat.gateway.access.loopback import refuse_other_hosts
+from hotseat.gateway.http.asgi import run_app
 from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.http.request_cycle import BodyTooLarge, RequestCycle
 from hotseat.gateway.policy.cors import is_preflight, preflight
@@ -66,7 +67,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     def begin(self) -> Pending | None:
         """Go as far as possible at once, and return what has to be waited for."""
-        self._cycle.at_end = self.end
+        self._cycle.on_close = self.end
         try:
             pending = self._begin()
         except RequestRefused as refused:
@@ -83,7 +84,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     def continue_in_task(self, pending: Pending) -> None:
         """Wait after all, in a task: the response failed, or the client has not taken it yet."""
-        self._cycle.go_on(self._guard(pending))
+        self._cycle.run_in_task(self._guard(pending))
 
     def _guard(self, pending: Pending) -> Pending:
         self._pending = pending
@@ -116,7 +117,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         cycle, snapshot, record = self._cycle, self._snapshot, self._record
         context = self._context = client_context(cycle, snapshot)
         request_id, record.id = context.new_id()
-        self._id_line = cycle.extra = b"x-request-id: %b\r\n" % request_id
+        self._id_line = cycle.extra_headers = b"x-request-id: %b\r\n" % request_id
         record.key = context.principal.name
         if snapshot.local_only:
             refuse_other_hosts(context.head)
@@ -131,9 +132,9 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         lines = context.allowed.get((cycle.method, target))
         if lines is None:
             self._authorize(target)
-            context.remember(cycle.method, target, cycle.extra[len(self._id_line) :])
+            context.remember(cycle.method, target, cycle.extra_headers[len(self._id_line) :])
         elif lines:
-            cycle.extra += lines
+            cycle.extra_headers += lines
         if cycle.more_body:
             self._check_length()
             return self._read_and_forward(target)
@@ -155,7 +156,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         if context.origin in cors:  # the page shall be able to read what is wrong
             if is_preflight(cycle):
                 return NOWHERE
-            cycle.extra += cors.lines(context.origin)
+            cycle.extra_headers += cors.lines(context.origin)
         context.require_authenticated()
         raise
 
@@ -164,12 +165,12 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         cycle, context, route = self._cycle, self._context, target.route
         if route is not None:
             if route.cors:
-                cycle.extra = self._id_line + route.cors.lines(context.origin)
+                cycle.extra_headers = self._id_line + route.cors.lines(context.origin)
             context.authorize(route)
         else:  # the body decides; until then a page that any route allows may read the errors
             routing = self._snapshot.routing
             if routing.cors:
-                cycle.extra += routing.cors.lines(context.origin)
+                cycle.extra_headers += routing.cors.lines(context.origin)
             if context.origin not in routing.cors:
                 context.refuse_foreign_page()
             if routing.all_guarded:
@@ -207,7 +208,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     def _keep_grant(self, grant: RateLimitGrant) -> None:
         self._grant = grant
-        self._cycle.extra += grant.headers
+        self._cycle.extra_headers += grant.headers
 
     def _make_forward(self, request: UpstreamRequest) -> Forward:
         services, cycle, grant = self._services, self._cycle, self._grant
@@ -252,10 +253,10 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         if target.kind is TargetKind.CONTROL:
             context.refuse_foreign_page()
             role = admin_role(cycle, target.path, context.head, snapshot.authenticator, context.principal)
-            return cycle.run_control(self._services.control, {"admin_role": role})
+            return run_app(self._services.control, cycle, {"admin_role": role})
         cors = target.route.cors if target.route is not None else routing.cors
         if origin in cors and is_preflight(cycle):
-            cycle.extra += cors.lines(origin)
+            cycle.extra_headers += cors.lines(origin)
             preflight(cycle)
             self.end()
             return None
@@ -281,7 +282,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         if self._ended:
             return
         self._ended = True
-        self._cycle.at_end = None
+        self._cycle.on_close = None
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.close()  # a task that was cancelled before it began has not touched it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hotseat.gateway.http.request_cycle import ASGIApp
+from hotseat.gateway.http.asgi import ASGIApp
 from hotseat.gateway.http.upstream import UpstreamPools
 from hotseat.gateway.policy.rate_limit import Limiter
 from hotseat.gateway.proxy.access_log import AccessLog
