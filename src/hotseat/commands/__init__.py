@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "simulate": "Compare ways to take turns, over made-up or recorded traffic.",
     "lint": "Check the Compose files of a stack.",
     "doctor": "Say what is wrong on this machine, and what to type.",
+    "export": "Write the manifests of a Kubernetes cluster from the same configuration.",
     "init": "Write the stack's .env with fresh keys.",
     "rotate-key": "Replace the clients' key; the old one stays valid for a while.",
     "install-service": "Install the systemd unit of the stack.",

@@ -15,6 +15,7 @@ from lightkube import AsyncClient, KubeConfig
 from lightkube.config import client_adapter
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.generic_resource import create_namespaced_resource
+from lightkube.models.core_v1 import PodSpec
 from lightkube.resources.apps_v1 import Deployment, StatefulSet
 from lightkube.resources.core_v1 import Event, Pod
 from lightkube.types import PatchType
@@ -107,6 +108,15 @@ class Cluster:
         resource = _resource(workload)
         found = await self._call(lambda: self._client.get(resource, workload.name, namespace=namespace))
         return dict((found.metadata.annotations if found.metadata else None) or {})
+
+    async def template_of(self, workload: Workload, namespace: str) -> PodSpec | None:
+        """Return what the workload's pods are made from; ``None`` for kinds that keep it elsewhere."""
+        if workload.group != "apps":
+            return None
+        resource = _resource(workload)
+        found = await self._call(lambda: self._client.get(resource, workload.name, namespace=namespace))
+        template = found.spec.template if found.spec is not None else None
+        return template.spec if template is not None else None
 
     async def annotate(self, workload: Workload, namespace: str, notes: dict[str, str | None]) -> None:
         """Set annotations of the workload; ``None`` removes one."""

@@ -18,8 +18,11 @@ from hotseat.core.spec import ModelSpec
 from hotseat.runtimes.base import FoundRun, Handle, LaunchError, RunExit
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.pods import PodFacts, launch_failure
+from hotseat.runtimes.kubernetes.spec import kubernetes_spec
 
 if TYPE_CHECKING:
+    from lightkube.models.core_v1 import PodSpec
+
     from hotseat.runtimes.kubernetes.watcher import PodWatcher, TrackedModel
 
 RUN = "hotseat/run"
@@ -216,10 +219,48 @@ class KubernetesRuntime:
         while self._watcher is not None:
             yield await self._watcher.found_runs.get()
 
+    async def command_of(self, model: ModelSpec) -> tuple[str, ...] | None:
+        """The command of the workload's first container; ``None`` where nobody knows it now.
+
+        vLLM's share of a GPU is left out: a pod has its GPUs to itself, whatever share it uses.
+        """
+        template = await self._template(model)
+        if template is None or not template.containers:
+            return None
+        container = template.containers[0]
+        return _without_share([*(container.command or ()), *(container.args or ())])
+
+    async def grace_of(self, model: ModelSpec) -> float | None:
+        """The pods' ``terminationGracePeriodSeconds``; ``None`` where it is not known."""
+        template = await self._template(model)
+        seconds = template.terminationGracePeriodSeconds if template is not None else None
+        return None if seconds is None else float(seconds)
+
+    async def _template(self, model: ModelSpec) -> PodSpec | None:
+        spec = kubernetes_spec(model)
+        with suppress(ClusterUnavailable, ClusterError):
+            cluster = self._opened().cluster
+            return await cluster.template_of(spec.workload, spec.namespace or cluster.namespace)
+        return None
+
     def _opened(self) -> PodWatcher:
         if self._watcher is None:
             raise ClusterUnavailable(self._why)
         return self._watcher
+
+
+def _without_share(command: list[str]) -> tuple[str, ...]:
+    words: list[str] = []
+    skip = False
+    for word in command:
+        flag, sign, _ = word.partition("=")
+        if flag.replace("_", "-") == "--gpu-memory-utilization":
+            skip = not sign
+        elif skip:
+            skip = False
+        else:
+            words.append(word)
+    return tuple(words)
 
 
 def _refused(model: ModelSpec, namespace: str, error: ClusterError) -> Reason:
