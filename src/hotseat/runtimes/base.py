@@ -159,6 +159,24 @@ class Runtime(Protocol):
         """Yield runs that others start while hotseat is running (none, for plain processes)."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlacementReport:
+    """A change in whether there is room for a run that is being launched."""
+
+    model: str
+    run: int
+    reason: Reason | None
+    """Why there is none (``0/3 nodes are available: 3 Insufficient nvidia.com/gpu``); ``None``: there is."""
+
+
+@runtime_checkable
+class ReportsPlacement(Protocol):
+    """A runtime that is told where a run may go by somebody else, who may have no room for it."""
+
+    def placement_reports(self) -> AsyncIterator[PlacementReport]:
+        """Yield each report; every few seconds again while there is no room."""
+
+
 @runtime_checkable
 class ReportsHealth(Protocol):
     """A runtime that is notified when a run can no longer answer."""

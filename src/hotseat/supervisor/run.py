@@ -21,6 +21,8 @@ from hotseat.supervisor.ports import Drivers
 
 log = structlog.get_logger("hotseat")
 
+WAITING_FOR_ROOM = "waiting for room"
+"""The phase of a run that its runtime has no room for."""
 LOADING_GRACE_S = 3.0
 """Longest grace period of a server that is still loading, in seconds: vLLM swallows SIGTERM then."""
 STOP_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -204,6 +206,14 @@ class Run:
         """Seconds that each phase took, the last one until ``now``."""
         ends = [at for _, at in self.phases[1:]] + [now]
         return {phase: end - at for (phase, at), end in zip(self.phases, ends, strict=True)}
+
+    def placement_changed(self, reason: Reason | None) -> None:
+        """Show whether it waits for room."""
+        phase = "starting" if reason is None else WAITING_FOR_ROOM
+        if not self.ready and phase != self.phase:
+            self._enter_phase(phase)
+            if reason is not None:
+                log.info("no room", model=self.model.name, run=self.number, why=reason.summary)
 
     def _enter_phase(self, phase: str) -> None:
         self.phase = phase

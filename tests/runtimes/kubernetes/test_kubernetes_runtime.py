@@ -15,7 +15,7 @@ import uvloop
 from fakes import workloads
 from fakes.cluster import Cluster
 from hotseat.probing.readiness import until_ready
-from hotseat.runtimes.base import FoundRun, Handle, LaunchError
+from hotseat.runtimes.base import FoundRun, Handle, LaunchError, PlacementReport
 from hotseat.runtimes.kubernetes import watcher
 from hotseat.runtimes.kubernetes.runtime import KubernetesRuntime
 
@@ -59,6 +59,12 @@ async def until(true: Callable[[], Any]) -> Any:
 async def found(runtime: KubernetesRuntime) -> FoundRun:
     async for run in runtime.watch():
         return run
+    raise AssertionError
+
+
+async def placement(runtime: KubernetesRuntime) -> PlacementReport:
+    async for report in runtime.placement_reports():
+        return report
     raise AssertionError
 
 
@@ -147,10 +153,14 @@ def test_a_quota_is_named(cluster: Cluster) -> None:
         # The quota's controller must have counted once, or nothing is allowed for another reason.
         path = "/api/v1/namespaces/default/resourcequotas/gpus"
         await until(lambda: cluster.request("GET", path).get("status", {}).get("hard"))
-        with pytest.raises(LaunchError) as caught:
-            await runtime.start(workloads.model("chat"), 1)
-        assert "its pod cannot be created" in caught.value.reason.summary
-        assert "exceeded quota: gpus" in caught.value.reason.summary
+        starting = asyncio.ensure_future(runtime.start(workloads.model("chat"), 4))  # noqa: TID251
+        report = await placement(runtime)
+        assert (report.model, report.run) == ("chat", 4)
+        assert report.reason is not None
+        assert "its pod cannot be created" in report.reason.summary
+        assert "exceeded quota: gpus" in report.reason.summary
+        starting.cancel()
+        await asyncio.wait({starting})
         assert cluster.replicas("deployments", "chat") == 0
 
     play(story)
@@ -163,6 +173,26 @@ def test_a_workload_that_is_missing_names_what_writes_it(cluster: Cluster) -> No
         assert caught.value.reason.permanent
         assert caught.value.reason.summary == "there is no deployment/there-is-none in namespace default"
         assert "hotseat export kubernetes" in (caught.value.reason.hint or "")
+
+    play(story)
+
+
+def test_a_full_cluster_is_reported_until_there_is_room(cluster: Cluster) -> None:
+    cluster.apply(workloads.workload("chat", start_s=0, gpus=4), workloads.workload("coder", start_s=0))
+
+    async def story(runtime: KubernetesRuntime) -> None:
+        first = await runtime.start(workloads.model("coder"), 1)
+        starting = asyncio.ensure_future(runtime.start(workloads.model("chat"), 2))  # noqa: TID251
+        report = await placement(runtime)
+        assert (report.model, report.run) == ("chat", 2)
+        assert report.reason is not None
+        assert report.reason.summary.startswith("Unschedulable: 0/1 nodes are available")
+        assert "Insufficient nvidia.com/gpu" in report.reason.summary
+        await runtime.stop(first, 5)
+        await ready(await starting)
+        while (report := await placement(runtime)).reason is not None:
+            pass
+        await runtime.stop(await starting, 5)
 
     play(story)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
-from hotseat.runtimes.base import FoundRun, Handle, LaunchError, RunExit
+from hotseat.runtimes.base import FoundRun, Handle, LaunchError, PlacementReport, RunExit
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.pods import PodFacts, launch_failure
 from hotseat.runtimes.kubernetes.spec import kubernetes_spec
@@ -31,6 +31,7 @@ FINGERPRINT = "hotseat/fingerprint"
 """Annotation of a workload: the fingerprint of the configuration that it was last scaled up with."""
 _NO_POD_S = 1.0
 """A controller that has made no pod after so long is asked why."""
+_REPORT_EVERY_S = 5.0
 _RECENT = timedelta(seconds=60)
 _LOOKUPS = 32
 """Workloads that are read at once when hotseat starts."""
@@ -141,7 +142,7 @@ class KubernetesRuntime:
             if not replicas:
                 await tracked.emptied()
                 await cluster.set_scale(workload, namespace, 1)
-            pod = await self._placed(watcher, tracked, earlier)
+            pod = await self._placed(watcher, tracked, number, earlier)
         except BaseException:
             await asyncio.shield(
                 watcher.start_task(f"kubernetes undo {tracked.name}", self._undo(watcher, tracked))
@@ -151,21 +152,48 @@ class KubernetesRuntime:
         watcher.register(handle, tracked, pod)
         return handle
 
-    async def _placed(self, watcher: PodWatcher, tracked: TrackedModel, earlier: set[str]) -> PodFacts:
-        """Return the workload's pod when it has an address. Raises ``LaunchError`` where it will get none."""
+    async def _placed(
+        self, watcher: PodWatcher, tracked: TrackedModel, number: int, earlier: set[str]
+    ) -> PodFacts:
+        """Return the workload's pod when it has an address; reports while there is no room for it.
+
+        Raises ``LaunchError`` where it will get none.
+        """
+        reported = False
         while True:
             pods = [pod for pod in tracked.pods() if pod.uid not in earlier]
             for pod in pods:
                 if pod.ip and (pod.live or pod.end is not None):
+                    if reported:
+                        self._report(watcher, tracked, number, None)
                     return pod
                 if (failure := launch_failure(pod)) is not None:
                     raise LaunchError(failure)
-            await tracked.next_move(None if pods else _NO_POD_S)
-            if not pods:
-                since = datetime.now(UTC) - _RECENT
-                why = await watcher.cluster.failed_creation(tracked.spec.workload, tracked.namespace, since)
-                if why is not None:
-                    raise LaunchError(Reason(summary=f"its pod cannot be created: {why}"))
+            no_room = await self._no_room(watcher, tracked, pods)
+            if no_room is not None or reported:
+                reported = no_room is not None
+                self._report(watcher, tracked, number, no_room)
+            await tracked.next_move(_REPORT_EVERY_S if reported else None if pods else _NO_POD_S)
+
+    @staticmethod
+    def _report(watcher: PodWatcher, tracked: TrackedModel, number: int, reason: Reason | None) -> None:
+        watcher.placement_reports.put_nowait(PlacementReport(tracked.name, number, reason))
+
+    async def _no_room(
+        self, watcher: PodWatcher, tracked: TrackedModel, pods: list[PodFacts]
+    ) -> Reason | None:
+        """Return why no node takes the pod, or why none may be created (a quota)."""
+        waiting = next((pod.unschedulable for pod in pods if pod.unschedulable), None)
+        if waiting is not None:
+            return Reason(summary=f"Unschedulable: {waiting}")
+        if pods:
+            return None
+        since = datetime.now(UTC) - _RECENT
+        try:
+            why = await watcher.cluster.failed_creation(tracked.spec.workload, tracked.namespace, since)
+        except ClusterUnavailable:
+            return None
+        return None if why is None else Reason(summary=f"its pod cannot be created: {why}")
 
     async def _undo(self, watcher: PodWatcher, tracked: TrackedModel) -> None:
         """Leave nothing of a launch behind."""
@@ -218,6 +246,11 @@ class KubernetesRuntime:
         """Workloads of our models that somebody else scales up."""
         while self._watcher is not None:
             yield await self._watcher.found_runs.get()
+
+    async def placement_reports(self) -> AsyncIterator[PlacementReport]:
+        """Runs that no node has room for, or that a quota forbids."""
+        while self._watcher is not None:
+            yield await self._watcher.placement_reports.get()
 
     async def command_of(self, model: ModelSpec) -> tuple[str, ...] | None:
         """The command of the workload's first container; ``None`` where nobody knows it now.

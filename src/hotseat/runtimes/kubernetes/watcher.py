@@ -17,7 +17,7 @@ import structlog
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
-from hotseat.runtimes.base import FoundRun, Handle
+from hotseat.runtimes.base import FoundRun, Handle, PlacementReport
 from hotseat.runtimes.kubernetes import pods as judging
 from hotseat.runtimes.kubernetes.api import Cluster
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
@@ -148,6 +148,7 @@ class PodWatcher:
         self.runs: dict[str, WorkloadRun] = {}
         """The current run of each model; one that has ended stays until the next begins."""
         self.found_runs: asyncio.Queue[FoundRun] = asyncio.Queue()
+        self.placement_reports: asyncio.Queue[PlacementReport] = asyncio.Queue()
         self._ended: dict[str, WorkloadRun] = {}
         self._stores: dict[str, NamespacePods] = {}
         self._tried: dict[str, asyncio.Event] = {}
