@@ -160,6 +160,22 @@ class Runtime(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where one replica of a run is reached."""
+
+    host: str
+    port: int
+
+
+@runtime_checkable
+class ReportsAddresses(Protocol):
+    """A runtime whose runs may move, or be served by several replicas."""
+
+    def addresses(self, handle: Handle) -> AsyncIterator[tuple[Address, ...]]:
+        """Yield all addresses that serve the run, whenever they have changed; ends when the run has ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlacementReport:
     """A change in whether there is room for a run that is being launched."""
 

@@ -80,6 +80,8 @@ class RuntimeKind(Generic[ModelKeys, TopKeys]):
     """The key of ``model_keys`` that chooses this runtime where ``runtime`` is not written."""
     example: str
     """The least that a model of this runtime says: ``container: NAME``."""
+    on_this_machine: bool = True
+    """Whether its models use the GPUs that this machine's driver shows."""
     resolve: Callable[[WrittenLaunch[ModelKeys, TopKeys]], LaunchSpec]
     """Checks the keys and makes the launch of them. Problems go into the log."""
     create: Callable[[Path], Runtime]

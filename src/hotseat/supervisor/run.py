@@ -15,7 +15,7 @@ from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Upstream
 from hotseat.engines.base import explained
 from hotseat.probing.sleep_mode import SleepError
-from hotseat.runtimes.base import Handle, LaunchError, RunExit, Runtime
+from hotseat.runtimes.base import Handle, LaunchError, ReportsAddresses, RunExit, Runtime
 from hotseat.supervisor.health import HealthChecks
 from hotseat.supervisor.ports import Drivers
 
@@ -78,6 +78,8 @@ class Run:
             self._launched.set()
             async with asyncio.TaskGroup() as group:
                 watching = [group.create_task(self._probe_and_watch()), group.create_task(self._follow_log())]
+                if isinstance(self._runtime, ReportsAddresses):
+                    watching.append(group.create_task(self._follow_addresses(self._runtime)))
                 end = await self._runtime.wait(self.handle)
                 for task in watching:
                     task.cancel()
@@ -153,6 +155,16 @@ class Run:
         """Probe at once: its runtime says that something has changed."""
         self._probe_now.set()
         self._health.check_now()
+
+    async def _follow_addresses(self, runtime: ReportsAddresses) -> None:
+        """Send requests and probes to where the run is now."""
+        assert self.handle is not None
+        async for addresses in runtime.addresses(self.handle):
+            first = addresses[0]
+            self.handle = dataclasses.replace(self.handle, host=first.host, port=first.port)
+            replicas = tuple((one.host, one.port) for one in addresses) if len(addresses) > 1 else ()
+            self.upstream = dataclasses.replace(_upstream(self.handle), replicas=replicas)
+            log.info("addresses changed", model=self.model.name, run=self.number, replicas=len(addresses))
 
     async def _follow_log(self) -> None:
         """Read its log while it loads: phases for people, and a reason to probe at once."""

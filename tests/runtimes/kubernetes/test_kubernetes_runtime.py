@@ -237,9 +237,32 @@ def test_a_rollout_moves_the_run_to_its_new_pod(cluster: Cluster) -> None:
         wait = asyncio.ensure_future(runtime.wait(handle))  # noqa: TID251 (a test's own)
         done, _ = await asyncio.wait({wait}, timeout=0.5)
         assert not done, wait
+        (address,) = await anext(aiter(runtime.addresses(handle)))
+        assert address.host != handle.host
+        await until_ready(address.host, address.port, "/health")
         await runtime.stop(handle, 5)
         assert not (await wait).outside
         assert cluster.survivors() == []
+
+    play(story)
+
+
+def test_the_addresses_of_ready_replicas_are_told(cluster: Cluster) -> None:
+    cluster.apply(workloads.workload("chat", start_s=0))
+
+    async def story(runtime: KubernetesRuntime) -> None:
+        handle = await runtime.start(workloads.model("chat"), 1)
+        await ready(handle)
+        told = runtime.addresses(handle)
+        cluster.scale("deployments", "chat", 2)
+        two = await anext(aiter(told))
+        assert len({one.host for one in two}) == 2
+        assert two[0].host == handle.host
+        cluster.scale("deployments", "chat", 1)
+        (one,) = await anext(aiter(told))
+        assert one in two
+        await runtime.stop(handle, 5)
+        assert [late async for late in told] == []
 
     play(story)
 

@@ -45,6 +45,7 @@ KIND = RuntimeKind(
     model_keys=KubernetesKeys,
     top_keys=KubernetesTopKeys,
     selecting_key="workload",
+    on_this_machine=False,
     example="workload: deployment/NAME",
     resolve=_resolve,
     create=_create,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
-from hotseat.runtimes.base import FoundRun, Handle, LaunchError, PlacementReport, RunExit
+from hotseat.runtimes.base import Address, FoundRun, Handle, LaunchError, PlacementReport, RunExit
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.pods import PodFacts, launch_failure
 from hotseat.runtimes.kubernetes.spec import kubernetes_spec
@@ -228,6 +228,18 @@ class KubernetesRuntime:
         await run.over.wait()
         assert run.exit is not None
         return run.exit
+
+    async def addresses(self, handle: Handle) -> AsyncIterator[tuple[Address, ...]]:
+        """The addresses of the run's ready replicas."""
+        run = self._opened().run_of(handle)
+        told: tuple[Address, ...] = (Address(handle.host, handle.port),)
+        while not run.over.is_set():
+            moved = run.moved
+            if run.addresses != told:
+                told = run.addresses
+                yield told
+            else:
+                await moved.wait()
 
     async def lines(self, handle: Handle, last: int | None = None) -> AsyncIterator[str]:
         """What the run's pod writes."""

@@ -17,7 +17,7 @@ import structlog
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
-from hotseat.runtimes.base import FoundRun, Handle, PlacementReport
+from hotseat.runtimes.base import Address, FoundRun, Handle, PlacementReport
 from hotseat.runtimes.kubernetes import pods as judging
 from hotseat.runtimes.kubernetes.api import Cluster
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
@@ -241,8 +241,12 @@ class PodWatcher:
 
     def handle(self, tracked: TrackedModel, number: int, pod: PodFacts) -> Handle:
         """Return the handle of a run whose first pod is this one."""
-        port = tracked.spec.port or pod.port or DEFAULT_PORT
-        return Handle(tracked.name, number, pod.uid, pod.ip or "0.0.0.0", port)
+        return Handle(tracked.name, number, pod.uid, pod.ip or "0.0.0.0", self.port(tracked, pod))
+
+    @staticmethod
+    def port(tracked: TrackedModel, pod: PodFacts) -> int:
+        """Return the port that the pod serves at."""
+        return tracked.spec.port or pod.port or DEFAULT_PORT
 
     def run_of(self, handle: Handle) -> WorkloadRun:
         """Return the run of this handle; an unknown one has ended."""
@@ -291,6 +295,7 @@ class PodWatcher:
         run.see(pods)
         if not run.stop_requested and run.cause is None:
             await self._judge(tracked, run, pods)
+            run.serve_at(self._addresses(tracked, run, pods))
         if run.scale_down:
             await self.cluster.set_scale(tracked.spec.workload, tracked.namespace, 0)
             run.scale_down = False
@@ -300,6 +305,15 @@ class PodWatcher:
         over = all(pod.uid != run.pod.uid for pod in present) if run.succeeded else not present
         if over:
             await self._finish(tracked, run)
+
+    def _addresses(
+        self, tracked: TrackedModel, run: WorkloadRun, pods: list[PodFacts]
+    ) -> tuple[Address, ...]:
+        serving = [pod for pod in pods if pod.addressable and (pod.ready or pod.uid == run.pod.uid)]
+        serving.sort(key=lambda pod: pod.uid != run.pod.uid)
+        if len(serving) > 1 and not serving[0].ready:
+            serving.pop(0)
+        return tuple(Address(pod.ip, self.port(tracked, pod)) for pod in serving)
 
     async def _judge(self, tracked: TrackedModel, run: WorkloadRun, pods: list[PodFacts]) -> None:
         """Find out whether the run ends, and why (``WorkloadRun.cause``)."""
