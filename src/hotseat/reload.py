@@ -38,6 +38,7 @@ def compare(old: Settings, new: Settings) -> ConfigChanges:
         "listen": (old.serve.host, old.serve.port) != (new.serve.host, new.serve.port),
         "state_dir": old.serve.state_dir != new.serve.state_dir,
         "rate_store": old.serve.rate_store != new.serve.rate_store,
+        "lease": old.serve.lease != new.serve.lease,
         "tls": old.serve.tls != new.serve.tls,
         "tracing": old.serve.tracing != new.serve.tracing,
     }

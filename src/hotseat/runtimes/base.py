@@ -193,6 +193,22 @@ class ReportsPlacement(Protocol):
         """Yield each report; every few seconds again while there is no room."""
 
 
+class Leadership(Protocol):
+    """The election of one leader among several launchers."""
+
+    async def acquire(self) -> None:
+        """Return when this launcher leads."""
+
+    async def lost(self) -> None:
+        """Keep the leadership; return when another launcher leads."""
+
+    async def release(self) -> None:
+        """Give the leadership up."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
+
+
 @runtime_checkable
 class ReportsHealth(Protocol):
     """A runtime that is notified when a run can no longer answer."""

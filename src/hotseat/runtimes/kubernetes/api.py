@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -15,8 +17,11 @@ from lightkube import AsyncClient, KubeConfig
 from lightkube.config import client_adapter
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.generic_resource import create_namespaced_resource
+from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.core_v1 import PodSpec
+from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment, StatefulSet
+from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Event, Pod
 from lightkube.types import PatchType
 
@@ -38,6 +43,20 @@ _PAGE = 500
 MERGE = PatchType.MERGE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRecord:
+    """Who holds a Lease, and since when."""
+
+    name: str
+    holder: str
+    renewed: datetime | None
+    acquired: datetime | None
+    duration_s: int
+    transitions: int
+    version: str | None
+    """A write of another version is refused (409)."""
+
+
 class _WatchTransport(httpx2.AsyncHTTPTransport):
     """Gives a watch a read deadline: lightkube waits for ever for what a watch says next."""
 
@@ -54,6 +73,7 @@ class Cluster:
     def __init__(self) -> None:
         """Find the configuration. Raises ``ClusterUnavailable`` where there is none that can be used."""
         try:
+            logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for every call, otherwise
             config = KubeConfig.from_env().get()
             if config is None or config.user is None:
                 raise ConfigError("the kubeconfig's current context names no user")
@@ -203,6 +223,33 @@ class Cluster:
 
         return await self._call(latest)
 
+    # leases
+
+    async def read_lease(self, name: str, namespace: str) -> LeaseRecord | None:
+        """Return the Lease; ``None`` where there is none yet."""
+        try:
+            return _lease_record(await self._once(self._client.get(Lease, name, namespace=namespace)))
+        except ClusterError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    async def create_lease(self, record: LeaseRecord, namespace: str) -> LeaseRecord:
+        """Create the Lease. Raises ``ClusterError`` (409 where another launcher was first)."""
+        made = self._client.create(_lease(record, namespace))
+        return _lease_record(await self._once(made))
+
+    async def write_lease(self, record: LeaseRecord, namespace: str) -> LeaseRecord:
+        """Replace the Lease. Raises ``ClusterError`` (409 where it has changed meanwhile)."""
+        written = self._client.replace(_lease(record, namespace))
+        return _lease_record(await self._once(written))
+
+    async def _once(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except httpx2.HTTPError as error:
+            raise self._failure(error) from error
+
     # what the API asks of its clients
 
     async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -263,6 +310,33 @@ def _message(error: httpx2.HTTPStatusError) -> str:
         return str(json.loads(error.response.text)["message"])
     except (ValueError, KeyError, TypeError, httpx2.ResponseNotRead):
         return str(error)
+
+
+def _lease(record: LeaseRecord, namespace: str) -> Lease:
+    return Lease(
+        metadata=ObjectMeta(name=record.name, namespace=namespace, resourceVersion=record.version),
+        spec=LeaseSpec(
+            holderIdentity=record.holder,
+            renewTime=record.renewed,
+            acquireTime=record.acquired,
+            leaseDurationSeconds=record.duration_s,
+            leaseTransitions=record.transitions,
+        ),
+    )
+
+
+def _lease_record(lease: Lease) -> LeaseRecord:
+    meta, spec = lease.metadata, lease.spec
+    assert meta is not None
+    return LeaseRecord(
+        name=meta.name or "",
+        holder=(spec and spec.holderIdentity) or "",
+        renewed=spec.renewTime if spec else None,
+        acquired=spec.acquireTime if spec else None,
+        duration_s=(spec and spec.leaseDurationSeconds) or 0,
+        transitions=(spec and spec.leaseTransitions) or 0,
+        version=meta.resourceVersion,
+    )
 
 
 def _retry_after_s(error: httpx2.HTTPStatusError) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hotseat.runtimes.base import Runtime
+from hotseat.runtimes.base import Leadership, Runtime
 from hotseat.runtimes.kind import RuntimeKind, WrittenLaunch
 from hotseat.runtimes.kubernetes.keys import KubernetesKeys, KubernetesTopKeys
 from hotseat.runtimes.kubernetes.spec import KubernetesSpec
@@ -40,6 +40,12 @@ def _create(state_dir: Path) -> Runtime:
     return KubernetesRuntime()
 
 
+def _elect(lease: str) -> Leadership:
+    from hotseat.runtimes.kubernetes.leader import LeaseElection
+
+    return LeaseElection(lease)
+
+
 KIND = RuntimeKind(
     name="kubernetes",
     model_keys=KubernetesKeys,
@@ -49,4 +55,5 @@ KIND = RuntimeKind(
     example="workload: deployment/NAME",
     resolve=_resolve,
     create=_create,
+    elect=_elect,
 )

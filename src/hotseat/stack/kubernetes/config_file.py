@@ -10,6 +10,7 @@ import yaml
 from hotseat.core.spec import ModelSpec
 from hotseat.runtimes import registry
 from hotseat.secret_names import is_secret_name
+from hotseat.stack.kubernetes.manifests import LEASE
 from hotseat.stack.kubernetes.models import ExportedModel, SecretVariables, secret_variable
 
 _POOL = "gpus"
@@ -50,6 +51,7 @@ def converted(
         **{key: value for key, value in kept.items() if key != "models"},
         # A launcher that ends leaves the models to the next one.
         "on_exit": "leave",
+        "lease": LEASE,
         "models": converted_models,
     }
     return yaml.safe_dump(_without_secrets(out, (), secrets), sort_keys=False, allow_unicode=True, width=110)

@@ -197,7 +197,7 @@ def launcher_deployment(image: str, replicas: int, drain_s: float) -> Object:
         "envFrom": [{"secretRef": {"name": SECRET}}],
         "ports": [{"name": "http", "containerPort": _PORT}],
         "livenessProbe": {
-            "httpGet": {"path": "/healthz", "port": "http"},
+            "httpGet": {"path": "/health", "port": "http"},
             "periodSeconds": 15,
             "timeoutSeconds": 5,
             "failureThreshold": 4,
