@@ -1,4 +1,4 @@
-"""What a launcher answers while another one leads: that it lives, and that it is not ready."""
+"""Answers of a launcher while another one leads: that it lives, and that it is not ready."""
 
 from __future__ import annotations
 

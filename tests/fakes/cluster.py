@@ -53,6 +53,7 @@ class Cluster:
         self.token = secrets.token_hex(8)
         self._nodes = {name.replace("_", "-"): gpus for name, gpus in nodes.items()}
         self._programs = programs()
+        self._tls: ssl.SSLContext | None = None
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Cluster:
@@ -79,8 +80,9 @@ class Cluster:
         request = urllib.request.Request(self.url + path, data, method=method)
         request.add_header("Authorization", f"Bearer {self.token}")
         request.add_header("Content-Type", kind)
-        context = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
-        with urllib.request.urlopen(request, timeout=20, context=context) as answer:
+        if self._tls is None:
+            self._tls = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
+        with urllib.request.urlopen(request, timeout=20, context=self._tls) as answer:
             text = answer.read()
         return json.loads(text) if text[:1] in (b"{", b"[") else text.decode()
 

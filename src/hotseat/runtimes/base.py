@@ -160,8 +160,8 @@ class Runtime(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where one replica of a run is reached."""
+class ReplicaAddress:
+    """Host and port of one replica of a run."""
 
     host: str
     port: int
@@ -171,7 +171,7 @@ class Address:
 class ReportsAddresses(Protocol):
     """A runtime whose runs may move, or be served by several replicas."""
 
-    def addresses(self, handle: Handle) -> AsyncIterator[tuple[Address, ...]]:
+    def addresses(self, handle: Handle) -> AsyncIterator[tuple[ReplicaAddress, ...]]:
         """Yield all addresses that serve the run, whenever they have changed; ends when the run has ended."""
 
 

@@ -45,7 +45,7 @@ MERGE = PatchType.MERGE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseRecord:
-    """Who holds a Lease, and since when."""
+    """Holder of a Lease, and the times of its holding."""
 
     name: str
     holder: str

@@ -12,7 +12,7 @@ NAMESPACE = (
 
 
 class KubernetesKeys(ConfigModel):
-    """How a model is run as a workload of a cluster."""
+    """Keys of a model that is a workload of a cluster."""
 
     workload: str | None = Field(
         default=None,
@@ -28,6 +28,6 @@ class KubernetesKeys(ConfigModel):
 
 
 class KubernetesTopKeys(ConfigModel):
-    """What holds for all workloads."""
+    """Keys that hold for all workloads."""
 
     namespace: str | None = Field(default=None, description=NAMESPACE)

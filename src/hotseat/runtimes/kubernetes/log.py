@@ -1,4 +1,4 @@
-"""What a run writes, kept on our side: the log of a pod that is gone cannot be read."""
+"""Log of a run, kept on our side: the log of a pod that is gone cannot be read."""
 
 from __future__ import annotations
 

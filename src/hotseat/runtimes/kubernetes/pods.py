@@ -1,4 +1,4 @@
-"""What a pod's object says, as plain facts, and in words for people. Pure."""
+"""Facts about pods, read from their objects, and the same in words for people. Pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ContainerEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodFacts:
-    """What is known of one pod."""
+    """Everything that is known of one pod."""
 
     uid: str
     name: str

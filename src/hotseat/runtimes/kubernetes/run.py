@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import aclosing, suppress
 
 from hotseat.core.errors import LINES_JUDGED, Reason
-from hotseat.runtimes.base import Address, Handle, RunExit
+from hotseat.runtimes.base import ReplicaAddress, Handle, RunExit
 from hotseat.runtimes.kubernetes.api import Cluster
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.log import RunLog
@@ -37,7 +37,7 @@ class WorkloadRun:
         self.log = RunLog()
         self.log_complete = asyncio.Event()
         """All that the pod wrote has been read."""
-        self.addresses: tuple[Address, ...] = (Address(handle.host, handle.port),)
+        self.addresses: tuple[ReplicaAddress, ...] = (ReplicaAddress(handle.host, handle.port),)
         """Of the replicas that serve, that of its pod first."""
         self.moved = asyncio.Event()
         """Replaced when the addresses change; set when it is over."""
@@ -56,7 +56,7 @@ class WorkloadRun:
             self.over.set()
             self.moved.set()
 
-    def serve_at(self, addresses: tuple[Address, ...]) -> None:
+    def serve_at(self, addresses: tuple[ReplicaAddress, ...]) -> None:
         """Take over the addresses of the replicas that serve now; without any, the last ones stay."""
         if addresses and addresses != self.addresses:
             self.addresses = addresses

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
-from hotseat.runtimes.base import Address, FoundRun, Handle, LaunchError, PlacementReport, RunExit
+from hotseat.runtimes.base import ReplicaAddress, FoundRun, Handle, LaunchError, PlacementReport, RunExit
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.pods import PodFacts, launch_failure
 from hotseat.runtimes.kubernetes.spec import kubernetes_spec
@@ -39,7 +39,7 @@ _FORBIDDEN = "the launcher's Role must allow it: hotseat export kubernetes write
 
 
 class KubernetesRuntime:
-    """The runtime ``kubernetes``."""
+    """Runtime that scales workloads of a cluster to 1 and to 0."""
 
     name = "kubernetes"
 
@@ -73,7 +73,7 @@ class KubernetesRuntime:
             self._watcher = None
 
     def unusable(self) -> str | None:
-        """Why the cluster cannot be used now."""
+        """Return why the cluster cannot be used now."""
         return self._why if self._watcher is None else self._watcher.unusable_reason
 
     async def recover(self, models: dict[str, ModelSpec]) -> list[FoundRun]:
@@ -229,10 +229,10 @@ class KubernetesRuntime:
         assert run.exit is not None
         return run.exit
 
-    async def addresses(self, handle: Handle) -> AsyncIterator[tuple[Address, ...]]:
+    async def addresses(self, handle: Handle) -> AsyncIterator[tuple[ReplicaAddress, ...]]:
         """The addresses of the run's ready replicas."""
         run = self._opened().run_of(handle)
-        told: tuple[Address, ...] = (Address(handle.host, handle.port),)
+        told: tuple[ReplicaAddress, ...] = (ReplicaAddress(handle.host, handle.port),)
         while not run.over.is_set():
             moved = run.moved
             if run.addresses != told:
@@ -242,7 +242,7 @@ class KubernetesRuntime:
                 await moved.wait()
 
     async def lines(self, handle: Handle, last: int | None = None) -> AsyncIterator[str]:
-        """What the run's pod writes."""
+        """Yield what the run's pod writes."""
         run = self._opened().run_of(handle)
         async with aclosing(run.log.follow(last)) as lines:
             async for line in lines:

@@ -1,4 +1,4 @@
-"""How a model is launched on a Kubernetes cluster."""
+"""Launch of a model on a Kubernetes cluster."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import structlog
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
-from hotseat.runtimes.base import Address, FoundRun, Handle, PlacementReport
+from hotseat.runtimes.base import ReplicaAddress, FoundRun, Handle, PlacementReport
 from hotseat.runtimes.kubernetes import pods as judging
 from hotseat.runtimes.kubernetes.api import Cluster
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
@@ -166,7 +166,7 @@ class PodWatcher:
 
     @property
     def unusable_reason(self) -> str | None:
-        """Why nothing can be started or stopped now."""
+        """Reason for which nothing can be started or stopped now."""
         if self._not_ready is not None:
             return self._not_ready
         reasons = (store.unusable_reason for store in self._stores.values())
@@ -308,12 +308,12 @@ class PodWatcher:
 
     def _addresses(
         self, tracked: TrackedModel, run: WorkloadRun, pods: list[PodFacts]
-    ) -> tuple[Address, ...]:
+    ) -> tuple[ReplicaAddress, ...]:
         serving = [pod for pod in pods if pod.addressable and (pod.ready or pod.uid == run.pod.uid)]
         serving.sort(key=lambda pod: pod.uid != run.pod.uid)
         if len(serving) > 1 and not serving[0].ready:
             serving.pop(0)
-        return tuple(Address(pod.ip, self.port(tracked, pod)) for pod in serving)
+        return tuple(ReplicaAddress(pod.ip, self.port(tracked, pod)) for pod in serving)
 
     async def _judge(self, tracked: TrackedModel, run: WorkloadRun, pods: list[PodFacts]) -> None:
         """Find out whether the run ends, and why (``WorkloadRun.cause``)."""

@@ -1,4 +1,4 @@
-"""What a model is on a cluster: an object with a ``/scale`` subresource, and the selector of its pods."""
+"""Workloads: objects of a cluster with a ``/scale`` subresource, and the selectors of their pods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model's Deployment needs to know of it, read from the configuration and its Compose file."""
+"""Models as their Deployments run them, read from the configuration and its Compose file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def secret_variable(*path: str) -> str:
 
 
 class SecretVariables:
-    """Which variable holds which secret, so that manifests can name it instead."""
+    """Variables by the secrets that they hold, so that manifests can name them instead."""
 
     def __init__(self, environment: Mapping[str, str], secrets: frozenset[str]) -> None:
         """``secrets``: values that must not be written whatever they are called."""
@@ -172,7 +172,7 @@ def _exported(
 
 
 def _gpus(args: tuple[str, ...], devices: int) -> int:
-    """How many GPUs the server uses: as its command says, else as many as it has devices here."""
+    """Return how many GPUs the server uses: as its command says, else as many as it has devices here."""
     product, told = 1, False
     for at, word in enumerate(args):
         flag, sign, value = word.partition("=")
