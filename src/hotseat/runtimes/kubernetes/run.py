@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import aclosing, suppress
 
 from hotseat.core.errors import LINES_JUDGED, Reason
-from hotseat.runtimes.base import ReplicaAddress, Handle, RunExit
+from hotseat.runtimes.base import Handle, ReplicaAddress, RunExit
 from hotseat.runtimes.kubernetes.api import Cluster
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.log import RunLog

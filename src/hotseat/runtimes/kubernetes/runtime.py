@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
-from hotseat.runtimes.base import ReplicaAddress, FoundRun, Handle, LaunchError, PlacementReport, RunExit
+from hotseat.runtimes.base import FoundRun, Handle, LaunchError, PlacementReport, ReplicaAddress, RunExit
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.pods import PodFacts, launch_failure
 from hotseat.runtimes.kubernetes.spec import kubernetes_spec

@@ -17,7 +17,7 @@ import structlog
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
-from hotseat.runtimes.base import ReplicaAddress, FoundRun, Handle, PlacementReport
+from hotseat.runtimes.base import FoundRun, Handle, PlacementReport, ReplicaAddress
 from hotseat.runtimes.kubernetes import pods as judging
 from hotseat.runtimes.kubernetes.api import Cluster
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
