@@ -13,6 +13,7 @@ from hotseat.config.schema.model import ModelConfig
 from hotseat.config.schema.root import RootConfig
 from hotseat.config.schema.sleep import SleepConfig
 from hotseat.core.spec import PPM, SchedulingSpec, SleepSpec
+from hotseat.runtimes.registry import kind_of
 
 
 def budgets_of(config: GpuConfig) -> dict[str, int]:
@@ -68,9 +69,10 @@ class SchedulingResolver:
         return inherited.seed_timeout if inherited.seed and info.engine == "vllm" else None
 
     def _footprint(self, at: Path, model: ModelConfig, info: CommandInfo) -> dict[str, int]:
-        devices = model.devices or tuple(self._budgets)
+        devices = model.devices or self._default_devices(model)
         self._check_devices((*at, "devices"), devices)
         if isinstance(model.footprint, dict):
+            self._check_pools((*at, "footprint"), model)
             self._check_devices((*at, "footprint"), tuple(model.footprint))
             if model.devices and set(model.devices) != set(model.footprint):
                 self._document.problem(
@@ -84,6 +86,24 @@ class SchedulingResolver:
             return self._checked((*at, "footprint"), dict.fromkeys(devices, share))
         # Of a GPU all that there is; of a pool one GPU.
         return {device: min(self._budgets.get(device, 0), PPM) for device in devices}
+
+    def _default_devices(self, model: ModelConfig) -> tuple[str, ...]:
+        """All devices that the model's runtime can use: pools are a cluster's."""
+        pools = not kind_of(model.runtime, model).on_this_machine
+        return tuple(device for device in self._budgets if gpu.is_pool(device) == pools) or tuple(
+            self._budgets
+        )
+
+    def _check_pools(self, path: Path, model: ModelConfig) -> None:
+        kind = kind_of(model.runtime, model)
+        assert isinstance(model.footprint, dict)
+        pools = [device for device in model.footprint if gpu.is_pool(device) and device in self._budgets]
+        if pools and kind.on_this_machine:
+            self._document.problem(
+                path,
+                f"{pools[0]} is a pool of a cluster, and this model runs on this machine ({kind.name})",
+                "name a device such as 0, or write runtime: kubernetes",
+            )
 
     def _checked(self, path: Path, footprint: dict[str, int]) -> dict[str, int]:
         """Report more than one GPU of a device that is no pool."""
@@ -119,7 +139,7 @@ class SchedulingResolver:
         path = (*at, "sleep") if own.level is not None else ("sleep",)
         idle = own.idle if own.idle is not None else default.idle
         leftover = own.leftover if own.leftover is not None else default.leftover
-        devices = model.devices or tuple(self._budgets)
+        devices = model.devices or self._default_devices(model)
         if not isinstance(leftover, dict):
             leftover = self._checked(path, dict.fromkeys(devices, leftover)) if leftover else {}
         else:

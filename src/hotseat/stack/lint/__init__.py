@@ -28,9 +28,8 @@ def lint(stack: LintedStack, file: str) -> list[Finding]:
 
 def table() -> str:
     """The table of rules that ``hotseat lint --rules`` prints."""
-    rows = [
-        f"| `{one.name}` | {one.severity} | {one.about} | {one.fix} |" for one in (*RULES, *kubernetes.RULES)
-    ]
+    every: tuple[LintRule | kubernetes.ManifestRule, ...] = (*RULES, *kubernetes.RULES)
+    rows = [f"| `{one.name}` | {one.severity} | {one.about} | {one.fix} |" for one in every]
     return "\n".join(["| rule | severity | finds | what to do |", "|---|---|---|---|", *rows]) + "\n"
 
 
