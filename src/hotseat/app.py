@@ -25,7 +25,9 @@ from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.http.tls import CertificateError, renew_certificate, server_context
 from hotseat.reload import compare, watch
-from hotseat.runtimes.base import Runtime
+from hotseat.runtimes import registry
+from hotseat.runtimes.base import Leadership, Runtime
+from hotseat.standby import Standby
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
 from hotseat.wiring import CannotServe, assemble, make_runtimes, make_state_dir
@@ -77,6 +79,28 @@ class App:
     def addresses(self) -> list[tuple[str, int]]:
         """The host and port of each socket that it listens on."""
         return self._server.addresses if self._server else []
+
+    # several launchers
+
+    async def stand_by(self, election: Leadership, stop: asyncio.Event) -> bool:
+        """Answer that another launcher leads until this one does; false when told to ``stop`` before.
+
+        Raises ``CannotServe``.
+        """
+        listen = self._listen
+        try:
+            server = await serve(Standby(), host=listen.host, port=listen.port, tls=self._load_certificate())
+        except OSError as error:
+            raise CannotServe(f"cannot listen on {listen.host}:{listen.port}: {error.strerror}") from error
+        log.info("standing by", lease=listen.lease)
+        acquired = self._tasks.start("leader election", election.acquire())
+        stopped = self._tasks.start("stop while standing by", _wait(stop))
+        await asyncio.wait((acquired, stopped), return_when=asyncio.FIRST_COMPLETED)
+        leads = acquired.done() and not stop.is_set()
+        for task in (acquired, stopped):
+            task.cancel()
+        await server.stop(LAST_BYTES_S if leads else 0)
+        return leads
 
     # open
 
@@ -314,14 +338,41 @@ def run(settings: Settings, reread: Callable[[], Settings], watched: Sequence[st
 async def _serve_until_stopped(app: App) -> None:
     stops = signals.StopSignals()
     signals.install_handlers(stops, lambda: app.reload_soon("SIGHUP"))
+    lease = app.settings.serve.lease
+    election = registry.elect(lease) if lease is not None else None
+    try:
+        if election is None or await app.stand_by(election, stops.stop):
+            await _lead(app, election, stops)
+    finally:
+        if election is not None:
+            await election.close()
+    log.info("hotseat has stopped")
+
+
+async def _lead(app: App, election: Leadership | None, stops: signals.StopSignals) -> None:
+    tasks = Tasks(_task_failed)
+    if election is not None:
+        tasks.start("leadership", _stop_when_lost(election, stops))
     await _open(app, stops)
     _tune_garbage_collector()
     await stops.stop.wait()
+    await tasks.close()
+    if election is not None:
+        # The next leader adopts the models at once, while answers under way come to their end here.
+        await election.release()
     async with asyncio.TaskGroup() as group:
         hurrying = group.create_task(_hurry(app, stops))
         closing = group.create_task(app.close())
         closing.add_done_callback(lambda _: hurrying.cancel())
-    log.info("hotseat has stopped")
+
+
+async def _stop_when_lost(election: Leadership, stops: signals.StopSignals) -> None:
+    await election.lost()
+    stops.stop.set()
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _open(app: App, stops: signals.StopSignals) -> None:

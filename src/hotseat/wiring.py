@@ -146,7 +146,9 @@ def _supervisor(
     on_move: Callable[[do.ReportMove], None],
 ) -> Supervisor:
     async def memory_free(model: ModelSpec) -> Reason | None:
-        return await wait_for_free_memory(gpus, model.scheduling.footprint) if gpus else None
+        if gpus is None or not registry.KINDS[model.runtime].on_this_machine:
+            return None
+        return await wait_for_free_memory(gpus, model.scheduling.footprint)
 
     return Supervisor(
         settings,

@@ -15,6 +15,7 @@ RESERVED = frozenset(
         "v1",
         "admin",
         "healthz",
+        "readyz",
         "health",
         "routes",
         "stats",

@@ -39,6 +39,7 @@ class Scheduler:
             ev.ProbePassed: runs.probe_passed,
             ev.StartFailed: runs.start_failed,
             ev.RunExited: runs.run_exited,
+            ev.RunUnplaced: runs.run_unplaced,
             ev.RunUnhealthy: runs.run_unhealthy,
             ev.RunSlept: runs.run_slept,
             ev.SleepFailed: runs.sleep_failed,

@@ -20,6 +20,7 @@ from hotseat.logs import redact
 CONTROL_SEGMENTS = frozenset(
     {
         b"healthz",
+        b"readyz",
         b"health",
         b"routes",
         b"stats",
