@@ -22,6 +22,8 @@ RESERVED = frozenset(
         "events",
         "logs",
         "openapi.json",
+        "ui",
+        "mcp",
     }
 )
 """First segments of the paths that hotseat answers itself."""

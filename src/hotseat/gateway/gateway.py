@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from hotseat.core.spec import Settings
-from hotseat.gateway.access.authenticator import Authenticator
+from hotseat.gateway.access.authenticator import Authenticator, SessionLookup
 from hotseat.gateway.access.client_address import Addresses
 from hotseat.gateway.http.asgi import ASGIApp
 from hotseat.gateway.http.request_cycle import RequestCycle
@@ -40,6 +40,7 @@ class Gateway:
         captures: Captures | None = None,
         on_record: Callable[[RequestRecord], None] | None = None,
         trace: Trace | None = None,
+        sessions: SessionLookup | None = None,
     ) -> None:
         """``control`` answers the paths that belong to hotseat itself.
 
@@ -47,10 +48,11 @@ class Gateway:
         the time of day, in seconds since 1970. ``write_log`` takes lines of the access log. ``limiter``
         counts for the rate limits (by default in memory). ``captures``: the debug captures, where there may
         be any. ``on_record`` is called with the record of every request, when it has ended. ``trace`` adds a
-        span to a request's headers.
+        span to a request's headers. ``sessions`` are those of browsers that have signed in.
         """
         self._wall_clock = wall_clock
         self._captures = captures
+        self._sessions = sessions
         self.services = GatewayServices(
             leases=leases,
             upstreams=UpstreamPools(),
@@ -65,7 +67,7 @@ class Gateway:
     def configure(self, settings: Settings, *, local_only: bool) -> None:
         """Switch to another configuration; requests under way keep the one that they began with."""
         limiter = self.services.limiter
-        authenticator = Authenticator(settings.auth, limiter, self._wall_clock)
+        authenticator = Authenticator(settings.auth, limiter, self._wall_clock, self._sessions)
         routing = RoutingTable(settings, limiter)
         limiter.keep(
             [*authenticator.limits(), *(limit for route in routing.routes for limit in route.limits)]

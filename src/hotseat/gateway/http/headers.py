@@ -15,6 +15,8 @@ _PICK = 2
 """Read by the gateway only."""
 _DROP = 3
 _TRANSFER_CODING = 4
+_COOKIE = 5
+"""Read by the gateway only; several fields are one list (HTTP/2 splits it)."""
 
 _FIELDS = {
     b"content-type": _PICK_AND_PASS,
@@ -28,6 +30,7 @@ _FIELDS = {
     b"authorization": _PICK,
     b"x-api-key": _PICK,
     b"x-api-secret": _PICK,
+    b"cookie": _COOKIE,
     # Set anew, to the id that the gateway decides on.
     b"x-request-id": _PICK,
     b"cf-access-client-id": _DROP,  # names the secret that comes with it
@@ -68,6 +71,9 @@ class RequestHead:
                 if not _holds_secret(name):
                     passed += (name, b": ", value, b"\r\n")
             elif (use := _FIELDS[name]) != _DROP:
+                if use == _COOKIE and name in picked:
+                    picked[name] += b"; " + value
+                    continue
                 if name in picked:
                     raise bad_request(f"the header {name.decode('latin-1')} is sent twice; send it once")
                 picked[name] = value
