@@ -8,6 +8,7 @@ import gc
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 import uvloop
@@ -54,7 +55,9 @@ class App:
         self._listen = settings.serve
         self._reread, self._watched = reread, watched
         self._state_dir = make_state_dir(settings)
-        self._parts = assemble(settings, self._state_dir, on_move=self._moved, reload=self.reload)
+        self._parts = assemble(
+            settings, self._state_dir, on_move=self._moved, reload=self.reload, preview=self.preview_reload
+        )
         self._config_lock = asyncio.Lock()
         self._closing = False
         self._tasks = Tasks(_task_failed)
@@ -80,6 +83,7 @@ class App:
         async with self._config_lock:
             await self.supervisor.open(self._ask_containers)
             self._server = await self._start_server(sockets or [])
+            self._parts.gateway.serve_on(self._server)
             self._log_addresses()
             self._warn_if_open()
             self._tasks.start("requests by minute", self._parts.recorder.minutes.run())
@@ -133,6 +137,14 @@ class App:
         if changes.needs_restart:
             log.warning("restart hotseat to apply these settings", settings=list(changes.needs_restart))
         return summary
+
+    async def preview_reload(self) -> Mapping[str, Any]:
+        """What a reload would change, or the ``problems`` that keep it from changing anything."""
+        try:
+            new = await self._read_again()
+        except CannotReload as error:
+            return {"problems": error.problems}
+        return {"problems": [], **compare(self._written, new).as_dict()}
 
     def reload_soon(self, why: str) -> None:
         """Start a reload in the background; its outcome is logged."""
@@ -190,6 +202,7 @@ class App:
         await parts.supervisor.configure(settings, added)
         parts.recorder.configure(settings.models)
         parts.admin.configure(settings)
+        parts.page.configure(settings)
         parts.gateway.configure(settings, local_only=settings.serve.open)
         self.settings = settings
 
@@ -244,6 +257,7 @@ class App:
 
     async def _leave_models(self, server: Server) -> None:
         self._parts.admin.close()
+        self._parts.page.close()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.supervisor.close(leave_running=True))
             await server.stop(self.settings.serve.drain_timeout_s)
@@ -251,6 +265,7 @@ class App:
     async def _stop_models(self, server: Server) -> None:
         await self.supervisor.close()
         self._parts.admin.close()  # readers of /events have seen the models stop by now
+        self._parts.page.close()
         await server.stop(LAST_BYTES_S)
 
     def _shutdown_notice(self) -> str:

@@ -84,6 +84,11 @@ class Scheduler:
         return min(self._plan_at, self._alarms.next_at)
 
     @property
+    def plan_at(self) -> float:
+        """When a turn ends that somebody waits for; infinity for never."""
+        return self._plan_at
+
+    @property
     def at_rest(self) -> bool:
         """After ``ShutdownRequested``: nothing is left to be waited for."""
         if self._closing and self._closing.leave_running:

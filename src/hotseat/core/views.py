@@ -70,5 +70,7 @@ class ModelView:
     reason: Reason | None
     """Why it failed or ended last, if it did."""
     last_used: float | None
+    idle_at: float | None
+    """When it is stopped for being idle if nobody uses it until then, in the core's time."""
     idle_stops: int
     evictions: int

@@ -12,10 +12,12 @@ from hotseat.gateway.access.authenticator import Authenticator, SessionLookup
 from hotseat.gateway.access.client_address import Addresses
 from hotseat.gateway.http.asgi import ASGIApp
 from hotseat.gateway.http.request_cycle import RequestCycle
+from hotseat.gateway.http.server import Server
 from hotseat.gateway.http.upstream import UpstreamPools
 from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
 from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord
 from hotseat.gateway.proxy.capture import Captures
+from hotseat.gateway.proxy.in_flight import InFlightRequest, cancel, in_flight
 from hotseat.gateway.proxy.lease import LeaseProvider
 from hotseat.gateway.proxy.request import ProxiedRequest
 from hotseat.gateway.proxy.services import GatewayServices, Trace
@@ -53,6 +55,7 @@ class Gateway:
         self._wall_clock = wall_clock
         self._captures = captures
         self._sessions = sessions
+        self._server: Server | None = None
         self.services = GatewayServices(
             leases=leases,
             upstreams=UpstreamPools(),
@@ -91,6 +94,22 @@ class Gateway:
     def idle_connections(self) -> dict[str, int]:
         """The number of idle connections to models' servers, by model."""
         return self.services.upstreams.idle()
+
+    def serve_on(self, server: Server) -> None:
+        """Name the server whose connections bring the requests (``in_flight``, ``cancel``)."""
+        self._server = server
+
+    def in_flight(self) -> list[InFlightRequest]:
+        """The requests to models that are being answered, oldest first."""
+        return in_flight(self._server.connections) if self._server is not None else []
+
+    def cancel(self, request_id: str) -> bool:
+        """End a request by cutting off its client; ``False`` if it has ended already."""
+        return self._server is not None and cancel(self._server.connections, request_id)
+
+    def watch(self, watcher: Callable[[RequestRecord], None] | None) -> None:
+        """Have the record of each finished request told to ``watcher``, too, or (``None``) no longer."""
+        self.services.access_log.watch(watcher)
 
     def close(self) -> None:
         """Close all idle connections to models' servers and all captures, and flush the access log."""

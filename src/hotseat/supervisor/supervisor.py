@@ -259,6 +259,19 @@ class Supervisor:
         left_s = usual_s - (self.now() - view.since)
         return left_s if left_s > 0 else None
 
+    def next_turn_at(self) -> float | None:
+        """When a turn ends that somebody waits for; ``None``: nobody waits for that."""
+        at = self._core.plan_at
+        return at if self.now() < at < float("inf") else None
+
+    def hold(self, model: str, seconds: float) -> None:
+        """Keep a model warm for so many seconds from now; 0 ends it."""
+        self._warmth.hold(model, self._wall_clock() + seconds)
+
+    def held_until(self, model: str) -> float | None:
+        """Until when an operator keeps it warm, in Unix seconds; ``None``: not at all."""
+        return self._warmth.held_until(model)
+
     def spin_ups(self, model: str) -> list[float]:
         """How long its latest starts took, in seconds."""
         return list(self._spin_ups.get(model, ()))

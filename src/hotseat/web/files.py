@@ -85,7 +85,9 @@ class PageFiles:
         compressed = "gzip" in request.headers.get("accept-encoding", "")
         etag = f'"{file.etag}-gz"' if compressed else f'"{file.etag}"'
         headers = {**SECURITY, "etag": etag, "cache-control": "no-cache", "vary": "accept-encoding"}
-        known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
+        known = {
+            one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")
+        }
         if etag in known or "*" in known:
             return Response(status_code=304, headers=headers)
         if compressed:

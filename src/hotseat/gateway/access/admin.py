@@ -8,7 +8,7 @@ from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.http.headers import RequestHead
 from hotseat.gateway.http.request_cycle import RequestCycle
 
-PUBLIC_PATHS = frozenset({b"/healthz", b"/health", b"/"})
+PUBLIC_PATHS = frozenset({b"/healthz", b"/health", b"/", b"/ui"})
 """Answered without a key too; then with the state of the whole only."""
 PUBLIC_TREE = b"/ui/"
 """The files of the page and the sign-in, answered without a key too: they hold nothing of this machine."""

@@ -188,9 +188,7 @@ class Authenticator:
                 principal.credential = hashlib.sha256(b"\0".join([principal.digest, *factors])).digest()
         return {p.credential: p for p in principals if p.credential is not None}
 
-    def _find_session(
-        self, sessions: SessionLookup, fields: HeaderFields, method: bytes
-    ) -> Principal | None:
+    def _find_session(self, sessions: SessionLookup, fields: HeaderFields, method: bytes) -> Principal | None:
         """The principal of a session, if a page of our own sends it."""
         token = session_token(fields[b"cookie"])
         if token is None or not _is_same_origin(fields, method):

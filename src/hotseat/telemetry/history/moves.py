@@ -36,8 +36,8 @@ class Moves:
         self._file = file
         rows = file.read(
             _SCHEMA,
-            f"SELECT at, model, state, cause FROM moves WHERE id > (SELECT max(id) FROM moves) - {MOVES_KEPT} "
-            "ORDER BY id",
+            "SELECT at, model, state, cause FROM moves "
+            f"WHERE id > (SELECT max(id) FROM moves) - {MOVES_KEPT} ORDER BY id",
         )
         self.moves = deque(
             (RecordedMove(at=at, model=model, state=state, cause=cause) for at, model, state, cause in rows),
