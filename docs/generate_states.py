@@ -1,28 +1,35 @@
-"""Draws the legal moves into ``docs/design.md``: ``python docs/generate_states.py [--check]``."""
+"""Writes the legal transitions into ``docs/design.md``: ``python docs/generate_states.py [--check]``."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, TRANSITIONS, State
+from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, TRANSITIONS, Cause, State
 
 PAGE = Path(__file__).with_name("design.md")
 BEGIN, END = "<!-- states:begin -->", "<!-- states:end -->"
 
 
 def drawing() -> str:
-    """The table as a Mermaid diagram, and what the states hold."""
+    """The table as a Mermaid diagram and with its causes, and what the states hold."""
     lines = ["```mermaid", "stateDiagram-v2", "    [*] --> STOPPED"]
     for old in State:
-        lines += [f"    {old.name} --> {new.name}" for new in State if new in TRANSITIONS[old]]
+        lines += [f"    {old.name} --> {new.name}" for new in State if _causes(old, new)]
+    lines += ["```", "", "| from | to | causes |", "|---|---|---|"]
+    for old in State:
+        lines += [f"| {old.name} | {new.name} | {_causes(old, new)} |" for new in State if _causes(old, new)]
     lines += [
-        "```",
         "",
         f"A model has a run, which takes memory, while it is {_names(HOLDS_RUN)};"
         f" leases can be held while it is {_names(HOLDS_LEASES)}.",
     ]
     return "\n".join(lines)
+
+
+def _causes(old: State, new: State) -> str:
+    """The causes of a transition, in words; empty where there are none."""
+    return ", ".join(f"`{cause}`" for cause in Cause if new in TRANSITIONS[old].get(cause, ()))
 
 
 def _names(states: frozenset[State]) -> str:

@@ -33,6 +33,7 @@ from hotseat.probing.health import check_health, wait_until_ready
 from hotseat.probing.sleep_mode import SleepMode
 from hotseat.runtimes import registry
 from hotseat.runtimes.base import Runtime
+from hotseat.supervisor.ports import Drivers, Environment, Observers
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.telemetry.event_stream import EventStream
 from hotseat.telemetry.history import FILE as HISTORY_FILE
@@ -189,24 +190,23 @@ def _supervisor(
     recorder: Recorder,
     on_move: Callable[[do.ReportMove], None],
 ) -> Supervisor:
-    async def room(model: ModelSpec) -> Reason | None:
+    async def memory_free(model: ModelSpec) -> Reason | None:
         return await wait_for_free_memory(gpus, model.scheduling.footprint) if gpus else None
 
     return Supervisor(
         settings,
         runtimes,
+        Drivers(
+            engine_of=lambda model: engine_named(model.engine),
+            probe=wait_until_ready,
+            check=check_health,
+            memory_free=memory_free,
+            sleeper=SleepMode(gpus),
+            files=WeightDownloader(lambda: runtimes, _environment),
+        ),
+        Observers(starts=recorder, on_move=on_move, on_phase=recorder.phase_entered),
+        Environment(wall_clock=time.time, jitter=random.random),
         refused=LeaseRefused,
-        engine_of=lambda model: engine_named(model.engine),
-        probe=wait_until_ready,
-        check=check_health,
-        room=room,
-        sleeper=SleepMode(gpus),
-        starts=recorder,
-        files=WeightDownloader(lambda: runtimes, _environment),
-        jitter=random.random,
-        wall_clock=time.time,
-        on_move=on_move,
-        on_phase=recorder.phase_entered,
     )
 
 

@@ -48,7 +48,7 @@ def sleep_terms(draw: st.DrawFn, footprint: dict[str, int]) -> SleepSpec:
 
 
 @st.composite
-def seats(draw: st.DrawFn, name: str, devices: int) -> SchedulingSpec:
+def specs(draw: st.DrawFn, name: str, devices: int) -> SchedulingSpec:
     """A model with random terms."""
     footprint = draw(footprints(devices))
     return SchedulingSpec(
@@ -72,13 +72,13 @@ def seats(draw: st.DrawFn, name: str, devices: int) -> SchedulingSpec:
 
 
 @st.composite
-def boxes(draw: st.DrawFn) -> SchedulerSpec:
-    """A box with one or two devices and a few models."""
+def configs(draw: st.DrawFn) -> SchedulerSpec:
+    """A machine with one or two devices and a few models."""
     devices = draw(st.sampled_from([1, 1, 2]))
     names = NAMES[: draw(st.integers(2, len(NAMES)))]
     return SchedulerSpec(
         budget={str(device): draw(st.sampled_from([900_000, PPM])) for device in range(devices)},
-        models={name: draw(seats(name, devices)) for name in names},
+        models={name: draw(specs(name, devices)) for name in names},
         host_sleep_mib=draw(st.sampled_from([None, None, 35])),
         return_to=draw(st.sampled_from([None, None, None, names[0]])),
     )
@@ -91,9 +91,9 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.world: World | None = None
 
-    @initialize(box=boxes(), jitter=st.sampled_from([0.0, 0.5, 1.0]))
-    def begin(self, box: SchedulerSpec, jitter: float) -> None:
-        self.world = World(box, jitter)
+    @initialize(config=configs(), jitter=st.sampled_from([0.0, 0.5, 1.0]))
+    def begin(self, config: SchedulerSpec, jitter: float) -> None:
+        self.world = World(config, jitter)
 
     @property
     def w(self) -> World:
@@ -272,7 +272,7 @@ class Histories(RuleBasedStateMachine):
         if name in changed and len(changed) > 1 and remove:
             del changed[name]
         else:
-            changed[name] = data.draw(seats(name, len(old.budget)), name)
+            changed[name] = data.draw(specs(name, len(old.budget)), name)
         budget = {device: data.draw(budgets, device) for device in old.budget}
         return_to = old.return_to if old.return_to in changed else None
         self.w.configure(

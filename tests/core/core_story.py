@@ -1,4 +1,4 @@
-"""A small language for stories about the core: time is an argument, nothing sleeps, all is checked.
+"""A small language for tests of the core: time is an argument, nothing sleeps, invariants are checked.
 
 s = Story(model("chat"), model("coder"))
 ana = s.ask("chat")
@@ -8,12 +8,14 @@ assert s.holds(ana)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core.errors import Code, Reason, Refusal
+from hotseat.core.model_state import ModelState
 from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import PPM, SchedulerSpec, SchedulingSpec, SleepSpec
 from hotseat.core.states import Cause, State
@@ -29,31 +31,33 @@ def shares(share: float | Mapping[str, float]) -> dict[str, int]:
 
 
 def model(name: str, share: float | Mapping[str, float] = 1.0, **terms: Any) -> SchedulingSpec:
-    """A model that takes the whole box unless told otherwise."""
+    """A model that takes all GPU memory unless told otherwise."""
     return SchedulingSpec(name=name, footprint=shares(share), **terms)
 
 
 def sleeper(leftover: float = 0.05, **terms: Any) -> SleepSpec:
-    """It sleeps, and keeps so much of device 0."""
+    """Sleep settings with this leftover on device 0."""
     return SleepSpec(leftover=shares(leftover), **terms)
 
 
-def box(*seats: SchedulingSpec, budget: float | Mapping[str, float] = 1.0, **terms: Any) -> SchedulerSpec:
-    """A box with one whole device unless told otherwise."""
-    return SchedulerSpec(budget=shares(budget), models={seat.name: seat for seat in seats}, **terms)
+def machine(
+    *models: SchedulingSpec, budget: float | Mapping[str, float] = 1.0, **terms: Any
+) -> SchedulerSpec:
+    """A machine with one whole device unless told otherwise."""
+    return SchedulerSpec(budget=shares(budget), models={spec.name: spec for spec in models}, **terms)
 
 
 class Story:
-    """One scheduler, its clock, and what it has said."""
+    """One scheduler, its clock, and the effects it has returned."""
 
     def __init__(
         self,
-        *seats: SchedulingSpec,
+        *models: SchedulingSpec,
         budget: float | Mapping[str, float] = 1.0,
         jitter: float = 0.0,
         **terms: Any,
     ) -> None:
-        self.core = Scheduler(box(*seats, budget=budget, **terms), lambda: jitter)
+        self.core = Scheduler(machine(*models, budget=budget, **terms), lambda: jitter)
         self.now = 0.0
         self.orders: list[str] = []
         """Orders to the runtimes, as ``start chat#1``."""
@@ -114,6 +118,13 @@ class Story:
             self.now = max(self.now, self.core.wake_at)
             self.tell(ev.TimePassed())
         self.now = at
+
+    @contextmanager
+    def plan_later(self) -> Iterator[None]:
+        """Plan nothing inside the block; at its end, plan once for all that happened."""
+        self.core.state.recovered = False
+        yield
+        self.tell(ev.RunsRecovered())
 
     # clients
 
@@ -190,9 +201,13 @@ class Story:
 
     # looking
 
+    def record(self, name: str) -> ModelState:
+        """The record of a model."""
+        return self.core.state.models[name]
+
     def state(self, name: str) -> State:
         """The state of a model."""
-        return self.core.state(name)
+        return self.core.state_of(name)
 
     def causes(self, name: str) -> list[Cause]:
         """Why it moved, from the first move on."""

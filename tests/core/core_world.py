@@ -1,4 +1,4 @@
-"""A world around the scheduler that keeps its own books, and holds the scheduler to its nine promises.
+"""A world around the scheduler that keeps its own records and checks the scheduler against its promises.
 
 Nothing of the scheduler's inside is read: only what it was told, what it ordered, and its public views
 (for learned costs). Each promise that is broken fails with its number.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core import policy
 from hotseat.core.errors import Code, Reason
+from hotseat.core.eviction import HEAD_START
 from hotseat.core.model_state import STABLE_S
-from hotseat.core.planner import HEAD_START
 from hotseat.core.policy import BACKOFF_FIRST_S, BACKOFF_MAX_S, JITTER
 from hotseat.core.queue import AGEING_S
 from hotseat.core.scheduler import Scheduler
@@ -76,9 +77,9 @@ class Process:
 class World:
     """Tells the scheduler what happens, and judges every answer."""
 
-    def __init__(self, box: SchedulerSpec, jitter: float = 0.0) -> None:
-        self.scheduler = box
-        self.core = Scheduler(box, lambda: jitter)
+    def __init__(self, config: SchedulerSpec, jitter: float = 0.0) -> None:
+        self.scheduler = config
+        self.core = Scheduler(config, lambda: jitter)
         self.now = 0.0
         self.asked: dict[int, Asked] = {}
         self.processes: dict[str, Process] = {}
@@ -94,8 +95,10 @@ class World:
         self.downloads: dict[str, tuple[int, float]] = {}
         """Those that go on: by model, the number and since when."""
         self.past_downloads: list[tuple[str, int]] = []
-        self.files_here = {name for name, spec in box.models.items() if spec.download_timeout_s is None}
+        self.files_here = {name for name, spec in config.models.items() if spec.download_timeout_s is None}
         """Models that the scheduler was told have all their files, since they last changed."""
+        self.specs = dict(config.models)
+        """The latest terms of each model that is configured, or whose run has not ended yet."""
         self.closing: ev.ShutdownRequested | None = None
         self.unusable: set[str] = set()
         self.log: list[str] = []
@@ -134,26 +137,27 @@ class World:
         """An operator wants something."""
         if isinstance(event, ev.StopRequested):
             self.requested.pop(event.model, None)
-        elif not self.closing and self.core.state(event.model) is not State.READY:
+        elif not self.closing and self.core.state_of(event.model) is not State.READY:
             self.requested[event.model] = self.now
         self.tell(event)
 
-    def configure(self, box: SchedulerSpec) -> None:
+    def configure(self, config: SchedulerSpec) -> None:
         """The configuration was read again."""
-        before, self.scheduler = self.scheduler, box
-        self.requested = {m: since for m, since in self.requested.items() if m in box.models}
-        for name, spec in box.models.items():
+        self.scheduler = config
+        self.requested = {m: since for m, since in self.requested.items() if m in config.models}
+        for name, spec in config.models.items():
             never = spec.download_timeout_s is None
-            old = before.models.get(name)
+            old = self.specs.get(name)
             if old is None or (old.download_timeout_s is None, old.fingerprint) != (never, spec.fingerprint):
                 self.files_here = self.files_here | {name} if never else self.files_here - {name}
+        self.specs |= config.models
         self._forget_those_gone()
-        for model, spec in box.models.items():
+        for model, spec in config.models.items():
             self._expect_leftover(model)
             process = self.processes.get(model)
             if process is not None and process.fingerprint == spec.fingerprint:
                 process.footprint = dict(spec.footprint)  # said of this run, too
-        self.tell(ev.SchedulerConfigured(box))
+        self.tell(ev.SchedulerConfigured(config))
 
     def shut_down(self, leave_running: bool) -> None:
         """hotseat is to end."""
@@ -192,9 +196,10 @@ class World:
         )
 
     def _forget_those_gone(self) -> None:
-        for book in (self.backoffs, self.leftovers):
-            for model in [m for m in book if m not in self.scheduler.models and m not in self.processes]:
-                del book[model]
+        known: tuple[dict[str, Any], ...] = (self.backoffs, self.leftovers, self.specs)
+        for by_model in known:
+            for model in [m for m in by_model if m not in self.scheduler.models and m not in self.processes]:
+                del by_model[model]
 
     def _expect_leftover(self, model: str) -> None:
         process, sleep = self.processes.get(model), self.scheduler.models[model].sleep
@@ -280,7 +285,7 @@ class World:
         if isinstance(event, ev.RunExited | ev.StartFailed | ev.RunUnhealthy):
             dead.add(event.model)
         for model in self.unusable & set(self.requested):
-            if self.core.state(model) in (State.STOPPED, State.ASLEEP):  # who ordered it is told no
+            if self.core.state_of(model) in (State.STOPPED, State.ASLEEP):  # who ordered it is told no
                 del self.requested[model]
         for effect in effects:
             match effect:
@@ -463,6 +468,7 @@ class World:
 
     def _start_was_given_up(self, move: do.ReportMove) -> None:
         ordered = {Cause.REQUESTED, Cause.START_TIMEOUT, Cause.SHUTDOWN, Cause.CONFIGURED, Cause.WAKE_FAILED}
+        ordered.add(Cause.SLEEP_FAILED)  # found asleep, and it takes more than awake
         if move.cause in ordered:
             return
         needed = move.needed_by is not None and (
@@ -488,12 +494,12 @@ class World:
         quiet = not self.holding(victim.name)
         if victim.residency_s is not None:
             if held_s < victim.residency_s - SLACK_S:
-                raise Broken(6, f"{victim.name} kept the seat for {held_s} s of {victim.residency_s}")
+                raise Broken(6, f"{victim.name} kept its memory for {held_s} s of {victim.residency_s}")
             return
         favour = newcomer.priority + max((a.priority for a in waiting), default=0) - victim.priority
         turn_s = policy.TURN_MIN * swap_s - HEAD_START * swap_s * favour
         if held_s < turn_s - SLACK_S and not quiet:
-            raise Broken(6, f"{victim.name} kept the seat for {held_s} s (swap {swap_s} s)")
+            raise Broken(6, f"{victim.name} kept its memory for {held_s} s (swap {swap_s} s)")
 
     def _out_of_patience(
         self, victim: SchedulingSpec, newcomer: SchedulingSpec, waiting: list[Asked], swap_s: float
@@ -546,20 +552,20 @@ class World:
         """The honest bound: the longest patience, and then for every model its drain, stop, sleep and start
         (twice: one that is in the way of its sleep, or wanted warm, may come in between), its answers, and
         behind full slots the time in which age makes up for priority and for what the key holds."""
-        seats = self.scheduler.models.values()
+        specs = self.scheduler.models.values()
         costs = [policy.swap_cost_s(view.start_cost_s) for view in self.core.views().values()]
         swap_s = max([*costs, start_s, policy.DEFAULT_SWAP_S])
         patience_s = max(
-            [s.max_wait_s or 0.0 for s in seats]
+            [s.max_wait_s or 0.0 for s in specs]
             + [
                 policy.max_wait_s(swap_s, len(self.scheduler.models)),
-                1.5 * max((s.residency_s or 0.0) for s in seats),
+                1.5 * max((s.residency_s or 0.0) for s in specs),
             ]
         )
         answers_s = service_s * (len(self.waiting()) + len(self.holding()))
-        if any(spec.max_in_flight for spec in seats):
+        if any(spec.max_in_flight for spec in specs):
             answers_s += 8 * AGEING_S
-        drain_s = max([service_s, *(s.drain_timeout_s for s in seats if self.closing)])
+        drain_s = max([service_s, *(s.drain_timeout_s for s in specs if self.closing)])
         downloads_s = start_s * len(self.core.views())
         each_s = drain_s + 2 * stop_s + 2 * start_s
         return patience_s + 2 * len(self.core.views()) * each_s + answers_s + downloads_s

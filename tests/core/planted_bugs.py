@@ -15,21 +15,22 @@ from typing import Any
 from core_machine import Histories
 
 from fakes.planted import Bug, main, wrapping
+from hotseat.core import effects as do
 from hotseat.core import events as ev
-from hotseat.core import planner, policy
-from hotseat.core import scheduler as scheduling
+from hotseat.core import eviction, planner, policy, replan
 from hotseat.core.deadlines import NEVER
 from hotseat.core.errors import Reason
+from hotseat.core.handlers import downloads, requests
 from hotseat.core.model_state import ModelState
 from hotseat.core.queue import FairQueue
-from hotseat.core.scheduler import Scheduler
+from hotseat.core.scheduler_state import SchedulerState
 from hotseat.core.states import HOLDS_RUN, Cause, State
 
 EXAMPLES, STEPS = 3000, 60
 
 
-def _memory_is_free_when_told_to_stop(seat: ModelState) -> Any:
-    return {} if seat.state is State.STOPPING or seat.state not in HOLDS_RUN else seat.run_footprint
+def _memory_is_free_when_told_to_stop(model: ModelState) -> Any:
+    return {} if model.state is State.STOPPING or model.state not in HOLDS_RUN else model.run_footprint
 
 
 def _devices_added_up(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,79 +41,79 @@ def _devices_added_up(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _starts_twice(real: Callable[..., Any]) -> Callable[..., Any]:
-    def launch(self: Scheduler, seat: ModelState, now: float) -> None:
-        real(self, seat, now)
-        if len(seat.queue) > 2 and seat.state is State.STARTING:
-            self._out.append(scheduling.do.StartRun(seat.name, seat.run or 0))
+    def launch(self: SchedulerState, model: ModelState, now: float) -> None:
+        real(self, model, now)
+        if len(model.queue) > 2 and model.state is State.STARTING:
+            self.effects.append(do.StartRun(model.name, model.run or 0))
 
     return launch
 
 
 def _numbers_begin_again(real: Callable[..., Any]) -> Callable[..., Any]:
-    def forget(self: Scheduler, seat: ModelState) -> None:
-        real(self, seat)
-        if seat.retired and seat.run is None:
-            self._numbers.pop(seat.name, None)
+    def drop_if_retired(self: SchedulerState, model: ModelState) -> None:
+        real(self, model)
+        if model.retired and model.run is None:
+            self.run_numbers.pop(model.name, None)
 
-    return forget
+    return drop_if_retired
 
 
-def _withdrawn_stays_in_line(real: Callable[..., Any]) -> Callable[..., Any]:
-    def withdrawn(self: Scheduler, event: ev.RequestWithdrawn, now: float) -> None:
-        seat = self._requests.get(event.request)
-        if seat is not None and event.request in seat.queue and seat.state is State.STARTING:
+def _withdrawn_stays_queued(real: Callable[..., Any]) -> Callable[..., Any]:
+    def request_withdrawn(state: SchedulerState, event: ev.RequestWithdrawn, now: float) -> None:
+        model = state.requests.get(event.request)
+        if model is not None and event.request in model.queue and model.state is State.STARTING:
             return
-        real(self, event, now)
+        real(state, event, now)
 
-    return withdrawn
+    return request_withdrawn
 
 
 def _refused_and_kept(real: Callable[..., Any]) -> Callable[..., Any]:
     def clear(self: FairQueue) -> Any:
-        everybody = real(self)
-        if len(everybody) > 1:
-            self.push(everybody[-1])
-        return everybody
+        everything = real(self)
+        if len(everything) > 1:
+            self.push(everything[-1])
+        return everything
 
     return clear
 
 
 def _stops_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
-    def send_away(
-        self: Scheduler, seat: ModelState, cause: Cause, now: float, to_sleep: bool = False
+    def unload(
+        self: SchedulerState, model: ModelState, cause: Cause, now: float, to_sleep: bool = False
     ) -> None:
-        if seat.state is State.READY and len(seat.leases) == 1:
-            self._break_leases(seat, Reason(summary="evicted"), now)
-        real(self, seat, cause, now, to_sleep)
+        if model.state is State.READY and len(model.leases) == 1:
+            self.break_leases(model, Reason(summary="evicted"), now)
+        real(self, model, cause, now, to_sleep)
 
-    return send_away
+    return unload
 
 
 def _drained_by_one(real: Callable[..., Any]) -> Callable[..., Any]:
-    def returned(self: Scheduler, event: ev.LeaseReturned, now: float) -> None:
-        seat = self._requests.get(event.request)
-        real(self, event, now)
-        if seat is not None and seat.state is State.DRAINING:
-            self._stop(seat, Cause.DRAINED, now)
+    def lease_returned(state: SchedulerState, event: ev.LeaseReturned, now: float) -> None:
+        model = state.requests.get(event.request)
+        real(state, event, now)
+        if model is not None and model.state is State.DRAINING:
+            state.stop(model, Cause.DRAINED, now)
 
-    return returned
+    return lease_returned
 
 
 def _the_first_name_goes_first(real: Callable[..., Any]) -> Callable[..., Any]:
-    def order(self: planner.Contender, now: float) -> Any:
-        return self.seat.name
+    def order(self: eviction.Contender, now: float) -> Any:
+        return self.model.name
 
     return order
 
 
 def _busy_ones_never_leave(real: Callable[..., Any]) -> Callable[..., Any]:
-    def leaves_at(seat: ModelState, *rest: Any) -> float:
-        return NEVER if seat.leases else real(seat, *rest)
+    def evictable_at(resident: ModelState, *rest: Any) -> float:
+        return NEVER if resident.leases else real(resident, *rest)
 
-    return leaves_at
+    return evictable_at
 
 
-def _forgets_to_look_again(real: Callable[..., Any]) -> Callable[..., Any]:
+def _forgets_to_plan_again(real: Callable[..., Any]) -> Callable[..., Any]:
     def make_plan(*arguments: Any) -> Any:
         plan = real(*arguments)
         plan.again_at = NEVER
@@ -123,10 +124,10 @@ def _forgets_to_look_again(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _leaves_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
-    def leaves_at(seat: ModelState, place: Any, asked: int, now: float) -> float:
-        return now if seat.state is State.READY else real(seat, place, asked, now)
+    def evictable_at(resident: ModelState, contender: Any, demand: int, now: float) -> float:
+        return now if resident.state is State.READY else real(resident, contender, demand, now)
 
-    return leaves_at
+    return evictable_at
 
 
 def _short_turns(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,109 +138,108 @@ def _short_turns(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _evicts_pinned(real: Callable[..., Any]) -> Callable[..., Any]:
-    def may_ever_leave(seat: ModelState) -> bool:
-        return seat.state in (State.READY, State.ASLEEP, State.STARTING)
+    def may_be_evicted(model: ModelState) -> bool:
+        return model.state in (State.READY, State.ASLEEP, State.STARTING)
 
-    return may_ever_leave
+    return may_be_evicted
 
 
 def _abandons_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
-    def withdrawn(self: Scheduler, event: ev.RequestWithdrawn, now: float) -> None:
-        seat = self._requests.get(event.request)
-        real(self, event, now)
-        if seat is not None and seat.state is State.STARTING and not seat.queue and not seat.requested:
-            self._stop(seat, Cause.ABANDONED, now)
+    def request_withdrawn(state: SchedulerState, event: ev.RequestWithdrawn, now: float) -> None:
+        model = state.requests.get(event.request)
+        real(state, event, now)
+        if model is not None and model.state is State.STARTING and not model.queue and not model.requested:
+            state.stop(model, Cause.ABANDONED, now)
 
-    return withdrawn
+    return request_withdrawn
 
 
 def _loading_gives_way(real: Callable[..., Any]) -> Callable[..., Any]:
-    def leaves_at(seat: ModelState, *rest: Any) -> float:
-        return rest[-1] if seat.state is State.STARTING else real(seat, *rest)
+    def evictable_at(resident: ModelState, *rest: Any) -> float:
+        return rest[-1] if resident.state is State.STARTING else real(resident, *rest)
 
-    return leaves_at
+    return evictable_at
 
 
 def _hangs_at_failure(real: Callable[..., Any]) -> Callable[..., Any]:
-    def died(self: Scheduler, seat: ModelState, cause: Cause, reason: Reason, now: float) -> None:
-        waiting = seat.queue.clear()
-        real(self, seat, cause, reason, now)
-        for one in waiting:
-            seat.queue.push(one)
+    def fail(self: SchedulerState, model: ModelState, cause: Cause, reason: Reason, now: float) -> None:
+        queued = model.queue.clear()
+        real(self, model, cause, reason, now)
+        for request in queued:
+            model.queue.push(request)
 
-    return died
+    return fail
 
 
 def _backoff_does_not_grow(earlier: int, jitter: float) -> float:
     return 1.0
 
 
-def _old_runs_are_believed(self: Scheduler, model: str, run: int) -> ModelState | None:
-    seat = self._seats.get(model)
-    return seat if seat is not None and seat.run is not None else None
+def _old_runs_are_believed(self: SchedulerState, name: str, run: int) -> ModelState | None:
+    model = self.models.get(name)
+    return model if model is not None and model.run is not None else None
 
 
 def _a_return_counts_twice(real: Callable[..., Any]) -> Callable[..., Any]:
     seen: set[int] = set()
 
-    def returned(self: Scheduler, event: ev.LeaseReturned, now: float) -> None:
-        if event.request in seen and event.request not in self._requests:
-            for seat in self._seats.values():
-                if seat.leases:
-                    real(self, ev.LeaseReturned(next(iter(seat.leases))), now)
+    def lease_returned(state: SchedulerState, event: ev.LeaseReturned, now: float) -> None:
+        if event.request in seen and event.request not in state.requests:
+            for model in state.models.values():
+                if model.leases:
+                    real(state, ev.LeaseReturned(next(iter(model.leases))), now)
                     return
         seen.add(event.request)
-        real(self, event, now)
+        real(state, event, now)
 
-    return returned
-
-
-def _old_downloads_are_believed(self: Scheduler, model: str, download: int) -> Any:
-    seat = self._seats.get(model)
-    return seat if seat is not None and seat.state is State.DOWNLOADING else None
+    return lease_returned
 
 
-def _files_do_not_matter(real: Callable[..., Any]) -> Callable[..., Any]:
-    def lacks_files(self: Scheduler, seat: ModelState) -> bool:
-        return False
+def _old_downloads_are_believed(self: SchedulerState, name: str, download: int) -> Any:
+    model = self.models.get(name)
+    return model if model is not None and model.state is State.DOWNLOADING else None
 
-    return lacks_files
+
+def _files_do_not_matter(model: ModelState) -> bool:
+    return False
 
 
 def _forgets_the_files(real: Callable[..., Any]) -> Callable[..., Any]:
-    def downloaded(self: Scheduler, event: ev.Downloaded, now: float) -> None:
-        seat = self._seats.get(event.model)
-        real(self, event, now)
-        if seat is not None and seat.state is State.STOPPED:
-            seat.files_missing = True
+    def downloaded(state: SchedulerState, event: ev.Downloaded, now: float) -> None:
+        model = state.models.get(event.model)
+        real(state, event, now)
+        if model is not None and model.state is State.STOPPED:
+            model.files_missing = True
 
     return downloaded
 
 
 BUGS = (
-    Bug(1, "memory is free once told to stop", ModelState, "holds", _memory_is_free_when_told_to_stop),
+    Bug(1, "memory is free once told to stop", ModelState, "memory_held", _memory_is_free_when_told_to_stop),
     wrapping(1, "devices are added up", policy, "fits", _devices_added_up),
-    wrapping(2, "a crowd starts it twice", Scheduler, "_launch", _starts_twice),
-    wrapping(3, "who goes stays in line", Scheduler, "_request_withdrawn", _withdrawn_stays_in_line),
+    wrapping(2, "a crowd starts it twice", SchedulerState, "launch", _starts_twice),
+    wrapping(3, "a withdrawn request stays queued", requests, "request_withdrawn", _withdrawn_stays_queued),
     wrapping(3, "one is refused and kept in line", FairQueue, "clear", _refused_and_kept),
-    wrapping(4, "a single stream is cut at eviction", Scheduler, "_send_away", _stops_at_once),
-    wrapping(4, "drained when one lease is back", Scheduler, "_lease_returned", _drained_by_one),
-    wrapping(5, "the first name goes first", planner.Contender, "order", _the_first_name_goes_first),
-    wrapping(5, "busy models never leave", planner, "_leaves_at", _busy_ones_never_leave),
-    wrapping(5, "the plan is not looked at again", scheduling, "make_plan", _forgets_to_look_again),
-    wrapping(6, "everybody leaves at once", planner, "_leaves_at", _leaves_at_once),
+    wrapping(4, "a single stream is cut at eviction", SchedulerState, "unload", _stops_at_once),
+    wrapping(4, "drained when one lease is back", requests, "lease_returned", _drained_by_one),
+    wrapping(5, "the first name goes first", eviction.Contender, "order", _the_first_name_goes_first),
+    wrapping(5, "busy models never leave", eviction, "evictable_at", _busy_ones_never_leave),
+    wrapping(5, "nothing is planned again", planner, "make_plan", _forgets_to_plan_again),
+    wrapping(6, "everybody leaves at once", eviction, "evictable_at", _leaves_at_once),
     wrapping(6, "turns are half a swap", policy, "turn_s", _short_turns),
-    wrapping(6, "pinned models are evicted", planner, "_may_ever_leave", _evicts_pinned),
-    wrapping(7, "a start ends with its last client", Scheduler, "_request_withdrawn", _abandons_at_once),
-    wrapping(7, "a start that is awaited gives way", planner, "_leaves_at", _loading_gives_way),
-    wrapping(8, "a failed start leaves clients waiting", Scheduler, "_died", _hangs_at_failure),
+    wrapping(6, "pinned models are evicted", eviction, "may_be_evicted", _evicts_pinned),
+    wrapping(7, "a start ends with its last client", requests, "request_withdrawn", _abandons_at_once),
+    wrapping(7, "a start that is awaited gives way", eviction, "evictable_at", _loading_gives_way),
+    wrapping(8, "a failed start leaves clients waiting", SchedulerState, "fail", _hangs_at_failure),
     Bug(8, "back-offs do not grow", policy, "backoff_s", _backoff_does_not_grow),
-    Bug(9, "reports of old runs are believed", Scheduler, "_current", _old_runs_are_believed),
-    wrapping(9, "run numbers begin again", Scheduler, "_forget", _numbers_begin_again),
-    Bug(9, "reports of old downloads are believed", Scheduler, "_downloading", _old_downloads_are_believed),
-    wrapping(10, "starts without its files", Scheduler, "_lacks_files", _files_do_not_matter),
-    wrapping(10, "files that were there are taken for gone", Scheduler, "_downloaded", _forgets_the_files),
-    wrapping(9, "a return counts twice", Scheduler, "_lease_returned", _a_return_counts_twice),
+    Bug(9, "reports of old runs are believed", SchedulerState, "running", _old_runs_are_believed),
+    wrapping(9, "run numbers begin again", SchedulerState, "drop_if_retired", _numbers_begin_again),
+    Bug(
+        9, "reports of old downloads are believed", SchedulerState, "downloading", _old_downloads_are_believed
+    ),
+    Bug(10, "starts without its files", replan, "lacks_files", _files_do_not_matter),
+    wrapping(10, "files that were there are taken for gone", downloads, "downloaded", _forgets_the_files),
+    wrapping(9, "a return counts twice", requests, "lease_returned", _a_return_counts_twice),
 )
 
 

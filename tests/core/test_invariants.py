@@ -9,9 +9,10 @@ import pytest
 from core_story import Story, model, shares
 
 from hotseat.core import events as ev
-from hotseat.core.deadlines import NEVER
-from hotseat.core.queue import Waiting
-from hotseat.core.scheduler import Scheduler
+from hotseat.core.deadlines import NEVER, Deadlines
+from hotseat.core.errors import Reason
+from hotseat.core.queue import QueuedRequest
+from hotseat.core.scheduler_state import SchedulerState
 from hotseat.core.spec import SchedulerSpec
 from hotseat.core.states import Cause, State
 
@@ -30,65 +31,88 @@ def draining() -> Story:
     return s
 
 
-def _drained(core: Scheduler) -> None:
-    seat = core._seats["chat"]
-    core._requests.clear()
-    seat.leases.clear()
-    seat.held_by.clear()
+class _Silent(Deadlines):
+    """Deadlines that are set and never come."""
+
+    @property
+    def next_at(self) -> float:
+        return NEVER
 
 
-def _waits(core: Scheduler, name: str, request: int) -> None:
-    seat = core._seats[name]
-    seat.queue.push(Waiting(request, "", 0, 0.0))
-    core._requests[request] = seat
+def _drained(state: SchedulerState) -> None:
+    chat = state.models["chat"]
+    state.requests.clear()
+    chat.leases.clear()
+    chat.held_by.clear()
 
 
-def _pinned(core: Scheduler) -> None:
-    seat = core._seats["chat"]
-    seat.spec, seat.leaving = replace(seat.spec, pinned=True), Cause.EVICTED
+def _queued(state: SchedulerState, name: str, request: int) -> None:
+    model = state.models[name]
+    model.queue.push(QueuedRequest(request, "", 0, 0.0))
+    state.requests[request] = model
 
 
-def _rings_late(core: Scheduler) -> None:
-    core._alarms._at["chat"] = 1e12
+def _pinned(state: SchedulerState) -> None:
+    chat = state.models["chat"]
+    chat.spec, chat.drain_cause = replace(chat.spec, pinned=True), Cause.EVICTED
 
 
-def _never_rings(core: Scheduler) -> None:
-    core._alarms._heap.clear()
+def _due_late(state: SchedulerState) -> None:
+    state.deadlines = Deadlines()
+    state.deadlines.set("chat", 1e12)
 
 
-def _waits_without_end(core: Scheduler) -> None:
-    _waits(core, "coder", 9)
-    core._alarms._at["coder"] = NEVER
+def _never_due(state: SchedulerState) -> None:
+    at = state.deadlines.at("chat")
+    state.deadlines = _Silent()
+    state.deadlines.set("chat", at)
 
 
-def _in_two_places(core: Scheduler) -> None:
-    _waits(core, "coder", 2)
-    core._alarms.set("coder", 1000.0)
+def _queued_without_end(state: SchedulerState) -> None:
+    _queued(state, "coder", 9)
+    state.deadlines.forget("coder")
 
 
-def _over(core: Scheduler) -> None:
-    core._box = SchedulerSpec(budget=shares(0.5), models=core._box.models)
+def _in_two_places(state: SchedulerState) -> None:
+    _queued(state, "coder", 2)
+    state.deadlines.set("coder", 1000.0)
 
 
-def _over_on_a_device_that_is_not_there(core: Scheduler) -> None:
-    core._box = SchedulerSpec(budget={}, models=core._box.models)
-    core._seats["chat"].run_footprint = {"0": 1}
+def _over(state: SchedulerState) -> None:
+    state.spec = SchedulerSpec(budget=shares(0.5), models=state.spec.models)
 
 
-BREAKS: dict[str, tuple[Story, Callable[[Scheduler], object]]] = {
-    "a run without its state": (serving(), lambda core: setattr(core._seats["chat"], "run", None)),
-    "not among the residents": (serving(), lambda core: core._residents.clear()),
-    "leases outside of READY": (
-        serving(),
-        lambda core: setattr(core._seats["chat"], "state", State.STARTING),
-    ),
-    "leases by key do not add up": (serving(), lambda core: core._seats["chat"].held_by.clear()),
-    "a ready model lets somebody wait": (serving(), lambda core: _waits(core, "chat", 9)),
+def _over_on_a_device_that_is_not_there(state: SchedulerState) -> None:
+    state.spec = SchedulerSpec(budget={}, models=state.spec.models)
+    state.models["chat"].run_footprint = {"0": 1}
+
+
+def _set(**fields: object) -> Callable[[SchedulerState], None]:
+    """Set fields of chat."""
+
+    def break_(state: SchedulerState) -> None:
+        for name, value in fields.items():
+            setattr(state.models["chat"], name, value)
+
+    return break_
+
+
+BREAKS: dict[str, tuple[Story, Callable[[SchedulerState], object]]] = {
+    "a run outside of its states": (serving(), _set(run=None)),
+    "a download outside of its state": (serving(), _set(download=1)),
+    "a drain cause outside of its state": (serving(), _set(drain_cause=Cause.EVICTED)),
+    "to sleep, and not draining": (serving(), _set(to_sleep=True)),
+    "a failure outside of STOPPING": (serving(), _set(failure=Reason(summary="crashed"))),
+    "asleep outside of its state": (serving(), _set(asleep=True)),
+    "not among the residents": (serving(), lambda state: state.residents.clear()),
+    "leases outside of their states": (serving(), _set(state=State.STARTING)),
+    "leases by key do not add up": (serving(), lambda state: state.models["chat"].held_by.clear()),
+    "queued at a ready model": (serving(), lambda state: _queued(state, "chat", 9)),
     "nothing to drain": (draining(), _drained),
     "a pinned model is evicted": (draining(), _pinned),
-    "a deadline that nobody looks at": (draining(), _rings_late),
-    "an alarm that does not ring": (draining(), _never_rings),
-    "somebody waits without end": (serving(), _waits_without_end),
+    "a deadline that is not set": (draining(), _due_late),
+    "a deadline that never comes": (draining(), _never_due),
+    "queued without end": (serving(), _queued_without_end),
     "a request in two places": (serving(), _in_two_places),
     "over the budget": (serving(), _over),
 }
@@ -98,7 +122,7 @@ BREAKS: dict[str, tuple[Story, Callable[[Scheduler], object]]] = {
 def test_what_is_broken_is_named(what: str) -> None:
     story, break_ = BREAKS[what]
     story.core.check()
-    break_(story.core)
+    break_(story.core.state)
     with pytest.raises(AssertionError) as caught:
         story.core.check()
     told = caught.value.args[0]
@@ -114,7 +138,7 @@ def test_what_is_broken_is_named(what: str) -> None:
 
 def test_lost_requests_are_named() -> None:
     s = serving()
-    s.core._requests.clear()
+    s.core.state.requests.clear()
     with pytest.raises(AssertionError, match=r"^requests lost"):
         s.core.check()
 
@@ -129,7 +153,7 @@ def test_a_pinned_model_may_drain_for_another_reason() -> None:
 
 def test_the_smallest_part_on_a_device_that_is_not_there_is_too_much() -> None:
     s = serving()
-    _over_on_a_device_that_is_not_there(s.core)
+    _over_on_a_device_that_is_not_there(s.core.state)
     with pytest.raises(AssertionError) as caught:
         s.core.check()
     assert caught.value.args[0] == ("over the budget", {"0": 1})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from core_story import Story, box, model, shares, sleeper
+from core_story import Story, machine, model, shares, sleeper
 
 from hotseat.core import events as ev
 from hotseat.core import policy
@@ -22,13 +22,11 @@ def leaving(share: float, *others: object, **terms: object) -> Story:
 
 def at_once(s: Story, names: str) -> list[int]:
     """All are asked for, a second apart, before anything is planned."""
-    s.core._settled = False
-    asked = []
-    for name in names:
-        asked.append(s.ask(name))
-        s.pass_time(1)
-    s.core._settled = True
-    s.tell(ev.RunsRecovered())
+    with s.plan_later():
+        asked = []
+        for name in names:
+            asked.append(s.ask(name))
+            s.pass_time(1)
     return asked
 
 
@@ -79,21 +77,17 @@ def test_two_swaps_that_do_not_touch_each_other_are_in_one_plan() -> None:
     s.up("a0")
     s.up("a1")
     s.since_last()
-    s.core._settled = False
-    s.ask("b0")
-    s.ask("b1")
-    s.core._settled = True
-    s.tell(ev.RunsRecovered())
+    with s.plan_later():
+        s.ask("b0")
+        s.ask("b1")
     assert s.since_last() == ["stop a0#1", "stop a1#1"]
 
 
 def test_hopeless_ones_do_not_hide_those_behind_them() -> None:
     s = Story(model("huge", 2.0), model("a", 0.5))
-    s.core._settled = False
-    huge = s.ask("huge")
-    s.ask("a")
-    s.core._settled = True
-    s.tell(ev.RunsRecovered())
+    with s.plan_later():
+        huge = s.ask("huge")
+        s.ask("a")
     assert s.since_last() == ["start a#1"]
     assert huge in s.refused
 
@@ -141,24 +135,24 @@ def test_who_was_called_back_is_wanted_by_nobody_in_particular() -> None:
 def test_another_footprint_of_the_same_launch_is_believed_and_may_be_too_much() -> None:
     s = Story(model("chat", 0.5), model("coder", 0.4))
     s.up("chat")
-    s.tell(ev.SchedulerConfigured(box(model("chat", 0.9), model("coder", 0.4))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat", 0.9), model("coder", 0.4))))
     assert s.core.view("chat").footprint == shares(0.9)
     ana = s.ask("coder")
     assert s.waits(ana)
-    s.tell(ev.SchedulerConfigured(box(model("chat", 0.3), model("coder", 0.4))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat", 0.3), model("coder", 0.4))))
     assert s.core.view("chat").footprint == shares(0.3)
-    s.core._seats["chat"].unplanned = False
-    s.tell(ev.SchedulerConfigured(box(model("chat", 0.3), model("coder", 0.4))))
-    assert not s.core._seats["chat"].unplanned  # nothing was said anew
-    s.tell(ev.SchedulerConfigured(box(model("chat", 0.4), model("coder", 0.4))))
-    assert s.core._seats["chat"].unplanned
+    s.record("chat").unplanned = False
+    s.tell(ev.SchedulerConfigured(machine(model("chat", 0.3), model("coder", 0.4))))
+    assert not s.record("chat").unplanned  # nothing was said anew
+    s.tell(ev.SchedulerConfigured(machine(model("chat", 0.4), model("coder", 0.4))))
+    assert s.record("chat").unplanned
 
 
 def test_another_footprint_of_another_launch_is_that_of_the_next_run() -> None:
     s = Story(model("chat", 0.5, fingerprint="old"), model("coder", 0.4))
     s.up("chat")
     ana = s.ask("chat")
-    s.tell(ev.SchedulerConfigured(box(model("chat", 0.9, fingerprint="new"), model("coder", 0.4))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat", 0.9, fingerprint="new"), model("coder", 0.4))))
     assert s.core.view("chat").footprint == shares(0.5)
     s.give_back(ana)
     s.gone("chat")
@@ -168,9 +162,9 @@ def test_another_footprint_of_another_launch_is_that_of_the_next_run() -> None:
 
 def test_a_footprint_of_what_does_not_run_is_not_that_of_a_run() -> None:
     s = Story(model("chat", 0.5))
-    s.tell(ev.SchedulerConfigured(box(model("chat", 0.9))))
-    seat = s.core._seats["chat"]
-    assert (seat.run_footprint, seat.unplanned) == ({}, False)
+    s.tell(ev.SchedulerConfigured(machine(model("chat", 0.9))))
+    record = s.record("chat")
+    assert (record.run_footprint, record.unplanned) == ({}, False)
 
 
 def test_what_is_said_of_its_sleep_is_taken_over_while_it_is_awake_only() -> None:
@@ -179,7 +173,7 @@ def test_what_is_said_of_its_sleep_is_taken_over_while_it_is_awake_only() -> Non
     s.pass_time(10)
     s.slept("chat", leftover=0.2)
     assert s.core.view("chat").footprint == shares(0.2)
-    s.tell(ev.SchedulerConfigured(box(model("chat", 0.5, idle_s=10, sleep=sleeper(0.3)))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat", 0.5, idle_s=10, sleep=sleeper(0.3)))))
     assert s.core.view("chat").footprint == shares(0.2)
     ana = s.ask("chat")
     s.ready("chat", after=1)
@@ -226,9 +220,9 @@ def test_the_longest_drain_counts_for_the_longest_wait_of_all() -> None:
 
 def test_an_empty_configuration_is_one_too() -> None:
     s = Story(model("chat"))
-    s.tell(ev.SchedulerConfigured(box()))
+    s.tell(ev.SchedulerConfigured(machine()))
     assert s.core.views() == {}
-    assert s.core._longest_drain_s == 0.0
+    assert s.core.state.longest_drain_s == 0.0
 
 
 # the policy's edges
@@ -247,11 +241,11 @@ def test_one_in_line_counts_as_one_and_none_as_well() -> None:
 def test_of_as_many_as_are_compared_the_best_set_is_found() -> None:
     """The cheapest first would take the small ones, one after the other."""
     many = [Candidate(f"m{i}", {"0": 1}, 1.0) for i in range(policy.EXACT_CHOICE - 1)]
-    assert policy.make_room({"0": 2}, [*many, Candidate("big", {"0": 2}, 1.5)]) == ("big",)
+    assert policy.choose_victims({"0": 2}, [*many, Candidate("big", {"0": 2}, 1.5)]) == ("big",)
 
 
 @pytest.mark.parametrize("frees", [{}, {"0": 0}, {"1": 5}])
 def test_who_frees_nothing_of_what_is_missing_is_not_sent_away(frees: dict[str, int]) -> None:
     useless = Candidate("a", frees, 0.0)
-    assert policy.make_room({"0": 2}, [useless, Candidate("b", {"0": 2}, 9.0)]) == ("b",)
-    assert policy.make_room({"0": 2}, [useless]) is None
+    assert policy.choose_victims({"0": 2}, [useless, Candidate("b", {"0": 2}, 9.0)]) == ("b",)
+    assert policy.choose_victims({"0": 2}, [useless]) is None

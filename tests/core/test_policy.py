@@ -30,11 +30,13 @@ def test_what_a_quiet_model_keeps_the_seat_for() -> None:
 
 
 def test_worth_grows_with_the_restart_and_use_and_falls_with_quiet() -> None:
-    assert policy.worth(10.0, 0.0, 0) == pytest.approx(10.0, abs=1e-3)
-    assert policy.worth(10.0, 0.0, 2) == pytest.approx(30.0, abs=1e-3)
-    assert policy.worth(10.0, 30.0, 0) == pytest.approx(10.0 / 4, abs=1e-3)
-    assert policy.worth(0.5, 3.0, 0) == pytest.approx(0.5 / 4, abs=1e-3)  # a quick start counts as one second
-    assert policy.worth(0.0, 0.0, 0) > 0  # only what is leaving already costs nothing
+    assert policy.eviction_cost(10.0, 0.0, 0) == pytest.approx(10.0, abs=1e-3)
+    assert policy.eviction_cost(10.0, 0.0, 2) == pytest.approx(30.0, abs=1e-3)
+    assert policy.eviction_cost(10.0, 30.0, 0) == pytest.approx(10.0 / 4, abs=1e-3)
+    assert policy.eviction_cost(0.5, 3.0, 0) == pytest.approx(
+        0.5 / 4, abs=1e-3
+    )  # a quick start counts as one second
+    assert policy.eviction_cost(0.0, 0.0, 0) > 0  # only what is leaving already costs nothing
 
 
 def test_what_a_swap_costs() -> None:
@@ -60,27 +62,27 @@ def candidates(*terms: tuple[float, float]) -> list[Candidate]:
 
 def test_the_cheapest_sufficient_set_leaves() -> None:
     few = candidates((5, 60), (1, 30), (1, 30), (9, 90))
-    assert policy.make_room({"0": 600_000}, few) == ("m01", "m02")
-    assert policy.make_room({"0": 650_000}, few) == ("m00", "m01")
-    assert policy.make_room({"0": 300_000}, few) == ("m01",)
-    assert policy.make_room({"0": 2_200_000}, few) is None
-    assert policy.make_room({"1": 1}, few) is None
+    assert policy.choose_victims({"0": 600_000}, few) == ("m01", "m02")
+    assert policy.choose_victims({"0": 650_000}, few) == ("m00", "m01")
+    assert policy.choose_victims({"0": 300_000}, few) == ("m01",)
+    assert policy.choose_victims({"0": 2_200_000}, few) is None
+    assert policy.choose_victims({"1": 1}, few) is None
 
 
 def test_what_frees_nothing_of_what_is_missing_stays() -> None:
     other = Candidate("other", {"1": 900_000}, 0.0)
-    assert policy.make_room({"0": 100_000}, [other, *candidates((3, 20))]) == ("m00",)
+    assert policy.choose_victims({"0": 100_000}, [other, *candidates((3, 20))]) == ("m00",)
 
 
 def test_one_part_per_million_counts() -> None:
-    assert policy.make_room({"0": 1}, [Candidate("tiny", {"0": 1}, 1.0)]) == ("tiny",)
+    assert policy.choose_victims({"0": 1}, [Candidate("tiny", {"0": 1}, 1.0)]) == ("tiny",)
 
 
 def test_of_many_the_cheapest_leave_and_none_without_need() -> None:
     many = candidates(*((20 - number, 10) for number in range(policy.EXACT_CHOICE + 4)))
-    assert policy.make_room({"0": 200_000}, many) == ("m13", "m12")
+    assert policy.choose_victims({"0": 200_000}, many) == ("m13", "m12")
     cheap_and_small = candidates(*((1, 1) for _ in range(policy.EXACT_CHOICE + 1)), (2, 50))
-    assert policy.make_room({"0": 500_000}, cheap_and_small) == ("m11",)
+    assert policy.choose_victims({"0": 500_000}, cheap_and_small) == ("m11",)
 
 
 @given(
@@ -89,7 +91,7 @@ def test_of_many_the_cheapest_leave_and_none_without_need() -> None:
 def test_of_many_what_leaves_is_enough_and_nobody_could_stay(terms: list[tuple[int, int]], gap: int) -> None:
     many = candidates(*terms)
     frees = {c.model: c.frees["0"] for c in many}
-    chosen = policy.make_room({"0": gap * 10_000}, many)
+    chosen = policy.choose_victims({"0": gap * 10_000}, many)
     if chosen is None:
         assert sum(frees.values()) < gap * 10_000
         return

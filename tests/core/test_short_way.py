@@ -25,8 +25,8 @@ def test_a_ready_model_is_granted_and_taken_back_without_an_event() -> None:
     s.pass_time(5)
     assert s.core.admit(50, "chat", "ana", s.now) == s.run("chat")
     assert in_flight(s) == 1
-    assert s.core._seats["chat"].held_by == {"ana": 1}
-    assert s.core._seats["chat"].pause_s == 2.0  # a pause of 5 s, and a swap of 2 s
+    assert s.record("chat").held_by == {"ana": 1}
+    assert s.record("chat").pause_s == 2.0  # a pause of 5 s, and a swap of 2 s
     assert s.core.admit(51, "chat", "ana", s.now) == s.run("chat")
     s.pass_time(3)
     assert s.core.take_back(50, s.now)
@@ -97,9 +97,9 @@ def test_no_short_way_while_it_drains_or_we_close_or_it_is_configured_no_more() 
     assert s.core.admit(50, "chat", "", s.now) is None
 
     s = ready()
-    s.core._seats["chat"].retired = True
+    s.record("chat").retired = True
     assert s.core.admit(50, "chat", "", s.now) is None
-    s.core._seats["chat"].retired = False
+    s.record("chat").retired = False
     assert s.core.admit(50, "chat", "", s.now) is not None
 
 
@@ -143,7 +143,7 @@ def test_a_request_that_came_the_short_way_is_broken_and_withdrawn_like_any_othe
 @pytest.mark.parametrize("idle_s", [None, 5.0])
 def test_when_it_idles_if_it_is_quiet_from_then_on(idle_s: float | None) -> None:
     s = ready(idle_s=idle_s)
-    seat = s.core._seats["chat"]
-    assert seat.idles_at(100.0) == (float("inf") if idle_s is None else 105.0)
-    seat.warm = True
-    assert seat.idles_at(100.0) == float("inf")
+    record = s.record("chat")
+    assert record.idle_stop_at(100.0) == (float("inf") if idle_s is None else 105.0)
+    record.warm = True
+    assert record.idle_stop_at(100.0) == float("inf")

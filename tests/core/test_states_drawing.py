@@ -26,6 +26,6 @@ def test_every_state_can_be_reached_and_left() -> None:
         state = line.pop()
         if state not in reached:
             reached.add(state)
-            line.extend(TRANSITIONS[state])
+            line.extend(new for states in TRANSITIONS[state].values() for new in states)
     assert reached == set(State)
     assert all(TRANSITIONS.values())

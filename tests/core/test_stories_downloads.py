@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core_story import CRASH, Story, box, model, sleeper
+from core_story import CRASH, Story, machine, model, sleeper
 
 from hotseat.core import effects as do
 from hotseat.core import events as ev
@@ -145,18 +145,18 @@ def test_the_end_of_hotseat_ends_it() -> None:
 def test_another_configuration() -> None:
     s = Story(hub_model(fingerprint="a"))
     ana = s.ask("chat")
-    s.tell(ev.SchedulerConfigured(box(hub_model(fingerprint="a", idle_s=5.0))))
+    s.tell(ev.SchedulerConfigured(machine(hub_model(fingerprint="a", idle_s=5.0))))
     assert s.since_last() == ["download chat#1"]  # the same files
-    s.tell(ev.SchedulerConfigured(box(hub_model(fingerprint="b"))))
+    s.tell(ev.SchedulerConfigured(machine(hub_model(fingerprint="b"))))
     assert s.since_last() == ["end download chat#1", "download chat#2"]
-    s.tell(ev.SchedulerConfigured(box(model("chat", fingerprint="b"))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat", fingerprint="b"))))
     assert s.since_last() == ["end download chat#2", "start chat#1"]
     s.ready("chat", after=1)
     assert s.holds(ana)
-    s.tell(ev.SchedulerConfigured(box(model("other"))))
+    s.tell(ev.SchedulerConfigured(machine(model("other"))))
     t = Story(hub_model())
     ben = t.ask("chat")
-    t.tell(ev.SchedulerConfigured(box(model("other"))))
+    t.tell(ev.SchedulerConfigured(machine(model("other"))))
     assert t.code(ben) is Code.MODEL_NOT_FOUND
     assert t.since_last() == ["download chat#1", "end download chat#1"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from core_story import Story, box, model, sleeper
+from core_story import Story, machine, model, sleeper
 
 from hotseat.core import events as ev
 from hotseat.core.errors import Code
-from hotseat.core.states import State
+from hotseat.core.states import Cause, State
 
 # reload
 
@@ -15,7 +15,7 @@ def test_an_unchanged_model_keeps_its_run_and_its_streams() -> None:
     s = Story(model("chat", fingerprint="1"), model("coder"))
     s.up("chat")
     ana = s.ask("chat")
-    s.tell(ev.SchedulerConfigured(box(model("chat", fingerprint="1"), model("other"))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat", fingerprint="1"), model("other"))))
     assert s.holds(ana)
     assert s.since_last() == ["start chat#1"]
     assert s.waits(s.ask("other"))
@@ -26,7 +26,7 @@ def test_a_changed_model_restarts_when_idle_and_not_before() -> None:
     s = Story(model("chat", fingerprint="1"))
     s.up("chat")
     ana = s.ask("chat")
-    s.tell(ev.SchedulerConfigured(box(model("chat", fingerprint="2"))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat", fingerprint="2"))))
     ben = s.ask("chat")
     assert s.granted[ben] == ("chat", 1)
     s.give_back(ana)
@@ -44,7 +44,7 @@ def test_a_changed_sleeper_is_stopped() -> None:
     s.up("chat")
     s.pass_time(10)
     s.slept("chat")
-    s.tell(ev.SchedulerConfigured(box(model("chat", idle_s=10, sleep=sleeper(), fingerprint="2"))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat", idle_s=10, sleep=sleeper(), fingerprint="2"))))
     assert s.since_last()[-1] == "stop chat#1"
 
 
@@ -52,7 +52,7 @@ def test_a_model_that_is_no_longer_configured_drains_and_goes() -> None:
     s = Story(model("chat", max_in_flight=1), model("coder"))
     s.up("chat")
     ana, ben = s.ask("chat"), s.ask("chat")
-    s.tell(ev.SchedulerConfigured(box(model("coder"))))
+    s.tell(ev.SchedulerConfigured(machine(model("coder"))))
     assert s.code(ben) is Code.MODEL_NOT_FOUND
     assert s.holds(ana)
     assert s.state("chat") is State.DRAINING
@@ -65,8 +65,8 @@ def test_a_model_that_is_no_longer_configured_drains_and_goes() -> None:
 def test_a_model_that_comes_back_before_it_has_gone() -> None:
     s = Story(model("chat"), model("coder"))
     s.up("chat")
-    s.tell(ev.SchedulerConfigured(box(model("coder"))))
-    s.tell(ev.SchedulerConfigured(box(model("chat"), model("coder"))))
+    s.tell(ev.SchedulerConfigured(machine(model("coder"))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat"), model("coder"))))
     ana = s.ask("chat")
     s.gone("chat")
     s.ready("chat", after=2)
@@ -77,7 +77,7 @@ def test_new_terms_count_at_once() -> None:
     s = Story(model("chat", idle_s=None))
     s.up("chat")
     s.pass_time(500)
-    s.tell(ev.SchedulerConfigured(box(model("chat", idle_s=600))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat", idle_s=600))))
     s.pass_time(99)
     assert s.state("chat") is State.READY
     s.pass_time(1)
@@ -89,7 +89,7 @@ def test_more_slots_serve_those_who_wait() -> None:
     s.up("chat")
     s.ask("chat")
     ben = s.ask("chat")
-    s.tell(ev.SchedulerConfigured(box(model("chat", max_in_flight=2))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat", max_in_flight=2))))
     assert s.holds(ben)
 
 
@@ -97,7 +97,9 @@ def test_pinning_one_that_falls_asleep_lets_it() -> None:
     s = Story(model("chat", 0.9, residency_s=0, sleep=sleeper()), model("coder", 0.9))
     s.up("chat")
     s.ask("coder")
-    s.tell(ev.SchedulerConfigured(box(model("chat", 0.9, pinned=True, sleep=sleeper()), model("coder", 0.9))))
+    s.tell(
+        ev.SchedulerConfigured(machine(model("chat", 0.9, pinned=True, sleep=sleeper()), model("coder", 0.9)))
+    )
     s.slept("chat")
     assert s.state("chat") is State.ASLEEP
 
@@ -216,3 +218,16 @@ def test_the_operator_starts_nothing_while_we_close() -> None:
     s = Story(model("chat"))
     s.tell(ev.ShutdownRequested())
     assert s.tell(ev.StartRequested("chat")) == []
+
+
+def test_a_wake_is_given_up_at_the_shutdown() -> None:
+    s = Story(model("chat", idle_s=10, sleep=sleeper()))
+    s.up("chat")
+    s.pass_time(10)
+    s.slept("chat")
+    ana = s.ask("chat")
+    assert s.state("chat") is State.WAKING
+    s.tell(ev.ShutdownRequested())
+    assert s.code(ana) is Code.SHUTTING_DOWN
+    assert s.state("chat") is State.STOPPING
+    assert s.causes("chat")[-1] is Cause.SHUTDOWN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from core_story import CRASH, Story, box, model
+from core_story import CRASH, Story, machine, model, sleeper
 
 from hotseat.core import events as ev
 from hotseat.core.errors import Code, Reason
@@ -405,9 +405,9 @@ def test_reports_of_an_old_run_are_ignored() -> None:
 def test_a_run_number_is_never_given_twice_even_when_the_model_was_gone_from_the_configuration() -> None:
     s = Story(model("chat"), model("coder"))
     s.up("chat")
-    s.tell(ev.SchedulerConfigured(box(model("coder"))))
+    s.tell(ev.SchedulerConfigured(machine(model("coder"))))
     s.gone("chat")
-    s.tell(ev.SchedulerConfigured(box(model("chat"), model("coder"))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat"), model("coder"))))
     s.ask("chat")
     assert s.since_last()[-1] == "start chat#2"
     assert s.tell(ev.ProbePassed("chat", 1)) == []
@@ -468,9 +468,9 @@ def test_time_never_goes_back() -> None:
 def test_a_move_outside_of_the_table_is_a_bug_with_a_story() -> None:
     s = Story(model("chat"))
     s.up("chat")
-    seat = s.core._seats["chat"]
+    record = s.record("chat")
     with pytest.raises(IllegalTransition, match=r"(?s)ready → waking \(demand\).*starting → ready"):
-        seat.move(State.WAKING, Cause.DEMAND, s.now)
+        record.move(State.WAKING, Cause.DEMAND, s.now)
 
 
 # what is found running
@@ -516,3 +516,16 @@ def test_a_run_found_in_backoff_ends_the_backoff() -> None:
     s.tell(ev.StartFailed("chat", 1, CRASH))
     s.tell(ev.RunFound("chat", 2, ready=True))
     assert s.holds(s.ask("chat"))
+
+
+def test_a_sleeper_that_was_found_and_dies_wipes_out_no_failure() -> None:
+    s = Story(model("chat", sleep=sleeper()))
+    s.ask("chat")
+    s.tell(ev.StartFailed("chat", 1, CRASH))
+    s.pass_time(100)
+    s.tell(ev.RunFound("chat", 2, ready=False))
+    s.slept("chat")
+    s.pass_time(100)
+    s.dies("chat")
+    assert s.core.view("chat").failures == 2
+    assert s.core.view("chat").backoff_until == s.now + 2

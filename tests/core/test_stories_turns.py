@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core_story import Story, box, model, shares, sleeper
+from core_story import Story, machine, model, shares, sleeper
 
 from hotseat.core import events as ev
 from hotseat.core.errors import Code, Reason
@@ -330,7 +330,7 @@ def test_pinning_calls_an_eviction_off() -> None:
     s.up("chat")
     s.ask("chat")
     ben = s.ask("coder")
-    s.tell(ev.SchedulerConfigured(box(model("chat", pinned=True), model("coder"))))
+    s.tell(ev.SchedulerConfigured(machine(model("chat", pinned=True), model("coder"))))
     assert s.state("chat") is State.READY
     assert s.code(ben) is Code.NO_ROOM
 
@@ -920,7 +920,7 @@ def test_a_smaller_budget_after_a_reload_makes_room_at_once() -> None:
     s = Story(*seats)
     s.up("a")
     s.up("b")
-    s.tell(ev.SchedulerConfigured(box(*seats, budget=0.5)))
+    s.tell(ev.SchedulerConfigured(machine(*seats, budget=0.5)))
     assert s.since_last()[2:] == ["stop a#1"]
 
 

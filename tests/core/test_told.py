@@ -102,7 +102,7 @@ def test_what_is_said_to_one_who_waited_too_long() -> None:
     s.pass_time(20)
     assert told(s, ana) == Refusal(
         code=Code.WAIT_LIMIT,
-        message="model chat is starting and did not get to this within 20 s",
+        message="no answer within 20 s: model chat is starting",
         model="chat",
         retry_after_s=10.0,
     )
@@ -125,7 +125,7 @@ def test_what_is_said_where_there_is_never_room() -> None:
     s = Story(model("huge", two), budget={"0": 0.4, "1": 0.9})
     assert told(s, s.ask("huge")) == Refusal(
         code=Code.NO_ROOM,
-        message="model huge needs 0.5 of GPU 0, 0.25 of GPU 1; pinned models leave too little of the budget, "
+        message="model huge needs 0.5 of GPU 0, 0.25 of GPU 1: more than pinned models leave of the budget, "
         "0.4 of GPU 0, 0.9 of GPU 1",
         model="huge",
         should_retry=False,
@@ -153,8 +153,8 @@ def test_a_full_queue_tells_when_a_place_may_be_free() -> None:
         s.ask("chat")
     assert full(s) == 6.0 / 2  # it is up: no start is counted
     s.pass_time(1000)
-    s.give_back(*s.core._seats["chat"].leases)
-    s.give_back(*s.core._seats["chat"].leases)
+    s.give_back(*s.record("chat").leases)
+    s.give_back(*s.record("chat").leases)
     for _ in range(3):
         s.ask("chat")
     assert full(s) == 60.0
@@ -181,12 +181,12 @@ def test_a_reason_has_its_hint_where_there_is_one() -> None:
 
 def test_a_move_that_the_table_does_not_hold_is_told_with_the_story() -> None:
     error = IllegalTransition("chat", State.READY, State.WAKING, Cause.DEMAND, ["one", "two"])
-    assert str(error).endswith("is not in the table; last moves:\n  one\n  two")
+    assert str(error).endswith("is not in the table; latest transitions:\n  one\n  two")
     assert str(IllegalTransition("chat", State.READY, State.WAKING, Cause.DEMAND, [])).endswith("\n  (none)")
 
 
 def test_an_empty_queue_says_so() -> None:
-    with pytest.raises(IndexError, match=r"^nobody waits$"):
+    with pytest.raises(IndexError, match=r"^the queue is empty$"):
         FairQueue().pop({}, 0.0)
 
 
@@ -300,7 +300,7 @@ def test_a_sleeper_that_takes_more_than_awake_is_told_so() -> None:
     s.up("chat")
     s.pass_time(10)
     s.slept("chat", leftover=0.6)
-    assert reasons(s) == [(State.STOPPING, Cause.SLEEP_FAILED, "takes more asleep than awake")]
+    assert reasons(s) == [(State.STOPPING, Cause.SLEEP_FAILED, "takes more GPU memory asleep than awake")]
 
 
 # counts
@@ -350,24 +350,24 @@ def test_a_back_off_is_shown_while_it_lasts() -> None:
 def test_pauses_and_wakes_are_averages() -> None:
     s = Story(model("chat", idle_s=60, sleep=sleeper()))
     s.up("chat", cost=50)
-    seat = s.core._seats["chat"]
-    assert seat.pause_s is None
+    record = s.record("chat")
+    assert record.pause_s is None
     s.pass_time(10)
     ana = s.ask("chat")
-    assert seat.pause_s == 10.0
+    assert record.pause_s == 10.0
     s.ask("chat")  # it is in use: no pause
-    assert seat.pause_s == 10.0
+    assert record.pause_s == 10.0
     s.give_back(ana, ana + 1)
     s.pass_time(20)
     s.give_back(s.ask("chat"))
-    assert seat.pause_s == pytest.approx(13.0)
+    assert record.pause_s == pytest.approx(13.0)
     for took_s in (1.0, 2.0):
         s.pass_time(60)
         s.slept("chat")
         ana = s.ask("chat")
         s.ready("chat", after=took_s)
         s.give_back(ana)
-    assert seat.wake_cost_s == pytest.approx(1.3)
+    assert record.wake_cost_s == pytest.approx(1.3)
 
 
 def test_pauses_are_learned_wherever_the_model_is_and_count_as_a_swap_at_most() -> None:
@@ -378,25 +378,25 @@ def test_pauses_are_learned_wherever_the_model_is_and_count_as_a_swap_at_most() 
     s.pass_time(4)
     s.gone("chat")
     s.ask("chat")
-    seat = s.core._seats["chat"]
-    assert seat.pause_s == 12.0  # it was away when they came back
+    record = s.record("chat")
+    assert record.pause_s == 12.0  # it was away when they came back
     s.ask("chat")  # no pause: somebody waits already
-    assert seat.pause_s == 12.0
+    assert record.pause_s == 12.0
     s = Story(model("chat", idle_s=600))
     s.up("chat", cost=20)
     s.pass_time(500)
     s.ask("chat")
-    assert s.core._seats["chat"].pause_s == 20.0
+    assert s.record("chat").pause_s == 20.0
 
 
 def test_how_long_answers_take_is_an_average() -> None:
     s = Story(model("chat"))
     s.up("chat")
-    seat = s.core._seats["chat"]
-    seat.service_s = None
+    record = s.record("chat")
+    record.service_s = None
     for took_s in (4.0, 8.0):
         s.serve("chat", took_s)
-    assert seat.service_s == pytest.approx(5.2)
+    assert record.service_s == pytest.approx(5.2)
 
 
 # orders
@@ -436,10 +436,9 @@ def test_what_is_no_longer_configured_is_wanted_by_nobody() -> None:
     s.tell(ev.StartRequested("chat"))
     ana = s.ask("coder")
     s.tell(ev.SchedulerConfigured(SchedulerSpec(budget=shares(1.0), models={"new": model("new")})))
-    seats = s.core._seats
-    assert "chat" not in seats  # it had no run: gone at once
-    coder = seats["coder"]
-    assert (coder.retired, coder.requested, coder.warm, coder.scheduled) == (True, False, False, False)
+    assert "chat" not in s.core.state.models  # it had no run: gone at once
+    coder = s.record("coder")
+    assert (coder.retired, coder.requested, coder.warm, coder.warm_scheduled) == (True, False, False, False)
     s.give_back(ana)
     s.gone("coder")
     assert set(s.core.views()) == {"new"}
@@ -456,11 +455,11 @@ def test_at_the_end_nobody_wants_anything() -> None:
 def test_before_it_is_known_what_runs_nothing_is_started() -> None:
     from hotseat.core.scheduler import Scheduler
 
-    core = Scheduler(SchedulerSpec(budget=shares(1.0), models={"chat": model("chat")}), settled=False)
+    core = Scheduler(SchedulerSpec(budget=shares(1.0), models={"chat": model("chat")}), recovered=False)
     core.handle(ev.RequestArrived(1, "chat"), 0.0)
-    assert core.state("chat") is State.STOPPED
+    assert core.state_of("chat") is State.STOPPED
     core.handle(ev.RunsRecovered(), 1.0)
-    assert core.state("chat") is State.STARTING
+    assert core.state_of("chat") is State.STARTING
 
 
 # found asleep

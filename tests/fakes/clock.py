@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Deadlock(AssertionError):
@@ -40,10 +42,30 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._instant = _Instant()
+        self._timers: list[tuple[asyncio.TimerHandle, object]] = []
         super().__init__(self._instant)
 
     def time(self) -> float:
         return self._instant.now
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        handle = super().call_at(when, callback, *args, context=context)
+        now = self.time()
+        self._timers = [(h, o) for h, o in self._timers if not h.cancelled() and h.when() >= now]
+        self._timers.append((handle, getattr(callback, "__self__", None)))
+        return handle
+
+    def cancel_timers_of(self, owner: object) -> None:
+        """Cancel the timers that would call methods of ``owner``, as its death would."""
+        for handle, whose in self._timers:
+            if whose is owner:
+                handle.cancel()
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:

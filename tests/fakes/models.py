@@ -12,24 +12,27 @@ from hotseat.core import effects as do
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, SchedulerSpec, SchedulingSpec, ServeSpec, Settings
 from hotseat.core.views import Progress
+from hotseat.engines.base import Engine
 from hotseat.engines.pick import engine_named
 from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.probing.sleep_mode import SleepError
 from hotseat.runtimes.base import Handle
 from hotseat.runtimes.process.spec import ProcessSpec
-from hotseat.supervisor.run import RoomCheck
+from hotseat.supervisor.ports import Drivers, Environment, MemoryCheck, Observers
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.telemetry.history import RecordedStart, StartKind
 
 
 def model(name: str, share: float = 0.6, **terms: Any) -> ModelSpec:
-    """A model with this share of GPU 0; further terms go to its seat."""
-    seat = SchedulingSpec(name=name, footprint={"0": round(share * 1_000_000)}, fingerprint=name, **terms)
-    return ModelSpec(name=name, scheduling=seat, launch=ProcessSpec(command=(name,)), runtime="fake")
+    """A model with this share of GPU 0; further terms are its scheduling."""
+    scheduling = SchedulingSpec(
+        name=name, footprint={"0": round(share * 1_000_000)}, fingerprint=name, **terms
+    )
+    return ModelSpec(name=name, scheduling=scheduling, launch=ProcessSpec(command=(name,)), runtime="fake")
 
 
 def settings(*models: ModelSpec, budget: float = 0.9) -> Settings:
-    """A box with these models."""
+    """A machine with these models."""
     return Settings(
         serve=ServeSpec(state_dir="unused"),
         scheduler=SchedulerSpec(
@@ -104,7 +107,7 @@ class FakeFiles:
 
 
 class House:
-    """What a test may look at."""
+    """A supervisor over a fake runtime, and what a test may look at."""
 
     def __init__(
         self,
@@ -114,29 +117,36 @@ class House:
         sleeper: FakeSleeper,
         files: FakeFiles,
         began_at: float,
-        room: RoomCheck,
+        memory_free: MemoryCheck,
     ) -> None:
         world.budget = settings.scheduler.budget
         self.runtime = FakeRuntime(world=world)
         self.world = self.runtime.world
         self.memory = memory
         self.moves: list[do.ReportMove] = []
+        self.phases: list[tuple[str, int, str]] = []
+        """Phases of starts: model, run and phase."""
         self.began_at = began_at
+        self.engine_of: Callable[[ModelSpec], Engine] = lambda model: engine_named("openai")
+        """Replace it to have starts fail by a bug."""
         self.supervisor = Supervisor(
             settings,
             {"fake": self.runtime},
+            Drivers(
+                engine_of=lambda model: self.engine_of(model),
+                probe=lambda model, handle, poke: self.runtime.until_ready(handle.host, handle.port),
+                check=self._check,
+                memory_free=memory_free,
+                sleeper=sleeper,
+                files=files,
+            ),
+            Observers(starts=memory, on_move=self.moves.append, on_phase=self._entered_phase),
+            Environment(jitter=lambda: 0.0, wall_clock=lambda: self.began_at + self.supervisor.now()),
             refused=LeaseRefused,
-            engine_of=lambda model: engine_named("openai"),
-            probe=lambda model, handle, poke: self.runtime.until_ready(handle.host, handle.port),
-            check=self._check,
-            room=room,
-            sleeper=sleeper,
-            starts=memory,
-            files=files,
-            jitter=lambda: 0.0,
-            wall_clock=lambda: self.began_at + self.supervisor.now(),
-            on_move=self.moves.append,
         )
+
+    def _entered_phase(self, model: str, run: int, phase: str) -> None:
+        self.phases.append((model, run, phase))
 
     async def _check(self, model: ModelSpec, handle: Handle) -> str | None:
         return None if await self.runtime.healthy(handle.host, handle.port) else "silent"
@@ -156,7 +166,7 @@ class House:
         return waited_s
 
 
-async def _always_room(model: ModelSpec) -> None:
+async def _always_free(model: ModelSpec) -> None:
     return None
 
 
@@ -170,7 +180,7 @@ async def house(
     sleeper: FakeSleeper | None = None,
     files: FakeFiles | None = None,
     began_at: float = 0.0,
-    room: RoomCheck = _always_room,
+    memory_free: MemoryCheck = _always_free,
 ) -> AsyncIterator[House]:
     """A supervisor that is open; closed at the end, when nothing may be left of it.
 
@@ -183,7 +193,7 @@ async def house(
         sleeper or FakeSleeper(),
         files or FakeFiles(),
         began_at,
-        room,
+        memory_free,
     )
     made.world.faults.update(faults or {})
     await made.supervisor.open()

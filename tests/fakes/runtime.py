@@ -210,14 +210,14 @@ class FakeRuntime:
 
     async def wait(self, handle: Handle) -> RunExit:
         """Its end."""
-        run = self._run(handle)
+        run = self.run_of(handle)
         while run.exit is None:
             await run.changed.wait()
         return run.exit
 
     async def stop(self, handle: Handle, grace_s: float) -> None:
         """Ask, wait, force."""
-        run = self._run(handle)
+        run = self.run_of(handle)
         if grace_s > 0 and run.exit is None:
             if not run.asked and not run.faults.ignores_stop:
                 run.later(run.faults.stop_s, lambda: run.end(_exited(0)))
@@ -235,7 +235,7 @@ class FakeRuntime:
 
     async def lines(self, handle: Handle, last: int | None = None) -> AsyncIterator[str]:
         """What it says."""
-        run = self._run(handle)
+        run = self.run_of(handle)
         seen = 0 if last is None else max(0, len(run.lines) - last)
         while True:
             while seen < len(run.lines):
@@ -265,19 +265,21 @@ class FakeRuntime:
         self, host: str, port: int, path: str = "/health", poke: asyncio.Event | None = None
     ) -> None:
         """``readiness.until_ready`` for these runs."""
-        run = self._at(port)
+        run = self.at_port(port)
         while not run.ready or run.faults.health_hangs:
             await run.changed.wait()
 
     async def healthy(self, host: str, port: int, path: str = "/health") -> bool:
         """Whether a probe of the run passes now; one that would hang is one that fails."""
-        run = self._at(port)
+        run = self.at_port(port)
         return run.ready and not run.faults.hangs and not run.faults.health_hangs
 
-    def _run(self, handle: Handle) -> FakeRun:
+    def run_of(self, handle: Handle) -> FakeRun:
+        """The run behind a handle."""
         return next(run for run in self.world.runs if run.handle.ident == handle.ident)
 
-    def _at(self, port: int) -> FakeRun:
+    def at_port(self, port: int) -> FakeRun:
+        """The run that listens on a port."""
         return next(run for run in self.world.runs if run.handle.port == port)
 
 

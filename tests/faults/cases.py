@@ -142,7 +142,7 @@ class FaultsOfModels:
         model = f"moody-{mood}"
         assert hotseat.ask(model).status == 200
         (moods / mood).write_text(mood)
-        assert "does not answer its health check any more" in unhealthy(hotseat, model)
+        assert "no longer answers its health check" in unhealthy(hotseat, model)
         (moods / mood).unlink()
         assert hotseat.ask(model).status == 200
         assert hotseat.model(model)["starts"] == 2

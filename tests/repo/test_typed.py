@@ -94,7 +94,7 @@ def test_the_readme(tmp_path: Path) -> None:
     expected = {
         "make demo": ["demo/show.py", "pytest -n auto"],
         "pip install .": ["Successfully installed hotseat"],
-        "hotseat serve": ["is right. It listens on 127.0.0.1:8000", "vllm"],
+        "hotseat serve": ["is valid. hotseat will listen on 127.0.0.1:8000", "vllm"],
         "chat/completions": ['data: {"id"', "data: [DONE]", "coder  ready"],
         "hotseat logs": ['"status":"ok"', '"spin_up_s"', "coder: ", "Starting vLLM server"],
     }

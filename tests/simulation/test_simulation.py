@@ -273,7 +273,7 @@ def test_of_an_access_log_what_a_model_answered_is_taken() -> None:
         ('{"at": 1, "model": "x", "seconds": 1}', "line 1: model 'x' is not configured; there are a, b"),
         ('{"at": 1, "model": "a", "seconds": -1}', "line 1: seconds is -1"),
         ('{"at": "noon", "model": "a", "seconds": 1}', "line 1: "),
-        ("", "there is no request in it"),
+        ("", "the trace holds no request that a model answered"),
     ],
 )
 def test_a_bad_trace_is_told_with_its_line(line: str, told: str) -> None:

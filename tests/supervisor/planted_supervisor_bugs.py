@@ -25,7 +25,7 @@ EXAMPLES, STEPS = 2500, 50
 
 def _starts_before_it_knows(real: Callable[..., Any]) -> Callable[..., Any]:
     async def opens(self: Supervisor, prepare: Any = None) -> None:
-        self._feed(ev.RunsRecovered())
+        self._report(ev.RunsRecovered())
         await real(self, prepare)
 
     return opens
@@ -33,7 +33,7 @@ def _starts_before_it_knows(real: Callable[..., Any]) -> Callable[..., Any]:
 
 def _believes_a_stop_before_it_is_done(real: Callable[..., Any]) -> Callable[..., Any]:
     async def stop(self: Run) -> None:
-        self._feed(ev.RunExited(self.model.name, self.number, Reason(summary="stopped")))
+        self._report(ev.RunExited(self.model.name, self.number, Reason(summary="stopped")))
         await real(self)
 
     return stop
@@ -43,7 +43,7 @@ def _lets_a_launch_go_on(real: Callable[..., Any]) -> Callable[..., Any]:
     async def stop(self: Run) -> None:
         if self.handle is None:
             self.stopping = True
-            self._feed(ev.RunExited(self.model.name, self.number, Reason(summary="stopped")))
+            self._report(ev.RunExited(self.model.name, self.number, Reason(summary="stopped")))
             return
         await real(self)
 
@@ -63,12 +63,12 @@ def _gives_up_a_stop_that_fails(real: Callable[..., Any]) -> Callable[..., Any]:
 
 async def _a_stop_waits_for_its_end(self: Run) -> None:
     self.stopping = True
-    if self.handle is None and self._life is not None:
-        self._life.cancel()
-        await self._over.wait()
-    await self._end_it(self._grace_s())
-    await self._over.wait()
-    self._feed(ev.RunExited(self.model.name, self.number, Reason(summary="stopped")))
+    if self.handle is None and self._task is not None:
+        self._task.cancel()
+        await self._ended.wait()
+    await self._stop_until_gone(self._grace_s())
+    await self._ended.wait()
+    self._report(ev.RunExited(self.model.name, self.number, Reason(summary="stopped")))
 
 
 def _forgets_who_leaves(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,12 +100,12 @@ def _refuses_in_silence(self: Ticket, refusal: Refusal) -> None:
 
 
 def _never_rings(self: Supervisor, at: float) -> None:
-    self._alarm_at = at
+    self._timer_at = at
 
 
 def _rings_late(real: Callable[..., Any]) -> Callable[..., Any]:
     def set_alarm(self: Supervisor, at: float) -> None:
-        if self._alarm is None:
+        if self._timer is None:
             real(self, at)
 
     return set_alarm
@@ -113,7 +113,7 @@ def _rings_late(real: Callable[..., Any]) -> Callable[..., Any]:
 
 def _an_exit_goes_unheard(self: Run, end: RunExit) -> None:
     if end.reason.signal is None or self.stopping:
-        self._feed(ev.RunExited(self.model.name, self.number, end.reason, outside=end.outside))
+        self._report(ev.RunExited(self.model.name, self.number, end.reason, outside=end.outside))
 
 
 def _opens_the_door_while_it_sleeps(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,7 +127,7 @@ def _wakes_what_it_finds(real: Callable[..., Any]) -> Callable[..., Any]:
     async def found_asleep(self: Run) -> bool:
         if await real(self):
             assert self.handle is not None
-            await self._sleeper.wake(self.model, self.handle)
+            await self._drivers.sleeper.wake(self.model, self.handle)
         return False
 
     return found_asleep
@@ -149,28 +149,28 @@ def _takes_late_ones_at_once(self: Supervisor, found: FoundRun) -> None:
     if model not in self._models or self._closing:
         return
     number = self._numbers[model] = max(found.handle.run, self._numbers.get(model, 0) + 1)
-    self._begin(model, number, found)
-    self._feed(ev.RunFound(model, number, ready=False, fingerprint=found.fingerprint))
+    self._begin_run(model, number, found)
+    self._report(ev.RunFound(model, number, ready=False, fingerprint=found.fingerprint))
 
 
 def _numbers_begin_again(self: Supervisor, order: do.StartRun) -> None:
-    self._begin(order.model, order.run, None)
+    self._begin_run(order.model, order.run, None)
 
 
 def _a_failed_launch_is_kept_quiet(real: Callable[..., Any]) -> Callable[..., Any]:
     async def launch(self: Run) -> bool:
-        feed, self._feed = self._feed, lambda event: None
+        report, self._report = self._report, lambda event: None
         try:
             return bool(await real(self))
         finally:
-            self._feed = feed
+            self._report = report
 
     return launch
 
 
 BUGS = (
     wrapping(1, "a stop is believed before it is done", Run, "stop", _believes_a_stop_before_it_is_done),
-    wrapping(1, "a stop that fails is not tried again", Run, "_end_it", _gives_up_a_stop_that_fails),
+    wrapping(1, "a stop that fails is not tried again", Run, "_stop_until_gone", _gives_up_a_stop_that_fails),
     wrapping(1, "a launch that is called off goes on", Run, "stop", _lets_a_launch_go_on),
     wrapping(1, "a found sleeper is woken at once", Run, "_found_asleep", _wakes_what_it_finds),
     wrapping(2, "starts before it knows what runs", Supervisor, "open", _starts_before_it_knows),
@@ -178,11 +178,11 @@ BUGS = (
     wrapping(3, "who leaves the queue is not told of", Supervisor, "give_back", _forgets_who_leaves),
     Bug(3, "a refusal wakes nobody", Ticket, "refuse", _refuses_in_silence),
     wrapping(4, "leases are kept", Supervisor, "give_back", _keeps_leases),
-    Bug(5, "the alarm never rings", Supervisor, "_set_alarm", _never_rings),
-    wrapping(5, "an earlier alarm is not set", Supervisor, "_set_alarm", _rings_late),
+    Bug(5, "the alarm never rings", Supervisor, "_set_timer", _never_rings),
+    wrapping(5, "an earlier alarm is not set", Supervisor, "_set_timer", _rings_late),
     Bug(5, "a stop waits for its end for ever", Run, "stop", _a_stop_waits_for_its_end),
     Bug(8, "a lease is broken in silence", Lease, "break_", _breaks_in_silence),
-    Bug(8, "a crash goes unheard", Run, "_ended", _an_exit_goes_unheard),
+    Bug(8, "a crash goes unheard", Run, "_report_exit", _an_exit_goes_unheard),
     wrapping(8, "a failed launch is kept quiet", Run, "_launch", _a_failed_launch_is_kept_quiet),
     Bug(9, "what is found at the end is taken in", Supervisor, "_found", _finds_at_the_end),
     Bug(9, "what is found late is taken at once", Supervisor, "_found", _takes_late_ones_at_once),

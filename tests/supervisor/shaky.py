@@ -97,12 +97,13 @@ class Shaky(FakeRuntime):
         """Runs that it could not launch, by model and number."""
         self._reports: asyncio.Queue[HealthReport] = asyncio.Queue()
 
-    async def _alive(self) -> None:
+    async def alive(self) -> None:
+        """Never return once the process that it belongs to was killed."""
         if self.dead:
             await asyncio.Event().wait()
 
     async def recover(self, models: dict[str, ModelSpec]) -> list[FoundRun]:
-        await self._alive()
+        await self.alive()
         return await super().recover(models)
 
     async def start(self, model: ModelSpec, run: int) -> Handle:
@@ -113,7 +114,7 @@ class Shaky(FakeRuntime):
             raise
 
     async def _launch(self, model: ModelSpec, run: int) -> Handle:
-        await self._alive()
+        await self.alive()
         moods = self.machine.moods(model.name)
         if moods.launch_breaks:
             raise RuntimeError("the runtime broke its contract")
@@ -121,7 +122,7 @@ class Shaky(FakeRuntime):
             raise LaunchError(Reason(summary=self.why))
         if moods.launch_s:
             await asyncio.sleep(moods.launch_s)
-            await self._alive()
+            await self.alive()
         if moods.cannot_launch is not None:
             raise LaunchError(moods.cannot_launch)
         if others := {one.handle.ident for one in self.machine.live(model.name)} - self.machine.strangers:
@@ -136,26 +137,27 @@ class Shaky(FakeRuntime):
         return new.handle
 
     async def wait(self, handle: Handle) -> RunExit:
-        await self._alive()
+        await self.alive()
         end = await super().wait(handle)
-        if self._moods(handle).end_untold:
+        if self.moods_of(handle).end_untold:
             await asyncio.Event().wait()
-        await self._alive()
+        await self.alive()
         return end
 
     async def stop(self, handle: Handle, grace_s: float) -> None:
-        await self._alive()
-        run = self._run(handle)
+        await self.alive()
+        run = self.run_of(handle)
         if run.exit is None:
             self.machine.ends(run, "stop")
-        moods = self._moods(handle)
+        moods = self.moods_of(handle)
         if moods.stops_fail > 0:
             moods.stops_fail -= 1
             raise OSError("the engine is away")
         await super().stop(handle, grace_s)
 
-    def _moods(self, handle: Handle) -> Moods:
-        faults = self._run(handle).faults
+    def moods_of(self, handle: Handle) -> Moods:
+        """The faults of a run."""
+        faults = self.run_of(handle).faults
         return faults if isinstance(faults, Moods) else Moods()
 
     def seems_ill(self, run: FakeRun) -> None:
@@ -182,25 +184,25 @@ class Naps:
 
     async def wake(self, model: ModelSpec, handle: Handle) -> None:
         """It takes its memory at once, and answers a little later."""
-        run = self._runtime._run(handle)
+        run = self._runtime.run_of(handle)
         if not self._runtime.dead and run.exit is None:
             self._machine.wakes(run)
         await self._asked(handle, "wake", lambda moods: moods.wake)
 
     async def asleep(self, handle: Handle) -> bool:
         """Whether it sleeps."""
-        await self._runtime._alive()
+        await self._runtime.alive()
         return handle.ident in self._machine.asleep
 
     async def _asked(self, handle: Handle, what: str, mood_of: Callable[[Moods], str]) -> FakeRun:
-        await self._runtime._alive()
-        run, mood = self._runtime._run(handle), mood_of(self._runtime._moods(handle))
+        await self._runtime.alive()
+        run, mood = self._runtime.run_of(handle), mood_of(self._runtime.moods_of(handle))
         if what == "sleep" and run.exit is None:
             self._machine.ends(run, "sleep")
         if mood == "hangs":
             await asyncio.Event().wait()
         await asyncio.sleep(0.2)
-        await self._runtime._alive()
+        await self._runtime.alive()
         if mood == "breaks":
             raise RuntimeError("the sleeper broke its contract")
         if mood == "refuses" or run.exit is not None:

@@ -28,6 +28,7 @@ from hotseat.probing import gpu
 from hotseat.runtimes.base import Handle
 from hotseat.supervisor import reports, runtime_monitor, supervisor
 from hotseat.supervisor import run as run_module
+from hotseat.supervisor.ports import Drivers, Environment, Observers
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.supervisor.ticket import Lease
 
@@ -134,27 +135,28 @@ class House:
         self.supervisor = Supervisor(
             terms,
             {"fake": self.runtime},
+            Drivers(
+                engine_of=lambda model: engine_named("openai"),
+                probe=self._probe,
+                check=self._check,
+                memory_free=self._memory_free,
+                sleeper=self.naps,
+                files=machine.files,
+            ),
+            Observers(starts=Memory()),
+            Environment(jitter=lambda: jitter, wall_clock=lambda: 0.0),
             refused=LeaseRefused,
-            engine_of=lambda model: engine_named("openai"),
-            probe=self._probe,
-            check=self._check,
-            room=self._room,
-            sleeper=self.naps,
-            starts=Memory(),
-            files=machine.files,
-            jitter=lambda: jitter,
-            wall_clock=lambda: 0.0,
         )
 
     async def _probe(self, model: ModelSpec, handle: Handle, poke: asyncio.Event) -> None:
-        await self.runtime._alive()
+        await self.runtime.alive()
         await self.runtime.until_ready(handle.host, handle.port)
 
     async def _check(self, model: ModelSpec, handle: Handle) -> str | None:
-        await self.runtime._alive()
+        await self.runtime.alive()
         return None if await self.runtime.healthy(handle.host, handle.port) else "silent"
 
-    async def _room(self, model: ModelSpec) -> Reason | None:
+    async def _memory_free(self, model: ModelSpec) -> Reason | None:
         back_s = self.machine.moods(model.name).no_room_s
         await asyncio.sleep(min(back_s, gpu.BACK_WITHIN_S))
         return None if back_s <= gpu.BACK_WITHIN_S else Reason(summary="GPU memory was not freed")
@@ -198,7 +200,7 @@ class House:
 
     def machine_ident(self, port: int) -> str:
         """The run behind an address."""
-        return self.runtime._at(port).handle.ident
+        return self.runtime.at_port(port).handle.ident
 
 
 class Histories(RuleBasedStateMachine):
@@ -263,7 +265,7 @@ class Histories(RuleBasedStateMachine):
         self.step(6)  # what has happened just now is heard of
         assert not self.machine.broken, self.machine.broken
         assert not self.unhandled, self.unhandled
-        assert self.h.supervisor._core.wake_at >= self.loop.time(), "promise 5: a deadline has come unheard"
+        assert self.h.supervisor.wake_at >= self.loop.time(), "promise 5: a deadline has come unheard"
         if not self.provoked:
             assert not self.log.errors, self.log.errors
         views = self.h.supervisor.views()
@@ -313,8 +315,7 @@ class Histories(RuleBasedStateMachine):
             for task in sorted(mine, key=self.numbers.__getitem__):
                 task.cancel()
             self.loop.run_until_complete(asyncio.wait(mine))
-        if house.supervisor._alarm is not None:
-            house.supervisor._alarm.cancel()
+        self.loop.cancel_timers_of(house.supervisor)
         self.machine.holders.clear()
         for client in house.clients:
             if client.fate in ("waits", "holds"):

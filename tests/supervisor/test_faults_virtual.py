@@ -14,6 +14,7 @@ from fakes.runtime import Faults
 from hotseat.core.errors import Code, Reason
 from hotseat.core.spec import KeepWarmSpan, KeepWarmSpec, ModelSpec, SleepSpec
 from hotseat.core.states import State
+from hotseat.engines.base import Engine
 from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.probing import gpu
 
@@ -38,7 +39,7 @@ def test_a_ready_run_that_hangs_is_found_told_and_replaced() -> None:
                 home.world.faults.clear()
                 async with asyncio.timeout(10):
                     reason = await told.get()
-            assert reason.summary == "does not answer its health check any more (silent)"
+            assert reason.summary == "no longer answers its health check (silent)"
             assert await home.answer("chat") == pytest.approx(1.0, abs=0.1)
             assert "stopping (unhealthy)" in home.causes("chat")
             assert home.world.starts("chat") == 2
@@ -162,7 +163,7 @@ def test_a_start_whose_memory_does_not_come_back_is_given_up_and_says_why() -> N
         device = OneGpu(free_mib=2_000)
         chat, coder = model("chat", 0.6), model("coder", 0.2)
         async with house(
-            chat, coder, room=lambda spec: gpu.wait_for_free_memory(device, spec.scheduling.footprint)
+            chat, coder, memory_free=lambda spec: gpu.wait_for_free_memory(device, spec.scheduling.footprint)
         ) as home:
             with pytest.raises(LeaseRefused) as refused:
                 await home.answer("chat")
@@ -183,7 +184,7 @@ def test_memory_that_comes_back_late_delays_the_start_and_nobody_else() -> None:
         device = OneGpu(free_mib=6_000)
         chat, coder = model("chat", 0.6), model("coder", 0.2)
         async with house(
-            chat, coder, room=lambda spec: gpu.wait_for_free_memory(device, spec.scheduling.footprint)
+            chat, coder, memory_free=lambda spec: gpu.wait_for_free_memory(device, spec.scheduling.footprint)
         ) as home:
             waiting = asyncio.gather(home.answer("chat"))
             await asyncio.sleep(1)
@@ -347,18 +348,18 @@ def test_new_models_learn_that_their_runtime_is_unusable() -> None:
     run_virtual(story())
 
 
-def test_an_order_that_fails_by_a_bug_hangs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_order_that_fails_by_a_bug_hangs_nobody() -> None:
     async def story() -> None:
         async with house(model("chat", 0.3), model("coder", 0.3)) as home:
 
-            def broken(spec: ModelSpec) -> object:
+            def broken(spec: ModelSpec) -> Engine:
                 raise RuntimeError("a bug")
 
-            monkeypatch.setattr(home.supervisor, "_engine_of", broken)
+            working, home.engine_of = home.engine_of, broken
             with pytest.raises(LeaseRefused) as refused:
                 await home.answer("chat")
             assert "hotseat failed to start it: RuntimeError('a bug')" in refused.value.refusal.message
-            monkeypatch.undo()
+            home.engine_of = working
             await asyncio.sleep(2)
             await asyncio.gather(home.answer("chat"), home.answer("coder"))
 

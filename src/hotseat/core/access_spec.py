@@ -1,6 +1,6 @@
-"""Who may ask what: keys, limits and a route's policy, as frozen values that are already valid.
+"""Keys, limits and route policies, as frozen values that are already valid.
 
-Secrets are held as SHA-256 digests only; nothing here can print one.
+Secrets are held as SHA-256 digests only, so nothing here can print one.
 """
 
 from __future__ import annotations
@@ -13,20 +13,18 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSpec:
-    """At most so much in so long."""
+    """A rate limit, or a limit of concurrent requests."""
 
     amount: int
     per_s: float
-    """The window in seconds; for ``concurrent`` it has no meaning and is 0."""
+    """Window in seconds; 0 for ``concurrent``, which has none."""
     what: Literal["requests", "tokens", "concurrent"] = "requests"
     per: Literal["client", "key", "total"] = "key"
-    """Counted for each client address, for each key (requests without one: for each address), or all
-    together.
-    """
+    """Counted by client address, by key (requests without a key: by address), or in total."""
     burst: int | None = None
-    """Requests that may come at once; ``None``: the whole amount."""
+    """Requests that may arrive at once; ``None``: ``amount``."""
     scope: str = ""
-    """What it stands on, for counters and messages: ``key alice``, ``model chat``, ``route site``."""
+    """What it applies to, for counters and messages: ``key alice``, ``model chat``, ``route site``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,49 +34,49 @@ class KeySpec:
     name: str
     digest: bytes = field(repr=False)
     routes: frozenset[str] | None = None
-    """Names of the routes that it opens; ``None``: all."""
+    """Names of the routes that the key may use; ``None``: all."""
     admin: bool = False
-    """Opens the admin API."""
+    """Whether the key may use the admin API."""
     limits: tuple[LimitSpec, ...] = ()
     expires_at: float | None = None
-    """Seconds since 1970."""
+    """Expiry in seconds since 1970; ``None``: never."""
     origins: tuple[str, ...] | None = None
-    """A publishable key: good only in a browser on these origins."""
+    """Origins of a publishable key, which works only in browsers there; ``None``: no restriction."""
     priority: int = 0
     """Added to the route's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BasicSpec:
-    """HTTP Basic before anything is passed on."""
+    """HTTP Basic authentication in front of all routes."""
 
     user: bytes = field(repr=False)
-    """Digest of the user's name."""
+    """Digest of the user name."""
     password: bytes | None = field(default=None, repr=False)
     """Digest of the password; ``None``: the password is any configured key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthSpec:
-    """How clients prove who they are."""
+    """How clients authenticate."""
 
     keys: tuple[KeySpec, ...] = ()
     required: bool = True
-    """``False``: the explicit opt-out (``auth: off``, ``REQUIRE_AUTH=false``)."""
+    """``False``: authentication is switched off explicitly (``auth: off``, ``REQUIRE_AUTH=false``)."""
     api_secret: bytes | None = field(default=None, repr=False)
-    """Digest of a second factor, wanted in ``X-API-Secret``."""
+    """Digest of a second factor, expected in ``X-API-Secret``."""
     basic: BasicSpec | None = None
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks whose ``X-Forwarded-For`` and ``CF-Connecting-IP`` are believed."""
+    """Addresses or networks whose ``X-Forwarded-For`` and ``CF-Connecting-IP`` are trusted."""
 
     @property
     def configured(self) -> bool:
-        """Whether there is anything that a client could prove itself by."""
+        """Whether any credential is configured."""
         return bool(self.keys) or self.api_secret is not None or self.basic is not None
 
     @property
     def enforced(self) -> bool:
-        """Whether clients must prove who they are. Otherwise everything is open."""
+        """Whether clients must authenticate. Otherwise everything is open."""
         return self.required and self.configured
 
 
@@ -95,7 +93,7 @@ class AdminRole(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSpec:
-    """The system prompt that requests of a route get."""
+    """The system prompt of a route."""
 
     text: str
     mode: Literal["replace", "prepend"] = "replace"
@@ -104,28 +102,28 @@ class PromptSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySpec:
-    """What a route does to the requests that take it."""
+    """Policy of a route: what is changed in its requests, and what is refused."""
 
     auth: bool = True
-    """``False``: this route is open, whatever keys there are."""
+    """``False``: this route needs no key."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values for what the client left out, by field."""
+    """JSON values for fields that the client left out."""
     clamp: Mapping[str, float] = field(default_factory=dict)
-    """Upper bounds of what the client may ask, by field."""
+    """Upper bounds by field."""
     drop: tuple[str, ...] = ()
     """Fields that are removed."""
     prompt: PromptSpec | None = None
     cors: tuple[str, ...] = ()
-    """Origins that a browser may ask from; ``*``: any."""
+    """Origins that browsers may call from; ``*``: any."""
     limits: tuple[LimitSpec, ...] = ()
     max_hold_s: float | None = None
-    """A request that cannot stream is answered 503 with Retry-After after so long."""
+    """Seconds after which a queued request that does not stream is answered 503 with Retry-After."""
     model_name: str | None = None
-    """The model name sent to the server instead of its own (``CHAT_MODEL``)."""
+    """Model name sent to the server instead of its own (``CHAT_MODEL``)."""
     access_log: bool = True
     """Whether its requests are in the access log."""
 
     @property
     def rewrites(self) -> bool:
-        """Whether the body may have to change."""
+        """Whether request bodies may have to be changed."""
         return bool(self.defaults or self.clamp or self.drop or self.prompt)

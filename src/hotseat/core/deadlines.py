@@ -1,4 +1,4 @@
-"""When each model must be looked at again, at the latest."""
+"""The time at which each model must be looked at again, at the latest."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ NEVER = float("inf")
 
 
 class Deadlines:
-    """One alarm for each name; setting a later one than is set already changes nothing.
+    """One deadline for each name. Setting a later one than is set already changes nothing.
 
-    Whoever is rung looks at what is really due and sets the next alarm, so an alarm may be early but
-    never late. That makes moving a deadline away (an idle model that is used again) free of cost.
+    Whoever handles a deadline checks what is really due and sets the next one, so a deadline may come
+    early but never late. Moving a deadline away (an idle model that is used again) therefore costs nothing.
     """
 
     def __init__(self) -> None:
@@ -20,21 +20,21 @@ class Deadlines:
 
     @property
     def next_at(self) -> float:
-        """When the next one rings; infinity for never."""
+        """Time of the earliest deadline; infinity for none."""
         return self._heap[0][0] if self._heap else NEVER
 
     def at(self, name: str) -> float:
-        """When the alarm of ``name`` rings; infinity for never."""
+        """Time of the deadline of ``name``; infinity for none."""
         return self._at.get(name, NEVER)
 
     def set(self, name: str, at: float) -> None:
-        """Ring ``name`` at this time, or before."""
+        """Make ``name`` due at this time, or before."""
         if at < self._at.get(name, NEVER):
             self._at[name] = at
             heapq.heappush(self._heap, (at, name))
 
     def due(self, now: float) -> list[str]:
-        """All whose alarm has rung; their alarms are off now."""
+        """Return all names that are due, and clear their deadlines."""
         names = []
         while self._heap and self._heap[0][0] <= now:
             at, name = heapq.heappop(self._heap)
@@ -44,5 +44,5 @@ class Deadlines:
         return names
 
     def forget(self, name: str) -> None:
-        """Set no alarm for ``name`` any more."""
+        """Clear the deadline of ``name``."""
         self._at.pop(name, None)

@@ -1,4 +1,4 @@
-"""Orders from the core: imperative, frozen, carried out by the supervisor and by nobody else."""
+"""Effects: orders of the core, named in the imperative, carried out by the supervisor alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class GrantLease:
 
 @dataclass(slots=True)
 class RefuseRequest:
-    """Tell this request no, and why."""
+    """Refuse this request."""
 
     request: int
     refusal: Refusal
@@ -27,7 +27,7 @@ class RefuseRequest:
 
 @dataclass(slots=True)
 class BreakLease:
-    """The run behind this lease has gone."""
+    """Break a lease: its run has gone, or is going to be stopped."""
 
     request: int
     model: str
@@ -37,7 +37,7 @@ class BreakLease:
 
 @dataclass(slots=True)
 class StartRun:
-    """Launch the model and probe it until it is ready."""
+    """Launch the model and probe the run until it is ready."""
 
     model: str
     run: int
@@ -45,7 +45,7 @@ class StartRun:
 
 @dataclass(slots=True)
 class StartDownload:
-    """Download the model's files; report how it ended, unless it is told to stop."""
+    """Download the model's files; report how the download ended, unless it was told to stop."""
 
     model: str
     download: int
@@ -53,7 +53,7 @@ class StartDownload:
 
 @dataclass(slots=True)
 class StopDownload:
-    """End the download; what is there is kept, and nothing is reported."""
+    """Stop the download; files that are complete are kept, and nothing is reported."""
 
     model: str
     download: int
@@ -61,7 +61,7 @@ class StopDownload:
 
 @dataclass(slots=True)
 class StopRun:
-    """Stop the run, by force after its grace; report its exit."""
+    """Stop the run, by force after its grace period; report its exit."""
 
     model: str
     run: int
@@ -69,7 +69,7 @@ class StopRun:
 
 @dataclass(slots=True)
 class SleepRun:
-    """Put the run to sleep and report what it still takes."""
+    """Put the run to sleep; report the GPU memory that it still takes."""
 
     model: str
     run: int
@@ -85,7 +85,7 @@ class WakeRun:
 
 @dataclass(slots=True)
 class ReportMove:
-    """A model moved: for logs, events, metrics and history."""
+    """Report a transition: for logs, events, metrics and history."""
 
     model: str
     run: int | None
@@ -94,9 +94,9 @@ class ReportMove:
     cause: Cause
     reason: Reason | None = None
     took_s: float | None = None
-    """How long it was in the old state."""
+    """Seconds spent in the old state."""
     needed_by: str | None = None
-    """On evictions: the model that needs the room."""
+    """On evictions: the model that needs the memory."""
 
 
 Effect = (

@@ -1,4 +1,4 @@
-"""Why a request was refused and why a run ended: facts in words that can be shown to people."""
+"""Reasons and refusals: why a run ended, and why a request got no lease."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Code(StrEnum):
     """Machine-readable code of a refusal, with its HTTP status in ``STATUS``."""
 
     MODEL_LOADING = "model_loading"
-    MODEL_FAILED = "model_failed"  # it will not start like this; waiting does not mend it
-    MODEL_BACKOFF = "model_backoff"  # it failed and is not tried again before a deadline
+    MODEL_FAILED = "model_failed"  # cannot start as configured; waiting does not help
+    MODEL_BACKOFF = "model_backoff"  # failed; not tried again before a deadline
     START_TIMEOUT = "start_timeout"
     QUEUE_FULL = "queue_full"
     NO_ROOM = "no_room"
-    WAIT_LIMIT = "wait_limit"  # it waited as long as anybody may
+    WAIT_LIMIT = "wait_limit"  # waited as long as a request may
     STOPPED_BY_OPERATOR = "model_stopped"
     RUNTIME_UNAVAILABLE = "runtime_unavailable"
     SHUTTING_DOWN = "shutting_down"
@@ -38,8 +38,8 @@ STATUS: dict[Code, int] = {
 
 
 LINES_JUDGED = 300
-"""Last lines of a run that are searched for the cause of its end. vLLM tells what its engine died of, and
-then how that reached the server that it was started by: the cause stands 60 lines before the end or more."""
+"""Last lines of a run that are searched for the cause of its end. vLLM first writes what its engine died of,
+then the traceback of the server around it: the cause can stand more than 60 lines before the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +51,14 @@ class Reason:
     hint: str | None = None
     """One line on what to do, from a known failure line."""
     permanent: bool = False
-    """Waiting does not mend it (command not found, unknown flag)."""
+    """Waiting does not help (command not found, unknown flag)."""
     exit_code: int | None = None
     signal: int | None = None
     oom: bool = False
     alive: bool = False
-    """The run has not ended, it is going to be stopped: what it says from now on is no answer."""
+    """The run has not ended but is going to be stopped: what it sends from now on is no response."""
     lines: tuple[str, ...] = ()
-    """The last lines that it wrote (see ``engines.base.explained``)."""
+    """The last lines of its log (see ``engines.base.explained``)."""
 
     def for_clients(self) -> str:
         """The summary, with the hint where there is one."""
@@ -67,15 +67,15 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A request that gets no lease, and what the client is told."""
+    """Why a request gets no lease: what the client is told."""
 
     code: Code
     message: str
     model: str
     retry_after_s: float | None = None
-    """When to try again; ``None``: not known to help."""
+    """Seconds until a retry may succeed; ``None``: unknown."""
     should_retry: bool = True
-    """``False``: waiting cannot mend it (sent as ``x-should-retry``)."""
+    """``False``: retrying does not help (sent as ``x-should-retry``)."""
 
     @property
     def status(self) -> int:

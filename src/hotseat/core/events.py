@@ -1,6 +1,6 @@
-"""Facts told to the core: past tense, frozen, and naming the run that they speak of.
+"""Events: facts reported to the core, named in the past tense.
 
-A fact about a run that is no longer the model's current one is ignored: late reports of an old run
+A report about a run that is no longer the model's current one is ignored: late reports of an old run
 must never be believed.
 """
 
@@ -21,26 +21,26 @@ class RequestArrived:
     model: str
     priority: int = 0
     key: str = ""
-    """Who asks; requests of one model are granted fairly by key."""
+    """Name of the client's key; leases of one model are shared fairly between keys."""
 
 
 @dataclass(slots=True)
 class RequestWithdrawn:
-    """A client that waited has gone."""
+    """A client stopped waiting."""
 
     request: int
 
 
 @dataclass(slots=True)
 class LeaseReturned:
-    """The last byte of the response has gone (or the client has). Repeats are harmless."""
+    """The last byte of the response was sent, or the client has gone. Repeats are harmless."""
 
     request: int
 
 
 @dataclass(slots=True)
 class ProbePassed:
-    """The server answers for this run now (after a start or a wake)."""
+    """The run answers its readiness probe, after a start or a wake."""
 
     model: str
     run: int
@@ -57,7 +57,7 @@ class StartFailed:
 
 @dataclass(slots=True)
 class FilesSeen:
-    """Somebody looked whether the files that the model needs are on the disk."""
+    """The disk was searched for the files that the model needs."""
 
     model: str
     here: bool
@@ -65,7 +65,7 @@ class FilesSeen:
 
 @dataclass(slots=True)
 class Downloaded:
-    """The files of this download are there."""
+    """This download is complete."""
 
     model: str
     download: int
@@ -73,7 +73,7 @@ class Downloaded:
 
 @dataclass(slots=True)
 class DownloadFailed:
-    """The download has ended without all of them; what is there is kept."""
+    """This download ended before it was complete; files that are complete are kept."""
 
     model: str
     download: int
@@ -88,12 +88,12 @@ class RunExited:
     run: int
     reason: Reason
     outside: bool = False
-    """Somebody stopped it deliberately (``docker stop``): no crash."""
+    """Stopped deliberately by somebody else (``docker stop``): no crash."""
 
 
 @dataclass(slots=True)
 class RunUnhealthy:
-    """A ready run does not answer any more (dead health, a hung engine)."""
+    """A ready run no longer answers (failed health checks, a hung engine)."""
 
     model: str
     run: int
@@ -102,8 +102,9 @@ class RunUnhealthy:
 
 @dataclass(slots=True)
 class RunSlept:
-    """The run sleeps (one that was found may have slept all along); ``leftover`` is what it still takes,
-    where that was measured.
+    """The run sleeps; one that was found may have slept all along.
+
+    ``leftover``: GPU memory that it still takes, in ppm by device, where that was measured.
     """
 
     model: str
@@ -113,7 +114,7 @@ class RunSlept:
 
 @dataclass(slots=True)
 class SleepFailed:
-    """The run would not sleep, or freed too little: it must be stopped instead."""
+    """The run could not be put to sleep, or freed too little: it must be stopped instead."""
 
     model: str
     run: int
@@ -122,7 +123,7 @@ class SleepFailed:
 
 @dataclass(slots=True)
 class WakeFailed:
-    """The run would not wake."""
+    """The run could not be woken."""
 
     model: str
     run: int
@@ -131,23 +132,23 @@ class WakeFailed:
 
 @dataclass(slots=True)
 class RunFound:
-    """A run was found that we did not order: left by an earlier hotseat, or started by somebody else."""
+    """A run was found that we did not start: left by an earlier hotseat, or started by somebody else."""
 
     model: str
     run: int
     ready: bool
     fingerprint: str = ""
-    """Of the configuration that it was started with; empty where that is not known."""
+    """Fingerprint of the configuration that it was started with; empty where unknown."""
 
 
 @dataclass(slots=True)
 class RunsRecovered:
-    """All that ran before us has been told (``RunFound``): from now on models may be started."""
+    """Every run from before our time was reported (``RunFound``): from now on models may be started."""
 
 
 @dataclass(slots=True)
 class StartRemembered:
-    """What a start of the model took before our time (``history``)."""
+    """How long an earlier start of the model took, from the history."""
 
     model: str
     seconds: float
@@ -155,7 +156,7 @@ class StartRemembered:
 
 @dataclass(slots=True)
 class StartRequested:
-    """An operator wants the model ready, now, backoff or not."""
+    """An operator wants the model ready now, whether it is in back-off or not."""
 
     model: str
 
@@ -166,12 +167,12 @@ class StopRequested:
 
     model: str
     to_sleep: bool = False
-    """Asleep will do, where it sleeps at all."""
+    """Put to sleep instead of stopped, where the model can sleep."""
 
 
 @dataclass(slots=True)
 class KeepWarmChanged:
-    """A schedule says that the model is to be kept warm, or no longer."""
+    """A schedule begins or ends keeping the model warm."""
 
     model: str
     warm: bool
@@ -179,7 +180,7 @@ class KeepWarmChanged:
 
 @dataclass(slots=True)
 class RuntimeChanged:
-    """The runtime of these models became unusable (``why``) or usable again (``None``)."""
+    """The runtime of these models became unusable (``why``), or usable again (``None``)."""
 
     models: tuple[str, ...]
     why: str | None
@@ -194,7 +195,7 @@ class SchedulerConfigured:
 
 @dataclass(slots=True)
 class ShutdownRequested:
-    """hotseat is to end: stop all models, or leave them running."""
+    """hotseat shuts down: it stops all models, or leaves them running."""
 
     leave_running: bool = False
 

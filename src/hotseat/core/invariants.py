@@ -1,47 +1,54 @@
-"""What must hold after every event; asked by tests and by the simulator."""
+"""The invariants that hold after every event; checked by tests and by the simulator."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from hotseat.core import policy
-from hotseat.core.deadlines import NEVER, Deadlines
+from hotseat.core.deadlines import NEVER
 from hotseat.core.model_state import ModelState
-from hotseat.core.spec import SchedulerSpec
+from hotseat.core.scheduler_state import SchedulerState
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, Cause, State
 
 
-def check(
-    seats: Mapping[str, ModelState],
-    requests: Mapping[int, ModelState],
-    residents: Mapping[str, ModelState],
-    box: SchedulerSpec,
-    alarms: Deadlines,
-) -> None:
-    """Raise ``AssertionError`` naming what is broken."""
+def check(state: SchedulerState) -> None:
+    """Raise ``AssertionError`` that names the broken invariant and the model's latest transitions."""
     held: policy.Free = {}
     known: dict[int, ModelState] = {}
-    for seat in seats.values():
-        story = (seat.name, seat.state, list(seat.story))
-        assert (seat.run is not None) == (seat.state in HOLDS_RUN), ("a run without its state", story)
-        assert (seat.name in residents) == (seat.run is not None), ("not among the residents", story)
-        downloads = (seat.download is not None, seat.state is State.DOWNLOADING)
-        assert downloads[0] == downloads[1], ("a download without its state", story)
-        assert not seat.leases or seat.state in HOLDS_LEASES, ("leases outside of READY", story)
-        assert sum(seat.held_by.values()) == len(seat.leases), ("leases by key do not add up", story)
-        if seat.state is State.READY:
-            assert not (seat.queue and seat.slots()), ("a ready model lets somebody wait", story)
-        if seat.state is State.DRAINING:
-            assert seat.leases, ("nothing to drain", story)
-        if seat.spec.pinned and seat.state is State.DRAINING:
-            assert seat.leaving is not Cause.EVICTED, ("a pinned model is evicted", story)
-        assert alarms.at(seat.name) <= seat.deadline(), ("a deadline that nobody looks at", story)
-        assert alarms.next_at <= alarms.at(seat.name), ("an alarm that does not ring", story)
-        assert not seat.queue or alarms.at(seat.name) < NEVER, ("somebody waits without end", story)
-        policy.add(held, seat.holds())
-        for request in [*seat.leases, *seat.queue.requests()]:
-            assert request not in known, ("a request in two places", request, story)
-            known[request] = seat
-    assert {r: s.name for r, s in known.items()} == {r: s.name for r, s in requests.items()}, "requests lost"
-    over = {d: ppm for d, ppm in held.items() if ppm > box.budget.get(d, 0)}
-    assert not over or any(s.unplanned for s in residents.values()), ("over the budget", over)
+    for model in state.models.values():
+        _check_model(state, model)
+        policy.add(held, model.memory_held())
+        for request in [*model.leases, *model.queue.requests()]:
+            assert request not in known, ("a request in two places", request, _story(model))
+            known[request] = model
+    models = {request: model.name for request, model in state.requests.items()}
+    assert {request: model.name for request, model in known.items()} == models, "requests lost"
+    over = {d: ppm for d, ppm in held.items() if ppm > state.spec.budget.get(d, 0)}
+    assert not over or any(m.unplanned for m in state.residents.values()), ("over the budget", over)
+
+
+def _check_model(state: SchedulerState, model: ModelState) -> None:
+    story, deadlines = _story(model), state.deadlines
+    running, draining = model.state in HOLDS_RUN, model.state is State.DRAINING
+    assert (model.run is not None) == running, ("a run outside of its states", story)
+    assert (model.name in state.residents) == (model.run is not None), ("not among the residents", story)
+    downloads = model.download is not None
+    assert downloads == (model.state is State.DOWNLOADING), ("a download outside of its state", story)
+    assert (model.drain_cause is not None) == draining, ("a drain cause outside of its state", story)
+    assert draining or not model.to_sleep, ("to sleep, and not draining", story)
+    stopping = model.state is State.STOPPING
+    assert stopping or model.failure is None, ("a failure outside of STOPPING", story)
+    assert stopping or model.asleep == (model.state is State.ASLEEP), ("asleep outside of its state", story)
+    assert not model.leases or model.state in HOLDS_LEASES, ("leases outside of their states", story)
+    assert sum(model.held_by.values()) == len(model.leases), ("leases by key do not add up", story)
+    if model.state is State.READY:
+        assert not (model.queue and model.has_free_slot()), ("queued at a ready model", story)
+    if draining:
+        assert model.leases, ("nothing to drain", story)
+        if model.spec.pinned:
+            assert model.drain_cause is not Cause.EVICTED, ("a pinned model is evicted", story)
+    assert deadlines.at(model.name) <= model.deadline(), ("a deadline that is not set", story)
+    assert deadlines.next_at <= deadlines.at(model.name), ("a deadline that never comes", story)
+    assert not model.queue or deadlines.at(model.name) < NEVER, ("queued without end", story)
+
+
+def _story(model: ModelState) -> tuple[str, State, list[str]]:
+    return model.name, model.state, list(model.history)

@@ -1,4 +1,4 @@
-"""One model's record: its state, its run, its leases, its queue, and what was learned of it."""
+"""The record of one model: its state, its run, its leases, its queue, and what was measured."""
 
 from __future__ import annotations
 
@@ -14,99 +14,144 @@ from hotseat.core.states import HOLDS_RUN, TRANSITIONS, Cause, IllegalTransition
 from hotseat.core.views import ModelView
 
 STABLE_S = 60.0
-"""A run that has served so long wipes out the failures before it."""
+"""Seconds of service after which a run wipes out the failures before it."""
 STOP_AGAIN_S = 60.0
-"""A stop whose end was never reported is ordered again after so long."""
-LEARN = 0.3
+"""Seconds after which a stop whose end was never reported is ordered again."""
+NEWEST_WEIGHT = 0.3
 """Weight of the newest measurement in moving averages."""
 
 
-def learned(old: float | None, new: float) -> float:
+def moving_average(old: float | None, new: float) -> float:
     """The moving average after one more measurement."""
-    return new if old is None else (1 - LEARN) * old + LEARN * new
+    return new if old is None else (1 - NEWEST_WEIGHT) * old + NEWEST_WEIGHT * new
 
 
 @dataclass(slots=True)
 class ModelState:
-    """The record of one model; only the scheduler touches it."""
+    """The record of one model. Only the scheduler changes it.
+
+    ``move`` keeps the fields consistent that belong to a state or to a run; ``invariants.check`` holds
+    what the docstrings below promise.
+    """
+
+    # configuration
 
     spec: SchedulingSpec
+
+    # lifecycle state
+
     state: State = State.STOPPED
     since: float = 0.0
+    """Time of the latest transition."""
+    history: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    """The latest transitions in words, for bug reports."""
+
+    # the current run: meaningless while ``run`` is ``None``
+
     run: int | None = None
+    """Number of the run; set exactly in the states of ``HOLDS_RUN``, so never together with ``download``."""
     run_footprint: Footprint = field(default_factory=dict)
-    """What the run takes while awake: that of the configuration it was started with."""
+    """GPU memory of the run while awake, by the configuration that it was started with."""
     run_fingerprint: str = ""
+    """Fingerprint of the configuration that the run was started with."""
+    launched_at: float = 0.0
+    """Time at which the run was started or found."""
+    ordered_at: float = 0.0
+    """Time at which the run was last told to start, stop, sleep or wake."""
+    adopted: bool = False
+    """The run was found, not started by us. Implies ``unplanned``."""
+    unplanned: bool = False
+    """The run was not started within the present budget: found, or the budget has changed since."""
+    served: bool = False
+    """The run has been ready. Never set while STARTING."""
+    ready_since: float = 0.0
+    """Time at which the run became ready last."""
+
+    # sleep
+
     asleep: bool = False
-    """The run sleeps, or slept when it was told to stop."""
+    """The run sleeps, or slept when it was told to stop. Only set while ASLEEP or STOPPING."""
     leftover: Footprint = field(default_factory=dict)
-    """What the run takes while asleep: as configured, until it was measured."""
-    leftover_of: SleepSpec | None = None
-    """The configuration that it comes from, or was measured under."""
+    """GPU memory of the run while asleep: as configured, until it was measured."""
+    leftover_spec: SleepSpec | None = None
+    """The configuration that ``leftover`` comes from, or was measured under."""
+    sleep_broken: bool = False
+    """Sleeping or waking failed once: stopped instead from then on."""
+
+    # the way out
+
+    drain_cause: Cause | None = None
+    """Why it drains; set only while DRAINING. Only ``Cause.EVICTED`` may be called off."""
+    to_sleep: bool = False
+    """Sleeps rather than stops once drained; set only while DRAINING. Cleared when a further cause to
+    leave comes that is no eviction."""
+    needed_by: str | None = None
+    """Name of the model that an eviction makes room for."""
+    failure: Reason | None = None
+    """Why a run that failed is stopped; set only while STOPPING. Excludes a stop that was ordered."""
+
+    # files
 
     files_missing: bool = False
-    """They must be downloaded, or looked for at least, before a start."""
+    """Files must be downloaded, or at least looked for, before a start."""
     download: int | None = None
-    """Number of the download, while DOWNLOADING."""
+    """Number of the download; set exactly while DOWNLOADING, so never together with ``run``."""
     downloaded_at: float = 0.0
 
+    # clients
+
     leases: dict[int, tuple[str, float]] = field(default_factory=dict)
-    """By request: whose lease it is (the key), and since when."""
+    """By request: the key that holds the lease, and since when. Empty outside of READY and DRAINING."""
     held_by: dict[str, int] = field(default_factory=dict)
+    """Number of leases by key; adds up to ``leases``."""
     queue: FairQueue = field(default_factory=FairQueue)
-    peak: int = 0
+    """Requests without a lease. Empty while BACKOFF, and while READY with a free slot."""
+    peak_demand: int = 0
     """The most clients at once in this turn."""
+    idle_since: float = 0.0
+    """Time at which the last lease came back; meaningless while there are leases."""
+    last_used: float | None = None
+
+    # who else wants it
 
     requested: bool = False
-    """An operator wants it ready."""
+    """An operator wants it ready. Cleared by READY, by BACKOFF and when it is retired."""
     requested_at: float = 0.0
     warm: bool = False
-    """The configuration, or its schedule, wants it ready."""
-    scheduled: bool = False
-    """Its schedule says that it is to be warm now."""
+    """The configuration or a schedule wants it ready. Cleared when it is retired."""
+    warm_scheduled: bool = False
+    """A keep-warm schedule wants it ready now. Implies ``warm``."""
     retired: bool = False
-    """No longer configured: it goes when it can."""
-    distrusts_sleep: bool = False
+    """No longer configured: removed with the end of its run."""
     unusable: str | None = None
-    """Why its runtime cannot work now."""
+    """Why the runtime cannot work now."""
 
-    leaving: Cause | None = None
-    """While DRAINING: why. Only an eviction may be called off."""
-    to_sleep: bool = False
-    """While DRAINING: it is to sleep rather than to stop."""
-    needed_by: str | None = None
-    failed: Reason | None = None
-    """While STOPPING because of a failure: what it was."""
+    # measurements, in seconds
 
-    ready_since: float = 0.0
-    idle_since: float = 0.0
-    ordered_at: float = 0.0
-    """When the run was last told to start, stop, sleep or wake."""
-    launched_at: float = 0.0
-    """When the run was started, or found."""
-    adopted: bool = False
-    """The run was found, not started by us."""
-    unplanned: bool = False
-    """The run was not started within the present budget: it was found, or the budget has changed since."""
-    served: bool = False
-    """The run has been ready."""
     start_cost_s: float | None = None
+    last_start_s: float | None = None
     wake_cost_s: float | None = None
     pause_s: float | None = None
-    """The usual pause between two requests; none counts as longer than it takes to bring the model back."""
+    """Usual pause between two requests; none counts as longer than it takes to bring the model back."""
     service_s: float | None = None
-    """How long a lease is usually held."""
+    """Usual time for which a lease is held."""
+
+    # failures
+
+    failures: int = 0
+    """Failed starts and crashes in a row."""
+    backoffs: int = 0
+    """Back-offs in a row."""
+    backoff_until: float = 0.0
+    """End of the latest back-off."""
+    reason: Reason | None = None
+    """Why it failed or ended last."""
+
+    # counters
 
     starts: int = 0
-    last_start_s: float | None = None
-    failures: int = 0
-    backoffs: int = 0
-    backoff_until: float = 0.0
-    reason: Reason | None = None
-    last_used: float | None = None
     idle_stops: int = 0
     evictions: int = 0
-    story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     @property
     def name(self) -> str:
@@ -115,104 +160,117 @@ class ModelState:
 
     @property
     def demand(self) -> int:
-        """Clients that use it or wait for it now."""
+        """Number of clients that use it or wait for it."""
         return len(self.leases) + len(self.queue)
 
     @property
     def quiet(self) -> bool:
-        """Nobody uses it and nobody waits."""
+        """Whether nobody uses it or waits for it."""
         return not self.leases and not self.queue
 
     @property
+    def wanted(self) -> bool:
+        """Whether clients, an operator or the configuration want it ready."""
+        return bool(self.queue) or self.requested or self.warm
+
+    @property
     def stale(self) -> bool:
-        """Its run was started with another configuration."""
+        """Whether its run was started with another configuration."""
         return self.run is not None and self.run_fingerprint != self.spec.fingerprint
 
     @property
-    def sleeps(self) -> bool:
-        """Whether it sleeps instead of being stopped."""
-        return (
-            self.spec.sleep is not None and not self.distrusts_sleep and not self.retired and not self.stale
-        )
+    def can_sleep(self) -> bool:
+        """Whether it is put to sleep instead of being stopped."""
+        return self.spec.sleep is not None and not self.sleep_broken and not self.retired and not self.stale
 
     @property
     def return_cost_s(self) -> float | None:
-        """What it takes to have it ready again once it is away: a wake where it sleeps, else a start."""
+        """Seconds to have it ready again once it has left: a wake where it sleeps, else a start."""
         away = self.state in (State.STOPPED, State.DOWNLOADING, State.STARTING, State.BACKOFF)
-        if self.wake_cost_s is None or away or not (self.asleep or self.sleeps):
+        if self.wake_cost_s is None or away or not (self.asleep or self.can_sleep):
             return self.start_cost_s
         return self.wake_cost_s
 
-    def holds(self) -> Footprint:
+    @property
+    def start_cause(self) -> Cause:
+        """Why it would be started now."""
+        return Cause.DEMAND if self.queue else Cause.REQUESTED if self.requested else Cause.PRELOAD
+
+    def memory_held(self) -> Footprint:
         """GPU memory counted for it in its present state."""
         if self.state not in HOLDS_RUN:
             return {}
         return self.leftover if self.asleep else self.run_footprint
 
-    def slots(self) -> bool:
+    def has_free_slot(self) -> bool:
         """Whether one more lease may be held."""
         limit = self.spec.max_in_flight
         return limit is None or len(self.leases) < limit
 
     def move(self, new: State, cause: Cause, now: float) -> None:
         """Go to ``new`` through the table. Raises ``IllegalTransition``."""
-        if new not in TRANSITIONS[self.state]:
-            raise IllegalTransition(self.name, self.state, new, cause, list(self.story))
-        self.story.append(f"{now:.3f} {self.state} → {new} ({cause}) run {self.run}")
+        if new not in TRANSITIONS[self.state].get(cause, ()):
+            raise IllegalTransition(self.name, self.state, new, cause, list(self.history))
+        self.history.append(f"{now:.3f} {self.state} → {new} ({cause}) run {self.run}")
         self.state, self.since = new, now
         if new is not State.STOPPING:  # a sleeper that is stopped takes no more than it did
             self.asleep = new is State.ASLEEP
+        if new is not State.DRAINING:
+            self.drain_cause, self.to_sleep = None, False
         if new in (State.READY, State.WAKING):
-            self.leaving = self.needed_by = None
-            self.to_sleep = False
+            self.needed_by = None
         if new is not State.DOWNLOADING:
             self.download = None
         if new not in HOLDS_RUN:
-            self.run = None
-            self.leaving = self.needed_by = self.failed = None
-            self.to_sleep = False
+            self.run = self.needed_by = self.failure = None
 
     def grant(self, request: int, key: str, now: float) -> None:
-        """Hold a lease for this request."""
-        self.leases[request] = (key, now)
-        self.held_by[key] = self.held_by.get(key, 0) + 1
+        """Record a lease of this request."""
+        leases, held_by = self.leases, self.held_by
+        leases[request] = (key, now)
+        held_by[key] = held_by.get(key, 0) + 1
         self.last_used = now
-        demand = len(self.leases) + len(self.queue.waiting)
-        if demand > self.peak:
-            self.peak = demand
+        demand = len(leases) + len(self.queue.waiting)
+        if demand > self.peak_demand:
+            self.peak_demand = demand
 
-    def give_back(self, request: int, now: float) -> None:
-        """A lease has come back."""
-        key, since = self.leases.pop(request)
-        left = self.held_by[key] - 1
+    def release(self, request: int, now: float) -> None:
+        """Remove the lease of this request. Raises ``KeyError``."""
+        leases, held_by = self.leases, self.held_by
+        key, since = leases.pop(request)
+        left = held_by[key] - 1
         if left:
-            self.held_by[key] = left
+            held_by[key] = left
         else:
-            del self.held_by[key]
-        self.service_s = learned(self.service_s, now - since)
+            del held_by[key]
+        self.service_s = moving_average(self.service_s, now - since)
         self.last_used = now
-        if not self.leases:
+        if not leases:
             self.idle_since = now
 
-    def learn_pause(self, now: float) -> None:
-        """Somebody asks for it, and nobody has used it since ``idle_since``."""
+    def measure_pause(self, now: float) -> None:
+        """Take the time since ``idle_since`` for a pause between two requests."""
         if self.last_used is not None:
             pause_s = min(now - self.idle_since, policy.swap_cost_s(self.return_cost_s))
-            self.pause_s = learned(self.pause_s, pause_s)
+            self.pause_s = moving_average(self.pause_s, pause_s)
 
-    def expect_leftover(self) -> None:
-        """Take what is configured for its sleep, where that has changed and it does not sleep now."""
-        if self.leftover_of != self.spec.sleep and not self.asleep and self.state is not State.SUSPENDING:
-            self.leftover_of = self.spec.sleep
+    def reset_leftover(self) -> None:
+        """Take the configured leftover where that has changed, and it neither sleeps nor is about to."""
+        if self.leftover_spec != self.spec.sleep and not self.asleep and self.state is not State.SUSPENDING:
+            self.leftover_spec = self.spec.sleep
             self.leftover = self.spec.sleep.leftover if self.spec.sleep else {}
 
     def reset_failures(self, now: float) -> None:
-        """Forget the failures before a run that has served long enough; asked when it ends."""
-        if self.served and now - self.ready_since >= STABLE_S:
+        """Forget the failures before a run that has served long enough; called when the run ends.
+
+        A run that was found asleep, and never woken, has not been ready: ``ready_since`` is of one before it.
+        """
+        ready = self.served and self.ready_since >= self.launched_at
+        if ready and now - self.ready_since >= STABLE_S:
             self.failures = self.backoffs = 0
 
     def deadline(self) -> float:
-        """When its state must change, or be looked at again, if nothing happens before."""
+        """Time at which its state must change, or be looked at again, if nothing happens before."""
         match self.state:
             case State.READY:
                 return self.idle_deadline()
@@ -227,19 +285,18 @@ class ModelState:
                 return self.ordered_at + STOP_AGAIN_S
             case State.ASLEEP:
                 idle_s = self.spec.sleep.idle_s if self.spec.sleep else 0.0
-                wanted = self.queue or self.requested or self.warm
-                return NEVER if idle_s is None or wanted else self.since + idle_s
+                return NEVER if idle_s is None or self.wanted else self.since + idle_s
             case State.BACKOFF:
                 return self.backoff_until
             case State.STOPPED:
                 return NEVER
 
     def idle_deadline(self) -> float:
-        """When a ready and quiet model is stopped for being idle."""
-        return NEVER if self.leases or self.queue.waiting else self.idles_at(self.idle_since)
+        """Time at which a ready and quiet model is stopped for being idle."""
+        return NEVER if self.leases or self.queue.waiting else self.idle_stop_at(self.idle_since)
 
-    def idles_at(self, quiet_since: float) -> float:
-        """When it is stopped for being idle, if it is quiet from then on."""
+    def idle_stop_at(self, quiet_since: float) -> float:
+        """Time at which it is stopped for being idle, if it is quiet since ``quiet_since``."""
         spec = self.spec
         if spec.idle_s is None or spec.pinned or self.warm:
             return NEVER
@@ -259,7 +316,7 @@ class ModelState:
             since=self.since,
             in_flight=len(self.leases),
             waiting=len(self.queue),
-            footprint=dict(self.holds()),
+            footprint=dict(self.memory_held()),
             requested=self.requested,
             starts=self.starts,
             last_start_s=self.last_start_s,

@@ -1,4 +1,4 @@
-"""Pure questions: what a swap costs, how long a turn is, who must leave so that this model fits.
+"""Pure questions: what a swap costs, how long a turn is, which models must leave so that another fits.
 
 The numbers are shares of the measured cost of a swap, so that they mean the same for a model that
 loads in two seconds and for one that takes two minutes.
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from itertools import combinations
 
 DEFAULT_SWAP_S = 5.0
-"""The cost of a swap before anything was measured."""
+"""Cost of a swap in seconds, before anything was measured."""
 TURN = 4.0
-"""A turn between equals, in swaps: four fifths of the time then go into answers."""
+"""A turn between equals, in swaps: four fifths of the time are then spent answering."""
 TURN_MIN, TURN_MAX = 1.0, 4.25
 """Bounds of a turn that follows demand, in swaps."""
 MAX_WAIT = 6.0
-"""What anybody waits at most before a turn is cut short, in swaps."""
+"""The longest wait before a turn is cut short, in swaps for each model in line."""
 LINGER_MIN, LINGER_MAX = 0.125, 0.5
-"""How long a quiet model keeps a seat that others want, in swaps (between: twice its usual pause).
+"""How long a quiet model keeps memory that others want, in swaps (in between: twice its usual pause).
 
-Holding on pays for clients in a loop, whose next request is about to come. Where people read and type
-between their requests it only adds to the wait of others: in simulated office days, holding on for up to
-a whole swap cost 30 to 40 % more waiting than giving up at once (``hotseat simulate``).
+Keeping it pays for clients in a loop, whose next request is about to come. Where people read and type
+between their requests it only makes others wait: in simulated office days, keeping it for up to
+a whole swap cost 30 to 40 % more waiting than giving it up at once (``hotseat simulate``).
 """
 EXACT_CHOICE = 10
-"""Up to so many candidates, all choices of victims are compared."""
+"""The most candidates for which all choices of victims are compared."""
 
 Free = dict[str, int]
 """GPU memory by device, in ppm; may be negative."""
@@ -38,7 +38,7 @@ def fits(need: Mapping[str, int], free: Mapping[str, int]) -> bool:
 
 
 def missing(need: Mapping[str, int], free: Mapping[str, int]) -> Free:
-    """What ``free`` lacks for ``need``, by device; empty when it fits."""
+    """What ``free`` lacks for ``need``, in ppm by device; empty when it fits."""
     gaps = {device: share - free.get(device, 0) for device, share in need.items()}
     return {device: gap for device, gap in gaps.items() if gap > 0}
 
@@ -50,19 +50,19 @@ def add(free: Free, share: Mapping[str, int], sign: int = 1) -> None:
 
 
 def swap_cost_s(*start_costs_s: float | None) -> float:
-    """What a swap between these models costs, from what is known of their starts."""
+    """Seconds that a swap between these models takes: the average of the start costs that are known."""
     known = [cost for cost in start_costs_s if cost is not None]
     return max(sum(known) / len(known), 0.01) if known else DEFAULT_SWAP_S
 
 
 def turn_s(swap_s: float, demand: int, others: int) -> float:
-    """How long a model in use keeps the seat while ``others`` wait: longer the more people use it."""
+    """Seconds that a model in use keeps its memory while ``others`` wait; longer with more clients."""
     share = 2 * demand / (demand + others) if demand + others else 1.0
     return swap_s * min(max(TURN * share, TURN_MIN), TURN_MAX)
 
 
 def linger_s(swap_s: float, pause_s: float | None) -> float:
-    """How long a quiet model keeps the seat while others wait, given its usual pause between requests."""
+    """Seconds that a quiet model keeps its memory while others wait, by its usual pause between requests."""
     low, high = LINGER_MIN * swap_s, LINGER_MAX * swap_s
     if pause_s is None:
         return low
@@ -70,42 +70,43 @@ def linger_s(swap_s: float, pause_s: float | None) -> float:
 
 
 def max_wait_s(swap_s: float, contenders: int) -> float:
-    """What anybody waits before a turn is cut short, when so many models stand in line."""
+    """Seconds that a request waits before a turn is cut short, with so many models in line."""
     return MAX_WAIT * swap_s * max(1, contenders)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that may leave now."""
+    """A model that may be evicted now."""
 
     model: str
     frees: Mapping[str, int]
-    value: float
-    """What its leaving would cost; 0 for one that is leaving already."""
+    """GPU memory in ppm by device."""
+    cost: float
+    """Cost of its leaving; 0 for one that leaves already."""
 
 
-def worth(restart_s: float, quiet_s: float, demand: int) -> float:
-    """What it costs to send a model away: dear to bring back, just used, or in use."""
+def eviction_cost(restart_s: float, quiet_s: float, demand: int) -> float:
+    """Cost of an eviction: grows with the restart time and with use, falls with the time of quiet."""
     return restart_s * (1 + demand) / (1 + quiet_s / max(restart_s, 1.0)) + 1e-6
 
 
-def make_room(gap: Mapping[str, int], candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
-    """The cheapest set of candidates whose leaving fills ``gap``; ``None`` when all of them do not.
+def choose_victims(gap: Mapping[str, int], candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
+    """The cheapest set of candidates that frees ``gap``; ``None`` where all of them together do not.
 
-    Exact for few candidates; for many, the cheapest first, less those that turn out not to be needed.
+    Exact for up to ``EXACT_CHOICE`` candidates; beyond, the cheapest first, less those not needed in the end.
     """
     useful = [c for c in candidates if any(c.frees.get(device, 0) > 0 for device in gap)]
     if not _fills(gap, useful):
         return None
     if len(useful) <= EXACT_CHOICE:
-        choices = (set_ for size in range(1, len(useful) + 1) for set_ in combinations(useful, size))
+        choices = (victims for size in range(1, len(useful) + 1) for victims in combinations(useful, size))
         best = min(
-            (set_ for set_ in choices if _fills(gap, set_)),
-            key=lambda set_: (sum(c.value for c in set_), len(set_), [c.model for c in set_]),
+            (victims for victims in choices if _fills(gap, victims)),
+            key=lambda victims: (sum(c.cost for c in victims), len(victims), [c.model for c in victims]),
         )
         return tuple(c.model for c in best)
     chosen: list[Candidate] = []
-    for candidate in sorted(useful, key=lambda c: (c.value, c.model)):
+    for candidate in sorted(useful, key=lambda c: (c.cost, c.model)):
         chosen.append(candidate)
         if _fills(gap, chosen):
             break
@@ -116,9 +117,9 @@ def make_room(gap: Mapping[str, int], candidates: Sequence[Candidate]) -> tuple[
     return tuple(c.model for c in chosen)
 
 
-def _fills(gap: Mapping[str, int], leaving: Iterable[Candidate]) -> bool:
+def _fills(gap: Mapping[str, int], victims: Iterable[Candidate]) -> bool:
     freed: Free = {}
-    for candidate in leaving:
+    for candidate in victims:
         add(freed, candidate.frees)
     return fits(gap, freed)
 
@@ -127,5 +128,5 @@ BACKOFF_FIRST_S, BACKOFF_MAX_S, JITTER = 1.0, 60.0, 0.25
 
 
 def backoff_s(earlier: int, jitter: float) -> float:
-    """How long to leave a model alone after ``earlier`` back-offs in a row; ``jitter`` in 0…1 spreads it."""
+    """Seconds of back-off after ``earlier`` ones in a row; ``jitter`` in 0…1 spreads them."""
     return float(min(BACKOFF_FIRST_S * 2 ** min(earlier, 10), BACKOFF_MAX_S)) * (1 + JITTER * jitter)

@@ -1,4 +1,4 @@
-"""Who waits for one model, and who is next: fair by key, by priority, and by age, so that none starves."""
+"""The queue of one model: fair by key, by priority and by age, so that no request starves."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 AGEING_S = 10.0
-"""Waiting so long counts as much as one step of priority, or as one lease that the key holds less."""
+"""Seconds of waiting that make up for one step of priority, or for one lease that another key holds less."""
 
 
 @dataclass(slots=True)
-class Waiting:
+class QueuedRequest:
     """A request without a lease."""
 
     request: int
@@ -22,14 +22,15 @@ class Waiting:
 class FairQueue:
     """The requests that wait for one model.
 
-    The next one is that of the key that holds the fewest leases, a step of priority or ``AGEING_S`` of
-    waiting making up for one lease; within a key and priority, the oldest.
+    Next is the request of the key that holds the fewest leases; a step of priority or ``AGEING_S`` of
+    waiting makes up for one lease. Within a key and priority the oldest request is next.
     """
 
     def __init__(self) -> None:
-        self.waiting: dict[int, Waiting] = {}
-        """All who wait, by request, oldest first; to be read only."""
-        self._lanes: dict[tuple[str, int], dict[int, Waiting]] = {}
+        self.waiting: dict[int, QueuedRequest] = {}
+        """All queued requests by number, oldest first. Read only."""
+        self._lanes: dict[tuple[str, int], dict[int, QueuedRequest]] = {}
+        """The same requests by key and priority."""
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -37,49 +38,49 @@ class FairQueue:
     def __contains__(self, request: int) -> bool:
         return request in self.waiting
 
-    def push(self, waiting: Waiting) -> None:
-        """Join at the end."""
-        self.waiting[waiting.request] = waiting
-        self._lanes.setdefault((waiting.key, waiting.priority), {})[waiting.request] = waiting
+    def push(self, queued: QueuedRequest) -> None:
+        """Append a request."""
+        self.waiting[queued.request] = queued
+        self._lanes.setdefault((queued.key, queued.priority), {})[queued.request] = queued
 
     def remove(self, request: int) -> None:
-        """Leave, from wherever one stood."""
-        waiting = self.waiting.pop(request)
-        lane = (waiting.key, waiting.priority)
+        """Remove a request from anywhere in the queue. Raises ``KeyError``."""
+        queued = self.waiting.pop(request)
+        lane = (queued.key, queued.priority)
         del self._lanes[lane][request]
         if not self._lanes[lane]:
             del self._lanes[lane]
 
-    def pop(self, held: Mapping[str, int], now: float) -> Waiting:
-        """The next one; ``held`` says how many leases each key holds. Raises ``IndexError`` when empty."""
+    def pop(self, held: Mapping[str, int], now: float) -> QueuedRequest:
+        """Remove and return the next request; ``held``: leases by key. Raises ``IndexError`` when empty."""
         if not self.waiting:
-            raise IndexError("nobody waits")
+            raise IndexError("the queue is empty")
         if len(self._lanes) == 1:
             first = next(iter(self.waiting.values()))
         else:
             heads = (next(iter(lane.values())) for lane in self._lanes.values())
             first = min(
                 heads,
-                key=lambda w: (held.get(w.key, 0) - w.priority - (now - w.since) / AGEING_S, w.request),
+                key=lambda q: (held.get(q.key, 0) - q.priority - (now - q.since) / AGEING_S, q.request),
             )
         self.remove(first.request)
         return first
 
-    def clear(self) -> list[Waiting]:
-        """Empty it; returns all who waited, oldest first."""
-        everybody = list(self.waiting.values())
+    def clear(self) -> list[QueuedRequest]:
+        """Empty the queue; returns all requests, oldest first."""
+        everything = list(self.waiting.values())
         self.waiting.clear()
         self._lanes.clear()
-        return everybody
+        return everything
 
-    def oldest(self) -> Waiting:
-        """Who has waited longest. Raises ``StopIteration`` when empty."""
+    def oldest(self) -> QueuedRequest:
+        """The request that has waited longest. Raises ``StopIteration`` when empty."""
         return next(iter(self.waiting.values()))
 
     def top_priority(self) -> int:
-        """The highest priority among those who wait; 0 when nobody does."""
+        """The highest priority in the queue; 0 when empty."""
         return max((priority for _, priority in self._lanes), default=0)
 
     def requests(self) -> list[int]:
-        """All who wait, oldest first."""
+        """Numbers of all queued requests, oldest first."""
         return list(self.waiting)

@@ -1,4 +1,4 @@
-"""What the operator wrote, as frozen values that are already valid.
+"""The configuration as frozen values that are already valid.
 
 ``config`` makes these from the file and the environment; everybody else only reads them. Shares of
 a GPU's memory are whole parts per million (``ppm``): floats drift when they are added up.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hotseat.core.access_spec import AuthSpec, PolicySpec
 
 PPM = 1_000_000
-"""The whole of one GPU's memory, in parts per million."""
+"""All of one GPU's memory, in parts per million."""
 
 Footprint = Mapping[str, int]
 """GPU memory by device: ``{"0": 180_000}`` is 18 % of device 0."""
@@ -28,59 +28,59 @@ class SleepSpec:
     leftover: Footprint = field(default_factory=dict)
     """GPU memory expected to stay taken while asleep, until it is measured."""
     host_mib: int = 0
-    """Host memory that a sleeping run takes (level 1 only)."""
+    """Host memory that a sleeping run takes, in MiB (level 1 only)."""
     idle_s: float | None = None
-    """Asleep for so long, it is stopped; ``None``: never."""
+    """Seconds of sleep after which it is stopped; ``None``: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulingSpec:
-    """What the core must know of a model to give it the seat."""
+    """What the scheduler must know of a model."""
 
     name: str
     footprint: Footprint
     idle_s: float | None = 1800.0
-    """From the last lease given back to the stop; ``None``: never."""
+    """Seconds from the last lease given back to the stop; ``None``: never stopped for being idle."""
     start_timeout_s: float = 300.0
     download_timeout_s: float | None = None
-    """Its files are downloaded before a start where they are not there, within so long; ``None``: never."""
+    """Seconds that a download of missing files may take before a start; ``None``: nothing is downloaded."""
     drain_timeout_s: float = 60.0
     residency_s: float | None = None
-    """The shortest time it keeps the seat; ``None``: learned from the cost of a swap."""
+    """The shortest turn, in seconds; ``None``: derived from the measured cost of a swap."""
     max_wait_s: float | None = None
-    """What a request waits at most before it may cut another model's residency short; ``None``: learned."""
+    """Seconds of waiting after which a request may cut another model's turn short; ``None``: derived."""
     pinned: bool = False
     """Never evicted, and never stopped for being idle."""
     warm: bool = False
-    """Wanted without demand: started when there is room, not stopped for being idle (preload, keep-warm)."""
+    """Wanted without demand: started when it fits, not stopped for being idle (preload, keep-warm)."""
     priority: int = 0
     max_in_flight: int | None = None
-    """Leases held at once; ``None``: no limit. The rest waits in our queue."""
+    """Leases held at once; ``None``: no limit. Further requests are queued."""
     max_queue: int | None = None
-    """Requests waiting at once; more are refused with 429."""
+    """Requests queued at once; more are refused with 429. ``None``: no limit."""
     wait_limit_s: float | None = None
-    """What a request waits at most before it is refused; ``None``: from the other deadlines."""
+    """Seconds of waiting after which a request is refused; ``None``: derived from the other time-outs."""
     sleep: SleepSpec | None = None
     fingerprint: str = ""
-    """Of all that a run depends on: a run with another one is out of date."""
+    """Hash of all that a run depends on: a run with another one is stale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSpec:
-    """The box and its seats."""
+    """The machine's budget and its models, as the scheduler sees them."""
 
     budget: Footprint
-    """What all models may take together, by device."""
+    """GPU memory that all models may take together, by device."""
     models: Mapping[str, SchedulingSpec]
     host_sleep_mib: int | None = None
-    """Host memory for sleeping models; the oldest sleeper is stopped beyond it. ``None``: no limit."""
+    """MiB of host memory for sleeping models; beyond, the oldest sleeper is stopped. ``None``: no limit."""
     return_to: str | None = None
-    """The model that is started again when nobody asks for anything."""
+    """Name of the model that is kept warm while nobody wants another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComposeSpec:
-    """The Compose project that knows how a container is made."""
+    """The Compose project that creates a container."""
 
     file: str
     project: str | None = None
@@ -135,14 +135,14 @@ class LaunchSpec(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepWarmSpan:
-    """A part of the week, in a wall's time."""
+    """A span of the week, in local wall-clock time."""
 
     days: frozenset[int]
-    """On which it begins; Monday is 0."""
+    """Days on which it begins; Monday is 0."""
     start_min: int
     """Minutes since midnight."""
     end_min: int
-    """Up to 1440; on the next day where it is not after the start."""
+    """Minutes since midnight, up to 1440; on the next day where it is not after the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +156,7 @@ class KeepWarmSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A model: how it is launched, how it is asked, and its terms for the seat."""
+    """A model: how it is launched, reached, and scheduled."""
 
     name: str
     scheduling: SchedulingSpec
@@ -164,17 +164,17 @@ class ModelSpec:
     runtime: str = "process"
     health_path: str = "/health"
     health_every_s: float | None = 5.0
-    """Between two health checks once it is ready; ``None``: only when there is a reason to doubt it."""
+    """Seconds between two health checks of a ready run; ``None``: only when it is suspected."""
     first_byte_timeout_s: float | None = 600.0
-    """What a request waits for the first byte of its response; ``None``: for ever."""
+    """Seconds that a request waits for the first byte of its response; ``None``: no limit."""
     served_names: tuple[str, ...] = ()
-    """Names that the server itself knows, the first one preferred; empty: unknown, leave names alone."""
+    """Names that the server itself knows, the preferred one first; empty: unknown, names are passed on."""
     lora_names: tuple[str, ...] = ()
     """Names that clients may use and that the server knows too: passed on as they are."""
     asks_container: frozenset[str] = frozenset()
-    """What the operator left to the container's own command: names of ``container_settings.ASKED``."""
+    """Settings that the operator left to the container's own command (``container_settings.ASKED``)."""
     upstream_key: str | None = field(default=None, repr=False)
-    """The key that the server wants, sent as a Bearer token."""
+    """API key of the server, sent as a Bearer token."""
     stop_grace_s: float = 10.0
     engine: str = "openai"
     """The kind of server (``engines/``): ``vllm`` or ``openai``."""
@@ -184,14 +184,14 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteSpec:
-    """A public name and path prefix, and the model that it leads to."""
+    """A public name and path prefix, and the model behind them."""
 
     name: str
     model: str
     path: str
-    """``/chat``: a prefix without a slash at its end."""
+    """Path prefix without a trailing slash: ``/chat``."""
     aliases: tuple[str, ...] = ()
-    """Further values of the body's ``model`` that lead here."""
+    """Further values of the body's ``model`` that select this route."""
     priority: int = 0
     """Added to the model's own; requests of a higher one are served first."""
     policy: PolicySpec = field(default_factory=PolicySpec)
@@ -199,7 +199,7 @@ class RouteSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsSpec:
-    """HTTPS by hotseat itself: PEM files."""
+    """Paths of the PEM files for HTTPS."""
 
     cert: str
     key: str
@@ -207,34 +207,34 @@ class TlsSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSpec:
-    """The front of the house."""
+    """Settings of the server itself."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     open: bool = True
-    """No key is configured: whoever reaches the port may ask, which must be on loopback."""
+    """No key is configured: whoever reaches the port is served, so it must be on loopback."""
     state_dir: str
     default_route: str | None = None
     strict_models: bool = False
     access_log: bool = True
-    """Whether requests that lead to no route are in the access log; a route says it for itself."""
+    """Whether requests without a route are in the access log; each route has a setting of its own."""
     hold_headers_s: float = 2.0
     body_limit_bytes: int = 32 * 1024 * 1024
     leave_running: bool = False
-    """On exit, leave the models running for adoption by the next start."""
+    """Whether models are left running on exit, to be adopted by the next start."""
     drain_timeout_s: float = 60.0
     watch_config: bool = False
-    """Read the configuration again when its file changes."""
+    """Whether the configuration is reloaded when its file changes."""
     rate_store: str | None = field(default=None, repr=False)
-    """URL of a Redis where several launchers count together; ``None``: each in its memory."""
+    """URL of a Redis that shares rate limits between launchers; ``None``: counted in memory."""
     tls: TlsSpec | None = None
     tracing: bool | str | None = None
-    """Whether traces are sent, or where to (a URL); ``None``: as the ``OTEL_*`` variables say."""
+    """Whether traces are exported, or the URL to export to; ``None``: as the ``OTEL_*`` variables say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The whole configuration, resolved."""
+    """The resolved configuration."""
 
     serve: ServeSpec
     scheduler: SchedulerSpec
@@ -242,6 +242,6 @@ class Settings:
     routes: tuple[RouteSpec, ...]
     auth: AuthSpec = field(default_factory=AuthSpec)
     secrets: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
-    """Clients' secrets as they were read, so that the log can hide them."""
+    """Clients' secrets in clear text, so that the log can redact them."""
     source: str = ""
-    """The file it was read from, for messages."""
+    """Path of the file that it was read from, for messages."""

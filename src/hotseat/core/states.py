@@ -1,7 +1,7 @@
-"""The states of a model, their named groups, and the table of legal moves.
+"""The states of a model, their named groups, and the table of legal transitions.
 
-The table is the truth: the drawing in ``docs/design.md`` is printed from it. A move that is not in
-it is a bug with a name (``IllegalTransition``), never something to ignore.
+``TRANSITIONS`` is keyed by state and by cause: a transition that is not in the table raises
+``IllegalTransition``. The diagram and the table in ``docs/design.md`` are generated from it.
 """
 
 from __future__ import annotations
@@ -11,24 +11,22 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a model is in its life."""
+    """Lifecycle state of a model."""
 
     STOPPED = "stopped"
-    DOWNLOADING = (
-        "downloading"  # its files are fetched before it may start; it has no run and takes no memory
-    )
+    DOWNLOADING = "downloading"  # files are fetched before the first start; no run, no GPU memory
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"  # no new leases; those held run to their end, or to the drain deadline
     STOPPING = "stopping"  # told to stop; its memory counts until the exit is confirmed
-    SUSPENDING = "suspending"  # told to sleep; its memory counts until it says that it sleeps
+    SUSPENDING = "suspending"  # told to sleep; its memory counts until sleep is confirmed
     ASLEEP = "asleep"
     WAKING = "waking"
-    BACKOFF = "backoff"  # it failed; not tried again before a deadline
+    BACKOFF = "backoff"  # failed; not tried again before a deadline
 
 
 class Cause(StrEnum):
-    """Why a model moved. Every move has one; logs, events and metrics use these words."""
+    """Cause of a transition. Every transition has one; logs, events and metrics use these words."""
 
     DEMAND = "demand"
     REQUESTED = "requested"  # by an operator, through the admin API
@@ -39,10 +37,10 @@ class Cause(StrEnum):
     PROBE_PASSED = "probe_passed"
     START_FAILED = "start_failed"
     START_TIMEOUT = "start_timeout"
-    ABANDONED = "abandoned"  # nobody waits for this start any more, and others need the room
+    ABANDONED = "abandoned"  # nobody waits for this start any more, and others need the memory
     IDLE = "idle"
     EVICTED = "evicted"
-    CALLED_OFF = "called_off"  # the eviction's cause has gone before anything was told to stop
+    CALLED_OFF = "called_off"  # the eviction is no longer needed, and nothing was told to stop yet
     DRAINED = "drained"
     DRAIN_DEADLINE = "drain_deadline"
     SLEPT = "slept"
@@ -50,8 +48,8 @@ class Cause(StrEnum):
     WAKE_FAILED = "wake_failed"
     UNHEALTHY = "unhealthy"
     CRASHED = "crashed"
-    EXITED = "exited"  # the exit that was ordered, confirmed
-    STOPPED_OUTSIDE = "stopped_outside"  # somebody else stopped it, deliberately
+    EXITED = "exited"  # an ordered stop, confirmed
+    STOPPED_OUTSIDE = "stopped_outside"  # stopped deliberately by somebody else
     COOLED_DOWN = "cooled_down"
     CONFIGURED = "configured"  # the configuration changed
     SHUTDOWN = "shutdown"
@@ -68,7 +66,7 @@ HOLDS_RUN = frozenset(
         State.WAKING,
     }
 )
-"""States in which a model has a run, and so takes memory."""
+"""States in which a model has a run, and so holds GPU memory."""
 
 HOLDS_LEASES = frozenset({State.READY, State.DRAINING})
 """States in which leases may be held."""
@@ -90,29 +88,101 @@ FAILURES = frozenset(
         Cause.SLEEP_FAILED,
     }
 )
-"""Causes that say that a run did not do what it should. Each failure has one move with such a cause."""
+"""Causes that say that a run did not do what it should. Each failure has one transition with such a cause."""
 
-_END = (State.STOPPED, State.BACKOFF)
+Row = Mapping[Cause, frozenset[State]]
+"""The transitions out of one state, by cause."""
 
-TRANSITIONS: Mapping[State, frozenset[State]] = {
-    State.STOPPED: frozenset({State.DOWNLOADING, State.STARTING, State.READY}),  # READY: found healthy
-    State.DOWNLOADING: frozenset({State.STARTING, State.READY, *_END}),  # the first two: found running
-    State.STARTING: frozenset({State.READY, State.ASLEEP, State.STOPPING, *_END}),  # ASLEEP: found so
-    State.READY: frozenset({State.DRAINING, State.STOPPING, State.SUSPENDING, *_END}),
-    State.DRAINING: frozenset({State.READY, State.STOPPING, State.SUSPENDING, *_END}),
-    State.STOPPING: frozenset(_END),
-    State.SUSPENDING: frozenset({State.ASLEEP, State.STOPPING, *_END}),
-    State.ASLEEP: frozenset({State.WAKING, State.STOPPING, *_END}),
-    State.WAKING: frozenset({State.READY, State.STOPPING, *_END}),
-    State.BACKOFF: frozenset({State.STOPPED, State.STARTING, State.READY}),
+
+def _row(*transitions: tuple[tuple[Cause, ...], tuple[State, ...]]) -> Row:
+    """The row of one state. Raises ``ValueError`` where a cause is named twice."""
+    row: dict[Cause, frozenset[State]] = {}
+    for causes, states in transitions:
+        for cause in causes:
+            if cause in row:
+                raise ValueError(f"{cause} is named twice")
+            row[cause] = frozenset(states)
+    return row
+
+
+_WANTED = (Cause.DEMAND, Cause.PRELOAD)  # and REQUESTED, which is also a cause to stop
+_ORDERED = (Cause.CONFIGURED, Cause.SHUTDOWN)  # and REQUESTED
+_DIED = ((Cause.CRASHED,), (State.STOPPED, State.BACKOFF))  # STOPPED: the first crash after it had served
+_STOPPED_OUTSIDE = ((Cause.STOPPED_OUTSIDE,), (State.STOPPED,))
+_FOUND = ((Cause.ADOPTED,), (State.STARTING, State.READY))  # READY: known to be healthy
+
+TRANSITIONS: Mapping[State, Row] = {
+    State.STOPPED: _row(
+        ((*_WANTED, Cause.REQUESTED), (State.STARTING, State.DOWNLOADING)),
+        _FOUND,
+    ),
+    State.DOWNLOADING: _row(
+        ((Cause.DOWNLOADED, Cause.REQUESTED, *_ORDERED), (State.STOPPED,)),
+        ((Cause.DOWNLOAD_FAILED,), (State.BACKOFF,)),
+        _FOUND,
+    ),
+    State.STARTING: _row(
+        ((Cause.PROBE_PASSED,), (State.READY,)),
+        ((Cause.ADOPTED,), (State.ASLEEP,)),  # a run that was found turns out to sleep
+        ((Cause.START_FAILED,), (State.BACKOFF,)),
+        (
+            (Cause.START_TIMEOUT, Cause.SLEEP_FAILED, Cause.ABANDONED, Cause.REQUESTED, *_ORDERED),
+            (State.STOPPING,),
+        ),
+        _STOPPED_OUTSIDE,
+    ),
+    State.READY: _row(
+        ((Cause.EVICTED, Cause.REQUESTED), (State.DRAINING, State.STOPPING, State.SUSPENDING)),
+        (_ORDERED, (State.DRAINING, State.STOPPING)),
+        ((Cause.IDLE,), (State.STOPPING, State.SUSPENDING)),
+        ((Cause.UNHEALTHY,), (State.STOPPING,)),
+        _DIED,
+        _STOPPED_OUTSIDE,
+    ),
+    State.DRAINING: _row(
+        ((Cause.CALLED_OFF,), (State.READY,)),
+        # READY: hotseat ends and leaves its models running
+        ((Cause.DRAINED, Cause.DRAIN_DEADLINE), (State.STOPPING, State.SUSPENDING, State.READY)),
+        ((Cause.UNHEALTHY,), (State.STOPPING,)),
+        _DIED,
+        _STOPPED_OUTSIDE,
+    ),
+    State.STOPPING: _row(
+        ((Cause.EXITED,), (State.STOPPED, State.BACKOFF)),  # BACKOFF: stopped because of a failure
+    ),
+    State.SUSPENDING: _row(
+        ((Cause.SLEPT,), (State.ASLEEP,)),
+        ((Cause.SLEEP_FAILED, Cause.REQUESTED, *_ORDERED), (State.STOPPING,)),
+        _DIED,
+        _STOPPED_OUTSIDE,
+    ),
+    State.ASLEEP: _row(
+        (_WANTED, (State.WAKING,)),
+        ((Cause.REQUESTED,), (State.WAKING, State.STOPPING)),
+        ((Cause.EVICTED, Cause.IDLE, *_ORDERED), (State.STOPPING,)),
+        _DIED,
+        _STOPPED_OUTSIDE,
+    ),
+    State.WAKING: _row(
+        ((Cause.PROBE_PASSED,), (State.READY,)),
+        ((Cause.WAKE_FAILED,), (State.STOPPING, State.STOPPED)),  # STOPPED: its run has ended
+        ((Cause.ABANDONED, Cause.REQUESTED, *_ORDERED), (State.STOPPING,)),
+        _STOPPED_OUTSIDE,
+    ),
+    State.BACKOFF: _row(
+        ((Cause.COOLED_DOWN, Cause.REQUESTED), (State.STOPPED,)),
+        _FOUND,
+    ),
 }
-"""From each state, the states that a model may move to."""
+"""From each state and for each cause, the states that a model may move to."""
 
 
 class IllegalTransition(Exception):
-    """A move that the table does not hold: a bug in the core, told with the model's last moves."""
+    """A transition that the table does not hold: a bug in the core, reported with the latest transitions."""
 
-    def __init__(self, model: str, old: State, new: State, cause: Cause, story: list[str]) -> None:
-        self.model, self.old, self.new, self.cause, self.story = model, old, new, cause, story
-        lines = "\n  ".join(story) or "(none)"
-        super().__init__(f"{model}: {old} → {new} ({cause}) is not in the table; last moves:\n  {lines}")
+    def __init__(self, model: str, old: State, new: State, cause: Cause, history: list[str]) -> None:
+        self.model, self.old, self.new, self.cause, self.history = model, old, new, cause, history
+        lines = "\n  ".join(history) or "(none)"
+        super().__init__(
+            f"{model}: {old} → {new} ({cause}) is not in the table; latest transitions:\n  {lines}"
+        )

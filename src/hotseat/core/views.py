@@ -1,4 +1,4 @@
-"""What others may see of the core's state: frozen snapshots, safe to keep."""
+"""Snapshots of the core's state for others: frozen, safe to keep."""
 
 from __future__ import annotations
 
@@ -18,57 +18,57 @@ class Upstream:
     host: str
     port: int
     base_path: str = ""
-    """A prefix of every path there, without a slash at its end (``url:`` may have one)."""
+    """Prefix of every path there, without a trailing slash (``url:`` may have one)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a download is."""
+    """Progress of a download."""
 
     percent: int
     left_s: float | None
-    """As long as it goes on as fast; ``None``: nothing came yet."""
+    """Estimated seconds left at the present speed; ``None`` before the first byte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """What a waiting client is told."""
+    """Progress of a model, as told to a waiting client."""
 
     model: str
     state: State
     phase: str
     """``queued``, ``making room``, ``starting``, ``loading weights``, ``compiling``, …"""
     elapsed_s: float
-    """Since this request began to wait."""
+    """Seconds since this request began to wait."""
     eta_s: float | None = None
-    """Learned from earlier starts; ``None`` until there is data."""
+    """Estimated seconds until ready, from earlier starts; ``None`` until there is data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelView:
-    """One model, as the core sees it."""
+    """A snapshot of one model."""
 
     model: str
     state: State
     run: int | None
     since: float
-    """When it came into this state, in the core's time."""
+    """Time at which it entered this state, on the core's clock."""
     in_flight: int
     waiting: int
     footprint: Mapping[str, int]
     """GPU memory counted for it now, in ppm by device."""
     requested: bool
-    """An operator waits for it to be ready."""
+    """Whether an operator waits for it to be ready."""
     starts: int
     last_start_s: float | None
-    """How long the last start took until the probe passed."""
+    """Seconds from the last start to the passed probe."""
     start_cost_s: float | None
-    """What a start is expected to take (moving average of measured ones)."""
+    """Expected seconds of a start: the moving average of measured ones."""
     failures: int
     """Failed starts and crashes in a row."""
     backoff_until: float | None
     reason: Reason | None
-    """Why it failed or ended last, if it did."""
+    """Why it failed or ended last; ``None``: it did not."""
     last_used: float | None
     idle_at: float | None
     """When it is stopped for being idle if nobody uses it until then, in the core's time."""

@@ -1,4 +1,4 @@
-"""Two plain ways to take turns, to be compared with: strictly in line, and swap on demand."""
+"""Two simpler scheduling policies for comparison: first come, first served, and swap on demand."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class _Model:
     leaving: bool = False
 
 
-class _Rival:
-    """What both have in common: memory, leases, the stop of idle models; never two starts of one model."""
+class _Baseline:
+    """What both policies share: memory, leases, stopping idle models, and one run of each model at most."""
 
-    def __init__(self, box: SchedulerSpec) -> None:
-        self._models = {name: _Model(spec) for name, spec in box.models.items()}
-        self._free: policy.Free = dict(box.budget)
+    def __init__(self, spec: SchedulerSpec) -> None:
+        self._models = {name: _Model(model) for name, model in spec.models.items()}
+        self._free: policy.Free = dict(spec.budget)
         self._running: dict[str, _Model] = {}
         self._queue: deque[tuple[int, str]] = deque()
         self._leased: dict[int, _Model] = {}
@@ -35,7 +35,7 @@ class _Rival:
 
     @property
     def wake_at(self) -> float:
-        """When the next model is idle."""
+        """Time at which the next model has been idle for long enough."""
         return min((self._idle_at(m) for m in self._running.values()), default=float("inf"))
 
     def _idle_at(self, model: _Model) -> float:
@@ -44,7 +44,7 @@ class _Rival:
         return model.used_at + model.spec.idle_s
 
     def handle(self, event: ev.Event, now: float) -> list[do.Effect]:
-        """Take note of a fact and say what to do."""
+        """Handle an event; returns the effects in order."""
         match event:
             case ev.RequestArrived(request, name):
                 self._queue.append((request, name))
@@ -63,11 +63,11 @@ class _Rival:
             case _:
                 for model in list(self._running.values()):
                     if self._idle_at(model) <= now:
-                        self._leave(model)
+                        self._stop(model)
         self._serve(now)
         for model in list(self._running.values()):
             if model.leaving and not model.leases and model.state is State.READY:
-                self._leave(model)
+                self._stop(model)
         out, self._out = self._out, []
         return out
 
@@ -80,8 +80,8 @@ class _Rival:
         self._leased[request] = model
         self._out.append(do.GrantLease(request, model.spec.name, model.run))
 
-    def _seat(self, model: _Model) -> None:
-        """Start it if it fits, else send away those used least recently until it will."""
+    def _start_or_evict(self, model: _Model) -> None:
+        """Start it if it fits, else evict the models used least recently until it will fit."""
         if model.state is not State.STOPPED:
             return
         need = model.spec.footprint
@@ -102,40 +102,38 @@ class _Rival:
                 other.leaving = True
                 policy.add(soon, other.spec.footprint)
 
-    def _leave(self, model: _Model) -> None:
+    def _stop(self, model: _Model) -> None:
         model.state, model.leaving = State.STOPPING, True
         self._out.append(do.StopRun(model.spec.name, model.run))
 
 
-class FirstCome(_Rival):
-    """Strictly in the order of arrival: nobody is served before whoever came earlier."""
+class FirstCome(_Baseline):
+    """Strictly in the order of arrival: no request is served before an earlier one."""
 
     def _serve(self, now: float) -> None:
         while self._queue:
             request, name = self._queue[0]
             model = self._models[name]
             if model.state is not State.READY or model.leaving:
-                self._seat(model)
+                self._start_or_evict(model)
                 return
             self._queue.popleft()
             self._grant(request, model, now)
 
 
-class SwapOnDemand(_Rival):
-    """A request for a model that does not run sends the one used least recently away, at once."""
+class SwapOnDemand(_Baseline):
+    """A request for a model that does not run evicts the model used least recently, at once."""
 
     def _serve(self, now: float) -> None:
         left: deque[tuple[int, str]] = deque()
-        seated: set[str] = set()
         for request, name in self._queue:
             model = self._models[name]
             if model.state is State.READY and not model.leaving:
                 self._grant(request, model, now)
                 continue
             left.append((request, name))
-            seated.add(name)
         self._queue = left
         for name in dict.fromkeys(name for _, name in left):
-            self._seat(self._models[name])
+            self._start_or_evict(self._models[name])
             if self._models[name].state is State.STOPPED:
                 return

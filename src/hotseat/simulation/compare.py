@@ -1,4 +1,4 @@
-"""Several ways to take turns over one scenario, side by side."""
+"""Comparison of scheduling policies on one scenario."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ WAYS: Mapping[str, Callable[[SchedulerSpec], TurnPolicy]] = {
     "first-come": FirstCome,
     "swap-on-demand": SwapOnDemand,
 }
-"""Every way to take turns, by name."""
+"""The scheduling policies, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What came of one way for one model, or for all (``model`` empty)."""
+    """Waits under one policy, of one model or of all (``model`` empty)."""
 
     way: str
     model: str
@@ -35,15 +35,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All ways over one scenario."""
+    """Results of all policies on one scenario."""
 
     scenario: Scenario
     outcomes: Mapping[str, SimulationResult]
     offline_wait_s: float | None
-    """``None`` where clients ask in a loop: what they ask depends on what they got."""
+    """``None`` where clients ask in a loop: their requests depend on earlier responses."""
 
     def lines(self, *, by_model: bool) -> list[Line]:
-        """One line a way; with ``by_model`` also one for each model that was asked."""
+        """One line for each policy; with ``by_model`` also one for each model with requests."""
         lines = []
         for way, outcome in self.outcomes.items():
             everybody = [wait for waits in outcome.waits_s.values() for wait in waits]
@@ -54,7 +54,7 @@ class Comparison:
 
 
 def compare(scenario: Scenario, ways: Sequence[str] = tuple(WAYS), *, offline: bool = True) -> Comparison:
-    """Run them all. Raises ``KeyError`` for a way that does not exist."""
+    """Simulate these policies. Raises ``KeyError`` for an unknown one."""
     outcomes = {way: simulate(scenario, WAYS[way](scenario.scheduler)) for way in ways}
     bound = offline_wait_s(scenario) if offline and scenario.asks and not scenario.agents else None
     return Comparison(scenario, outcomes, bound)
@@ -67,7 +67,7 @@ def _line(way: str, model: str, waits: list[float]) -> Line:
 
 
 def _quantile(ordered: list[float], share: float) -> float:
-    """The nearest rank; 0 for nobody."""
+    """The quantile by nearest rank; 0 for an empty list."""
     if not ordered:
         return 0.0
     return ordered[min(len(ordered) - 1, max(0, -int(-share * len(ordered) // 1) - 1))]

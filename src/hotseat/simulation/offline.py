@@ -1,10 +1,10 @@
-"""How little waiting a launcher could do with that knew all requests beforehand.
+"""A lower bound on waiting: what a launcher that knew all requests beforehand could achieve.
 
-Only models that exclude each other are counted (the heaviest such group of the box): the requests of
-all others are taken to wait for nothing, so that the figure is too low rather than too high. A start
-needs somebody who waits for it, answers are never cut off, and any number of them runs at once. Found
-by a search over the order of turns that keeps the best partial plans; light traffic is searched whole.
-Where no two models exclude each other, the starts of the best choice of who leaves are counted.
+Only models that exclude each other are counted (the heaviest such group): the requests of all others
+are taken not to wait, so that the bound is too low rather than too high. A start needs a request that
+waits for it, responses are never cut off, and any number of them runs at once. The order of turns is
+found by a search that keeps the best partial plans; light traffic is searched exhaustively. Where no
+two models exclude each other, the starts of the best choice of evictions are counted.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from hotseat.simulation.traffic import Scenario
 KEPT = 24
 """Partial plans kept for each number of requests served."""
 LOOKED_AT, TRIED = 12, 2
-"""So many of the models asked most are looked at for such groups, and so many groups are searched."""
+"""Number of the most requested models that groups are formed of, and number of groups searched."""
 HOLD_ON = 6.0
-"""No plan lets others wait longer than so many of the longest starts while it stays with a model."""
+"""Longest wait of others while a plan stays with a model, in multiples of the longest start."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
     served: tuple[int, ...]
-    """How many requests of each model were served before this turn."""
+    """Requests of each model served before this turn."""
     turn: int
-    """Whose turn it is."""
+    """Index of the model whose turn it is."""
     ready_at: float
     waited_s: float
 
 
 def offline_wait_s(scenario: Scenario) -> float:
-    """The total waiting of the best plan found, in seconds."""
+    """Total waiting of the best plan found, in seconds."""
     groups = _exclusive_groups(scenario)
     if not groups:
         return _farthest_first(scenario)
@@ -42,7 +42,7 @@ def offline_wait_s(scenario: Scenario) -> float:
 
 
 def _exclusive_groups(scenario: Scenario) -> list[tuple[str, ...]]:
-    """Groups of models that exclude each other, heaviest first; each of them alone gives a figure."""
+    """Groups of models that exclude each other, heaviest first; each of them alone gives a bound."""
     weights: dict[str, float] = defaultdict(float)
     for ask in scenario.asks:
         weights[ask.model] += scenario.costs[ask.model].start_s
@@ -59,9 +59,9 @@ def _exclusive_groups(scenario: Scenario) -> list[tuple[str, ...]]:
 
 
 def _farthest_first(scenario: Scenario) -> float:
-    """The waits for starts alone, where models of one size share the box: whoever is needed last leaves.
+    """Seconds of waiting for starts alone, where models of one size share the GPU (Belady's algorithm).
 
-    That makes the fewest starts as long as each request is served before the next one comes.
+    The model needed last is evicted: the fewest starts, if each request is served before the next arrives.
     """
     sizes = {tuple(sorted(scenario.scheduler.models[ask.model].footprint.items())) for ask in scenario.asks}
     if len(sizes) != 1:
@@ -71,23 +71,23 @@ def _farthest_first(scenario: Scenario) -> float:
     coming: dict[str, list[int]] = defaultdict(list)
     for index in range(len(scenario.asks) - 1, -1, -1):
         coming[scenario.asks[index].model].append(index)
-    seated: set[str] = set()
+    loaded: set[str] = set()
     waited_s = 0.0
     for ask in scenario.asks:
         coming[ask.model].pop()
-        if ask.model not in seated:
+        if ask.model not in loaded:
             waited_s += scenario.costs[ask.model].start_s
-            if len(seated) >= places:
-                seated.remove(
-                    max(seated, key=lambda name: coming[name][-1] if coming[name] else float("inf"))
+            if len(loaded) >= places:
+                loaded.remove(
+                    max(loaded, key=lambda name: coming[name][-1] if coming[name] else float("inf"))
                 )
-            seated.add(ask.model)
+            loaded.add(ask.model)
     return waited_s
 
 
-def _exclude(box: SchedulerSpec, one: str, other: str) -> bool:
-    a, b = box.models[one].footprint, box.models[other].footprint
-    return any(share + b.get(device, 0) > box.budget.get(device, 0) for device, share in a.items())
+def _exclude(spec: SchedulerSpec, one: str, other: str) -> bool:
+    a, b = spec.models[one].footprint, spec.models[other].footprint
+    return any(share + b.get(device, 0) > spec.budget.get(device, 0) for device, share in a.items())
 
 
 class _Search:
@@ -104,7 +104,7 @@ class _Search:
         self._done = float("inf")
 
     def best(self) -> float:
-        """Stage by stage, by the number of requests served."""
+        """Total waiting of the best plan; searched in stages by the number of requests served."""
         none = (0,) * len(self._arrivals)
         for turn, times in enumerate(self._arrivals):
             self._keep(_Plan(none, turn, times[0] + self._starts[turn], 0.0))
@@ -116,7 +116,7 @@ class _Search:
         return self._done
 
     def _promise(self, plan: _Plan) -> float:
-        """What it has cost, and costs for those who wait already."""
+        """Waiting so far, and of those who wait already."""
         owed = plan.waited_s
         for model, first in enumerate(plan.served):
             times = self._arrivals[model]
@@ -134,7 +134,7 @@ class _Search:
         same.append(plan)
 
     def _extend(self, plan: _Plan) -> None:
-        """Serve on with the model whose turn it is, and branch wherever somebody else is worth a swap."""
+        """Serve the model whose turn it is, and branch wherever a swap may be worth it."""
         turn, times, services = plan.turn, self._arrivals[plan.turn], self._services[plan.turn]
         index, waited_s, free_at = plan.served[turn], plan.waited_s, plan.ready_at
         while index < len(times) and (times[index] <= plan.ready_at or index == plan.served[turn]):

@@ -1,4 +1,4 @@
-"""Made-up traffic: clients in a loop, Poisson, bursts, a day of an office, a thousand models."""
+"""Synthetic traffic: clients in a loop, Poisson, bursts, a day of an office, a thousand models."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from hotseat.simulation.traffic import ClosedLoopClient, Scenario, SimulatedRequ
 
 HOUR_S = 3600.0
 _OFFICE = (0, 0, 0, 0, 0, 0, 0, 2, 6, 10, 10, 8, 4, 8, 10, 9, 7, 4, 2, 1, 1, 0, 0, 0)
-"""Sessions begun in each hour of the day, on average."""
+"""Average number of sessions that begin in each hour of the day."""
 
 
-def _box(shares: Mapping[str, float], budget: float = 0.9) -> SchedulerSpec:
-    seats = {
+def _machine(shares: Mapping[str, float], budget: float = 0.9) -> SchedulerSpec:
+    models = {
         name: SchedulingSpec(name=name, footprint={"0": round(share * PPM)}) for name, share in shares.items()
     }
-    return SchedulerSpec(budget={"0": round(budget * PPM)}, models=seats)
+    return SchedulerSpec(budget={"0": round(budget * PPM)}, models=models)
 
 
 def _exclusive(*names: str) -> SchedulerSpec:
-    return _box(dict.fromkeys(names, 0.9))
+    return _machine(dict.fromkeys(names, 0.9))
 
 
 def two_loops(seed: int = 0) -> Scenario:
@@ -86,15 +86,15 @@ def office(seed: int = 0) -> Scenario:
                     asks.append(SimulatedRequest(at_s, model, rng.uniform(3, 25)))
                     at_s += rng.uniform(20, 120)
     asks += [SimulatedRequest(2 * HOUR_S + 40 * i, "large", 30.0) for i in range(60)]
-    box = _box({"site": 0.18, "chat": 0.70, "coder": 0.70, "large": 0.90})
+    spec = _machine({"site": 0.18, "chat": 0.70, "coder": 0.70, "large": 0.90})
     costs = {
         "site": SwapCost(25.0, 2.0),
         "chat": SwapCost(40.0, 3.0),
         "coder": SwapCost(60.0, 3.0),
         "large": SwapCost(90.0, 3.0),
     }
-    about = "a day of an office: a small model beside one of two, and a large one that needs the box"
-    return _open("office", about, box, costs, asks, 24 * HOUR_S)
+    about = "a day of an office: a small model beside one of two, and a large one that needs the whole GPU"
+    return _open("office", about, spec, costs, asks, 24 * HOUR_S)
 
 
 def switching(seed: int = 0) -> Scenario:
@@ -122,19 +122,19 @@ def thousand(seed: int = 0) -> Scenario:
         at_s += rng.expovariate(1 / 45)
     costs = {name: SwapCost(5.0, 0.5) for name in names}
     about = "a thousand models, a few of them popular, three at a time, for a day"
-    return _open("thousand", about, _box(dict.fromkeys(names, 0.3)), costs, asks, 24 * HOUR_S)
+    return _open("thousand", about, _machine(dict.fromkeys(names, 0.3)), costs, asks, 24 * HOUR_S)
 
 
 def _open(
     name: str,
     about: str,
-    box: SchedulerSpec,
+    spec: SchedulerSpec,
     costs: Mapping[str, SwapCost],
     asks: list[SimulatedRequest],
     duration_s: float,
 ) -> Scenario:
     kept = sorted((ask for ask in asks if ask.at_s < duration_s), key=lambda ask: ask.at_s)
-    return Scenario(name, about, box, costs, duration_s, asks=tuple(kept))
+    return Scenario(name, about, spec, costs, duration_s, asks=tuple(kept))
 
 
 def _poisson(rng: random.Random, mean: float) -> int:

@@ -1,4 +1,4 @@
-"""Recorded traffic: hotseat's own access log, or one JSON object a line that says no more than is needed.
+"""Recorded traffic: hotseat's own access log, or minimal JSON lines:
 
 {"at": 12.5, "model": "chat", "seconds": 3.2}
 """
@@ -15,21 +15,21 @@ from hotseat.simulation.traffic import Scenario, SimulatedRequest, SwapCost
 
 
 class TraceError(Exception):
-    """A line that cannot be used; the message says which, and why."""
+    """A line of the trace is invalid; the message says which, and why."""
 
 
-def read_trace(lines: Iterable[str], box: SchedulerSpec, costs: Mapping[str, SwapCost]) -> Scenario:
-    """The scenario of a trace, with what each model costs; times are counted from the first request.
+def read_trace(lines: Iterable[str], spec: SchedulerSpec, costs: Mapping[str, SwapCost]) -> Scenario:
+    """The scenario of a trace; times count from the first request.
 
-    ``at`` is a number of seconds or an ISO time, ``seconds`` how long the answer took; ``key`` is
-    optional, other fields are ignored. Of an access log, requests that a model answered are taken, and
-    all else is left out: other lines of the log, our own pages, what was refused. Raises ``TraceError``.
+    ``at`` is a number of seconds or an ISO time, ``seconds`` the duration of the response; ``key`` is
+    optional, other fields are ignored. Of an access log, only requests that a model answered are used:
+    other log lines, our own pages and refusals are left out. Raises ``TraceError``.
     """
     asks, left_out = [], 0
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                ask = _ask(json.loads(line), box)
+                ask = _ask(json.loads(line), spec)
             except (ValueError, TypeError) as error:
                 raise TraceError(f"line {number}: {error}") from None
             if ask is None:
@@ -37,15 +37,15 @@ def read_trace(lines: Iterable[str], box: SchedulerSpec, costs: Mapping[str, Swa
             else:
                 asks.append(ask)
     if not asks:
-        raise TraceError("there is no request in it")
+        raise TraceError("the trace holds no request that a model answered")
     asks.sort(key=lambda ask: ask.at_s)
     begin_s = asks[0].at_s
     shifted = tuple(SimulatedRequest(ask.at_s - begin_s, ask.model, ask.service_s, ask.key) for ask in asks)
     about = "recorded traffic" + (f"; {left_out} lines left out that no model answered" if left_out else "")
-    return Scenario("trace", about, box, costs, shifted[-1].at_s + 1.0, asks=shifted)
+    return Scenario("trace", about, spec, costs, shifted[-1].at_s + 1.0, asks=shifted)
 
 
-def _ask(fields: Any, box: SchedulerSpec) -> SimulatedRequest | None:
+def _ask(fields: Any, spec: SchedulerSpec) -> SimulatedRequest | None:
     if not isinstance(fields, Mapping):
         raise TypeError("not a JSON object")
     if "event" in fields:
@@ -56,15 +56,15 @@ def _ask(fields: Any, box: SchedulerSpec) -> SimulatedRequest | None:
     if missing:
         raise ValueError(f"lacks {', '.join(missing)}")
     model, seconds = fields["model"], float(fields["seconds"])
-    if model not in box.models:
-        raise ValueError(f"model {model!r} is not configured; there are {', '.join(box.models)}")
+    if model not in spec.models:
+        raise ValueError(f"model {model!r} is not configured; there are {', '.join(spec.models)}")
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"seconds is {seconds}")
     return SimulatedRequest(_seconds(fields["at"]), model, seconds, str(fields.get("key", "")))
 
 
 def _of_access_log(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Its lines tell when a request ended; it began so much earlier, and waited for its seat first."""
+    """The fields of an access log line, whose time is the end of the request."""
     took_s, waited_s = float(fields.get("duration_s", 0.0)), float(fields.get("waited_s", 0.0))
     return {
         "at": _seconds(fields.get("time", "")) - took_s,

@@ -1,4 +1,4 @@
-"""Traffic for a simulated box: what is asked when, by whom, and what starts and stops cost there."""
+"""Traffic of a simulation: who requests which model when, and what starts and stops take."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from hotseat.core.spec import SchedulerSpec
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRequest:
-    """One request that comes whatever happened to others (open loop)."""
+    """A request that arrives regardless of others (open loop)."""
 
     at_s: float
     model: str
     service_s: float
-    """How long its answer takes once it has its lease."""
+    """Seconds that its response takes once it has its lease."""
     key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoopClient:
-    """A client that asks again when it has its answer (closed loop)."""
+    """A client that sends its next request after the response (closed loop)."""
 
     model: str
     service_s: float
     think_s: float = 0.0
-    """Its pause between an answer and the next request."""
+    """Seconds between a response and the next request."""
     key: str = ""
     begins_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class SwapCost:
-    """What a model's life takes, in seconds."""
+    """Seconds that a model takes to start, stop, sleep and wake."""
 
     start_s: float
     stop_s: float = 1.0
@@ -43,14 +43,14 @@ class SwapCost:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A box, its models' costs, and its traffic."""
+    """A machine, what its models' starts and stops take, and its traffic."""
 
     name: str
     about: str
     scheduler: SchedulerSpec
     costs: Mapping[str, SwapCost]
     duration_s: float
-    """Nobody asks anything new after that."""
+    """Seconds after which no new requests arrive."""
     asks: tuple[SimulatedRequest, ...] = ()
     """In the order of time."""
     agents: tuple[ClosedLoopClient, ...] = ()

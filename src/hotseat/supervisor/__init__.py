@@ -1,1 +1,1 @@
-"""The one owner of the scheduler: effects become tasks, and what they find out becomes events."""
+"""The supervisor owns the scheduler: it turns effects into tasks, and their results into events."""

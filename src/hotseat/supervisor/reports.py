@@ -1,4 +1,4 @@
-"""What is told of a move: a line in the log, a kind of start, a refusal for who waits for it."""
+"""Log lines for transitions, and why a start that an operator ordered did not succeed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hotseat.telemetry.history import StartKind
 
 log = structlog.get_logger("hotseat")
 
-_SELDOM_TOLD = (Cause.CALLED_OFF, Cause.COOLED_DOWN)
+_DEBUG_CAUSES = (Cause.CALLED_OFF, Cause.COOLED_DOWN)
 
 
 def kind_of_start(state: State) -> StartKind:
@@ -21,21 +21,27 @@ def kind_of_start(state: State) -> StartKind:
     return StartKind.WAKE if state in (State.ASLEEP, State.WAKING) else StartKind.COLD
 
 
-def why_not_ready(view: ModelView, unusable: str | None) -> Refusal:
-    """Why a start that an operator ordered came to nothing; ``unusable``: why its runtime cannot work."""
+def why_not_ready(view: ModelView, unusable: str | None, now: float) -> Refusal:
+    """Why a start that an operator ordered did not succeed; ``unusable``: why its runtime cannot work."""
     if unusable is not None:
         return refusals.unusable(view.model, unusable)
     reason = view.reason or Reason(summary="it was stopped")
+    words = f"is {view.state}: {reason.for_clients()}"
+    if view.backoff_until is not None and reason.permanent:
+        words = f"cannot start: {reason.for_clients()}"
+    elif view.backoff_until is not None:
+        wait_s = max(1.0, view.backoff_until - now)
+        words = f"failed to start: {reason.for_clients()}; next try in {wait_s:.0f} s"
     return Refusal(
         code=Code.MODEL_FAILED if reason.permanent else Code.MODEL_BACKOFF,
-        message=f"model {view.model} is {view.state}: {reason.for_clients()}",
+        message=f"model {view.model} {words}",
         model=view.model,
         should_retry=not reason.permanent,
     )
 
 
 def log_move(move: do.ReportMove) -> None:
-    """One line for a move, as loud as it deserves."""
+    """Log a transition; failures as warnings."""
     words: dict[str, object] = {
         "model": move.model,
         "run": move.run,
@@ -50,5 +56,5 @@ def log_move(move: do.ReportMove) -> None:
         words["reason"] = move.reason.for_clients()
         words["lines"] = list(move.reason.lines[-5:])
     failed = move.new is State.BACKOFF or move.cause in FAILURES
-    tell = log.warning if failed else log.debug if move.cause in _SELDOM_TOLD else log.info
-    tell(str(move.new), **words)
+    write = log.warning if failed else log.debug if move.cause in _DEBUG_CAUSES else log.info
+    write(str(move.new), **words)

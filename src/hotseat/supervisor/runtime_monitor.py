@@ -1,4 +1,4 @@
-"""The runtimes: opened, listened to, and asked every second whether they can work."""
+"""The runtimes: opened, watched, and checked every second for being usable."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ from hotseat.tasks import Tasks
 log = structlog.get_logger("hotseat")
 
 USABLE_EVERY_S = 1.0
-"""How often the runtimes are asked whether they can work."""
+"""Seconds between two checks whether the runtimes are usable."""
 
 
 class RuntimeMonitor:
-    """Hears what the runtimes say of their own accord, and tells the supervisor."""
+    """Watches the runtimes and calls back the supervisor."""
 
     def __init__(
         self,
         runtimes: Mapping[str, Runtime],
         tasks: Tasks,
         *,
-        found: Callable[[FoundRun], None],
-        sign: Callable[[HealthReport], None],
-        changed: Callable[[str, str | None], None],
+        on_found: Callable[[FoundRun], None],
+        on_health: Callable[[HealthReport], None],
+        on_usable: Callable[[str, str | None], None],
     ) -> None:
-        """``changed(runtime, why)``: it became unusable, or usable again (``None``)."""
+        """``on_found(run)``: a run that we did not start; ``on_health(report)``: a runtime's health report;
+        ``on_usable(runtime, why)``: a runtime became unusable, or usable again (``None``).
+        """
         self._runtimes, self._tasks = dict(runtimes), tasks
-        self._tell_found, self._tell_sign, self._tell_changed = found, sign, changed
+        self._on_found, self._on_health, self._on_usable = on_found, on_health, on_usable
         self.unusable: dict[str, str] = {}
-        """Runtimes that cannot work now, and why."""
+        """By runtime that cannot work now: why."""
 
     def __getitem__(self, name: str) -> Runtime:
         return self._runtimes[name]
 
     async def open(self) -> None:
-        """Open all of them and begin to look."""
+        """Open all runtimes and begin to watch them."""
         await self._open(self._runtimes)
-        self.look()
-        self._tasks.start("runtimes usable", self._keep_looking())
+        self.check_usable()
+        self._tasks.start("runtimes usable", self._keep_checking())
 
     async def add(self, more: Mapping[str, Runtime]) -> None:
-        """Open these too."""
+        """Open and watch further runtimes."""
         self._runtimes |= more
         await self._open(more)
 
@@ -54,35 +56,35 @@ class RuntimeMonitor:
             await runtime.open()
             self._tasks.start(f"watch {name}", self._watch(runtime))
             if isinstance(runtime, ReportsHealth):
-                self._tasks.start(f"signs of {name}", self._heed(runtime))
+                self._tasks.start(f"health reports of {name}", self._watch_health(runtime))
 
     async def recover(self, models: Mapping[str, ModelSpec]) -> None:
-        """Tell of all that runs already; what no model can use is removed."""
+        """Report all runs that exist already; runs that belong to no model are removed."""
         for name, runtime in self._runtimes.items():
-            ours = {model: spec for model, spec in models.items() if spec.runtime == name}
-            for found in await runtime.recover(ours):
-                self._tell_found(found)
+            own = {model: spec for model, spec in models.items() if spec.runtime == name}
+            for found in await runtime.recover(own):
+                self._on_found(found)
 
     async def close(self) -> None:
-        """Let go of all of them."""
+        """Close all runtimes."""
         for runtime in self._runtimes.values():
             await runtime.close()
 
     async def _watch(self, runtime: Runtime) -> None:
         async for found in runtime.watch():
-            self._tell_found(found)
+            self._on_found(found)
 
-    async def _heed(self, runtime: ReportsHealth) -> None:
-        async for sign in runtime.health_reports():
-            self._tell_sign(sign)
+    async def _watch_health(self, runtime: ReportsHealth) -> None:
+        async for report in runtime.health_reports():
+            self._on_health(report)
 
-    async def _keep_looking(self) -> None:
+    async def _keep_checking(self) -> None:
         while True:
             await asyncio.sleep(USABLE_EVERY_S)
-            self.look()
+            self.check_usable()
 
-    def look(self, *, anew: bool = False) -> None:
-        """Tell which can work, where that has changed; ``anew``: tell it of all of them."""
+    def check_usable(self, *, report_all: bool = False) -> None:
+        """Report the runtimes that became usable or unusable; ``report_all``: report every one."""
         for name, runtime in self._runtimes.items():
             why = runtime.unusable()
             changed = why != self.unusable.get(name)
@@ -92,5 +94,5 @@ class RuntimeMonitor:
             elif changed and why is not None:
                 log.error("runtime unusable", runtime=name, why=why)
                 self.unusable[name] = why
-            if changed or anew:
-                self._tell_changed(name, why)
+            if changed or report_all:
+                self._on_usable(name, why)

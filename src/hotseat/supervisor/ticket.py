@@ -1,4 +1,4 @@
-"""A request's place: in the queue first, then on a run."""
+"""Tickets and leases: a request's place in the queue first, then on a run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hotseat.core.views import Loading, Upstream
 
 
 class SuspectCallback(Protocol):
-    """How it is told that a run seems not to work."""
+    """Reports that a run seems not to work."""
 
     def __call__(self, why: str, *, certain: bool = False) -> None:
-        """Have the run looked at now; ``certain``: it does not work, whatever its health check says."""
+        """Have the run checked now; ``certain``: it does not work, whatever its health check says."""
 
 
 class Lease(msgspec.Struct, eq=False):
@@ -25,42 +25,43 @@ class Lease(msgspec.Struct, eq=False):
 
     upstream: Upstream
     suspect: SuspectCallback
-    """Tells the run's owner that the run seems not to work."""
+    """Reports that the run seems not to work."""
     broken: Reason | None = None
-    _call: Callable[[Reason], None] | None = None
+    """Why the run has gone; ``None`` while it lives."""
+    _on_break: Callable[[Reason], None] | None = None
 
     def on_break(self, call: Callable[[Reason], None] | None) -> None:
-        """Have ``call`` called once when the run goes; at once if it has gone already."""
+        """Call ``call`` once when the lease breaks; at once if it is broken already."""
         if self.broken is not None and call is not None:
             call(self.broken)
         else:
-            self._call = call
+            self._on_break = call
 
     def break_(self, reason: Reason) -> None:
-        """The run has gone."""
+        """Break the lease: its run has gone, or is going to be stopped."""
         self.broken = reason
-        call, self._call = self._call, None
+        call, self._on_break = self._on_break, None
         if call is not None:
             call(reason)
 
 
 class TicketOwner(Protocol):
-    """What a ticket needs of the supervisor."""
+    """What a ticket needs from the supervisor."""
 
     refused: type[Exception]
-    """Raised with a ``Refusal``."""
+    """Exception to raise with a ``Refusal``."""
 
     def give_back(self, ticket: Ticket) -> None:
-        """The ticket is done with."""
+        """Close a ticket."""
 
     def loading(self, ticket: Ticket) -> Loading:
-        """How far it is."""
+        """Progress of the ticket's model."""
 
 
 class Ticket(msgspec.Struct, eq=False):
-    """One request's place. Leaving the ``with`` block gives it back."""
+    """One request's place: queued, then with a lease or a refusal. Leaving the ``with`` block closes it."""
 
-    _desk: TicketOwner
+    _owner: TicketOwner
     request: int
     model: str
     since: float
@@ -70,26 +71,26 @@ class Ticket(msgspec.Struct, eq=False):
     _waiter: asyncio.Future[None] | None = None
 
     async def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for the lease; ``False`` when the time ran out first. Raises the desk's ``refused``."""
+        """Wait for the lease; false when the time ran out first. Raises the owner's ``refused``."""
         if self.lease is None and self.refusal is None:
             self._waiter = asyncio.get_running_loop().create_future()
             await asyncio.wait((self._waiter,), timeout=timeout_s)
             self._waiter = None
         if self.refusal is not None:
-            raise self._desk.refused(self.refusal)
+            raise self._owner.refused(self.refusal)
         return self.lease is not None
 
     def loading(self) -> Loading:
-        """How far it is, for the waiting client."""
-        return self._desk.loading(self)
+        """Progress of the model, for the waiting client."""
+        return self._owner.loading(self)
 
-    def granted(self, lease: Lease) -> None:
-        """The answer is yes."""
+    def grant(self, lease: Lease) -> None:
+        """Answer the request with a lease."""
         self.lease = lease
         self._wake()
 
     def refuse(self, refusal: Refusal) -> None:
-        """The answer is no."""
+        """Answer the request with a refusal."""
         self.refusal = refusal
         self._wake()
 
@@ -101,7 +102,7 @@ class Ticket(msgspec.Struct, eq=False):
         """Give the lease back, or leave the queue. Repeats are harmless."""
         if not self.closed:
             self.closed = True
-            self._desk.give_back(self)
+            self._owner.give_back(self)
 
     def __enter__(self) -> Self:
         return self

@@ -21,8 +21,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hotseat import logs
-from hotseat.admin.answers import error, http_error, number, order
-from hotseat.admin.streams import OpenStreams, Pieces
+from hotseat.admin.requests import read_body, read_query
+from hotseat.admin.responses import error_response, http_error
+from hotseat.admin.streams import Chunks, OpenStreams
 from hotseat.clients.connect import configurations
 from hotseat.core.access_spec import AdminRole
 from hotseat.core.spec import Settings
@@ -32,13 +33,13 @@ from hotseat.web.control import PageServices
 from hotseat.web.files import PageFiles
 from hotseat.web.live import REREAD_S, STILL_HERE_S, LiveTopic
 from hotseat.web.requests import RequestsPage
+from hotseat.web.schema import CancelOrder, HoldOrder, MomentQuery, NoFields, TimelineQuery
 from hotseat.web.seats import SeatsPage
 from hotseat.web.sessions import SESSION_S
 from hotseat.web.speed import Speedometer
 from hotseat.web.timeline import SPANS, timeline
 
 COOKIE = "hotseat_session"
-HOLD_MOST_S = 24 * 3600
 DOCTOR_S = 60.0
 """How long ``hotseat doctor`` may take."""
 LOG_POLL_S = 0.25
@@ -141,13 +142,13 @@ class Page:
         )
 
     async def _sign_in(self, request: Request) -> Response:
-        await order(request, ())
+        await read_body(request, NoFields)
         state = request.scope["state"]
         if state["problem"] is not None:
             code, message = state["problem"]
-            return error(401, message, code)
+            return error_response(401, message, code)
         if state["credential"] is None or state["session"]:
-            return error(403, "sign in with a key: this one belongs to web pages", "cannot_sign_in")
+            return error_response(403, "sign in with a key: this one belongs to web pages", "cannot_sign_in")
         token, _ = self._services.sessions.create(state["credential"])
         response = JSONResponse({"status": "ok"}, headers=_NO_STORE)
         _set_cookie(request, response, token, int(SESSION_S))
@@ -164,7 +165,7 @@ class Page:
 
     async def _connect(self, request: Request) -> Response:
         if request.scope["state"]["admin_role"] < AdminRole.READER:
-            return error(401, "sign in first", "missing_api_key")
+            return error_response(401, "sign in first", "missing_api_key")
         settings = self._seats.settings
         base = f"{request.url.scheme}://{request.headers.get('host', '127.0.0.1')}"
         return JSONResponse({"url": base, "clients": configurations(base, settings)})
@@ -179,7 +180,7 @@ class Page:
             raise HTTPException(503, "too many pages are open already", {"Retry-After": "30"})
         return self._streams.response(self._updates(topic), "text/event-stream")
 
-    async def _updates(self, topic: LiveTopic) -> Pieces:
+    async def _updates(self, topic: LiveTopic) -> Chunks:
         generation, seen, quiet_s = self._generation, 0, 0.0
         self._requests.viewer_came()
         try:
@@ -208,7 +209,7 @@ class Page:
     # what happened
 
     async def _timeline(self, request: Request) -> Response:
-        span = number(request, "minutes", 60, max(SPANS))
+        span = read_query(request, TimelineQuery).minutes
         if span not in SPANS:
             raise HTTPException(400, f"minutes must be one of {', '.join(map(str, SPANS))}")
         now = self._services.wall_clock()
@@ -216,11 +217,8 @@ class Page:
         return JSONResponse({**told, "models": list(self._seats.settings.models)})
 
     async def _moment(self, request: Request) -> Response:
-        try:
-            since, until = (float(request.query_params[name]) for name in ("from", "to"))
-        except (KeyError, ValueError):
-            raise HTTPException(400, "from and to must be times in seconds since 1970") from None
-        return JSONResponse({"requests": self._requests.between(since, until)})
+        asked = read_query(request, MomentQuery)
+        return JSONResponse({"requests": self._requests.between(asked.since, asked.until)})
 
     # health
 
@@ -234,7 +232,7 @@ class Page:
         return JSONResponse({"file": settings.source, "text": shown, "problem": problem}, headers=_NO_STORE)
 
     async def _preview(self, request: Request) -> Response:
-        await order(request, ())
+        await read_body(request, NoFields)
         return JSONResponse(dict(await self._services.preview()))
 
     async def _examine(self, request: Request) -> Response:
@@ -260,22 +258,17 @@ class Page:
     # orders
 
     async def _cancel(self, request: Request) -> Response:
-        given = await order(request, ("id",))
-        if not isinstance(given.get("id"), str):
-            raise HTTPException(400, "id must be the id of a request")
-        if not self._services.requests.cancel(given["id"]):
+        order = await read_body(request, CancelOrder)
+        if not self._services.requests.cancel(order.id):
             raise HTTPException(404, "this request has ended already")
         return JSONResponse({"status": "ok"})
 
     async def _hold(self, request: Request) -> Response:
-        given = await order(request, ("model", "seconds"))
-        model, seconds = given.get("model"), given.get("seconds", 3600)
-        if not isinstance(model, str) or model not in self._seats.settings.models:
+        order = await read_body(request, HoldOrder)
+        if order.model not in self._seats.settings.models:
             raise HTTPException(404, "there is no such model")
-        if type(seconds) is not int or not 0 <= seconds <= HOLD_MOST_S:
-            raise HTTPException(400, f"seconds must be a whole number from 0 (end it) to {HOLD_MOST_S}")
-        self._services.seats.hold(model, seconds)
-        return JSONResponse({"model": model, "until": self._services.seats.held_until(model)})
+        self._services.seats.hold(order.model, order.seconds)
+        return JSONResponse({"model": order.model, "until": self._services.seats.held_until(order.model)})
 
     async def _capture(self, request: Request) -> Response:
         told = self._services.captures.told().get(request.path_params["model"])
@@ -307,7 +300,7 @@ def _set_cookie(request: Request, response: Response, token: str, seconds: int) 
     )
 
 
-async def _own_log() -> Pieces:
+async def _own_log() -> Chunks:
     """hotseat's own log, as JSON lines: the latest, then each as it comes."""
     seen, lines = logs.recent.since(0)
     yield b""  # the header goes at once

@@ -100,7 +100,7 @@ def test_without_a_configuration_it_says_so(stack_folder: Path) -> None:
     (stack_folder / "hotseat.yaml").unlink()
     done = lint(stack_folder)
     assert done.exit_code == 0
-    assert "no hotseat.yaml to agree with" in done.output
+    assert "no hotseat.yaml to compare with" in done.output
 
 
 def test_no_secret_of_the_file_is_printed(stack_folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""Event handlers: functions of the scheduler's state, one event and the time."""

@@ -1,0 +1,138 @@
+"""Reports about runs. A report about a run that is not the model's current one is ignored."""
+
+from __future__ import annotations
+
+from hotseat.core import events as ev
+from hotseat.core import policy, refusals
+from hotseat.core.errors import Reason
+from hotseat.core.model_state import ModelState, moving_average
+from hotseat.core.scheduler_state import SchedulerState
+from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
+
+
+def probe_passed(state: SchedulerState, event: ev.ProbePassed, now: float) -> None:
+    """Measure how long the start or the wake took, and begin the turn."""
+    model = state.running(event.model, event.run)
+    if model is None or model.state not in LOADING:
+        return
+    took_s = now - model.since
+    if model.state is State.STARTING and not model.adopted:
+        model.last_start_s = took_s
+        model.start_cost_s = moving_average(model.start_cost_s, took_s)
+    elif model.state is State.WAKING:
+        model.wake_cost_s = moving_average(model.wake_cost_s, took_s)
+    state.become_ready(model, Cause.PROBE_PASSED, now)
+
+
+def start_failed(state: SchedulerState, event: ev.StartFailed, now: float) -> None:
+    """Back off after a launch that failed."""
+    model = state.running(event.model, event.run)
+    if model is None:
+        return
+    if model.state is State.STARTING:
+        state.fail(model, Cause.START_FAILED, event.reason, now)
+    elif model.state is State.STOPPING:
+        _stop_confirmed(state, model, now)
+
+
+def run_exited(state: SchedulerState, event: ev.RunExited, now: float) -> None:
+    """Confirm an ordered stop, or react to an end that nobody ordered."""
+    model = state.running(event.model, event.run)
+    if model is None:
+        return
+    model.reset_failures(now)
+    if model.state is State.STOPPING:
+        _stop_confirmed(state, model, now)
+        return
+    state.break_leases(model, event.reason, now)
+    if model.state in (State.SUSPENDING, State.WAKING):
+        model.sleep_broken = True
+    if event.outside:
+        model.reason = event.reason
+        state.refuse_queued(model, refusals.stopped(model))
+        state.move(model, State.STOPPED, Cause.STOPPED_OUTSIDE, now, event.reason)
+    elif model.state is State.WAKING:
+        model.reason = event.reason
+        state.move(model, State.STOPPED, Cause.WAKE_FAILED, now, event.reason)
+    elif model.state is State.STARTING:
+        state.fail(model, Cause.START_FAILED, event.reason, now)
+    else:
+        state.fail(model, Cause.CRASHED, event.reason, now)
+
+
+def _stop_confirmed(state: SchedulerState, model: ModelState, now: float) -> None:
+    if model.failure is not None:
+        state.fail(model, Cause.EXITED, model.failure, now)
+    else:
+        state.move(model, State.STOPPED, Cause.EXITED, now)
+
+
+def run_unhealthy(state: SchedulerState, event: ev.RunUnhealthy, now: float) -> None:
+    """Break the leases of a run that does not answer, and stop it."""
+    model = state.running(event.model, event.run)
+    if model is None or model.state not in HOLDS_LEASES:
+        return
+    state.break_leases(model, event.reason, now)
+    model.failure = event.reason
+    state.stop(model, Cause.UNHEALTHY, now, event.reason)
+
+
+def run_slept(state: SchedulerState, event: ev.RunSlept, now: float) -> None:
+    """Count a sleeping run for what it still takes; stop one that takes more than awake."""
+    model = state.running(event.model, event.run)
+    found = model is not None and model.state is State.STARTING and model.adopted
+    if model is None or not (model.state is State.SUSPENDING or found):
+        return
+    if event.leftover is not None:
+        model.leftover = dict(event.leftover)
+    if not policy.fits(model.leftover, model.run_footprint):
+        reason = Reason(summary="takes more GPU memory asleep than awake")
+        state.stop_and_disable_sleep(model, Cause.SLEEP_FAILED, reason, now)
+        return
+    model.served = True
+    state.move(model, State.ASLEEP, Cause.ADOPTED if found else Cause.SLEPT, now)
+
+
+def sleep_failed(state: SchedulerState, event: ev.SleepFailed, now: float) -> None:
+    """Stop a run that would not sleep."""
+    model = state.running(event.model, event.run)
+    if model is not None and model.state is State.SUSPENDING:
+        state.stop_and_disable_sleep(model, Cause.SLEEP_FAILED, event.reason, now)
+
+
+def wake_failed(state: SchedulerState, event: ev.WakeFailed, now: float) -> None:
+    """Stop a run that would not wake."""
+    model = state.running(event.model, event.run)
+    if model is not None and model.state is State.WAKING:
+        state.stop_and_disable_sleep(model, Cause.WAKE_FAILED, event.reason, now)
+
+
+def run_found(state: SchedulerState, event: ev.RunFound, now: float) -> None:
+    """Adopt a run that we did not start, where the model has none and its number is new."""
+    model = state.models.get(event.model)
+    known = state.run_numbers.get(event.model, 0)
+    if model is None or model.run is not None or event.run <= known or state.shutdown:
+        return
+    if model.state is State.DOWNLOADING:
+        state.stop_download(model)
+    model.run = state.run_numbers[event.model] = event.run
+    model.launched_at = now
+    model.run_footprint = model.spec.footprint
+    model.run_fingerprint = event.fingerprint or model.spec.fingerprint
+    model.served, model.adopted, model.unplanned = event.ready, True, True
+    if event.ready:
+        state.become_ready(model, Cause.ADOPTED, now)
+    else:
+        state.move(model, State.STARTING, Cause.ADOPTED, now)
+
+
+def runs_recovered(state: SchedulerState, event: ev.RunsRecovered, now: float) -> None:
+    """Begin to start and stop models."""
+    state.recovered = state.plan_outdated = True
+
+
+def start_remembered(state: SchedulerState, event: ev.StartRemembered, now: float) -> None:
+    """Expect a start to take as long as an earlier hotseat measured, until one is measured."""
+    model = state.models.get(event.model)
+    if model is not None and model.start_cost_s is None:
+        model.start_cost_s = event.seconds
