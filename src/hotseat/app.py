@@ -139,7 +139,7 @@ class App:
         return summary
 
     async def preview_reload(self) -> Mapping[str, Any]:
-        """What a reload would change, or the ``problems`` that keep it from changing anything."""
+        """Compare the file with the configuration in effect: the changes, or the file's ``problems``."""
         try:
             new = await self._read_again()
         except CannotReload as error:

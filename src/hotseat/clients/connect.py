@@ -10,7 +10,7 @@ from hotseat.core.spec import PPM, Footprint, Settings
 
 
 def offered(settings: Settings) -> list[Offered]:
-    """What a launcher with these settings offers."""
+    """List the names that a launcher with these settings offers."""
     return [
         Offered(
             name=route.name,

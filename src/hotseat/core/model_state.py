@@ -303,7 +303,7 @@ class ModelState:
         return quiet_since + spec.idle_s
 
     def idle_at(self) -> float | None:
-        """When it is stopped for being idle if nothing happens before; ``None``: not for that."""
+        """The end of its idle time if nothing happens before; ``None``: it is not stopped for that."""
         at = self.idle_deadline() if self.state is State.READY else NEVER
         return None if at == NEVER else at
 

@@ -135,7 +135,7 @@ class Scheduler:
 
     @property
     def plan_at(self) -> float:
-        """When a turn ends that somebody waits for; infinity for never."""
+        """The end of the turn that somebody waits for; infinity for never."""
         return self._state.replan_at
 
     @property

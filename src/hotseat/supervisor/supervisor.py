@@ -248,7 +248,7 @@ class Supervisor:
         return left_s if left_s > 0 else None
 
     def next_turn_at(self) -> float | None:
-        """When a turn ends that somebody waits for; ``None``: nobody waits for that."""
+        """The end of the turn that somebody waits for; ``None``: nobody waits for one."""
         at = self._core.plan_at
         return at if self.now() < at < float("inf") else None
 
@@ -257,7 +257,7 @@ class Supervisor:
         self._keep_warm.hold(model, self._environment.wall_clock() + seconds)
 
     def held_until(self, model: str) -> float | None:
-        """Until when an operator keeps it warm, in Unix seconds; ``None``: not at all."""
+        """The end of an operator's hold on the model, in Unix seconds; ``None``: there is none."""
         return self._keep_warm.held_until(model)
 
     def spin_ups(self, model: str) -> list[float]:

@@ -312,7 +312,7 @@ async def _own_log() -> Chunks:
 
 
 async def _doctor(source: str) -> dict[str, Any]:
-    """What ``hotseat doctor`` finds, run as its own process: it looks at everything, and takes its time."""
+    """Run ``hotseat doctor`` as a process of its own (it takes its time) and return its findings."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hotseat", "doctor", "--json", "-c", source),
         *("--stack", str(Path(source).parent)),

@@ -45,7 +45,7 @@ def _hide_flag(found: re.Match[str]) -> str:
 
 
 def _secret_spans(node: Any, secret: bool = False) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where the secrets begin and end: lines and columns from 0."""
+    """The beginnings and ends of the secrets: lines and columns from 0."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""

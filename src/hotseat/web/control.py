@@ -13,7 +13,7 @@ from hotseat.web.sessions import Sessions
 
 
 class SeatControl(Protocol):
-    """What the models do, and an operator's wish to keep one ready."""
+    """The models' states, and an operator's wish to keep one ready."""
 
     def views(self) -> Mapping[str, ModelView]:
         """A snapshot of every model."""
@@ -22,22 +22,22 @@ class SeatControl(Protocol):
         """The time in which snapshots speak (monotonic seconds)."""
 
     def phase(self, model: str) -> str | None:
-        """How far a loading model is."""
+        """The phase of a loading model."""
 
     def eta_s(self, model: str) -> float | None:
-        """How long until it is ready; ``None`` until there is data."""
+        """Seconds until it is ready; ``None`` until there is data."""
 
     def unusable(self) -> Mapping[str, str]:
         """Runtimes that cannot work now, and why."""
 
     def next_turn_at(self) -> float | None:
-        """When the plan is looked at again since a turn ends then; ``None``: nobody waits for that."""
+        """The end of the turn that somebody waits for; ``None``: nobody waits for one."""
 
     def hold(self, model: str, seconds: float) -> None:
         """Keep a model warm for so many seconds from now; 0 ends it."""
 
     def held_until(self, model: str) -> float | None:
-        """Until when an operator keeps it warm, in Unix seconds; ``None``: not at all."""
+        """The end of an operator's hold on the model, in Unix seconds; ``None``: there is none."""
 
 
 class Finished(Protocol):
@@ -92,7 +92,7 @@ class RequestWatch(Protocol):
         """Have the record of each request told to ``watcher`` when it has ended, or (``None``) to nobody."""
 
 
-class CaptureStatus(Protocol):
+class CaptureList(Protocol):
     """The debug captures that are on."""
 
     def told(self) -> Mapping[str, Mapping[str, Any]]:
@@ -107,7 +107,7 @@ class PageServices:
     requests: RequestWatch
     recorder: Recorder
     sessions: Sessions
-    captures: CaptureStatus
+    captures: CaptureList
     devices: Callable[[], Sequence[DeviceMemory]]
     """Reads the GPUs."""
     preview: Callable[[], Awaitable[Mapping[str, Any]]]

@@ -1,4 +1,4 @@
-"""What changes on the page, as it changes: the latest state of everything, never a backlog.
+"""Changes on the page, as they happen: the latest state of everything, never a backlog.
 
 Each thing that is shown (a model, the box, a request) has a key and its latest state as JSON. All viewers
 share one reading of it. A viewer is sent what has changed since it was last sent something, so one with a

@@ -1,4 +1,4 @@
-"""What the page's own endpoints take."""
+"""The bodies and queries of the page's own endpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class NoFields(msgspec.Struct):
 
 
 class CancelOrder(msgspec.Struct):
-    """Ends a request."""
+    """Ends a request that is being answered, by its id."""
 
     id: str
 

@@ -100,7 +100,7 @@ class SeatsPage:
         }
 
     def _why(self, view: ModelView, spec: ModelSpec, views: Mapping[str, ModelView]) -> dict[str, Any] | None:
-        """Why those who want the model wait, and until about when (Unix time); ``None``: nobody waits."""
+        """The reason why those who want the model wait, and its end (Unix time); ``None``: nobody waits."""
         if not (view.waiting or view.requested):
             return None
         if view.state is State.READY:

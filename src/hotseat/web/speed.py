@@ -1,4 +1,4 @@
-"""How fast each model answers now, in tokens per second, from the bytes that it sends.
+"""The present speed of each model in tokens per second, from the bytes that it sends.
 
 A server tells how many tokens an answer had when it has ended. Until then the bytes of a stream are known;
 how many bytes a token takes is learned from the streams that have ended while somebody looked.

@@ -8,8 +8,9 @@ from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.http.headers import RequestHead
 from hotseat.gateway.http.request_cycle import RequestCycle
 
-PUBLIC_PATHS = frozenset({b"/healthz", b"/health", b"/", b"/ui"})
+PUBLIC_PATHS = frozenset({b"/healthz", b"/health"})
 """Answered without a key too; then with the state of the whole only."""
+PAGE_PATHS = frozenset({b"/", b"/ui"})
 PUBLIC_TREE = b"/ui/"
 """The files of the page and the sign-in, answered without a key too: they hold nothing of this machine."""
 GUARDED_TREE = b"/ui/api/"
@@ -37,7 +38,7 @@ def admin_role(
 
 def is_public_page(path: bytes) -> bool:
     """Whether a path is one of the page's own files, or its sign-in."""
-    return path.startswith(PUBLIC_TREE) and not path.startswith(GUARDED_TREE)
+    return path in PAGE_PATHS or (path.startswith(PUBLIC_TREE) and not path.startswith(GUARDED_TREE))
 
 
 def _refuse_cross_site(cycle: RequestCycle, head: RequestHead) -> None:

@@ -8,7 +8,7 @@ import { Empty, Icon, PageHead, Skeleton } from "./parts.js";
 const MARKS = /** @type {Record<string, [string, string]>} */ ({ ok: ["ready", "in order"], warning: ["loading", "warning"], error: ["failed", "wrong"], unknown: ["stopped", "unknown"] });
 
 export function View() {
-  return html`<${PageHead} title="Health" sub="What hotseat doctor finds, who may ask, and the configuration in effect" /><${Configuration} /><${Doctor} /><${Keys} />`;
+  return html`<${PageHead} title="Health" sub="What hotseat doctor finds, who may ask, and the configuration in effect" /><${Doctor} /><${Configuration} /><${Keys} />`;
 }
 
 function Doctor() {
