@@ -17,7 +17,6 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
-    ".json": "application/manifest+json",
 }
 """By the end of the name; files of other kinds (licences, the lock file) are not served."""
 

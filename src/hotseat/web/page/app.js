@@ -48,7 +48,7 @@ function SignIn() {
     setBusy(true);
     setProblem("");
     try {
-      const second = session.value?.second_factor ? { "x-api-secret": secret } : {};
+      const second = /** @type {Record<string, string>} */ (session.value?.second_factor ? { "x-api-secret": secret } : {});
       await send("/ui/session", {}, "POST", { "x-api-key": key.trim(), ...second });
       await whoami();
     } catch (error) {

@@ -2,16 +2,37 @@
 // What every module of the page uses: the view library, and how numbers and times are written.
 
 import { h, render, Fragment } from "./vendor/preact.js";
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/hooks.js";
-import { batch, computed, effect, signal, useComputed, useSignal } from "./vendor/signals.js";
+import * as hooks from "./vendor/hooks.js";
+import * as signals from "./vendor/signals.js";
 import htm from "./vendor/htm.js";
 
 /** @type {(strings: TemplateStringsArray, ...values: any[]) => any} */
 export const html = htm.bind(/** @type {any} */ (h));
-export {
-  Fragment, batch, computed, effect, h, render, signal,
-  useComputed, useEffect, useLayoutEffect, useMemo, useRef, useSignal, useState,
-};
+export { Fragment, h, render };
+
+/**
+ * The libraries come without types; these are the ones that the page relies on.
+ * @template T
+ * @typedef {{value: T}} Signal
+ */
+/** @type {<T>(value: T) => Signal<T>} */
+export const signal = signals.signal;
+/** @type {<T>(compute: () => T) => {readonly value: T}} */
+export const computed = signals.computed;
+/** @type {(work: () => void) => void} */
+export const batch = signals.batch;
+/** @type {(work: () => void) => () => void} */
+export const effect = signals.effect;
+/** @type {<T>(value: T) => [T, (next: T | ((old: T) => T)) => void]} */
+export const useState = hooks.useState;
+/** @type {<T>(value: T) => {current: T}} */
+export const useRef = hooks.useRef;
+/** @type {<T>(compute: () => T, inputs: unknown[]) => T} */
+export const useMemo = hooks.useMemo;
+/** @type {(work: () => void | (() => void), inputs?: unknown[]) => void} */
+export const useEffect = hooks.useEffect;
+/** @type {(work: () => void | (() => void), inputs?: unknown[]) => void} */
+export const useLayoutEffect = hooks.useLayoutEffect;
 
 /** The time in Unix seconds; moves once a second while the page is visible. */
 export const now = signal(Date.now() / 1000);

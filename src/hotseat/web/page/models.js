@@ -18,10 +18,8 @@ import { batch, computed, signal } from "./lib.js";
  *   default_route: string | null}} Box
  */
 
-/** @typedef {import("./vendor/signals.js").Signal<Model>} ModelSignal */
-
 /** By name; each model is a signal of its own, so that one change draws one card. */
-export const models = signal(/** @type {Map<string, any>} */ (new Map()));
+export const models = signal(/** @type {Map<string, import("./lib.js").Signal<Model>>} */ (new Map()));
 export const box = signal(/** @type {Box | null} */ (null));
 
 /** Names that a request may give as its model. */

@@ -249,5 +249,5 @@ async function loadPlot() {
     link.href = "/ui/vendor/uplot.css";
     document.head.append(link);
   }
-  return (await import("./vendor/uplot.js")).default;
+  return /** @type {any} */ (await import("./vendor/uplot.js")).default;
 }
