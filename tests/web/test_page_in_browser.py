@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,18 @@ def test_a_rotated_key_and_the_end_of_a_session_lead_to_the_sign_in(launch: Laun
     expect(page.get_by_role("heading", name="Sign in to hotseat")).to_be_visible()
 
 
+def logged(hotseat: Hotseat, since: int) -> list[dict[str, Any]]:
+    """The access log from this byte on, up to a request that is made now."""
+    mark = f"mark-{since}"
+    hotseat.send("GET", "/healthz", **{"X-Request-ID": mark})
+    deadline = time.monotonic() + hotseat.limit_s
+    while mark not in (text := hotseat.access_log.read_bytes()[since:].decode()):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.02)
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [line for line in lines if line["id"] != mark]
+
+
 @pytest.fixture
 def other_site() -> Iterator[int]:
     """A page on another port of this machine: of the same site, and of another origin."""
@@ -270,13 +283,14 @@ def test_another_sites_page_can_order_and_ask_nothing(
         f"http://127.0.0.1:{hotseat.port}",
     )
     assert set(tried) <= {"blocked", "opaque"}
-    with open(hotseat.access_log) as log:
-        log.seek(since)
-        lines = [json.loads(line) for line in log if line.startswith("{")]
+    lines = logged(hotseat, since)
     foreign = [line for line in lines if not line["path"].startswith("/ui/")]
     assert foreign
     assert all(line["status"] in (204, 401, 403) for line in foreign), foreign
-    assert hotseat.send("GET", "/stats", Authorization=f"Bearer {ADMIN}").json["models"]["chat"]["state"] == "stopped"
+    assert (
+        hotseat.send("GET", "/stats", Authorization=f"Bearer {ADMIN}").json["models"]["chat"]["state"]
+        == "stopped"
+    )
     page.reload()
     expect(card(page, "chat")).to_be_visible()  # and it signed nobody out
 
@@ -284,7 +298,8 @@ def test_another_sites_page_can_order_and_ask_nothing(
 # Hostile words
 
 HOSTILE = """
-<script>window.stolen = 1</script><img src=x onerror="window.stolen = 2"><svg onload="window.stolen = 3"><a href="#">x</a></svg>
+<script>window.stolen = 1</script><img src=x onerror="window.stolen = 2">
+<svg onload="window.stolen = 3"><a href="#">x</a></svg>
 [a link](javascript:window.stolen=4) [data](data:text/html,<script>window.stolen=5</script>)
 <a href="&#106;avascript:window.stolen=6" onclick="window.stolen = 7">click</a> <iframe src="/ui/"></iframe>
 <form action="/admin/stop" method="post"><button>Send</button></form> <style>body { display: none }</style>
@@ -315,6 +330,7 @@ def test_a_models_hostile_answer_is_shown_and_does_nothing(launch: Launch, visit
     assert page.evaluate("window.stolen") is None
     inside = page.locator(".turn .markdown")
     assert inside.locator("script, img, svg, iframe, form, style, math, [onclick], [onerror]").count() == 0
+    assert "<iframe" in inside.text_content()
     links = inside.locator("a[href]").evaluate_all("all => all.map((one) => one.getAttribute('href'))")
     assert all(re.match("https?:|mailto:", link) for link in links), links
     assert not any("seen.png" in url for url in asked)
@@ -343,7 +359,9 @@ def test_hostile_log_lines_are_text(launch: Launch, visit: Visit) -> None:
 def test_a_hundred_thousand_log_lines_take_few_elements(launch: Launch, visit: Visit) -> None:
     page = visit(address(launch({"chat": engine()})))
     body = "".join(f"line {n} \x1b[32mINFO\x1b[0m all is well\n" for n in range(100_000))
-    page.route("**/logs/chat?*", lambda route: route.fulfill(status=200, content_type="text/plain", body=body))
+    page.route(
+        "**/logs/chat?*", lambda route: route.fulfill(status=200, content_type="text/plain", body=body)
+    )
     page.goto(address_of(page, "logs/chat"))
     expect(page.locator(".page-head .sub")).to_contain_text("100,000 lines")
     expect(page.locator(".log-line", has_text="line 99999")).to_be_visible()
@@ -361,11 +379,13 @@ def address_of(page: Any, view: str) -> str:
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_phones_width_needs_no_sideways_scrolling(launch: Launch, visit: Visit, view: str) -> None:
-    hotseat = launch({"chat": engine(), "a-model-with-a-rather-long-name-for-a-phone-of-this-width": engine()})
+    hotseat = launch(
+        {"chat": engine(), "a-model-with-a-rather-long-name-for-a-phone-of-this-width": engine()}
+    )
     hotseat.ask("chat")
     page = visit(address(hotseat, view), viewport={"width": 360, "height": 740}, has_touch=True)
     expect(page.locator("h1")).to_be_visible()
-    page.wait_for_load_state("networkidle") if view not in ("seats", "requests", "logs", "timeline") else None
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= 360, width
 
@@ -380,7 +400,7 @@ def test_everything_is_reached_by_keyboard_alone(launch: Launch, visit: Visit) -
     for _ in range(12):
         page.keyboard.press("Tab")
         focus = page.evaluate(
-            "[document.activeElement.textContent.trim(), getComputedStyle(document.activeElement).outlineStyle]"
+            "(one => [one.textContent.trim(), getComputedStyle(one).outlineStyle])(document.activeElement)"
         )
         reached.append(focus[0])
         assert focus[1] != "none" or not focus[0], focus

@@ -71,11 +71,16 @@ class Principal:
         """Whether the client was recognised by its session."""
 
     def of_session(self, ends_at: float) -> Principal:
-        """The same client, recognised by a session that ends at this Unix time."""
+        """The same client, recognised by a session that ends at this Unix time.
+
+        On the page an admin may talk to every model; as a key for programs, ``ADMIN_API_KEY`` opens none.
+        """
         copy = object.__new__(Principal)
         for name in Principal.__slots__:
             setattr(copy, name, getattr(self, name))
         copy.expires_at, copy.session = ends_at, True
+        if copy.admin:
+            copy.routes = None
         return copy
 
     def may_use(self, route: Route) -> bool:

@@ -103,8 +103,8 @@ function Shell() {
       <ul>${open.map(([one, view]) => html`<li key=${one}><a href=${`#/${one}`} aria-current=${one === name ? "page" : undefined}>
         <${Icon} name=${one} size=${20} /><span>${view.label}</span></a></li>`)}</ul>
       <div class="nav-foot">
-        <button class="button quiet" onClick=${toggleTheme} aria-label="Switch between light and dark"><${Icon} name="theme" /><span>Theme</span></button>
-        ${who?.signed_in && html`<button class="button quiet" onClick=${signOut} aria-label="Sign out"><${Icon} name="out" /><span>Sign out${who.key && html` <em>${who.key}</em>`}</span></button>`}
+        <button class="button quiet" onClick=${toggleTheme} title="Switch between light and dark"><${Icon} name="theme" /><span>Theme</span></button>
+        ${who?.signed_in && html`<button class="button quiet" onClick=${signOut} title="Sign out"><${Icon} name="out" /><span>Sign out${who.key && html` <em>${who.key}</em>`}</span></button>`}
         ${box.value && html`<p class="version">version ${box.value.version}</p>`}
       </div>
     </nav>

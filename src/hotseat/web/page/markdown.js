@@ -15,6 +15,19 @@ const ALLOWED = {
   RETURN_DOM_FRAGMENT: true,
 };
 
+marked.use({
+  renderer: {
+    /** HTML in an answer is text like any other; a line break may be one. */
+    html(/** @type {any} */ { text }) { return /^<br\s*\/?>\s*$/i.test(text) ? "<br>" : escape(text); },
+    image(/** @type {any} */ { href, title, text }) { return `<a href="${escape(href)}">${escape(title || text || href)}</a>`; },
+  },
+});
+
+/** @param {string} text */
+function escape(text) {
+  return text.replace(/[&<>"']/g, (one) => `&#${one.charCodeAt(0)};`);
+}
+
 /** Nothing of what a model writes is loaded by itself: images become links. @param {string} text */
 function toFragment(text) {
   const made = /** @type {string} */ (marked.parse(text, { async: false, gfm: true, breaks: true }));

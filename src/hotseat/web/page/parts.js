@@ -42,7 +42,7 @@ export function Empty({ title, children }) {
 
 /** @param {{lines?: number}} props */
 export function Skeleton({ lines = 3 }) {
-  return html`<div class="skeleton" aria-busy="true" aria-label="loading">${Array.from({ length: lines }, () => html`<i></i>`)}</div>`;
+  return html`<div class="skeleton" role="status" aria-busy="true" aria-label="loading">${Array.from({ length: lines }, () => html`<i></i>`)}</div>`;
 }
 
 /** @param {{text: string | (() => string), label?: string}} props */

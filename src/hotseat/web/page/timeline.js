@@ -64,7 +64,8 @@ function Lanes({ told, moment, onMoment }) {
   const names = told.models;
   const geometry = useRef({ left: 0, width: 1 });
   const draw = () => {
-    const canvas = /** @type {HTMLCanvasElement} */ (ref.current);
+    const canvas = ref.current;
+    if (!canvas) return;
     const width = canvas.clientWidth, height = TOP + names.length * LANE + AXIS, ratio = devicePixelRatio || 1;
     canvas.style.height = `${height}px`;
     canvas.width = Math.round(width * ratio);
