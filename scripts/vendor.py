@@ -4,8 +4,8 @@
     python scripts/vendor.py --check    compare the files here with the lock, without fetching anything
     python scripts/vendor.py --pin      fetch these versions and write their hashes into the lock
 
-Each package's archive is compared with its SHA-512, and each file with its SHA-256. What is changed in a file is
-listed here: imports of other packages become relative, scripts that set a global become modules, and
+Each package's archive is compared with its SHA-512, and each file with its SHA-256. What is changed in a file
+is listed here: imports of other packages become relative, scripts that set a global become modules, and
 TypeScript is told to look at our own files alone.
 """
 

@@ -44,7 +44,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a page in a browser of its own; the page must not report an error or a violation of its policy."""
+    """Opens a page in a browser of its own; it must report no error and no violation of its policy."""
     contexts: list[Any] = []
     troubles: list[str] = []
 
