@@ -1,4 +1,4 @@
-"""The page's data: the latest state for every viewer, lanes of a timeline, a configuration without secrets."""
+"""The page's data: the latest state for every viewer, lanes of a timeline, configurations less secrets."""
 
 from __future__ import annotations
 
