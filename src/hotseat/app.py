@@ -60,7 +60,9 @@ class App:
         self._listen = settings.serve
         self._reread, self._watched = reread, watched
         self._state_dir = make_state_dir(settings)
-        self._parts = assemble(settings, self._state_dir, on_move=self._moved, reload=self.reload)
+        self._parts = assemble(
+            settings, self._state_dir, on_move=self._moved, reload=self.reload, preview=self.preview_reload
+        )
         self._config_lock = asyncio.Lock()
         self._closing = self._hurried = False
         self._tasks = Tasks(_task_failed)
@@ -110,6 +112,7 @@ class App:
         async with self._config_lock:
             await self.supervisor.open(self._ask_containers)
             self._server = await self._start_server(sockets or [])
+            self._parts.gateway.serve_on(self._server)
             self._log_addresses()
             self._warn_if_open()
             self._tasks.start("requests by minute", self._parts.recorder.minutes.run())
@@ -173,6 +176,14 @@ class App:
             log.warning("restart hotseat to apply these settings", settings=list(changes.needs_restart))
         return summary
 
+    async def preview_reload(self) -> Mapping[str, Any]:
+        """Compare the file with the configuration in effect: the changes, or the file's ``problems``."""
+        try:
+            new = await self._read_again()
+        except CannotReload as error:
+            return {"problems": error.problems}
+        return {"problems": [], **compare(self._written, new).as_dict()}
+
     def reload_soon(self, why: str) -> None:
         """Start a reload in the background; its outcome is logged."""
         if self._closing:
@@ -229,6 +240,7 @@ class App:
         await parts.supervisor.configure(settings, added)
         parts.recorder.configure(settings.models)
         parts.admin.configure(settings)
+        parts.page.configure(settings)
         parts.gateway.configure(settings, local_only=settings.serve.open)
         self.settings = settings
 
@@ -283,6 +295,7 @@ class App:
 
     async def _leave_models(self) -> None:
         self._parts.admin.close()
+        self._parts.page.close()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.supervisor.close(leave_running=True))
             await self._stop_server(self.settings.serve.drain_timeout_s)
@@ -290,6 +303,7 @@ class App:
     async def _stop_models(self) -> None:
         await self.supervisor.close()
         self._parts.admin.close()  # readers of /events have seen the models stop by now
+        self._parts.page.close()
         await self._stop_server(LAST_BYTES_S)
 
     async def _stop_server(self, within_s: float) -> None:

@@ -23,6 +23,8 @@ RESERVED = frozenset(
         "events",
         "logs",
         "openapi.json",
+        "ui",
+        "mcp",
     }
 )
 """First segments of the paths that hotseat answers itself."""

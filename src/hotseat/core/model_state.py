@@ -312,6 +312,11 @@ class ModelState:
             return NEVER
         return quiet_since + spec.idle_s
 
+    def idle_at(self) -> float | None:
+        """The end of its idle time if nothing happens before; ``None``: it is not stopped for that."""
+        at = self.idle_deadline() if self.state is State.READY else NEVER
+        return None if at == NEVER else at
+
     def view(self) -> ModelView:
         """A snapshot for others."""
         return ModelView(
@@ -330,6 +335,7 @@ class ModelState:
             backoff_until=self.backoff_until if self.state is State.BACKOFF else None,
             reason=self.reason,
             last_used=self.last_used,
+            idle_at=self.idle_at(),
             idle_stops=self.idle_stops,
             evictions=self.evictions,
         )

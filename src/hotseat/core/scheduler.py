@@ -135,6 +135,11 @@ class Scheduler:
         return min(self._state.replan_at, self._state.deadlines.next_at)
 
     @property
+    def plan_at(self) -> float:
+        """The end of the turn that somebody waits for; infinity for never."""
+        return self._state.replan_at
+
+    @property
     def at_rest(self) -> bool:
         """Whether, after ``ShutdownRequested``, nothing is left to be waited for."""
         state = self._state

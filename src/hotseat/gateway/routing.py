@@ -29,6 +29,9 @@ CONTROL_SEGMENTS = frozenset(
         b"events",
         b"logs",
         b"openapi.json",
+        b"",  # the path "/" alone: "//…" is no plain path
+        b"ui",
+        b"mcp",
     }
 )
 """First segments of the paths that hotseat itself answers."""

@@ -274,6 +274,19 @@ class Supervisor:
         left_s = usual_s - (self.now() - view.since)
         return left_s if left_s > 0 else None
 
+    def next_turn_at(self) -> float | None:
+        """The end of the turn that somebody waits for; ``None``: nobody waits for one."""
+        at = self._core.plan_at
+        return at if self.now() < at < float("inf") else None
+
+    def hold(self, model: str, seconds: float) -> None:
+        """Keep a model warm for so many seconds from now; 0 ends it."""
+        self._keep_warm.hold(model, self._environment.wall_clock() + seconds)
+
+    def held_until(self, model: str) -> float | None:
+        """The end of an operator's hold on the model, in Unix seconds; ``None``: there is none."""
+        return self._keep_warm.held_until(model)
+
     def spin_ups(self, model: str) -> list[float]:
         """Seconds that its latest starts took, oldest first."""
         return list(self._spin_ups.get(model, ()))
