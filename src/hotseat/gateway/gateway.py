@@ -17,6 +17,7 @@ from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
 from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord
 from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.lease import LeaseProvider
+from hotseat.gateway.proxy.made_ids import MadeIds
 from hotseat.gateway.proxy.request import ProxiedRequest
 from hotseat.gateway.proxy.services import GatewayServices, Trace
 from hotseat.gateway.proxy.signs_of_life import SilenceWatch
@@ -60,6 +61,7 @@ class Gateway:
             control=control,
             captures={} if captures is None else captures.on,
             silence=SilenceWatch(),
+            made_ids=MadeIds(),
             trace=trace,
         )
         self.configure(settings, local_only=local_only)
