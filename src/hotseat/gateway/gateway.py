@@ -22,6 +22,7 @@ from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord
 from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.in_flight import InFlightRequest, cancel, in_flight
 from hotseat.gateway.proxy.lease import LeaseProvider
+from hotseat.gateway.proxy.made_ids import MadeIds
 from hotseat.gateway.proxy.request import ProxiedRequest
 from hotseat.gateway.proxy.services import GatewayServices, Trace
 from hotseat.gateway.proxy.signs_of_life import SilenceWatch
@@ -71,6 +72,7 @@ class Gateway:
             control=control,
             captures={} if captures is None else captures.on,
             silence=SilenceWatch(),
+            made_ids=MadeIds(),
             trace=trace,
         )
         self.configure(settings, local_only=local_only)

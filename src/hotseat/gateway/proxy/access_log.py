@@ -30,6 +30,8 @@ class RequestRecord(msgspec.Struct, omit_defaults=True):
     """At the model's server (the prefix removed), or of hotseat itself; empty where it leads nowhere."""
     route: str = ""
     model: str = ""
+    asked: str = ""
+    """The model that the client named, where it is unknown and the default model served in its place."""
     status: int = 0
     code: str = ""
     """The code of an error that hotseat answered."""

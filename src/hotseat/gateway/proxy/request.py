@@ -227,12 +227,22 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     def _prepare(self, target: Target, content: bytes) -> UpstreamRequest:
         """The request for the model's server. Raises ``RequestRefused``."""
-        request = prepare(self._cycle, self._context, self._snapshot.routing, target, content, self._id_line)
+        request = prepare(
+            self._cycle,
+            self._context,
+            self._snapshot.routing,
+            target,
+            content,
+            self._id_line,
+            self._services,
+        )
         record, route = self._record, request.route
         if self._services.trace is not None:
             request.headers, record.trace, record.parent = self._services.trace(request.headers)
         record.route, record.model = route.name, route.model
         record.stream, record.bytes_in = request.stream, request.size
+        if request.asked:
+            record.asked = request.asked
         self._logged = route.policy.access_log
         return request
 
