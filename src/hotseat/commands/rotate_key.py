@@ -45,7 +45,7 @@ def command(folder: Path, grace: str) -> None:
     except ValueError as error:
         raise StackUnreadable(f"--grace: {error}") from None
     try:
-        rotation = rotate(path.read_text(encoding="utf-8"), datetime.now(UTC), wait)
+        rotation = rotate(disk.read_text(path), datetime.now(UTC), wait)
         disk.replace_private(path, rotation.text)
     except FileNotFoundError:
         raise CommandFailed(f"{path} does not exist: run hotseat init first") from None
