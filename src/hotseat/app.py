@@ -14,14 +14,15 @@ import uvloop
 
 from hotseat import signals
 from hotseat.admin.control import CannotReload
-from hotseat.config.parsers.network import is_loopback
+from hotseat.config.parsers.network import is_local
 from hotseat.config.problems import ConfigError
 from hotseat.container_settings import with_container_settings
 from hotseat.core import effects as do
-from hotseat.core.spec import Settings
+from hotseat.core.spec import ListenSpec, Settings
 from hotseat.core.states import State
 from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.http.tls import CertificateError, renew_certificate, server_context
+from hotseat.listening import AddressUnavailable
 from hotseat.reload import compare, watch
 from hotseat.runtimes.base import Runtime
 from hotseat.supervisor.supervisor import Supervisor
@@ -92,17 +93,20 @@ class App:
             raise CannotServe(str(error)) from error
 
     async def _start_server(self, sockets: list[socket.socket]) -> Server:
-        host, port = self._listen.host, self._listen.port
         try:
-            return await serve(self._parts.gateway, host=host, port=port, sockets=sockets, tls=self._tls)
-        except OSError as error:
+            return await serve(
+                self._parts.gateway, listen=self._listen.listen, sockets=sockets, tls=self._tls
+            )
+        except AddressUnavailable as error:
             await self.supervisor.close(leave_running=True)
-            raise CannotServe(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            raise CannotServe(f"cannot listen on {error.address}: {error.strerror}") from error
 
     def _log_addresses(self) -> None:
         scheme = "https" if self._tls else "http"
-        for host, port in self.addresses:
-            log.info("listening", url=f"{scheme}://{host}:{port}", models=list(self.settings.models))
+        urls = [f"{scheme}://{ListenSpec(host, port)}" for host, port in self.addresses]
+        urls += [f"unix:{path}" for path in (self._server.socket_files if self._server else ())]
+        for url in urls:
+            log.info("listening", url=url, models=list(self.settings.models))
 
     def _warn_if_open(self) -> None:
         """Warn about everything that needs no key: an opt-out must not be overlooked."""
@@ -155,12 +159,12 @@ class App:
         except ConfigError as error:
             problems = [str(problem) for problem in error.problems]
         else:
-            if not new.serve.open or is_loopback(self._listen.host):
+            if not new.serve.open or all(map(is_local, self._listen.listen)):
                 return new
             # It goes on listening where it was started, whatever the file says now.
             problems = [
-                f"without a key, hotseat must not listen on {self._listen.host}: configure a key, or "
-                "restart hotseat"
+                f"without a key, hotseat must not listen on {', '.join(map(str, self._listen.listen))}: "
+                "configure a key, or restart hotseat"
             ]
         log.error("configuration not reloaded", problems=problems)
         raise CannotReload(problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from hotseat.config.problems import ConfigError
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _HEADERS_FILE = "hotseat.headers_file"
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Addresses that a server listens on and nobody can connect to, and the one to use instead."""
 
 
@@ -71,9 +72,10 @@ def connect(
             listen = read_listen_address(config, os.environ)
         except ConfigError as error:
             raise InvalidConfig(error) from None
-        host, cert = _WILDCARDS.get(listen.host, listen.host), listen.cert
+        at, cert = listen.listen, listen.cert
         scheme = "http" if cert is None else "https"
-        url = f"{scheme}://[{host}]:{listen.port}" if ":" in host else f"{scheme}://{host}:{listen.port}"
+        reached = dataclasses.replace(at, host=_WILDCARDS.get(at.host, at.host))
+        url = str(reached) if at.path else f"{scheme}://{reached}"
     context = click.get_current_context(silent=True)
     headers_file = None if context is None else context.meta.get(_HEADERS_FILE)
     return LauncherClient(LauncherAddress(url, cert), os.environ, key_variables, headers_file=headers_file)

@@ -56,8 +56,7 @@ def command(config: str | None, as_json: bool, schema: bool) -> None:
 
 
 def _summary(settings: Settings) -> str:
-    host, port = settings.serve.host, settings.serve.port
-    at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    at = " and ".join(map(str, settings.serve.listen))
     paths: dict[str, list[str]] = {}
     for route in settings.routes:
         paths.setdefault(route.model, []).append(route.path)

@@ -6,14 +6,18 @@ uvicorn's own server is not used, since it takes over signals and wakes up ten t
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any
 
+from hotseat.core.spec import ListenSpec
 from hotseat.gateway.http.connection import Connection, ServerState
 from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.request_cycle import CycleHandler
+from hotseat.listening import open_sockets, unix_path
 
 _BACKLOG = 2048
 
@@ -26,12 +30,18 @@ class Server:
         self._state = ServerState(limits)
         self._tls = tls
         self._listeners: list[asyncio.Server] = []
+        self._sockets: list[socket.socket] = []
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each listening socket."""
         found = (sock.getsockname() for listener in self._listeners for sock in listener.sockets)
-        return [(name[0], name[1]) for name in found]
+        return [(name[0], name[1]) for name in found if isinstance(name, tuple)]
+
+    @property
+    def socket_files(self) -> list[str]:
+        """The paths of the Unix sockets among them."""
+        return [path for sock in self._sockets if (path := unix_path(sock))]
 
     @property
     def connections(self) -> frozenset[Connection]:
@@ -43,21 +53,19 @@ class Server:
         """Tasks of requests that wait for something."""
         return frozenset(self._state.tasks)
 
-    async def listen(self, *, host: str | None, port: int, sockets: Sequence[socket.socket]) -> None:
-        """Start to listen. Raises ``OSError`` when the address is not available."""
+    async def listen(self, addresses: Sequence[ListenSpec], sockets: Sequence[socket.socket]) -> None:
+        """Start to listen on sockets, or else on addresses. Raises ``AddressUnavailable``."""
         loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {"ssl": self._tls} if self._tls is not None else {}
         if tls:  # a connection's own time limits begin only after the handshake
             tls["ssl_handshake_timeout"] = self._state.limits.head_s
-        if sockets:
-            for sock in sockets:
-                self._listeners.append(
-                    await loop.create_server(self.protocol, sock=sock, backlog=_BACKLOG, **tls)
-                )
-        else:
-            self._listeners.append(
-                await loop.create_server(self.protocol, host, port, backlog=_BACKLOG, **tls)
-            )
+        self._sockets = list(sockets) or open_sockets(addresses)
+        for sock in self._sockets:
+            if sock.family == socket.AF_UNIX:  # plain: what comes through it has not left the machine
+                listener = await loop.create_unix_server(self.protocol, sock=sock, backlog=_BACKLOG)
+            else:
+                listener = await loop.create_server(self.protocol, sock=sock, backlog=_BACKLOG, **tls)
+            self._listeners.append(listener)
 
     def protocol(self) -> Connection:
         """Make the asyncio protocol of one more client connection."""
@@ -67,8 +75,12 @@ class Server:
         """Stop listening, close idle connections, let responses finish for ``grace_s``, cut the rest."""
         state = self._state
         state.draining = True
+        paths = self.socket_files
         for listener in self._listeners:
             listener.close()
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
         for connection in self.connections:
             connection.shutdown()
         try:
@@ -93,16 +105,15 @@ class Server:
 async def serve(
     handler: CycleHandler,
     *,
-    host: str | None = None,
-    port: int = 0,
+    listen: Sequence[ListenSpec] = (ListenSpec("127.0.0.1", 0),),
     sockets: Sequence[socket.socket] = (),
     limits: ConnectionLimits | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Server:
-    """Listen on ``host``:``port``, or on ``sockets``, and return the server, which serves until ``stop``.
+    """Listen on ``sockets``, or else on the addresses, and return the server, which serves until ``stop``.
 
-    Raises ``OSError`` when the address is not available. Signals are left alone.
+    Raises ``AddressUnavailable``. Signals are left alone.
     """
     server = Server(handler, limits or ConnectionLimits(), tls)
-    await server.listen(host=host, port=port, sockets=sockets)
+    await server.listen(listen, sockets)
     return server

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+from hotseat.unix_http import UnixConnection
 
 DEFAULT = "unix:///var/run/docker.sock"
 _TIMEOUT_S = 10.0
@@ -19,17 +20,6 @@ class DockerApiError(Exception):
     def __init__(self, problem: str, fix: str) -> None:
         super().__init__(problem)
         self.fix = fix
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 class DockerApi:
@@ -89,7 +79,7 @@ class DockerApi:
     def _connection(self) -> http.client.HTTPConnection:
         parts = urlsplit(self.url)
         if parts.scheme == "unix":
-            return _UnixConnection(parts.path)
+            return UnixConnection(parts.path, _TIMEOUT_S)
         if parts.scheme in ("tcp", "http") and parts.hostname:
             return http.client.HTTPConnection(parts.hostname, parts.port or 2375, timeout=_TIMEOUT_S)
         raise DockerApiError(
