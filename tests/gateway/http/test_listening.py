@@ -172,8 +172,10 @@ def test_how_addresses_are_written(written: object, expected: Sequence[ListenSpe
 
 @pytest.mark.parametrize(
     "written",
-    [[], "", [None], [":1", ":1"], "unix:run/h.sock", "unix:", "unix:/x,mode=9", "unix:/x,mode=", "unix:/x/"]
-    + ["unix:/" + "x" * 107, {"unix": "/x"}, [[":1"]], "unix:/x unix:/x", True],
+    [
+        *([], "", [None], [":1", ":1"], "unix:run/h.sock", "unix:", "unix:/x,mode=9", "unix:/x,mode="),
+        *("unix:/x/", "unix:/" + "x" * 107, {"unix": "/x"}, [[":1"]], "unix:/x unix:/x", True),
+    ],
 )
 def test_what_is_no_address(written: object) -> None:
     with pytest.raises(ValueError):

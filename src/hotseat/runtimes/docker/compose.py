@@ -33,8 +33,9 @@ _LINES = 12
 class ComposeProject:
     """The Compose command line, pointed at one Docker Engine."""
 
-    def __init__(self, engine_url: str) -> None:
-        self._engine_url = engine_url
+    def __init__(self, engine: Mapping[str, str]) -> None:
+        """``engine``: the variables that lead to the Docker Engine."""
+        self._engine = engine
         self._program: tuple[str, ...] | None = None
 
     async def create(self, spec: ComposeSpec, container: str) -> None:
@@ -102,7 +103,7 @@ class ComposeProject:
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
-                env={**env, "DOCKER_HOST": self._engine_url},
+                env={**env, **self._engine},
                 cwd=folder,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,

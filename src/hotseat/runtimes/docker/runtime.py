@@ -15,6 +15,7 @@ from hotseat.core.spec import ModelSpec
 from hotseat.runtimes.base import FoundRun, Handle, HealthReport, LaunchError, Mounts, RunExit
 from hotseat.runtimes.docker import inspection
 from hotseat.runtimes.docker.compose import ComposeProject
+from hotseat.runtimes.docker.endpoint import EndpointError
 from hotseat.runtimes.docker.inspection import DockerError, DockerUnavailable
 from hotseat.runtimes.docker.spec import DockerSpec, docker_spec
 from hotseat.runtimes.docker.watcher import ContainerWatcher
@@ -26,11 +27,11 @@ class DockerRuntime:
     name = "docker"
 
     def __init__(self, url: str | None = None) -> None:
-        """``url``: ``unix://…`` or ``tcp://…``; ``None``: ``DOCKER_HOST``, or the usual socket."""
+        """``url``: ``unix://…`` or ``tcp://…``; ``None``: as the ``docker`` command finds it."""
         self._url = url
         self._unusable_reason = "the docker runtime is not open"
         self._watcher: ContainerWatcher | None = None
-        self._compose = ComposeProject("")
+        self._compose = ComposeProject({})
 
     async def open(self) -> None:
         """Connect; returns after the first attempt, successful or not."""
@@ -44,12 +45,15 @@ class DockerRuntime:
             return
         try:
             engine = DockerEngine(self._url)
+        except EndpointError as error:
+            self._unusable_reason = str(error)
+            return
         except ValueError as error:
             self._unusable_reason = (
                 f"DOCKER_HOST cannot be used ({error}): write unix:///PATH or tcp://HOST:PORT"
             )
             return
-        self._compose = ComposeProject(engine.url)
+        self._compose = ComposeProject(engine.endpoint.environment())
         self._watcher = ContainerWatcher(engine)
         await self._watcher.open()
 
