@@ -24,7 +24,7 @@ from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.http.tls import CertificateError, renew_certificate, server_context
 from hotseat.listening import AddressUnavailable
 from hotseat.reload import compare, watch
-from hotseat.runtimes.base import Runtime
+from hotseat.runtimes.base import ReportsOutdated, Runtime
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
 from hotseat.wiring import CannotServe, assemble, make_runtimes, make_state_dir
@@ -60,6 +60,9 @@ class App:
         self._closing = False
         self._tasks = Tasks(_task_failed)
         self._watch: asyncio.Task[None] | None = None
+        self._sources: list[str] = []
+        """Files that containers are created from."""
+        self._source_watch: asyncio.Task[None] | None = None
         self._server: Server | None = None
         self._tls: ssl.SSLContext | None = None
 
@@ -85,6 +88,8 @@ class App:
             self._warn_if_open()
             self._tasks.start("requests by minute", self._parts.recorder.minutes.run())
             self._watch_files()
+            self._watch_sources()
+            self._tasks.start("compare containers", self._compare_containers_again())
 
     def _load_certificate(self) -> ssl.SSLContext | None:
         try:
@@ -129,10 +134,12 @@ class App:
             new = await self._read_again()
             self._renew_certificate()
             changes = compare(self._written, new)
+            await self._compare_containers(new)
             await self._apply_written(new)
             self._warn_if_open()
             self._watch_files()
-        summary = changes.as_dict()
+            self._watch_sources()
+        summary = {**changes.as_dict(), "outdated": list(self._parts.outdated)}
         log.info("configuration reloaded", **{name: names for name, names in summary.items() if names})
         if changes.needs_restart:
             log.warning("restart hotseat to apply these settings", settings=list(changes.needs_restart))
@@ -208,6 +215,48 @@ class App:
         async with self._config_lock:
             await self._ask_containers()
 
+    async def _compare_containers(self, settings: Settings) -> None:
+        """Find the containers that were made from other settings than their files have now."""
+        found: dict[str, str] = {}
+        for model in settings.models.values():
+            runtime = self._parts.runtimes.get(model.runtime)
+            if isinstance(runtime, ReportsOutdated) and (why := await runtime.outdated(model)) is not None:
+                found[model.name] = why
+        known = self._parts.outdated
+        for name, why in found.items():
+            if name not in known:
+                log.warning("this model is outdated; its next start creates it anew", model=name, why=why)
+        known.clear()
+        known.update(found)
+
+    async def _compare_containers_again(self) -> None:
+        async with self._config_lock:
+            before = dict(self._parts.outdated)
+            await self._compare_containers(self._written)
+            if before != self._parts.outdated:
+                await self._ask_containers()
+
+    def _compare_containers_soon(self) -> None:
+        if not self._closing:
+            self._tasks.start("compare containers", self._compare_containers_again())
+
+    def _watch_sources(self) -> None:
+        """Watch the files that containers are created from, so that a change is told at once."""
+        files: dict[str, None] = {}
+        for model in self._written.models.values():
+            runtime = self._parts.runtimes.get(model.runtime)
+            if isinstance(runtime, ReportsOutdated):
+                files |= dict.fromkeys(runtime.sources_of(model))
+        if list(files) == self._sources:
+            return
+        self._sources = list(files)
+        if self._source_watch is not None:
+            self._source_watch.cancel()
+            self._source_watch = None
+        if files:
+            changes = watch(self._sources, self._compare_containers_soon)
+            self._source_watch = self._tasks.start("watch the files of containers", changes)
+
     def _watch_files(self) -> None:
         wanted = self.settings.serve.watch_config and bool(self._watched)
         if wanted and self._watch is None:
@@ -226,6 +275,8 @@ class App:
         model = self.settings.models.get(move.model)
         if move.new is State.READY and model is not None and model.asks_container and not self._closing:
             self._tasks.start(f"ask container of {move.model}", self._ask_containers_again())
+        if move.model in self._parts.outdated and move.new in (State.READY, State.STOPPED):
+            self._compare_containers_soon()
 
     # close
 

@@ -60,6 +60,8 @@ class Parts:
     admin: Admin
     limiter: Limiter
     gateway: Gateway
+    outdated: dict[str, str]
+    """How the containers of models differ from their settings; the admin API reads it."""
 
 
 def assemble(
@@ -72,6 +74,7 @@ def assemble(
     runtimes = make_runtimes(settings, state_dir)
     recorder = _recorder(settings, state_dir, upstream=lambda model: supervisor.upstream(model))
     supervisor = _supervisor(settings, runtimes, gpus, recorder, on_move)
+    outdated: dict[str, str] = {}
     captures = Captures(state_dir / "captures", time.time)
     admin = Admin(
         settings,
@@ -81,6 +84,7 @@ def assemble(
         reload=reload,
         capturing=captures,
         devices=lambda: _read_gpus(gpus),
+        outdated=outdated,
     )
     limiter = _limiter(settings.serve.rate_store)
     gateway = Gateway(
@@ -101,6 +105,7 @@ def assemble(
         admin=admin,
         limiter=limiter,
         gateway=gateway,
+        outdated=outdated,
     )
 
 

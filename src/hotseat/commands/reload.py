@@ -6,6 +6,7 @@ import click
 
 from hotseat.admin.schema import ReloadRequest, ReloadResponse
 from hotseat.commands import _options
+from hotseat.commands._describe import outdated_line
 from hotseat.commands._output import echo_json
 
 
@@ -41,4 +42,6 @@ def _changes(response: ReloadResponse) -> list[str]:
         f"{name}: changed; restarts when idle. To restart now: hotseat stop {name}"
         for name in response.changed
     ]
+    why = "its container was made from other settings than the Compose file has now"
+    lines += [outdated_line(name, why) for name in response.outdated]
     return lines + [f"{name}: takes effect when hotseat is restarted" for name in response.needs_restart]
