@@ -46,6 +46,19 @@ DATA_PATHS = frozenset(
 )
 """Paths outside ``/v1`` that are passed to a model's server."""
 
+EVENT_STREAM_PATHS = frozenset(
+    {
+        b"/v1/chat/completions",
+        b"/v1/completions",
+        b"/v1/responses",
+        b"/v1/messages",
+        b"/completion",
+        b"/infill",
+    }
+)
+"""Paths where ``stream: true`` is always answered by an event stream. Elsewhere servers differ: audio comes
+as bytes or as events, transcriptions as events or as plain JSON, others as lines of JSON."""
+
 SERVER_ADMIN_SEGMENTS = frozenset(
     {b"load_lora_adapter", b"unload_lora_adapter", b"lora", b"model", b"internal", b"admin"}
 )
@@ -129,7 +142,7 @@ class Route:
 class Target:
     """The destination of one path."""
 
-    __slots__ = ("anthropic", "kind", "model_id", "path", "route", "special", "text")
+    __slots__ = ("anthropic", "events", "kind", "model_id", "path", "responses", "route", "special", "text")
 
     def __init__(
         self,
@@ -152,6 +165,10 @@ class Target:
         self.model_id = model_id
         """The id of ``/v1/models/{id}``, decoded."""
         self.anthropic = is_anthropic(path)
+        self.events = path in EVENT_STREAM_PATHS
+        """Whether ``stream: true`` is answered by an event stream, whatever the server."""
+        self.responses = path == b"/v1/responses" or path.startswith(b"/v1/responses/")
+        """Whether streams have the events of OpenAI's Responses API."""
 
 
 class RoutingTable:

@@ -16,9 +16,22 @@ from hotseat.config.schema.route import RouteConfig
 from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepOrLevel
 from hotseat.config.schema.tls import TlsConfig
+<<<<<<< HEAD
 from hotseat.config.schema.types import Bool, Duration, Secret, Size
 from hotseat.config_fields import one_or_list
 from hotseat.core.spec import ListenSpec
+=======
+from hotseat.config.schema.types import (
+    Bool,
+    CommentInterval,
+    Count,
+    Duration,
+    PositiveDuration,
+    Secret,
+    Size,
+)
+from hotseat.config_fields import one_or_list, schema
+>>>>>>> main
 
 Addresses = Annotated[
     tuple[ListenSpec, ...],
@@ -98,10 +111,33 @@ class RootConfig(InheritedSettings, TopLaunchKeys):
         description="A streaming request that waits longer than this gets its response headers, and then "
         "comments that keep the connection alive.",
     )
+    keepalive_comments: CommentInterval = Field(
+        default=2.0,
+        description="How often a silent stream gets a comment, while its model loads and while it thinks, so "
+        "that clients and proxies do not give up. `false`: never; streams are then held like other requests. "
+        "May be set for a model or a route, too.",
+        json_schema_extra={"default": "2s"},
+    )
     body_limit: Size = Field(
         default=32 * 1024 * 1024,
         description="The largest request body; larger ones get 413.",
         json_schema_extra={"default": "32MiB"},
+    )
+    body_memory: Size = Field(
+        default=64 * 1024 * 1024,
+        description="What all request bodies that wait may take together (at least `body_limit`); one "
+        "client's may take half of it (but always `body_limit`). Beyond, there is 503 with `Retry-After`.",
+        json_schema_extra={"default": "64MiB"},
+    )
+    slow_client_timeout: PositiveDuration = Field(
+        default=60.0,
+        description="A client that takes nothing of its response (less than 1 KiB/s) for this long is cut "
+        "off, and after at most 10 s while other requests wait for a model.",
+    )
+    max_connections: Count | None = Field(
+        default=None,
+        description="The most connections of clients at once; half of them may come from one address (one "
+        "/64 with IPv6), unless it is a trusted proxy. By default half of the process' descriptor limit.",
     )
     on_exit: Literal["stop", "leave"] = Field(
         default="stop",

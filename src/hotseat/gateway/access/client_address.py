@@ -29,14 +29,18 @@ class Addresses:
     def of(self, peer: tuple[str, int] | None, headers: Headers) -> str:
         """The client's address, for rate limits; of an IPv6 client its network (/64), all of it its own."""
         host = peer[0] if peer else ""
+<<<<<<< HEAD
         if not (self._is_trusted(host) if peer else self._trusts_unix):
+=======
+        if not self._trusted or not self.is_trusted(host):
+>>>>>>> main
             return _counted_as(host)
         forwarded = [value for name, value in headers if name == b"x-forwarded-for"]
         if forwarded:
             hops = b",".join(forwarded).decode("latin-1").split(",")
             for hop in reversed(hops[-_MAX_HOPS:]):
                 host = hop.strip()
-                if not self._is_trusted(host):
+                if not self.is_trusted(host):
                     break
             return _counted_as(host)
         for name, value in headers:
@@ -44,8 +48,14 @@ class Addresses:
                 return _counted_as(value.decode("latin-1").strip())
         return _counted_as(host)
 
+<<<<<<< HEAD
     def _is_trusted(self, host: str) -> bool:
         address = _parse(host) if self._trusted else None
+=======
+    def is_trusted(self, host: str) -> bool:
+        """Return whether an address is a trusted proxy's."""
+        address = _parse(host)
+>>>>>>> main
         return address is not None and any(address in network for network in self._trusted)
 
 

@@ -28,6 +28,10 @@ class UpstreamRequest(msgspec.Struct, eq=False, gc=False):
     stream: bool
     anthropic: bool
     """Errors have Anthropic's shape, not OpenAI's."""
+    events: bool = False
+    """The response will be an event stream, unless it is an error: so its headers may go out early."""
+    responses: bool = False
+    """The stream's events are those of ``/v1/responses``."""
     priority: int = 0
     key: str = ""
     """The name of the client's key; requests of one model are served fairly by key."""
@@ -62,11 +66,13 @@ def prepare(
         route,
         method,
         target.path + without_credentials(query) if query else target.path,
-        head.passed + id_line,
+        head.passed + (_IDENTITY if parsed.stream else head.accept_encoding) + id_line,
         parsed.content,
         len(content),
         parsed.stream and method != b"HEAD",
         target.anthropic,
+        parsed.is_exact_stream and target.events and method == b"POST",
+        target.responses,
         route.priority + principal.priority,
         principal.name,
     )
@@ -85,6 +91,9 @@ def _route_by_model(
     context.authorize(route)
     return route
 
+
+_IDENTITY = b"accept-encoding: identity\r\n"
+"""Sent with requests for streams: nothing can be added between events that are compressed."""
 
 _PATH_NOT_ALLOWED = ErrorResponse(
     status=404,
