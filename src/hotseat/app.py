@@ -7,6 +7,7 @@ import contextlib
 import gc
 import socket
 import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import uvloop
 
 from hotseat import signals
 from hotseat.admin.control import CannotReload
+from hotseat.config.lockouts import lockouts
 from hotseat.config.parsers.network import is_local
 from hotseat.config.problems import ConfigError
 from hotseat.container_settings import with_container_settings
@@ -106,22 +108,15 @@ class App:
     async def _start_server(self, sockets: list[socket.socket]) -> Server:
         try:
             return await serve(
-<<<<<<< HEAD
-                self._parts.gateway, listen=self._listen.listen, sockets=sockets, tls=self._tls
-            )
-        except AddressUnavailable as error:
-=======
                 self._parts.gateway,
-                host=host,
-                port=port,
+                listen=self._listen.listen,
                 sockets=sockets,
                 limits=ConnectionLimits(
                     slow_client_s=self._listen.slow_client_s, max_connections=self._listen.max_connections
                 ),
                 tls=self._tls,
             )
-        except OSError as error:
->>>>>>> main
+        except AddressUnavailable as error:
             await self.supervisor.close(leave_running=True)
             raise CannotServe(f"cannot listen on {error.address}: {error.strerror}") from error
 
@@ -138,6 +133,8 @@ class App:
         if not settings.auth.required:
             what = "every model" if settings.auth.keys else "every model and the admin API"
             log.warning(f"AUTH IS OFF: anyone who reaches the port can use {what}", reason="auth: off")
+        for locked in lockouts(settings, time.time()):
+            log.warning(locked.message, fix=locked.fix)
         for route in settings.routes:
             if settings.auth.enforced and not route.policy.auth:
                 log.warning("this route is open: it needs no key", route=route.name, path=route.path)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import click
 
 from hotseat.commands._errors import CommandFailed, LauncherUnreachable
+from hotseat.config.parsers.network import is_loopback
 from hotseat.unix_http import UnixConnection
 
 _PEM_BEGIN, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
@@ -78,6 +79,15 @@ class LauncherAddress:
                 f"{self.url} shows another certificate than the one in the configuration. If the file was "
                 "renewed, send SIGHUP to the launcher to load it."
             )
+
+
+def is_this_machine(url: str) -> bool:
+    """Return whether a URL leads to this machine: a loopback address, or a Unix socket."""
+    try:
+        host = urlsplit(url if "://" in url else f"http://{url}").hostname
+    except ValueError:
+        return False
+    return url.startswith("unix:") or (host is not None and is_loopback(host))
 
 
 def explain(error: Exception) -> str:

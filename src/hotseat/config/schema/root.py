@@ -16,11 +16,6 @@ from hotseat.config.schema.route import RouteConfig
 from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepOrLevel
 from hotseat.config.schema.tls import TlsConfig
-<<<<<<< HEAD
-from hotseat.config.schema.types import Bool, Duration, Secret, Size
-from hotseat.config_fields import one_or_list
-from hotseat.core.spec import ListenSpec
-=======
 from hotseat.config.schema.types import (
     Bool,
     CommentInterval,
@@ -30,8 +25,8 @@ from hotseat.config.schema.types import (
     Secret,
     Size,
 )
-from hotseat.config_fields import one_or_list, schema
->>>>>>> main
+from hotseat.config_fields import one_or_list
+from hotseat.core.spec import ListenSpec
 
 Addresses = Annotated[
     tuple[ListenSpec, ...],

@@ -29,11 +29,7 @@ class Addresses:
     def of(self, peer: tuple[str, int] | None, headers: Headers) -> str:
         """The client's address, for rate limits; of an IPv6 client its network (/64), all of it its own."""
         host = peer[0] if peer else ""
-<<<<<<< HEAD
-        if not (self._is_trusted(host) if peer else self._trusts_unix):
-=======
-        if not self._trusted or not self.is_trusted(host):
->>>>>>> main
+        if not self.is_trusted(host):
             return _counted_as(host)
         forwarded = [value for name, value in headers if name == b"x-forwarded-for"]
         if forwarded:
@@ -48,14 +44,11 @@ class Addresses:
                 return _counted_as(value.decode("latin-1").strip())
         return _counted_as(host)
 
-<<<<<<< HEAD
-    def _is_trusted(self, host: str) -> bool:
-        address = _parse(host) if self._trusted else None
-=======
     def is_trusted(self, host: str) -> bool:
-        """Return whether an address is a trusted proxy's."""
-        address = _parse(host)
->>>>>>> main
+        """Return whether an address is a trusted proxy's; ``""`` stands for the clients of a Unix socket."""
+        if not host:
+            return self._trusts_unix
+        address = _parse(host) if self._trusted else None
         return address is not None and any(address in network for network in self._trusted)
 
 

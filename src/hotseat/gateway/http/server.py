@@ -8,28 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-<<<<<<< HEAD
 import os
-=======
->>>>>>> main
 import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-<<<<<<< HEAD
 from hotseat.core.spec import ListenSpec
-from hotseat.gateway.http.connection import Connection, ServerState
-from hotseat.gateway.http.connection_limits import ConnectionLimits
-from hotseat.gateway.http.request_cycle import CycleHandler
-from hotseat.listening import open_sockets, unix_path
-=======
 from hotseat.gateway.http.admission import Admission, Place, network_of
 from hotseat.gateway.http.connection import Connection, ServerState
 from hotseat.gateway.http.connection_limits import ConnectionLimits
-from hotseat.gateway.http.listener import Listener, bind
+from hotseat.gateway.http.listener import Listener
 from hotseat.gateway.http.request_cycle import CycleHandler, RequestCycle
->>>>>>> main
+from hotseat.listening import open_sockets, unix_path
 
 _BACKLOG = 2048
 
@@ -71,31 +62,21 @@ class Server:
             self._state.slow_client_s = handler.slow_client_s
         self._admission = Admission(limits, client_of)
         self._tls = tls
-<<<<<<< HEAD
-        self._listeners: list[asyncio.Server] = []
-        self._sockets: list[socket.socket] = []
-=======
         self._listeners: list[Listener] = []
         self._handshakes: dict[asyncio.Task[None], None] = {}
         """Connections whose TLS handshake is not complete, the oldest first."""
         self._opening: set[asyncio.Task[None]] = set()
->>>>>>> main
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each listening socket."""
-<<<<<<< HEAD
-        found = (sock.getsockname() for listener in self._listeners for sock in listener.sockets)
+        found = (listener.socket.getsockname() for listener in self._listeners)
         return [(name[0], name[1]) for name in found if isinstance(name, tuple)]
 
     @property
     def socket_files(self) -> list[str]:
         """The paths of the Unix sockets among them."""
-        return [path for sock in self._sockets if (path := unix_path(sock))]
-=======
-        found = (listener.socket.getsockname() for listener in self._listeners)
-        return [(name[0], name[1]) for name in found]
->>>>>>> main
+        return [path for listener in self._listeners if (path := unix_path(listener.socket))]
 
     @property
     def connections(self) -> frozenset[Connection]:
@@ -112,54 +93,44 @@ class Server:
         """Tasks of requests that wait for something."""
         return frozenset(self._state.tasks)
 
-<<<<<<< HEAD
-    async def listen(self, addresses: Sequence[ListenSpec], sockets: Sequence[socket.socket]) -> None:
+    def listen(self, addresses: Sequence[ListenSpec], sockets: Sequence[socket.socket]) -> None:
         """Start to listen on sockets, or else on addresses. Raises ``AddressUnavailable``."""
-        loop = asyncio.get_running_loop()
-        tls: dict[str, Any] = {"ssl": self._tls} if self._tls is not None else {}
-        if tls:  # a connection's own time limits begin only after the handshake
-            tls["ssl_handshake_timeout"] = self._state.limits.head_s
-        self._sockets = list(sockets) or open_sockets(addresses)
-        for sock in self._sockets:
-            if sock.family == socket.AF_UNIX:  # plain: what comes through it has not left the machine
-                listener = await loop.create_unix_server(self.protocol, sock=sock, backlog=_BACKLOG)
-            else:
-                listener = await loop.create_server(self.protocol, sock=sock, backlog=_BACKLOG, **tls)
-            self._listeners.append(listener)
-=======
-    async def listen(self, *, host: str | None, port: int, sockets: Sequence[socket.socket]) -> None:
-        """Start to listen. Raises ``OSError`` when the address is not available."""
-        for sock in sockets or await bind(host, port):
+        for sock in sockets or open_sockets(addresses):
             listener = Listener(sock, self._accept, self._admission.relieve)
             self._listeners.append(listener)
             listener.start(_BACKLOG)
->>>>>>> main
 
     def _accept(self, sock: socket.socket, host: str) -> None:
         place = self._admission.admit(host)
         if place is None:
-            _refuse(sock, plain=self._tls is None)
+            _refuse(sock, plain=self._tls_of(sock) is None)
             return
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls is not None and len(self._handshakes) >= self._state.limits.handshakes:
+        tls = self._tls_of(sock)
+        if tls is not None and len(self._handshakes) >= self._state.limits.handshakes:
             oldest = next(iter(self._handshakes))
             del self._handshakes[oldest]
             oldest.cancel()
         task = asyncio.get_running_loop().create_task(self._open(sock, place))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
-        if self._tls is not None:
+        if tls is not None:
             self._handshakes[task] = None
+
+    def _tls_of(self, sock: socket.socket) -> ssl.SSLContext | None:
+        """A Unix socket is plain: what comes through it has not left the machine."""
+        return None if sock.family == socket.AF_UNIX else self._tls
 
     async def _open(self, sock: socket.socket, place: Place) -> None:
         """Make a connection of an accepted socket."""
         loop, limits = asyncio.get_running_loop(), self._state.limits
         terms: dict[str, Any] = {}
-        if self._tls is not None:  # a connection's own time limits begin only after the handshake
+        tls = self._tls_of(sock)
+        if tls is not None:  # a connection's own time limits begin only after the handshake
             place.connected = _Handshake(loop.time(), asyncio.current_task())
             terms = {
-                "ssl": self._tls,
+                "ssl": tls,
                 "ssl_handshake_timeout": limits.head_s,
                 "ssl_shutdown_timeout": limits.linger_s,
             }
@@ -187,15 +158,12 @@ class Server:
         paths = self.socket_files
         for listener in self._listeners:
             listener.close()
-<<<<<<< HEAD
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-=======
         for opening in list(self._handshakes):
             opening.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
->>>>>>> main
         for connection in self.connections:
             connection.shutdown()
         try:
@@ -262,5 +230,5 @@ async def serve(
     Raises ``AddressUnavailable``. Signals are left alone.
     """
     server = Server(handler, limits or ConnectionLimits(), tls)
-    await server.listen(listen, sockets)
+    server.listen(listen, sockets)
     return server

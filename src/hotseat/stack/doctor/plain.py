@@ -38,6 +38,7 @@ def check_plain(context: DoctorContext) -> Iterator[CheckResult]:
         if (program := model.launch.program) is not None:
             yield _program(name, program, context)
     yield _keys(settings)
+    yield from context.lockouts
     for address in settings.serve.listen:
         yield _port(address, settings)
     yield _disk(Path(settings.serve.state_dir))
