@@ -7,6 +7,7 @@ import contextlib
 import gc
 import socket
 import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,19 +16,25 @@ import uvloop
 
 from hotseat import signals
 from hotseat.admin.control import CannotReload
-from hotseat.config.parsers.network import is_loopback
+from hotseat.config.lockouts import lockouts
+from hotseat.config.parsers.network import is_local
 from hotseat.config.problems import ConfigError
 from hotseat.container_settings import with_container_settings
 from hotseat.core import effects as do
-from hotseat.core.spec import Settings
+from hotseat.core.spec import ListenSpec, Settings
 from hotseat.core.states import State
 from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.http.tls import CertificateError, renew_certificate, server_context
+from hotseat.listening import AddressUnavailable
 from hotseat.reload import compare, watch
+<<<<<<< HEAD
 from hotseat.runtimes import registry
 from hotseat.runtimes.base import Leadership, Runtime
 from hotseat.standby import Standby
+=======
+from hotseat.runtimes.base import ReportsOutdated, Runtime
+>>>>>>> day1
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
 from hotseat.wiring import CannotServe, assemble, make_runtimes, make_state_dir
@@ -69,6 +76,9 @@ class App:
         self._ending = Tasks(_task_failed)
         """Tasks of the shutdown itself."""
         self._watch: asyncio.Task[None] | None = None
+        self._sources: list[str] = []
+        """Files that containers are created from."""
+        self._source_watch: asyncio.Task[None] | None = None
         self._server: Server | None = None
         self._tls: ssl.SSLContext | None = None
 
@@ -117,6 +127,8 @@ class App:
             self._warn_if_open()
             self._tasks.start("requests by minute", self._parts.recorder.minutes.run())
             self._watch_files()
+            self._watch_sources()
+            self._tasks.start("compare containers", self._compare_containers_again())
 
     def _load_certificate(self) -> ssl.SSLContext | None:
         try:
@@ -125,26 +137,26 @@ class App:
             raise CannotServe(str(error)) from error
 
     async def _start_server(self, sockets: list[socket.socket]) -> Server:
-        host, port = self._listen.host, self._listen.port
         try:
             return await serve(
                 self._parts.gateway,
-                host=host,
-                port=port,
+                listen=self._listen.listen,
                 sockets=sockets,
                 limits=ConnectionLimits(
                     slow_client_s=self._listen.slow_client_s, max_connections=self._listen.max_connections
                 ),
                 tls=self._tls,
             )
-        except OSError as error:
+        except AddressUnavailable as error:
             await self.supervisor.close(leave_running=True)
-            raise CannotServe(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            raise CannotServe(f"cannot listen on {error.address}: {error.strerror}") from error
 
     def _log_addresses(self) -> None:
         scheme = "https" if self._tls else "http"
-        for host, port in self.addresses:
-            log.info("listening", url=f"{scheme}://{host}:{port}", models=list(self.settings.models))
+        urls = [f"{scheme}://{ListenSpec(host, port)}" for host, port in self.addresses]
+        urls += [f"unix:{path}" for path in (self._server.socket_files if self._server else ())]
+        for url in urls:
+            log.info("listening", url=url, models=list(self.settings.models))
 
     def _warn_if_open(self) -> None:
         """Warn about everything that needs no key: an opt-out must not be overlooked."""
@@ -152,6 +164,8 @@ class App:
         if not settings.auth.required:
             what = "every model" if settings.auth.keys else "every model and the admin API"
             log.warning(f"AUTH IS OFF: anyone who reaches the port can use {what}", reason="auth: off")
+        for locked in lockouts(settings, time.time()):
+            log.warning(locked.message, fix=locked.fix)
         for route in settings.routes:
             if settings.auth.enforced and not route.policy.auth:
                 log.warning("this route is open: it needs no key", route=route.name, path=route.path)
@@ -167,10 +181,12 @@ class App:
             new = await self._read_again()
             self._renew_certificate()
             changes = compare(self._written, new)
+            await self._compare_containers(new)
             await self._apply_written(new)
             self._warn_if_open()
             self._watch_files()
-        summary = changes.as_dict()
+            self._watch_sources()
+        summary = {**changes.as_dict(), "outdated": list(self._parts.outdated)}
         log.info("configuration reloaded", **{name: names for name, names in summary.items() if names})
         if changes.needs_restart:
             log.warning("restart hotseat to apply these settings", settings=list(changes.needs_restart))
@@ -205,12 +221,12 @@ class App:
         except ConfigError as error:
             problems = [str(problem) for problem in error.problems]
         else:
-            if not new.serve.open or is_loopback(self._listen.host):
+            if not new.serve.open or all(map(is_local, self._listen.listen)):
                 return new
             # It goes on listening where it was started, whatever the file says now.
             problems = [
-                f"without a key, hotseat must not listen on {self._listen.host}: configure a key, or "
-                "restart hotseat"
+                f"without a key, hotseat must not listen on {', '.join(map(str, self._listen.listen))}: "
+                "configure a key, or restart hotseat"
             ]
         log.error("configuration not reloaded", problems=problems)
         raise CannotReload(problems)
@@ -255,6 +271,48 @@ class App:
         async with self._config_lock:
             await self._ask_containers()
 
+    async def _compare_containers(self, settings: Settings) -> None:
+        """Find the containers that were made from other settings than their files have now."""
+        found: dict[str, str] = {}
+        for model in settings.models.values():
+            runtime = self._parts.runtimes.get(model.runtime)
+            if isinstance(runtime, ReportsOutdated) and (why := await runtime.outdated(model)) is not None:
+                found[model.name] = why
+        known = self._parts.outdated
+        for name, why in found.items():
+            if name not in known:
+                log.warning("this model is outdated; its next start creates it anew", model=name, why=why)
+        known.clear()
+        known.update(found)
+
+    async def _compare_containers_again(self) -> None:
+        async with self._config_lock:
+            before = dict(self._parts.outdated)
+            await self._compare_containers(self._written)
+            if before != self._parts.outdated:
+                await self._ask_containers()
+
+    def _compare_containers_soon(self) -> None:
+        if not self._closing:
+            self._tasks.start("compare containers", self._compare_containers_again())
+
+    def _watch_sources(self) -> None:
+        """Watch the files that containers are created from, so that a change is told at once."""
+        files: dict[str, None] = {}
+        for model in self._written.models.values():
+            runtime = self._parts.runtimes.get(model.runtime)
+            if isinstance(runtime, ReportsOutdated):
+                files |= dict.fromkeys(runtime.sources_of(model))
+        if list(files) == self._sources:
+            return
+        self._sources = list(files)
+        if self._source_watch is not None:
+            self._source_watch.cancel()
+            self._source_watch = None
+        if files:
+            changes = watch(self._sources, self._compare_containers_soon)
+            self._source_watch = self._tasks.start("watch the files of containers", changes)
+
     def _watch_files(self) -> None:
         wanted = self.settings.serve.watch_config and bool(self._watched)
         if wanted and self._watch is None:
@@ -273,6 +331,8 @@ class App:
         model = self.settings.models.get(move.model)
         if move.new is State.READY and model is not None and model.asks_container and not self._closing:
             self._tasks.start(f"ask container of {move.model}", self._ask_containers_again())
+        if move.model in self._parts.outdated and move.new in (State.READY, State.STOPPED):
+            self._compare_containers_soon()
 
     # close
 

@@ -66,6 +66,8 @@ class Parts:
     page: Page
     limiter: Limiter
     gateway: Gateway
+    outdated: dict[str, str]
+    """How the containers of models differ from their settings; the admin API reads it."""
 
 
 def assemble(
@@ -83,6 +85,7 @@ def assemble(
     runtimes = make_runtimes(settings, state_dir)
     recorder = _recorder(settings, state_dir, upstream=lambda model: supervisor.upstream(model))
     supervisor = _supervisor(settings, runtimes, gpus, recorder, on_move)
+    outdated: dict[str, str] = {}
     captures = Captures(state_dir / "captures", time.time)
     admin = Admin(
         settings,
@@ -92,6 +95,7 @@ def assemble(
         reload=reload,
         capturing=captures,
         devices=lambda: _read_gpus(gpus),
+        outdated=outdated,
     )
     sessions = Sessions(state_dir / SESSIONS_FILE, time.time)
     requests = _Requests()
@@ -131,6 +135,7 @@ def assemble(
         page=page,
         limiter=limiter,
         gateway=gateway,
+        outdated=outdated,
     )
 
 

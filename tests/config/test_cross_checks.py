@@ -41,7 +41,8 @@ models:
   big:
 """
     assert problems(text) == [
-        "1: listen: without a key, hotseat may listen on this machine only (127.0.0.1, ::1 or localhost) "
+        "1: listen: without a key, hotseat may listen on this machine only (127.0.0.1, ::1, localhost or a "
+        "Unix socket) "
         "(set VLLM_API_KEY in the environment, or listen on 127.0.0.1)",
         "2: gpu.budgt: unknown key (did you mean budget?)",
         "3: idle: expected a duration such as 30m, 90s, 1h30m or a number of seconds",

@@ -135,6 +135,8 @@ class Gateway:
 
     def client_of(self, host: str) -> str | None:
         """Return which client a peer's address belongs to; ``None`` for a trusted proxy."""
+        if not host:  # a Unix socket: a proxy of this machine, or several programs
+            return None
         return None if self.snapshot.addresses.is_trusted(host) else network_of(host)
 
     def slow_client_s(self) -> float:
