@@ -123,6 +123,9 @@ class FakeLeaseProvider:
     def loaded(self) -> list[str]:
         return [model for model, state in self.states.items() if state is State.READY]
 
+    def contended(self) -> bool:
+        return any(ticket.lease is None and not ticket.closed.is_set() for ticket in self.tickets)
+
     def state(self, model: str) -> str:
         return self.states.get(model, State.STOPPED).value
 

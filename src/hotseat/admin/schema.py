@@ -171,15 +171,6 @@ class LivenessResponse(Struct, frozen=True, kw_only=True):
     status: str
 
 
-class IndexResponse(Struct, frozen=True, kw_only=True):
-    """``GET /``: where everything is."""
-
-    name: str = "hotseat"
-    models: Annotated[str, Meta(description="The list of models, in OpenAI's format.")] = "/v1/models"
-    health: str = "/healthz"
-    openapi: Annotated[str, Meta(description="The description of this API.")] = "/openapi.json"
-
-
 class HealthResponse(Struct, frozen=True, kw_only=True):
     """``GET /healthz``; what is left out depends on the key."""
 
@@ -244,6 +235,10 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     retry_in_s: Annotated[float | None, Meta(description="Seconds until a failed start is tried again.")]
     footprint: Shares
     last_error: FailureReason | None
+    outdated: Annotated[
+        str | None,
+        Meta(description="How its container differs from the Compose file; the next start creates it anew."),
+    ] = None
 
 
 class ModelResponse(ModelStatus, frozen=True, kw_only=True):
@@ -340,6 +335,9 @@ class ReloadResponse(Struct, frozen=True, kw_only=True):
     removed: list[str]
     changed: list[str]
     needs_restart: list[str]
+    outdated: Annotated[
+        list[str], Meta(description="Models whose container differs from the Compose file as it is now.")
+    ] = []
 
 
 class CaptureResponse(Struct, frozen=True, kw_only=True):

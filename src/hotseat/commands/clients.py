@@ -21,6 +21,7 @@ from hotseat.commands import _options
 from hotseat.commands._client import LauncherClient
 from hotseat.commands._connection import LauncherAddress
 from hotseat.commands._credentials import CLIENT_KEYS
+from hotseat.commands._environment import with_env_file
 from hotseat.commands._errors import CommandFailed, InvalidConfig
 from hotseat.commands._model_list import ModelList
 from hotseat.config.parsers.network import is_loopback
@@ -188,7 +189,7 @@ def _variable() -> str:
 
 def _key() -> str:
     try:
-        env = config.environment(os.environ)
+        env = config.environment(with_env_file(None, os.environ))
     except config.ConfigError as error:
         raise InvalidConfig(error) from None
     for variable in CLIENT_KEYS:
@@ -203,7 +204,7 @@ _Launcher = tuple[str, list[Offered], Mapping[str, float], bool]
 
 def _of_config(file: str, url: str | None) -> _Launcher:
     try:
-        settings = config.load(file)
+        settings = config.load(file, with_env_file(file, os.environ))
     except config.ConfigError as error:
         raise InvalidConfig(error) from None
     offered = [

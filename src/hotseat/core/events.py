@@ -96,6 +96,15 @@ class RunExited:
 
 
 @dataclass(slots=True)
+class RunUnplaced:
+    """The runtime has no room for a starting run now; or has found room for it after all (no ``reason``)."""
+
+    model: str
+    run: int
+    reason: Reason | None
+
+
+@dataclass(slots=True)
 class RunUnhealthy:
     """A ready run no longer answers (failed health checks, a hung engine)."""
 
@@ -202,6 +211,8 @@ class ShutdownRequested:
     """hotseat shuts down: it stops all models, or leaves them running."""
 
     leave_running: bool = False
+    at_once: bool = False
+    """Sent again with this: responses under way are cut, and nothing is waited for any longer."""
 
 
 @dataclass(slots=True)
@@ -219,6 +230,7 @@ Event = (
     | Downloaded
     | DownloadFailed
     | RunExited
+    | RunUnplaced
     | RunUnhealthy
     | RunSlept
     | SleepFailed
