@@ -28,7 +28,9 @@ from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.http.tls import CertificateError, renew_certificate, server_context
 from hotseat.listening import AddressUnavailable
 from hotseat.reload import compare, watch
-from hotseat.runtimes.base import ReportsOutdated, Runtime
+from hotseat.runtimes import registry
+from hotseat.runtimes.base import Leadership, ReportsOutdated, Runtime
+from hotseat.standby import Standby
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
 from hotseat.wiring import CannotServe, assemble, make_runtimes, make_state_dir
@@ -61,7 +63,9 @@ class App:
         self._listen = settings.serve
         self._reread, self._watched = reread, watched
         self._state_dir = make_state_dir(settings)
-        self._parts = assemble(settings, self._state_dir, on_move=self._moved, reload=self.reload)
+        self._parts = assemble(
+            settings, self._state_dir, on_move=self._moved, reload=self.reload, preview=self.preview_reload
+        )
         self._config_lock = asyncio.Lock()
         self._closing = self._hurried = False
         self._tasks = Tasks(_task_failed)
@@ -84,6 +88,28 @@ class App:
         """The host and port of each socket that it listens on."""
         return self._server.addresses if self._server else []
 
+    # several launchers
+
+    async def stand_by(self, election: Leadership, stop: asyncio.Event) -> bool:
+        """Answer that another launcher leads until this one does; false when told to ``stop`` before.
+
+        Raises ``CannotServe``.
+        """
+        listen = self._listen
+        try:
+            server = await serve(Standby(), listen=listen.listen, tls=self._load_certificate())
+        except AddressUnavailable as error:
+            raise CannotServe(f"cannot listen on {error.address}: {error.strerror}") from error
+        log.info("standing by", lease=listen.lease)
+        acquired = self._tasks.start("leader election", election.acquire())
+        stopped = self._tasks.start("stop while standing by", _wait(stop))
+        await asyncio.wait((acquired, stopped), return_when=asyncio.FIRST_COMPLETED)
+        leads = acquired.done() and not stop.is_set()
+        for task in (acquired, stopped):
+            task.cancel()
+        await server.stop(LAST_BYTES_S if leads else 0)
+        return leads
+
     # open
 
     async def open(self, sockets: list[socket.socket] | None = None) -> None:
@@ -92,6 +118,7 @@ class App:
         async with self._config_lock:
             await self.supervisor.open(self._ask_containers)
             self._server = await self._start_server(sockets or [])
+            self._parts.gateway.serve_on(self._server)
             self._log_addresses()
             self._warn_if_open()
             self._tasks.start("requests by minute", self._parts.recorder.minutes.run())
@@ -161,6 +188,14 @@ class App:
             log.warning("restart hotseat to apply these settings", settings=list(changes.needs_restart))
         return summary
 
+    async def preview_reload(self) -> Mapping[str, Any]:
+        """Compare the file with the configuration in effect: the changes, or the file's ``problems``."""
+        try:
+            new = await self._read_again()
+        except CannotReload as error:
+            return {"problems": error.problems}
+        return {"problems": [], **compare(self._written, new).as_dict()}
+
     def reload_soon(self, why: str) -> None:
         """Start a reload in the background; its outcome is logged."""
         if self._closing:
@@ -217,6 +252,7 @@ class App:
         await parts.supervisor.configure(settings, added)
         parts.recorder.configure(settings.models)
         parts.admin.configure(settings)
+        parts.page.configure(settings)
         parts.gateway.configure(settings, local_only=settings.serve.open)
         self.settings = settings
 
@@ -315,6 +351,7 @@ class App:
 
     async def _leave_models(self) -> None:
         self._parts.admin.close()
+        self._parts.page.close()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.supervisor.close(leave_running=True))
             await self._stop_server(self.settings.serve.drain_timeout_s)
@@ -322,6 +359,7 @@ class App:
     async def _stop_models(self) -> None:
         await self.supervisor.close()
         self._parts.admin.close()  # readers of /events have seen the models stop by now
+        self._parts.page.close()
         await self._stop_server(LAST_BYTES_S)
 
     async def _stop_server(self, within_s: float) -> None:
@@ -370,14 +408,41 @@ def run(settings: Settings, reread: Callable[[], Settings], watched: Sequence[st
 async def _serve_until_stopped(app: App) -> None:
     stops = signals.StopSignals()
     signals.install_handlers(stops, lambda: app.reload_soon("SIGHUP"))
+    lease = app.settings.serve.lease
+    election = registry.elect(lease) if lease is not None else None
+    try:
+        if election is None or await app.stand_by(election, stops.stop):
+            await _lead(app, election, stops)
+    finally:
+        if election is not None:
+            await election.close()
+    log.info("hotseat has stopped")
+
+
+async def _lead(app: App, election: Leadership | None, stops: signals.StopSignals) -> None:
+    tasks = Tasks(_task_failed)
+    if election is not None:
+        tasks.start("leadership", _stop_when_lost(election, stops))
     await _open(app, stops)
     _tune_garbage_collector()
     await stops.stop.wait()
+    await tasks.close()
+    if election is not None:
+        # The next leader adopts the models at once, while answers under way come to their end here.
+        await election.release()
     async with asyncio.TaskGroup() as group:
         hurrying = group.create_task(_hurry(app, stops))
         closing = group.create_task(app.close())
         closing.add_done_callback(lambda _: hurrying.cancel())
-    log.info("hotseat has stopped")
+
+
+async def _stop_when_lost(election: Leadership, stops: signals.StopSignals) -> None:
+    await election.lost()
+    stops.stop.set()
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _open(app: App, stops: signals.StopSignals) -> None:

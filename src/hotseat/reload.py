@@ -40,6 +40,7 @@ def compare(old: Settings, new: Settings) -> ConfigChanges:
         "max_connections": old.serve.max_connections != new.serve.max_connections,
         "slow_client_timeout": old.serve.slow_client_s != new.serve.slow_client_s,
         "rate_store": old.serve.rate_store != new.serve.rate_store,
+        "lease": old.serve.lease != new.serve.lease,
         "tls": old.serve.tls != new.serve.tls,
         "tracing": old.serve.tracing != new.serve.tracing,
     }

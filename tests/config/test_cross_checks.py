@@ -153,7 +153,9 @@ def test_keys_of_another_runtime_are_refused() -> None:
         "1: models.a: has runtime docker but names no container (add container: NAME)"
     )
     assert "does not say what to start" in only("models: {a: {}}")
-    assert "expected 'process' or 'docker'" in only(f"models: {{a: {{{RUN}, runtime: podman}}}}")
+    assert "expected 'process', 'docker' or 'kubernetes'" in only(
+        f"models: {{a: {{{RUN}, runtime: podman}}}}"
+    )
 
 
 def test_compose_needs_a_file() -> None:

@@ -60,6 +60,7 @@ class Admin:
         handlers = {
             "/healthz": self._healthz,
             "/health": self._health,
+            "/readyz": self._readyz,
             "/routes": self._get_routes,
             "/stats": self._get_stats,
             "/metrics": self._watching.metrics,
@@ -103,6 +104,9 @@ class Admin:
         return json_response(health, 503 if unusable else 200)
 
     async def _health(self, request: Request) -> Response:
+        return json_response(schema.LivenessResponse(status="ok"))
+
+    async def _readyz(self, request: Request) -> Response:
         return json_response(schema.LivenessResponse(status="ok"))
 
     async def _get_routes(self, request: Request) -> Response:

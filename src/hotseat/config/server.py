@@ -27,6 +27,12 @@ class ServerResolver:
     def spec(self, default_route: str | None, auth: AuthSpec) -> ServeSpec:
         """The spec; ``default_route`` is the name of the route for requests that name no model."""
         root = self._root
+        if root.lease is not None and root.on_exit != "leave":
+            self._document.problem(
+                ("lease",),
+                "a launcher that stops the models when it ends leaves none to the one that takes over",
+                "write on_exit: leave",
+            )
         return ServeSpec(
             listen=root.listen,
             open=self._open_to_all(root.listen, auth),
@@ -47,6 +53,7 @@ class ServerResolver:
             watch_config=root.watch_config,
             rate_store=root.rate_store,
             tracing=root.tracing,
+            lease=root.lease,
             tls=self._tls(root.tls) if root.tls else None,
         )
 

@@ -112,6 +112,8 @@ class PolicySpec:
     """Upper bounds by field."""
     drop: tuple[str, ...] = ()
     """Fields that are removed."""
+    allow_fields: tuple[str, ...] = ()
+    """Fields that pass beside the known ones where a prompt or a bound is imposed."""
     prompt: PromptSpec | None = None
     cors: tuple[str, ...] = ()
     """Origins that browsers may call from; ``*``: any."""

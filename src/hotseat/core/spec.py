@@ -255,6 +255,8 @@ class ServeSpec:
     """Whether the configuration is reloaded when its file changes."""
     rate_store: str | None = field(default=None, repr=False)
     """URL of a Redis that shares rate limits between launchers; ``None``: counted in memory."""
+    lease: str | None = None
+    """The Lease that several launchers share: one of them leads; ``None``: there is one launcher."""
     tls: TlsSpec | None = None
     tracing: bool | str | None = None
     """Whether traces are exported, or the URL to export to; ``None``: as the ``OTEL_*`` variables say."""

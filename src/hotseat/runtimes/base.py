@@ -189,6 +189,56 @@ class Runtime(Protocol):
         """Yield runs that others start while hotseat is running (none, for plain processes)."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReplicaAddress:
+    """Host and port of one replica of a run."""
+
+    host: str
+    port: int
+
+
+@runtime_checkable
+class ReportsAddresses(Protocol):
+    """A runtime whose runs may move, or be served by several replicas."""
+
+    def addresses(self, handle: Handle) -> AsyncIterator[tuple[ReplicaAddress, ...]]:
+        """Yield all addresses that serve the run, whenever they have changed; ends when the run has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementReport:
+    """A change in whether there is room for a run that is being launched."""
+
+    model: str
+    run: int
+    reason: Reason | None
+    """Why there is none (``0/3 nodes are available: 3 Insufficient nvidia.com/gpu``); ``None``: there is."""
+
+
+@runtime_checkable
+class ReportsPlacement(Protocol):
+    """A runtime that is told where a run may go by somebody else, who may have no room for it."""
+
+    def placement_reports(self) -> AsyncIterator[PlacementReport]:
+        """Yield each report; every few seconds again while there is no room."""
+
+
+class Leadership(Protocol):
+    """The election of one leader among several launchers."""
+
+    async def acquire(self) -> None:
+        """Return when this launcher leads."""
+
+    async def lost(self) -> None:
+        """Keep the leadership; return when another launcher leads."""
+
+    async def release(self) -> None:
+        """Give the leadership up."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
+
+
 @runtime_checkable
 class ReportsHealth(Protocol):
     """A runtime that is notified when a run can no longer answer."""

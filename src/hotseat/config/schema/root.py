@@ -166,6 +166,12 @@ class RootConfig(InheritedSettings, TopLaunchKeys):
         description="`redis://HOST:6379/0`: share the counts of `rate_limit` between several launchers "
         "(needs the extra `redis`). By default each launcher counts on its own, in memory.",
     )
+    lease: str | None = Field(
+        default=None,
+        description="The name of a Kubernetes Lease that several launchers share: one leads, the others "
+        "stand by and take over when it ends (needs the extra `kubernetes`, and `on_exit: leave`). By "
+        "default there is one launcher.",
+    )
     access_log: Bool = Field(
         default=True,
         description="Write one line of JSON to standard output for each request that has ended.",

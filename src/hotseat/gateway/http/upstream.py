@@ -11,7 +11,7 @@ import logging
 import re
 import select
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -526,11 +526,86 @@ class ConnectionPool:
             self._idle.pop().abandon()
 
 
+class ReplicaPool(ConnectionPool):
+    """The connections to one replica of a run that has several, and how many of them are in use."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__(upstream)
+        self._in_use: set[UpstreamConnection] = set()
+        self._connecting = 0
+
+    @property
+    def load(self) -> int:
+        """Number of requests that use the replica, or are about to."""
+        return len(self._in_use) + self._connecting
+
+    def take(self) -> UpstreamConnection | None:
+        connection = super().take()
+        if connection is not None:
+            self._in_use.add(connection)
+        return connection
+
+    async def connect(self) -> UpstreamConnection:
+        self._connecting += 1
+        try:
+            connection = await super().connect()
+        finally:
+            self._connecting -= 1
+        self._in_use.add(connection)
+        return connection
+
+    def release(self, connection: UpstreamConnection) -> None:
+        self._in_use.discard(connection)
+        super().release(connection)
+
+    def remove(self, connection: UpstreamConnection) -> None:
+        self._in_use.discard(connection)
+        super().remove(connection)
+
+
+class ReplicaPools:
+    """The pools of one run's replicas."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self._pools: dict[tuple[str, int], ReplicaPool] = {}
+        """Those that were chosen last come last."""
+        self._update(upstream)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pools.values()))
+
+    def choose(self, upstream: Upstream) -> ReplicaPool:
+        """Return the pool of the replica with the least requests; of alike ones, each in turn."""
+        if upstream is not self.upstream:
+            self._update(upstream)
+        address = min(self._pools, key=lambda one: self._pools[one].load)
+        pool = self._pools[address] = self._pools.pop(address)
+        return pool
+
+    def close(self) -> None:
+        """Close all of them."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def _update(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        wanted = upstream.replicas
+        for gone in [address for address in self._pools if address not in wanted]:
+            self._pools.pop(gone).close()
+        for host, port in wanted:
+            if (host, port) not in self._pools:
+                one = replace(upstream, host=host, port=port, replicas=())
+                self._pools[host, port] = ReplicaPool(one)
+
+
 class UpstreamPools:
-    """The pools of all runs, one for each model; a newer run's pool replaces an older one's."""
+    """The pools of all runs, by model; a newer run's pool replaces an older one's."""
 
     def __init__(self) -> None:
         self._pools: dict[str, ConnectionPool] = {}
+        self._replicated: dict[str, ReplicaPools] = {}
+        """Of models that have several replicas now; these have none in ``_pools``."""
 
     def __repr__(self) -> str:
         return f"<UpstreamPools {list(self._pools.values())}>"
@@ -541,9 +616,18 @@ class UpstreamPools:
         if pool is None or pool.upstream is not upstream:
             if pool is not None and pool.upstream == upstream:
                 return pool
+            if upstream.replicas:
+                return self._replica(upstream)
             self.drop(upstream.model)
             pool = self._pools[upstream.model] = ConnectionPool(upstream)
         return pool
+
+    def _replica(self, upstream: Upstream) -> ReplicaPool:
+        found = self._replicated.get(upstream.model)
+        if found is None or found.upstream.run != upstream.run:
+            self.drop(upstream.model)
+            found = self._replicated[upstream.model] = ReplicaPools(upstream)
+        return found.choose(upstream)
 
     def drop(self, model: str, run: int | None = None) -> None:
         """Close the pool of a model's run that has ended; ``None``: of whichever run it has."""
@@ -551,12 +635,17 @@ class UpstreamPools:
         if pool is not None and run in (None, pool.upstream.run):
             del self._pools[model]
             pool.close()
+        replicas = self._replicated.get(model)
+        if replicas is not None and run in (None, replicas.upstream.run):
+            del self._replicated[model]
+            replicas.close()
 
     def close(self) -> None:
         """Close all pools."""
-        for model in list(self._pools):
+        for model in [*self._pools, *self._replicated]:
             self.drop(model)
 
     def idle(self) -> dict[str, Any]:
         """Count the idle connections of each model."""
-        return {model: len(pool) for model, pool in self._pools.items()}
+        several = {model: len(pools) for model, pools in self._replicated.items()}
+        return {model: len(pool) for model, pool in self._pools.items()} | several

@@ -27,6 +27,7 @@ from typing import Any, Protocol
 import msgspec
 
 from hotseat.core.errors import Reason
+from hotseat.core.states import State
 from hotseat.core.views import Loading
 from hotseat.gateway.http import errors
 from hotseat.gateway.http.outlier_detection import OutlierDetector, ResponseEnd
@@ -221,10 +222,13 @@ class Forward(msgspec.Struct, eq=False):
     # The lease
 
     def _enqueue(self) -> Ticket:
-        request = self._request
-        ticket = self._ticket = self._services.leases.ask(
-            request.route.model, priority=request.priority, key=request.key
-        )
+        request, leases = self._request, self._services.leases
+        model = request.route.model
+        if not request.is_work and leases.state(model) != State.READY:
+            raise errors.RequestRefused(errors.not_loaded(model, request.method))
+        ticket = self._ticket = leases.ask(model, priority=request.priority, key=request.key)
+        if not request.is_work and ticket.lease is None:  # in the queue it could start a run
+            raise errors.RequestRefused(errors.busy(model))
         return ticket
 
     async def _wait_for_lease(self, ticket: Ticket) -> None:
@@ -339,7 +343,7 @@ class Forward(msgspec.Struct, eq=False):
             await self._await_reason(failure, lease)
         self._detach()
         if failure is not None:
-            if failure.unreachable and not sent and lease.broken is not None and self._runs < MAX_RUNS:
+            if failure.unreachable and not sent and lease.broken is not None and self._may_requeue:
                 self._requeue()
                 return True
             self._tell_failure(failure, lease.broken, cut_short=cut_short)
@@ -347,6 +351,10 @@ class Forward(msgspec.Struct, eq=False):
             self._request.content = b""  # it will not be sent again, and this may take long
             await cycle.drain()
         return False
+
+    @property
+    def _may_requeue(self) -> bool:
+        return self._request.is_work and self._runs < MAX_RUNS
 
     def _requeue(self) -> None:
         """Give the lease of a run that has gone back, to ask for another."""
@@ -407,7 +415,7 @@ class Forward(msgspec.Struct, eq=False):
         tail = self._tail
         if tail is not None:
             tail.add(data)
-            if self._phase is _STREAMING and (self._aligner is not None or not data.endswith(b"\n\n")):
+            if self._aligner is not None or not data.endswith(b"\n\n"):
                 data = self._whole_events(data)
                 if not data:
                     return
@@ -419,7 +427,9 @@ class Forward(msgspec.Struct, eq=False):
                 self._stop_first_byte_watch()
         if self._phase is not _COLLECTING:
             self._tail = ResponseTail(data)
-            if self._phase is _STREAMING and not data.endswith(b"\n\n"):
+            if self._request.makes_ids and self.upstream_status < 300:
+                self._services.made_ids.note(data, self.model)
+            if not data.endswith(b"\n\n"):
                 data = self._whole_events(data)
             if data:
                 self._cycle.write(data)
@@ -427,7 +437,9 @@ class Forward(msgspec.Struct, eq=False):
             self._collected += data
 
     def _whole_events(self, data: bytes) -> bytes:
-        """What can be passed on of a stream that does not come in whole events."""
+        """What can be passed on of a body that does not come in whole events: all, unless it is a stream."""
+        if self._phase is not _STREAMING:
+            return data
         aligner = self._aligner
         if aligner is None:
             aligner = self._aligner = EventAligner()
