@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from starlette.applications import Starlette
@@ -27,6 +27,11 @@ from hotseat.telemetry.metrics import DeviceMemory
 from hotseat.telemetry.recorder import Recorder
 
 
+def _pattern(path: str) -> str:
+    """Starlette's pattern for a path: a model's name may hold slashes."""
+    return path.replace("{model}", "{model:path}")
+
+
 class Admin:
     """The endpoints over a ``Control``; ``configure`` replaces the configuration that they describe."""
 
@@ -40,22 +45,31 @@ class Admin:
         reload: Reload,
         capturing: CaptureControl,
         devices: Callable[[], Sequence[DeviceMemory]],
+        outdated: Mapping[str, str],
         warnings: Callable[[], list[str]] = list,
     ) -> None:
         """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs.
 
+        ``outdated``: how the containers of models differ from their settings, always as it is now.
         ``warnings()`` tells what does not stop models and should be mended.
         """
         self._warnings = warnings
         self._control, self._reload_config, self._capturing = control, reload, capturing
         self._stats = StatsView(
-            control, chronicle, wall_clock=wall_clock, devices=devices, capturing=capturing
+            control,
+            chronicle,
+            wall_clock=wall_clock,
+            devices=devices,
+            capturing=capturing,
+            outdated=outdated,
         )
         self._watching = WatchEndpoints(control, chronicle, self._stats, self._find)
         self.configure(settings)
         handlers = {
+            "/api/hello": self._health,
             "/healthz": self._healthz,
             "/health": self._health,
+            "/readyz": self._readyz,
             "/routes": self._get_routes,
             "/stats": self._get_stats,
             "/metrics": self._watching.metrics,
@@ -70,7 +84,7 @@ class Admin:
             "/admin/capture": self._capture,
         }
         self.app = Starlette(
-            routes=[Route(one.path, handlers[one.path], methods=[one.method]) for one in ENDPOINTS],
+            routes=[Route(_pattern(one.path), handlers[one.path], methods=[one.method]) for one in ENDPOINTS],
             exception_handlers={HTTPException: http_error},
         )
         self.app.router.redirect_slashes = False  # a path has one spelling
@@ -100,6 +114,9 @@ class Admin:
         return json_response(health, 503 if unusable else 200)
 
     async def _health(self, request: Request) -> Response:
+        return json_response(schema.LivenessResponse(status="ok"))
+
+    async def _readyz(self, request: Request) -> Response:
         return json_response(schema.LivenessResponse(status="ok"))
 
     async def _get_routes(self, request: Request) -> Response:

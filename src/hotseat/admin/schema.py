@@ -156,6 +156,10 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
     state: str
     default: Annotated[bool, Meta(description="Serves requests to `/v1` that name no model.")]
     footprint: Shares
+    context: Annotated[int | UnsetType, Meta(description="Context length in tokens, where known.")] = UNSET
+    capabilities: Annotated[
+        list[str] | UnsetType, Meta(description="What the model can do, where known.")
+    ] = UNSET
     phase: Annotated[str | UnsetType, Meta(description="How far a loading model is.")] = UNSET
     last_error: FailureReason | UnsetType = UNSET
     capture: CaptureStatus | UnsetType = UNSET
@@ -235,6 +239,10 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     retry_in_s: Annotated[float | None, Meta(description="Seconds until a failed start is tried again.")]
     footprint: Shares
     last_error: FailureReason | None
+    outdated: Annotated[
+        str | None,
+        Meta(description="How its container differs from the Compose file; the next start creates it anew."),
+    ] = None
 
 
 class ModelResponse(ModelStatus, frozen=True, kw_only=True):
@@ -331,6 +339,9 @@ class ReloadResponse(Struct, frozen=True, kw_only=True):
     removed: list[str]
     changed: list[str]
     needs_restart: list[str]
+    outdated: Annotated[
+        list[str], Meta(description="Models whose container differs from the Compose file as it is now.")
+    ] = []
 
 
 class CaptureResponse(Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from hotseat.core.views import Upstream
 from hotseat.telemetry.metrics import join
 
 TIMEOUT_S = 5.0
-MAX_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 """Longest exposition of one server that is taken."""
 
 

@@ -22,6 +22,10 @@ class RequestArrived:
     priority: int = 0
     key: str = ""
     """Name of the client's key; leases of one model are shared fairly between keys."""
+    endpoint: str = ""
+    """Path of the API that is asked. Patience is learned by key and endpoint; empty: it is not learned."""
+    may_evict: bool = True
+    """Whether another model may be evicted for it."""
 
 
 @dataclass(slots=True)
@@ -89,6 +93,15 @@ class RunExited:
     reason: Reason
     outside: bool = False
     """Stopped deliberately by somebody else (``docker stop``): no crash."""
+
+
+@dataclass(slots=True)
+class RunUnplaced:
+    """The runtime has no room for a starting run now; or has found room for it after all (no ``reason``)."""
+
+    model: str
+    run: int
+    reason: Reason | None
 
 
 @dataclass(slots=True)
@@ -229,6 +242,7 @@ Event = (
     | Downloaded
     | DownloadFailed
     | RunExited
+    | RunUnplaced
     | RunUnhealthy
     | RunSlept
     | SleepFailed

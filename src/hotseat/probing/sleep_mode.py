@@ -17,6 +17,8 @@ from hotseat.core.spec import PPM, ModelSpec
 from hotseat.probing.gpu import GpuReader, GpuReading, reading_of
 from hotseat.runtimes.base import Handle
 
+MAX_ANSWER_BYTES = 65536
+"""What is read of a server's answer."""
 CALL_TIMEOUT_S = 120.0
 """Seconds; at level 2 the weights are read again within one call."""
 ASK_TIMEOUT_S = 5.0
@@ -49,7 +51,7 @@ def post(handle: Handle, path: str, body: Any, headers: Mapping[str, str]) -> in
         head = {"Content-Type": "application/json", **headers} if body is not None else dict(headers)
         connection.request("POST", handle.base_path + path, payload, head)
         response = connection.getresponse()
-        response.read()
+        response.read(MAX_ANSWER_BYTES)
         return response.status
     except http.client.HTTPException as error:
         raise OSError(f"no HTTP answer: {type(error).__name__}") from error
