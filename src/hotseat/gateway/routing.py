@@ -7,6 +7,7 @@ allow-list does not name.
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 from urllib.parse import unquote_to_bytes
 
@@ -101,6 +102,9 @@ _MADE_PATHS = frozenset(
 )
 """Paths whose POST requests make objects that can be asked for by their ids."""
 
+_KNOWN_PATHS = WORK_PATHS | _MADE_PATHS | {b"/v1/models", b"/v1/realtime"}
+"""Paths that are known to servers without a slash at their end."""
+
 EVENT_STREAM_PATHS = frozenset(
     {
         b"/v1/chat/completions",
@@ -120,6 +124,7 @@ SERVER_ADMIN_SEGMENTS = frozenset(
 """First segments below ``/v1`` that change a server (of vLLM and of other servers); never passed on."""
 
 _PLAIN_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,:@=/"
+_SLASHES = re.compile(rb"//+")
 _MAX_CACHED_PATHS = 4096
 _MAX_CACHED_LENGTH = 128
 
@@ -322,6 +327,8 @@ class RoutingTable:
         return self._names.get(name)
 
     def _resolve(self, path: bytes) -> Target:
+        if b"//" in path or path.endswith(b"/"):
+            path = self._without_spare_slashes(path)
         if path in (b"/v1/models", b"/v1/models/"):
             return Target(TargetKind.MODELS, b"/v1/models")
         if path.startswith(b"/v1/models/"):
@@ -341,6 +348,16 @@ class RoutingTable:
         elif path in self._bare_paths or path.startswith(self._bare_trees):
             return Target(TargetKind.DATA, path, special=True)
         raise not_found("no such path: use /v1/…, or a model's prefix followed by /v1/…")
+
+    def _without_spare_slashes(self, path: bytes) -> bytes:
+        """The path without empty segments and the slash at its end, if that is a known one; else as it is.
+
+        Base URLs that end with a slash give such paths, and servers answer them with a redirect.
+        """
+        clean = _SLASHES.sub(b"/", path).rstrip(b"/")
+        if not is_plain(clean):
+            return path
+        return clean if clean in _KNOWN_PATHS or self._prefixed(clean)[1] in _KNOWN_PATHS else path
 
     def _prefixed(self, path: bytes) -> tuple[Route | None, bytes]:
         """The route with the longest prefix of this path, and the rest of the path."""

@@ -337,7 +337,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._phase = _BODY
         self._keep_alive = self._parser.should_keep_alive()
         handler.on_head(status, b"".join(self._header_lines), self._length, self._content_type)
-        if self._method_is_head:
+        if self._method_is_head and self._handler is not None:
             # The parser would wait for a body that never comes: the connection ends with this response.
             self._handler = None
             handler.on_end()
