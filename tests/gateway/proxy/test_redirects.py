@@ -9,11 +9,18 @@ import pytest
 from fakes.gateway import front
 from fakes.wire import Served, always, ok, once
 from hotseat.core.views import Upstream
+from hotseat.gateway.proxy import forward
 from hotseat.gateway.proxy.redirects import location_for_client
 
 pytestmark = pytest.mark.anyio
 
 PLAIN = b'{"model":"chat"}'
+
+
+@pytest.fixture(autouse=True)
+def reasons_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run ends in these tests: nothing is lost by not waiting for the news."""
+    monkeypatch.setattr(forward, "REASON_S", 0.01)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +119,10 @@ async def test_a_redirect_to_anywhere_else_is_refused(method: str, status: int, 
 
 
 async def test_what_was_created_elsewhere_is_told_without_its_place() -> None:
-    async with Served(once(redirect(201, "http://10.0.0.1:7/x"))) as server:
-        async with front(ready={"chat": server.port}) as gate:
-            answer = await gate.ask("/chat/v1/files", PLAIN)
-            assert (answer.status, answer.get("location")) == (201, None)
+    created = redirect(201, "http://10.0.0.1:7/x")
+    async with Served(once(created)) as server, front(ready={"chat": server.port}) as gate:
+        answer = await gate.ask("/chat/v1/files", PLAIN)
+        assert (answer.status, answer.get("location")) == (201, None)
 
 
 @pytest.mark.parametrize(
