@@ -47,6 +47,7 @@ class PolicyResolver:
             defaults=(find("defaults")[1] or {}) | self._from_environment(name),
             clamp=find("clamp")[1] or {},
             drop=find("drop")[1] or (),
+            allow_fields=find("allow_fields")[1] or (),
             prompt=self._prompt(prompt_at, prompt) if prompt is not None else None,
             cors=find("cors")[1] or (),
             limits=scoped(limits or (), scope),

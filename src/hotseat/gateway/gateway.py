@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any
 
 from hotseat.core.spec import Settings
-from hotseat.gateway.access.authenticator import Authenticator
+from hotseat.gateway.access.authenticator import Authenticator, SessionLookup
 from hotseat.gateway.access.client_address import Addresses
+from hotseat.gateway.http.admission import network_of
 from hotseat.gateway.http.asgi import ASGIApp
+from hotseat.gateway.http.errors import ErrorResponse
 from hotseat.gateway.http.request_cycle import RequestCycle
+from hotseat.gateway.http.server import Server
 from hotseat.gateway.http.upstream import UpstreamPools
 from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
 from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord
 from hotseat.gateway.proxy.capture import Captures
+from hotseat.gateway.proxy.in_flight import InFlightRequest, cancel, in_flight
 from hotseat.gateway.proxy.lease import LeaseProvider
 from hotseat.gateway.proxy.made_ids import MadeIds
 from hotseat.gateway.proxy.request import ProxiedRequest
@@ -23,7 +28,10 @@ from hotseat.gateway.proxy.services import GatewayServices, Trace
 from hotseat.gateway.proxy.signs_of_life import SilenceWatch
 from hotseat.gateway.proxy.snapshot import ConfigSnapshot
 from hotseat.gateway.proxy.waiting import WaitPolicy
-from hotseat.gateway.routing import RoutingTable
+from hotseat.gateway.routing import CONTROL_SEGMENTS, RoutingTable, is_anthropic
+
+CONTENDED_SLOW_CLIENT_S = 10.0
+"""How long a client may take nothing of its response while other requests wait for a model."""
 
 
 class Gateway:
@@ -42,6 +50,7 @@ class Gateway:
         captures: Captures | None = None,
         on_record: Callable[[RequestRecord], None] | None = None,
         trace: Trace | None = None,
+        sessions: SessionLookup | None = None,
     ) -> None:
         """``control`` answers the paths that belong to hotseat itself.
 
@@ -49,10 +58,12 @@ class Gateway:
         the time of day, in seconds since 1970. ``write_log`` takes lines of the access log. ``limiter``
         counts for the rate limits (by default in memory). ``captures``: the debug captures, where there may
         be any. ``on_record`` is called with the record of every request, when it has ended. ``trace`` adds a
-        span to a request's headers.
+        span to a request's headers. ``sessions`` are those of browsers that have signed in.
         """
         self._wall_clock = wall_clock
         self._captures = captures
+        self._sessions = sessions
+        self._server: Server | None = None
         self.services = GatewayServices(
             leases=leases,
             upstreams=UpstreamPools(),
@@ -69,7 +80,7 @@ class Gateway:
     def configure(self, settings: Settings, *, local_only: bool) -> None:
         """Switch to another configuration; requests under way keep the one that they began with."""
         limiter = self.services.limiter
-        authenticator = Authenticator(settings.auth, limiter, self._wall_clock)
+        authenticator = Authenticator(settings.auth, limiter, self._wall_clock, self._sessions)
         routing = RoutingTable(settings, limiter)
         limiter.keep(
             [*authenticator.limits(), *(limit for route in routing.routes for limit in route.limits)]
@@ -96,6 +107,22 @@ class Gateway:
         """The number of idle connections to models' servers, by model."""
         return self.services.upstreams.idle()
 
+    def serve_on(self, server: Server) -> None:
+        """Name the server whose connections bring the requests (``in_flight``, ``cancel``)."""
+        self._server = server
+
+    def in_flight(self) -> list[InFlightRequest]:
+        """The requests to models that are being answered, oldest first."""
+        return in_flight(self._server.connections) if self._server is not None else []
+
+    def cancel(self, request_id: str) -> bool:
+        """End a request by cutting off its client; ``False`` if it has ended already."""
+        return self._server is not None and cancel(self._server.connections, request_id)
+
+    def watch(self, watcher: Callable[[RequestRecord], None] | None) -> None:
+        """Have the record of each finished request told to ``watcher``, too, or (``None``) no longer."""
+        self.services.access_log.watch(watcher)
+
     def close(self) -> None:
         """Close all idle connections to models' servers and all captures, and flush the access log."""
         self.services.upstreams.close()
@@ -104,7 +131,37 @@ class Gateway:
             self._captures.close()
         self.services.access_log.flush()
 
+    # What the server asks about connections (``http.server.ConnectionPolicy``)
+
+    def client_of(self, host: str) -> str | None:
+        """Return which client a peer's address belongs to; ``None`` for a trusted proxy."""
+        if not host:  # a Unix socket: a proxy of this machine, or several programs
+            return None
+        return None if self.snapshot.addresses.is_trusted(host) else network_of(host)
+
+    def slow_client_s(self) -> float:
+        """Return how long a client may take nothing of its response at most: less while others wait."""
+        return CONTENDED_SLOW_CLIENT_S if self.services.leases.contended() else math.inf
+
+    def answer_reserved(self, cycle: RequestCycle) -> Coroutine[Any, Any, None] | None:
+        """Answer on a connection that is kept back for hotseat's own pages: those, and nothing else."""
+        if cycle.path[1:].partition(b"/")[0] in CONTROL_SEGMENTS:
+            return self.answer(cycle)
+        cycle.keep_alive = False
+        cycle.refuse(_TOO_MANY_CONNECTIONS, anthropic=is_anthropic(cycle.path))
+        return None
+
     def answer(self, cycle: RequestCycle) -> Coroutine[Any, Any, None] | None:
         """Begin to answer one request, and return what has to be waited for."""
         snapshot = self.snapshot
         return ProxiedRequest(self.services, cycle, snapshot, monotonic(), snapshot.logs_unrouted).begin()
+
+
+_TOO_MANY_CONNECTIONS = ErrorResponse(
+    status=503,
+    code="too_many_connections",
+    type="api_error",
+    message="there are too many connections; try again",
+    retry_after_s=1,
+    should_retry=True,
+)

@@ -21,6 +21,7 @@ from hotseat.logs import redact
 CONTROL_SEGMENTS = frozenset(
     {
         b"healthz",
+        b"readyz",
         b"health",
         b"routes",
         b"stats",
@@ -29,6 +30,9 @@ CONTROL_SEGMENTS = frozenset(
         b"events",
         b"logs",
         b"openapi.json",
+        b"",  # the path "/" alone: "//…" is no plain path
+        b"ui",
+        b"mcp",
     }
 )
 """First segments of the paths that hotseat itself answers."""

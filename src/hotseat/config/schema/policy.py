@@ -70,6 +70,12 @@ class PolicyConfig(RateLimited):
         "`max_tokens` gets the bound.",
     )
     drop: FieldNames | None = Field(default=None, description="Fields that are removed from requests.")
+    allow_fields: FieldNames | None = Field(
+        default=None,
+        description="With `system_prompt` or `clamp`, only fields of the API's reference pass that can undo "
+        "neither; others are removed. The fields listed here pass, too: "
+        "`[guided_json]`.",
+    )
     system_prompt: SystemPromptOrText | None = Field(
         default=None,
         description="The system prompt of all requests: text, or `{text | file, mode}`. Paths on which a "

@@ -16,13 +16,25 @@ from hotseat.config.schema.route import RouteConfig
 from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepOrLevel
 from hotseat.config.schema.tls import TlsConfig
-from hotseat.config.schema.types import Bool, CommentInterval, Duration, Secret, Size
-from hotseat.config_fields import one_or_list, schema
+from hotseat.config.schema.types import (
+    Bool,
+    CommentInterval,
+    Count,
+    Duration,
+    PositiveDuration,
+    Secret,
+    Size,
+)
+from hotseat.config_fields import one_or_list
+from hotseat.core.spec import ListenSpec
 
-Address = Annotated[
-    tuple[str, int],
-    PlainValidator(network.address),
-    schema(["string", "integer"], "address", examples=["127.0.0.1:8000", ":8000"]),
+Addresses = Annotated[
+    tuple[ListenSpec, ...],
+    PlainValidator(network.listen),
+    one_or_list(
+        "address or list of addresses",
+        {"type": ["string", "integer"], "examples": ["127.0.0.1:8000", ":8000", "unix:/run/hotseat.sock"]},
+    ),
 ]
 Networks = Annotated[
     tuple[str, ...],
@@ -44,10 +56,11 @@ Tracing = Annotated[
 class RootConfig(InheritedSettings, TopLaunchKeys):
     """The configuration of hotseat. Top-level keys that begin with `x-` are ignored (anchors, notes)."""
 
-    listen: Address = Field(
-        default=("127.0.0.1", 8000),
-        description="The address to listen on: `127.0.0.1:8000`, `:8000` (all interfaces), `[::1]:8000`, "
-        "`8000`.",
+    listen: Addresses = Field(
+        default=(ListenSpec("127.0.0.1", 8000),),
+        description="The address to listen on, or a list of them: `127.0.0.1:8000`, `8000` (the same), "
+        "`:8000` (all interfaces, IPv4 and IPv6), `localhost:8000` (both of this machine's), `[::1]:8000`, "
+        "`unix:/run/hotseat.sock`, `unix:/run/hotseat.sock,mode=666` (by default 660).",
         json_schema_extra={"default": "127.0.0.1:8000"},
     )
     state_dir: str | None = Field(
@@ -105,6 +118,22 @@ class RootConfig(InheritedSettings, TopLaunchKeys):
         description="The largest request body; larger ones get 413.",
         json_schema_extra={"default": "32MiB"},
     )
+    body_memory: Size = Field(
+        default=64 * 1024 * 1024,
+        description="What all request bodies that wait may take together (at least `body_limit`); one "
+        "client's may take half of it (but always `body_limit`). Beyond, there is 503 with `Retry-After`.",
+        json_schema_extra={"default": "64MiB"},
+    )
+    slow_client_timeout: PositiveDuration = Field(
+        default=60.0,
+        description="A client that takes nothing of its response (less than 1 KiB/s) for this long is cut "
+        "off, and after at most 10 s while other requests wait for a model.",
+    )
+    max_connections: Count | None = Field(
+        default=None,
+        description="The most connections of clients at once; half of them may come from one address (one "
+        "/64 with IPv6), unless it is a trusted proxy. By default half of the process' descriptor limit.",
+    )
     on_exit: Literal["stop", "leave"] = Field(
         default="stop",
         description="What happens to models when hotseat exits: `stop` them, or `leave` them running for the "
@@ -136,6 +165,12 @@ class RootConfig(InheritedSettings, TopLaunchKeys):
         default=None,
         description="`redis://HOST:6379/0`: share the counts of `rate_limit` between several launchers "
         "(needs the extra `redis`). By default each launcher counts on its own, in memory.",
+    )
+    lease: str | None = Field(
+        default=None,
+        description="The name of a Kubernetes Lease that several launchers share: one leads, the others "
+        "stand by and take over when it ends (needs the extra `kubernetes`, and `on_exit: leave`). By "
+        "default there is one launcher.",
     )
     access_log: Bool = Field(
         default=True,

@@ -11,7 +11,7 @@ import logging
 import re
 import select
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -24,7 +24,13 @@ from hotseat.gateway.http.outlier_detection import OutlierDetector
 _log = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a response's head, together with those of 1xx responses before it."""
+"""Of a response's head, together with those of 1xx responses before it; and of what surrounds the data of a
+chunked body in one go (chunk extensions, trailers)."""
+MAX_FIELDS = 256
+"""Header fields of one response."""
+_PARSED_AT_ONCE = 64 * 1024
+"""Bytes of a chunked body that are parsed before the loop turns to others: there may be 43,000 chunks in one
+read."""
 CONNECT_TIMEOUT_S = 5.0
 MAX_IDLE = 64
 """Idle connections that are kept for each run."""
@@ -46,27 +52,47 @@ _FIELDS = {
     b"content-length": _LENGTH,
     b"content-type": _TYPE,
     b"transfer-encoding": _ENCODING,
-    # Hop by hop (RFC 9110 §7.6.1).
-    b"connection": _DROP,
+    **dict.fromkeys(
+        (
+            # What describes the body (RFC 9110 §8, §14).
+            b"accept-ranges",
+            b"content-disposition",
+            b"content-encoding",
+            b"content-language",
+            b"content-range",
+            b"etag",
+            b"last-modified",
+            # Whether it may be kept (RFC 9111).
+            b"age",
+            b"cache-control",
+            b"expires",
+            b"vary",
+            # What a client may do next, and how long the server took.
+            b"allow",
+            b"date",
+            b"deprecation",
+            b"retry-after",
+            b"server-timing",
+            b"sunset",
+            b"x-should-retry",
+            # The server's own name for a request.
+            b"request-id",
+        ),
+        _PASS,
+    ),
     b"keep-alive": _KEEP_ALIVE,
-    b"proxy-connection": _DROP,
-    b"proxy-authenticate": _DROP,
-    b"te": _DROP,
-    b"trailer": _DROP,
-    b"upgrade": _DROP,
-    # Set by the gateway itself.
-    b"x-request-id": _DROP,
-    # A cookie would be sent to all models; and CORS is the gateway's to decide (vLLM allows every origin
-    # unless told otherwise).
-    b"set-cookie": _DROP,
-    b"access-control-allow-origin": _DROP,
-    b"access-control-allow-credentials": _DROP,
-    b"access-control-allow-methods": _DROP,
-    b"access-control-allow-headers": _DROP,
-    b"access-control-expose-headers": _DROP,
-    b"access-control-max-age": _DROP,
 }
-"""What is done with a response's header field; one that is not listed is passed on."""
+"""What is done with a response's header field. One that is not listed acts on the client or on a proxy in
+front (``Set-Cookie``, ``Alt-Svc``, ``Clear-Site-Data``, ``X-Accel-Redirect``, …), or nobody knows what it
+does: it is dropped, and so are ``X-Request-ID`` and CORS, which the gateway decides on itself."""
+
+_PREFIXES = (b"openai-", b"anthropic-", b"x-ratelimit-", b"ratelimit-")
+"""Beginnings of names of further fields that are passed on: those of the APIs."""
+
+
+def _use_of(name: bytes) -> int:
+    """Return what is done with a header field of this name (lower case)."""
+    return _FIELDS.get(name, _PASS if name.startswith(_PREFIXES) else _DROP)
 
 
 class UpstreamFailure(Exception):
@@ -118,7 +144,7 @@ class CachedResponseHead:
 
 
 class UpstreamPhase(Enum):
-    """What a connection to a server expects next."""
+    """Phase of a connection to a server, named for what is expected next."""
 
     IDLE = auto()
     """A request to send."""
@@ -146,6 +172,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         """When the last response was complete, in the loop's time."""
         self._pool = pool
+        self.loop = pool.loop
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._phase = _IDLE
@@ -160,6 +187,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._first_read = b""
         """The read that the response began with, while the parser looks at it."""
         self._head_bytes = 0
+        self._framing_bytes = 0
+        """Of a chunked body, since there was a piece of data."""
+        self._unparsed = b""
+        """What was read of a chunked body and is parsed next."""
+        self._field_count = 0
         self._header_lines: list[bytes] = []
         self._length: bytes | None = None
         self._content_type = b""
@@ -173,7 +205,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def phase(self) -> UpstreamPhase:
-        """What is expected from the server next."""
+        """Phase, named for what is expected from the server next."""
         return self._phase
 
     def is_reusable(self, now: float) -> bool:
@@ -224,7 +256,10 @@ class UpstreamConnection(asyncio.Protocol):
         """Let the server go on: the client has caught up."""
         if self._reading_paused and self._transport is not None:
             self._reading_paused = False
-            self._transport.resume_reading()
+            if self._unparsed:
+                self.loop.call_soon(self._parse_rest)
+            else:
+                self._transport.resume_reading()
 
     # asyncio's callbacks
 
@@ -232,7 +267,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is not _BODY:
+        if len(data) > _PARSED_AT_ONCE and self._is_chunked:
+            self._postpone(data)
+            return
+        if self._phase is _BODY:
+            if self._is_chunked:
+                self._framing_bytes += len(data)
+        else:
             if self._phase is _AWAITING_RESPONSE:
                 if self._receive_known(data):
                     return
@@ -249,11 +290,30 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(UpstreamFailure("its server sent a malformed response"))
         else:
             if self._phase is _BODY:
-                if self._handler is not None:
+                if self._framing_bytes > MAX_HEAD_BYTES + _PARSED_AT_ONCE:
+                    self._fail(UpstreamFailure("its server sent a malformed response"))
+                elif self._handler is not None:
                     self._handler.on_read_complete()
             elif self._phase is _HEAD and self._head_bytes > MAX_HEAD_BYTES:
                 self._fail(UpstreamFailure("its server sent a header that is too large"))
         self._first_read = b""
+
+    def _postpone(self, data: bytes) -> None:
+        """Parse the beginning of a large read of a chunked body, and let others have their turn."""
+        self._unparsed = data[_PARSED_AT_ONCE:]
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self.loop.call_soon(self._parse_rest)
+        self.data_received(data[:_PARSED_AT_ONCE])
+
+    def _parse_rest(self) -> None:
+        """Go on with what was kept, unless the client is slow: then later."""
+        if self._reading_paused or not self._unparsed or self._phase is _CLOSED:
+            return
+        rest, self._unparsed = self._unparsed, b""
+        self.data_received(rest)
+        if not self._unparsed and not self._reading_paused and self._transport is not None:
+            self._transport.resume_reading()
 
     def _receive_known(self, data: bytes) -> bool:
         """Take a complete response whose head came before; false where the parser has to read it."""
@@ -273,6 +333,10 @@ class UpstreamConnection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._unparsed and self._phase is _BODY and self._handler is not None:
+            rest, self._unparsed, self._is_chunked = self._unparsed, b"", False
+            self.data_received(rest)  # it came before the end, and is parsed in one go
+            self._is_chunked = True
         phase, self._phase = self._phase, _CLOSED
         self._pool.remove(self)
         # Refers back to the connection: without it the connection is freed at once, not by the collector.
@@ -307,6 +371,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._handler is None:
             raise ValueError("a response without a request")
         self._header_lines = []
+        self._field_count = 0
         self._length = None
         self._content_type = b""
         self._is_chunked = False
@@ -315,7 +380,10 @@ class UpstreamConnection(asyncio.Protocol):
         if self._phase is _BODY:
             return  # a trailer
         name = name.lower()
-        use = _FIELDS.get(name, _PASS)
+        self._field_count += 1
+        if self._field_count > MAX_FIELDS:
+            raise ValueError("too many header fields")
+        use = _use_of(name)
         if use == _PASS:
             self._header_lines += (name, b": ", value, b"\r\n")
         elif use == _LENGTH:
@@ -334,6 +402,11 @@ class UpstreamConnection(asyncio.Protocol):
         handler = self._handler
         if status < 200 or handler is None:
             return
+        if status > 599:  # there is no such class of statuses, and nothing to make of it (RFC 9110 §15)
+            self._fail(UpstreamFailure(f"its server answered with status {status}, which does not exist"))
+            return
+        if status == 204:
+            self._length = None  # a response without content has none (RFC 9110 §8.6)
         self._phase = _BODY
         self._keep_alive = self._parser.should_keep_alive()
         handler.on_head(status, b"".join(self._header_lines), self._length, self._content_type)
@@ -344,6 +417,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._abort()
 
     def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
         if self._handler is not None:
             self._handler.on_data(body)
 
@@ -367,7 +441,7 @@ class UpstreamConnection(asyncio.Protocol):
         handler, self._handler = self._handler, None
         if handler is None or self._transport is None:
             return
-        if keep_alive and not self._transport.get_write_buffer_size():
+        if keep_alive and not self._unparsed and not self._transport.get_write_buffer_size():
             self._phase = _IDLE
             self.resume_reading()
             self._is_reused = True
@@ -391,7 +465,7 @@ class ConnectionPool:
         """The head of the last complete response; usually the next one's differs in its length only."""
         self.max_idle_s = MAX_IDLE_S
         """How long a connection may have been idle to be reused; less where the server says so."""
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._idle: deque[UpstreamConnection] = deque()
         """Least recently used first."""
         self._closed = False
@@ -408,7 +482,7 @@ class ConnectionPool:
         """Take the most recently used idle connection that is still usable, if there is one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_reusable(self._loop.time()):
+            if connection.is_reusable(self.loop.time()):
                 return connection
             connection.abandon()
         return None
@@ -417,13 +491,18 @@ class ConnectionPool:
         """Open a new connection. Raises ``UpstreamFailure``."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                _, connection = await self._loop.create_connection(
+                _, connection = await self.loop.create_connection(
                     lambda: UpstreamConnection(self), self.upstream.host, self.upstream.port
                 )
         except TimeoutError:
             raise UpstreamFailure("its server does not accept connections", unreachable=True) from None
         except OSError:
             raise UpstreamFailure("its server cannot be reached", unreachable=True) from None
+        ask = self.upstream.impostor
+        if ask is not None and (who := ask()) is not None:  # some 30 µs, for new connections alone
+            connection.abandon()
+            _log.error("model %s: %s; nothing was sent there", self.upstream.model, who)
+            raise UpstreamFailure("another program listens in its server's place", unreachable=True)
         return connection
 
     def release(self, connection: UpstreamConnection) -> None:
@@ -431,7 +510,7 @@ class ConnectionPool:
         if self._closed or len(self._idle) >= MAX_IDLE:
             connection.abandon()
             return
-        connection.idle_since = self._loop.time()
+        connection.idle_since = self.loop.time()
         self._idle.append(connection)
 
     def remove(self, connection: UpstreamConnection) -> None:
@@ -447,11 +526,86 @@ class ConnectionPool:
             self._idle.pop().abandon()
 
 
+class ReplicaPool(ConnectionPool):
+    """The connections to one replica of a run that has several, and how many of them are in use."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__(upstream)
+        self._in_use: set[UpstreamConnection] = set()
+        self._connecting = 0
+
+    @property
+    def load(self) -> int:
+        """Number of requests that use the replica, or are about to."""
+        return len(self._in_use) + self._connecting
+
+    def take(self) -> UpstreamConnection | None:
+        connection = super().take()
+        if connection is not None:
+            self._in_use.add(connection)
+        return connection
+
+    async def connect(self) -> UpstreamConnection:
+        self._connecting += 1
+        try:
+            connection = await super().connect()
+        finally:
+            self._connecting -= 1
+        self._in_use.add(connection)
+        return connection
+
+    def release(self, connection: UpstreamConnection) -> None:
+        self._in_use.discard(connection)
+        super().release(connection)
+
+    def remove(self, connection: UpstreamConnection) -> None:
+        self._in_use.discard(connection)
+        super().remove(connection)
+
+
+class ReplicaPools:
+    """The pools of one run's replicas."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self._pools: dict[tuple[str, int], ReplicaPool] = {}
+        """Those that were chosen last come last."""
+        self._update(upstream)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pools.values()))
+
+    def choose(self, upstream: Upstream) -> ReplicaPool:
+        """Return the pool of the replica with the least requests; of alike ones, each in turn."""
+        if upstream is not self.upstream:
+            self._update(upstream)
+        address = min(self._pools, key=lambda one: self._pools[one].load)
+        pool = self._pools[address] = self._pools.pop(address)
+        return pool
+
+    def close(self) -> None:
+        """Close all of them."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def _update(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        wanted = upstream.replicas
+        for gone in [address for address in self._pools if address not in wanted]:
+            self._pools.pop(gone).close()
+        for host, port in wanted:
+            if (host, port) not in self._pools:
+                one = replace(upstream, host=host, port=port, replicas=())
+                self._pools[host, port] = ReplicaPool(one)
+
+
 class UpstreamPools:
-    """The pools of all runs, one for each model; a newer run's pool replaces an older one's."""
+    """The pools of all runs, by model; a newer run's pool replaces an older one's."""
 
     def __init__(self) -> None:
         self._pools: dict[str, ConnectionPool] = {}
+        self._replicated: dict[str, ReplicaPools] = {}
+        """Of models that have several replicas now; these have none in ``_pools``."""
 
     def __repr__(self) -> str:
         return f"<UpstreamPools {list(self._pools.values())}>"
@@ -462,9 +616,18 @@ class UpstreamPools:
         if pool is None or pool.upstream is not upstream:
             if pool is not None and pool.upstream == upstream:
                 return pool
+            if upstream.replicas:
+                return self._replica(upstream)
             self.drop(upstream.model)
             pool = self._pools[upstream.model] = ConnectionPool(upstream)
         return pool
+
+    def _replica(self, upstream: Upstream) -> ReplicaPool:
+        found = self._replicated.get(upstream.model)
+        if found is None or found.upstream.run != upstream.run:
+            self.drop(upstream.model)
+            found = self._replicated[upstream.model] = ReplicaPools(upstream)
+        return found.choose(upstream)
 
     def drop(self, model: str, run: int | None = None) -> None:
         """Close the pool of a model's run that has ended; ``None``: of whichever run it has."""
@@ -472,12 +635,17 @@ class UpstreamPools:
         if pool is not None and run in (None, pool.upstream.run):
             del self._pools[model]
             pool.close()
+        replicas = self._replicated.get(model)
+        if replicas is not None and run in (None, replicas.upstream.run):
+            del self._replicated[model]
+            replicas.close()
 
     def close(self) -> None:
         """Close all pools."""
-        for model in list(self._pools):
+        for model in [*self._pools, *self._replicated]:
             self.drop(model)
 
     def idle(self) -> dict[str, Any]:
         """Count the idle connections of each model."""
-        return {model: len(pool) for model, pool in self._pools.items()}
+        several = {model: len(pools) for model, pools in self._replicated.items()}
+        return {model: len(pool) for model, pool in self._pools.items()} | several

@@ -77,7 +77,20 @@ class AccessLog:
         """The second that ``_line_start`` was made for."""
         self._line_start = b""
         """A line's beginning, with placeholders for the milliseconds and for the record."""
-        self._on_record = on_record
+        self._on_record = self._subscriber = on_record
+
+    def watch(self, watcher: Callable[[RequestRecord], None] | None) -> None:
+        """Have the records told to one more, or (``None``) to the subscriber alone again."""
+        subscriber = self._subscriber
+        if watcher is None or subscriber is None:
+            self._on_record = subscriber if watcher is None else watcher
+            return
+
+        def tell_both(record: RequestRecord) -> None:
+            subscriber(record)
+            watcher(record)
+
+        self._on_record = tell_both
 
     def enter(self, record: RequestRecord, *, logged: bool) -> None:
         """Take the record of a request that has ended; ``logged``: it gets a line."""
