@@ -28,13 +28,9 @@ from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.http.tls import CertificateError, renew_certificate, server_context
 from hotseat.listening import AddressUnavailable
 from hotseat.reload import compare, watch
-<<<<<<< HEAD
 from hotseat.runtimes import registry
-from hotseat.runtimes.base import Leadership, Runtime
+from hotseat.runtimes.base import Leadership, ReportsOutdated, Runtime
 from hotseat.standby import Standby
-=======
-from hotseat.runtimes.base import ReportsOutdated, Runtime
->>>>>>> day1
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
 from hotseat.wiring import CannotServe, assemble, make_runtimes, make_state_dir
@@ -101,9 +97,9 @@ class App:
         """
         listen = self._listen
         try:
-            server = await serve(Standby(), host=listen.host, port=listen.port, tls=self._load_certificate())
-        except OSError as error:
-            raise CannotServe(f"cannot listen on {listen.host}:{listen.port}: {error.strerror}") from error
+            server = await serve(Standby(), listen=listen.listen, tls=self._load_certificate())
+        except AddressUnavailable as error:
+            raise CannotServe(f"cannot listen on {error.address}: {error.strerror}") from error
         log.info("standing by", lease=listen.lease)
         acquired = self._tasks.start("leader election", election.acquire())
         stopped = self._tasks.start("stop while standing by", _wait(stop))

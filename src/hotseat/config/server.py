@@ -27,16 +27,12 @@ class ServerResolver:
     def spec(self, default_route: str | None, auth: AuthSpec) -> ServeSpec:
         """The spec; ``default_route`` is the name of the route for requests that name no model."""
         root = self._root
-<<<<<<< HEAD
-        host, port = root.listen
         if root.lease is not None and root.on_exit != "leave":
             self._document.problem(
                 ("lease",),
                 "a launcher that stops the models when it ends leaves none to the one that takes over",
                 "write on_exit: leave",
             )
-=======
->>>>>>> day1
         return ServeSpec(
             listen=root.listen,
             open=self._open_to_all(root.listen, auth),
