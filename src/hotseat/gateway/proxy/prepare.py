@@ -72,7 +72,7 @@ def prepare(
     parsed = body.read(content, head)
     method, query = cycle.method, cycle.query
     route, asked = target.route, ""
-    is_work = method == b"POST" and (target.is_work or parsed.model is not None)
+    is_work = target.is_work or parsed.model is not None if method == b"POST" else target.is_start_check
     is_current = False
     if route is None:
         if is_work or parsed.model is not None:
