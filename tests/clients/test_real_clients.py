@@ -47,6 +47,7 @@ models:
     command: [{python}, {engine}, --port, "{{port}}", --alias, engine, --ctx, "8192", --parallel, "1"]
     served_name: engine
     footprint: 0.6
+    clamp: {{max_tokens: 24}}  # so small a model finds no end
   coder: *engine
   missing:
     command: [no-such-command-anywhere, "{{port}}"]
