@@ -33,6 +33,8 @@ from hotseat.gateway.proxy.capture import Capture
 from hotseat.gateway.proxy.captured_forward import CapturedForward
 from hotseat.gateway.proxy.forward import Forward, MeteredForward
 from hotseat.gateway.proxy.prepare import UpstreamRequest, prepare
+from hotseat.gateway.proxy.progress import CHOICES, HEADER, ProgressText, text_for
+from hotseat.gateway.proxy.progress_forward import ProgressForward
 from hotseat.gateway.proxy.response_tail import estimate_tokens
 from hotseat.gateway.proxy.services import GatewayServices
 from hotseat.gateway.proxy.snapshot import ConfigSnapshot
@@ -260,12 +262,23 @@ class ProxiedRequest(msgspec.Struct, eq=False):
             self._capture = capture
             forward = captured = CapturedForward(self, cycle, request, services, self._snapshot)
             captured.begin_capture(capture, self._record.id)
+        elif request.events and (told := self._progress(request)) is not None:
+            forward = shown = ProgressForward(self, cycle, request, services, self._snapshot)
+            shown.begin_progress(told)
         elif grant is not None and grant.counts_tokens:
             forward = MeteredForward(self, cycle, request, services, self._snapshot)
         else:
             forward = Forward(self, cycle, request, services, self._snapshot)
         self._forward = forward
         return forward
+
+    def _progress(self, request: UpstreamRequest) -> ProgressText | None:
+        """The text that the client is told progress in: by the header, else the route, else the key."""
+        wished = self._context.head.picked.get(HEADER)
+        kind = request.route.policy.progress or self._context.principal.progress
+        if wished is not None:
+            kind = CHOICES.get(wished.strip().lower(), kind)
+        return text_for(request.target, request.route.name, kind) if kind is not None else None
 
     # What has to be waited for
 
