@@ -202,8 +202,11 @@ class RequestCycle:
             raise BodyTooLarge
         return bytes(body)
 
-    async def read(self, limit: int) -> bytes:
-        """Wait for the whole body and take it. Raises ``BodyTooLarge`` beyond ``limit`` bytes."""
+    async def read(self, limit: int, on_growth: Callable[[int], None] | None = None) -> bytes:
+        """Wait for the whole body and take it. Raises ``BodyTooLarge`` beyond ``limit`` bytes.
+
+        ``on_growth(size)`` is called with what has arrived so far, and may raise to refuse more.
+        """
         if self.more_body:
             self.send_100_continue()
         self.body_room = limit
@@ -212,6 +215,10 @@ class RequestCycle:
             message_event.clear()
             self.flow.resume_reading()
             await message_event.wait()
+            if on_growth is not None:
+                on_growth(len(self.body))
+        if on_growth is not None:
+            on_growth(len(self.body))
         return self.take(limit)
 
     def send_100_continue(self) -> None:

@@ -169,6 +169,12 @@ class Limiter(Protocol):
     ) -> RateLimitGrant:
         """Admit a request. Raises ``RequestRefused`` (429); then nothing was counted."""
 
+    async def check(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> None:
+        """Raise ``RequestRefused`` (429) where a limit is reached already; counts nothing."""
+
+    def check_now(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> None:
+        """Do the same with what is counted in memory."""
+
     async def close(self) -> None:
         """Close connections, end tasks."""
 
@@ -253,6 +259,18 @@ class MemoryLimiter:
         if tokens is not None:
             headers += tokens[0].headers(tokens[1], now)
         return MemoryGrant(held, headers, tokens is not None, self._clock)
+
+    async def check(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> None:
+        """Raise ``RequestRefused`` (429) where a limit is reached already; counts nothing."""
+        self.check_now(limits, key, address)
+
+    def check_now(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> None:
+        """Do the same at once."""
+        now = self._clock()
+        for limit in limits:
+            count = limit.count(limit.subject(key, address), now)
+            if count.total >= limit.amount:
+                raise refusal(limit, limit.wait_s(count, now), limit.headers(count, now))
 
     def _acquire_one(self, limit: Limit, key: str, address: Callable[[], str], now: float) -> MemoryGrant:
         """The usual case: one limit on requests, and nothing to release."""

@@ -125,14 +125,37 @@ class RedisLimiter:
             raise
         return RedisGrant(self, local, spent, headers)
 
-    async def _count(
+    async def check(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> None:
+        """Raise ``RequestRefused`` (429) where a limit is reached already; counts nothing."""
+        if time.monotonic() < self._down_until:
+            self._memory.check_now(limits, key, address)
+            return
+        try:
+            for limit, item, name in self._shared(limits, key, address):
+                strategy = self._fixed if limit.what == "tokens" else self._moving
+                if not await strategy.test(item, name):
+                    raise await self._refusal(limit, item, name)
+        except StorageError as error:
+            self._failed("rate_store", error.storage_error)
+
+    def check_now(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> None:
+        """Do the same with what is counted in memory."""
+        self._memory.check_now(limits, key, address)
+
+    def _shared(
         self, limits: Sequence[Limit], key: str, address: Callable[[], str]
-    ) -> tuple[bytes, list[tuple[Any, str]]]:
-        shared = [
+    ) -> list[tuple[Limit, Any, str]]:
+        """Return the limits that are counted in the store, with their items and names there."""
+        return [
             (limit, _item(limit.spec), f"{limit.spec.scope}/{limit.what}/{limit.subject(key, address)}")
             for limit in limits
             if limit.what != "concurrent"
         ]
+
+    async def _count(
+        self, limits: Sequence[Limit], key: str, address: Callable[[], str]
+    ) -> tuple[bytes, list[tuple[Any, str]]]:
+        shared = self._shared(limits, key, address)
         for limit, item, name in shared:
             strategy = self._fixed if limit.what == "tokens" else self._moving
             if not await strategy.test(item, name):

@@ -8,6 +8,8 @@ from hotseat.gateway.access.client_context import ClientContext
 from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.policy import body
+from hotseat.gateway.policy.body_budget import HeldBody
+from hotseat.gateway.policy.body_worker import BodyWorker
 from hotseat.gateway.policy.query import without_credentials
 from hotseat.gateway.routing import Route, RoutingTable, Target
 
@@ -31,6 +33,8 @@ class UpstreamRequest(msgspec.Struct, eq=False, gc=False):
     priority: int = 0
     key: str = ""
     """The name of the client's key; requests of one model are served fairly by key."""
+    held: HeldBody | None = None
+    """What the body takes of the budget for bodies; released once the server has answered."""
 
 
 def prepare(
@@ -45,27 +49,72 @@ def prepare(
 
     ``id_line``: the header line with the request's id, for the client and for the server.
     """
-    head, principal = context.head, context.principal
-    parsed = body.read(content, head)
-    method, query = cycle.method, cycle.query
-    route = target.route
-    if route is None:
-        route = _route_by_model(cycle, context, routing, parsed.model, id_line)
-    if target.special and not route.allows(target.path):
-        raise RequestRefused(_PATH_NOT_ALLOWED)
+    parsed = body.read(content, context.head)
+    route = _route_of(cycle, context, routing, target, parsed.model, id_line)
     name = route.rename(parsed.model)
     if route.rules is not None:
         parsed.rewrite(route.rules, target.path, name)
     elif name is not None and content:
         parsed.rename(name)
+    return _request(cycle, context, route, target, parsed.content, len(content), parsed.stream, id_line)
+
+
+async def prepare_in_worker(
+    worker: BodyWorker,
+    cycle: RequestCycle,
+    context: ClientContext,
+    routing: RoutingTable,
+    target: Target,
+    content: bytes,
+    id_line: bytes,
+) -> UpstreamRequest:
+    """Do the same with a body that takes long to read, in another process. Raises ``RequestRefused``."""
+    size = len(content)
+    async with worker.inspect(content, context.head) as inspected:
+        route = _route_of(cycle, context, routing, target, inspected.model, id_line)
+        name = route.rename(inspected.model)
+        if route.rules is not None or name is not None:
+            policy = None if route.rules is None else route.policy
+            content = await inspected.rewrite(policy, target.path, name) or content
+    return _request(cycle, context, route, target, content, size, inspected.stream, id_line)
+
+
+def _route_of(
+    cycle: RequestCycle,
+    context: ClientContext,
+    routing: RoutingTable,
+    target: Target,
+    model: str | None,
+    id_line: bytes,
+) -> Route:
+    """The route of a request whose body has been read. Raises ``RequestRefused``."""
+    route = target.route
+    if route is None:
+        route = _route_by_model(cycle, context, routing, model, id_line)
+    if target.special and not route.allows(target.path):
+        raise RequestRefused(_PATH_NOT_ALLOWED)
+    return route
+
+
+def _request(
+    cycle: RequestCycle,
+    context: ClientContext,
+    route: Route,
+    target: Target,
+    content: bytes,
+    size: int,
+    stream: bool,
+    id_line: bytes,
+) -> UpstreamRequest:
+    method, query, principal = cycle.method, cycle.query, context.principal
     return UpstreamRequest(
         route,
         method,
         target.path + without_credentials(query) if query else target.path,
-        head.passed + id_line,
-        parsed.content,
-        len(content),
-        parsed.stream and method != b"HEAD",
+        context.head.passed + id_line,
+        content,
+        size,
+        stream and method != b"HEAD",
         target.anthropic,
         route.priority + principal.priority,
         principal.name,
