@@ -76,7 +76,8 @@ class BodyWorker:
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | None = None
+        """The running process, if there is one."""
         self._idle: asyncio.TimerHandle | None = None
 
     @contextlib.asynccontextmanager
@@ -110,8 +111,8 @@ class BodyWorker:
         return result, answer
 
     async def _exchange(self, order: tuple[Any, ...], content: bytes) -> tuple[str, Any, bytes]:
-        if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
+        if self.process is None or self.process.returncode is not None:
+            self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "hotseat.gateway.policy.body_worker",
@@ -120,7 +121,7 @@ class BodyWorker:
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
                 start_new_session=True,  # Ctrl-C is for hotseat, which closes its input
             )
-        to, answers = self._process.stdin, self._process.stdout
+        to, answers = self.process.stdin, self.process.stdout
         assert to is not None
         assert answers is not None
         head = pickle.dumps(order)
@@ -137,7 +138,7 @@ class BodyWorker:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
