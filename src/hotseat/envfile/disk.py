@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from hotseat.bounded_file import read_bounded
 from hotseat.envfile.syntax import parse
 
+_MAX_BYTES = 4 * 1024 * 1024
 VARIABLE = "HOTSEAT_ENV_FILE"
 """Names a ``.env`` file that is read at the start and again at every reload."""
 
@@ -20,7 +22,7 @@ def read(path: Path, env: Mapping[str, str]) -> dict[str, str]:
     Raises ``EnvFileError``, and ``OSError`` where the file cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, _MAX_BYTES).decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError:
         return {}
     return parse(text, env)

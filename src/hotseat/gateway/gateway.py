@@ -86,7 +86,7 @@ class Gateway:
         self.snapshot = ConfigSnapshot(
             routing=routing,
             authenticator=authenticator,
-            addresses=Addresses(settings.auth.trusted_proxies),
+            addresses=Addresses(settings.auth.trusted_proxies, settings.auth.cloudflare_proxies),
             wait_policy=WaitPolicy(hold_headers_s=settings.serve.hold_headers_s),
             body_limit_bytes=settings.serve.body_limit_bytes,
             logs_unrouted=settings.serve.access_log,

@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hotseat.core.access_spec import LimitSpec
-from hotseat.gateway.policy.rate_limit import Limit, MemoryGrant, MemoryLimiter, refusal, remaining_headers
+from hotseat.gateway.policy.rate_limit import (
+    NETWORKS_EACH,
+    Limit,
+    MemoryGrant,
+    MemoryLimiter,
+    ipv6_site,
+    refusal,
+    remaining_headers,
+)
 from hotseat.tasks import Tasks
 
 try:
@@ -146,11 +154,17 @@ class RedisLimiter:
         self, limits: Sequence[Limit], key: str, address: Callable[[], str]
     ) -> list[tuple[Limit, Any, str]]:
         """Return the limits that are counted in the store, with their items and names there."""
-        return [
-            (limit, _item(limit.spec), f"{limit.spec.scope}/{limit.what}/{limit.subject(key, address)}")
-            for limit in limits
-            if limit.what != "concurrent"
-        ]
+        shared: list[tuple[Limit, Any, str]] = []
+        for limit in limits:
+            if limit.what == "concurrent":
+                continue
+            subject = limit.subject(key, address)
+            shared.append((limit, _item(limit.spec), f"{limit.spec.scope}/{limit.what}/{subject}"))
+            site = ipv6_site(subject)
+            if site is not None:  # all networks of the site together
+                item = _item(limit.spec, NETWORKS_EACH)
+                shared.append((limit, item, f"{limit.spec.scope}/{limit.what}/{site}"))
+        return shared
 
     async def _count(
         self, limits: Sequence[Limit], key: str, address: Callable[[], str]
@@ -210,5 +224,5 @@ class RedisLimiter:
         await self._pool.aclose()
 
 
-def _item(spec: LimitSpec) -> Any:
-    return RateLimitItemPerSecond(spec.amount, max(1, math.ceil(spec.per_s)))
+def _item(spec: LimitSpec, times: int = 1) -> Any:
+    return RateLimitItemPerSecond(spec.amount * times, max(1, math.ceil(spec.per_s)))

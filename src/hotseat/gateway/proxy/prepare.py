@@ -7,6 +7,7 @@ import msgspec
 from hotseat.gateway.access.client_context import ClientContext
 from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.http.request_cycle import RequestCycle
+from hotseat.gateway.http.request_id import new_request_id
 from hotseat.gateway.policy import body
 from hotseat.gateway.policy.body_budget import HeldBody
 from hotseat.gateway.policy.body_worker import BodyWorker
@@ -33,6 +34,8 @@ class UpstreamRequest(msgspec.Struct, eq=False, gc=False):
     priority: int = 0
     key: str = ""
     """The name of the client's key; requests of one model are served fairly by key."""
+    server_id: str = ""
+    """The request's id at the server, where it is not the one that the client sent."""
     held: HeldBody | None = None
     """What the body takes of the budget for bodies; released once the server has answered."""
 
@@ -107,6 +110,10 @@ def _request(
     id_line: bytes,
 ) -> UpstreamRequest:
     method, query, principal = cycle.method, cycle.query, context.principal
+    server_id = ""
+    if context.sent_id is not None and context.sent_id in id_line:  # it was kept
+        server_id = new_request_id()
+        id_line = b"x-request-id: %b\r\n" % server_id.encode("ascii")
     return UpstreamRequest(
         route,
         method,
@@ -118,6 +125,7 @@ def _request(
         target.anthropic,
         route.priority + principal.priority,
         principal.name,
+        server_id,
     )
 
 

@@ -226,6 +226,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         if self._services.trace is not None:
             request.headers, record.trace, record.parent = self._services.trace(request.headers)
         record.route, record.model = route.name, route.model
+        record.server_id = request.server_id
         record.stream, record.bytes_in = request.stream, request.size
         self._logged = route.policy.access_log
         return request
