@@ -100,7 +100,7 @@ class BodyWorker:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 kind, result, answer = await self._exchange(order, content)
-        except (TimeoutError, OSError, EOFError, asyncio.IncompleteReadError):
+        except (TimeoutError, OSError, EOFError, RuntimeError):  # uvloop's error for a pipe that has closed
             self.close()
             raise RequestRefused(_NOT_READ) from None
         except asyncio.CancelledError:
