@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -22,6 +22,9 @@ _log = logging.getLogger(__name__)
 
 BODY_ROOM_BYTES = 65536
 """Bytes of a body that are buffered before the handler reads it; beyond, reading from the client pauses."""
+
+
+_COPIED_BYTES = 1024 * 1024
 
 
 class BodyTooLarge(Exception):
@@ -200,7 +203,8 @@ class RequestCycle:
         body, self.body = self.body, b""
         if len(body) > limit:
             raise BodyTooLarge
-        return bytes(body)
+        # A large one is not copied: it serves as well as it is.
+        return cast("bytes", body) if len(body) > _COPIED_BYTES else bytes(body)
 
     async def read(self, limit: int, on_growth: Callable[[int], None] | None = None) -> bytes:
         """Wait for the whole body and take it. Raises ``BodyTooLarge`` beyond ``limit`` bytes.

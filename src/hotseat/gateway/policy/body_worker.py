@@ -16,7 +16,7 @@ import resource
 import struct
 import sys
 from collections.abc import AsyncIterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from hotseat.core.access_spec import PolicySpec
 from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
@@ -167,6 +167,8 @@ class Reader:
         """Carry out one order. Never raises for a bad body: that is a result, too."""
         try:
             if order[0] == "read":
+                if b"multipart" in dict(order[1]).get(b"content-type", b"").lower():
+                    content = bytes(content)  # its fields are looked up as they are
                 parsed = self._body = body.read(content, RequestHead(order[1]))
                 return "done", (parsed.model, parsed.stream), b""
             return self._rewrite(*order[1:])
@@ -219,7 +221,13 @@ def main(orders: BinaryIO, answers: BinaryIO) -> None:
     while head := orders.read(_FRAME.size):
         head_size, size = _FRAME.unpack(head)
         order = pickle.loads(orders.read(head_size))
-        kind, result, content = reader.carry_out(order, orders.read(size))
+        received = bytearray(size)
+        view, at = memoryview(received), 0
+        while at < size:
+            at += orders.readinto(view[at:]) or size  # type: ignore[attr-defined]
+        view.release()
+        kind, result, content = reader.carry_out(order, cast("bytes", received))
+        del received
         told = pickle.dumps((kind, result))
         answers.write(_FRAME.pack(len(told), len(content)) + told)
         answers.write(content)
