@@ -14,6 +14,7 @@ from hotseat.admin import schema
 from hotseat.admin.control import CaptureControl, Control
 from hotseat.core.spec import PPM, Footprint, RouteSpec, Settings
 from hotseat.core.views import ModelView
+from hotseat.logs import redact
 from hotseat.secret_names import is_secret_name
 from hotseat.telemetry.metrics import DeviceMemory, MetricsSnapshot
 from hotseat.telemetry.recorder import Recorder
@@ -35,10 +36,12 @@ class StatsView:
         wall_clock: Callable[[], float],
         devices: Callable[[], Sequence[DeviceMemory]],
         capturing: CaptureControl,
+        outdated: Mapping[str, str],
     ) -> None:
         """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
         self._control, self._recorder, self._capturing = control, recorder, capturing
         self._wall_clock, self._devices = wall_clock, devices
+        self._outdated = outdated
         self._began_at = wall_clock()
 
     def configure(self, settings: Settings) -> None:
@@ -151,6 +154,7 @@ class StatsView:
             retry_in_s=_rounded(retry_in_s),
             footprint=shares(view.footprint),
             last_error=_reason(view),
+            outdated=self._outdated.get(view.model),
         )
 
     def _last_move(self, model: str) -> schema.Transition | None:
@@ -209,7 +213,7 @@ def without_secrets(command: Sequence[str]) -> list[str]:
             hide_next = False
             continue
         secret = is_secret_name(name)
-        shown.append(f"{name}=***" if secret and equals else word)
+        shown.append(f"{name}=***" if secret and equals else redact(word))
         hide_next = secret and not equals and word.startswith("-")
     return shown
 

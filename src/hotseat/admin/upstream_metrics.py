@@ -23,7 +23,7 @@ async def gather(models: Mapping[str, tuple[ModelSpec, Upstream | None]]) -> str
 
 
 async def _scrape(model: ModelSpec, upstream: Upstream | None) -> str | None:
-    if upstream is None:
+    if upstream is None or (upstream.impostor is not None and upstream.impostor() is not None):
         return None
     headers = {"Accept": "text/plain"}
     if model.upstream_key:

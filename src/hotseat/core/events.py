@@ -26,7 +26,7 @@ class RequestArrived:
 
 @dataclass(slots=True)
 class RequestWithdrawn:
-    """A client stopped waiting."""
+    """A client stopped waiting for its lease."""
 
     request: int
 
@@ -65,7 +65,7 @@ class FilesSeen:
 
 @dataclass(slots=True)
 class Downloaded:
-    """This download is complete."""
+    """This download is complete: all files are on disk."""
 
     model: str
     download: int
@@ -89,6 +89,15 @@ class RunExited:
     reason: Reason
     outside: bool = False
     """Stopped deliberately by somebody else (``docker stop``): no crash."""
+
+
+@dataclass(slots=True)
+class RunUnplaced:
+    """The runtime has no room for a starting run now; or has found room for it after all (no ``reason``)."""
+
+    model: str
+    run: int
+    reason: Reason | None
 
 
 @dataclass(slots=True)
@@ -148,7 +157,7 @@ class RunsRecovered:
 
 @dataclass(slots=True)
 class StartRemembered:
-    """How long an earlier start of the model took, from the history."""
+    """Duration of an earlier start of the model, from the history."""
 
     model: str
     seconds: float
@@ -198,6 +207,8 @@ class ShutdownRequested:
     """hotseat shuts down: it stops all models, or leaves them running."""
 
     leave_running: bool = False
+    at_once: bool = False
+    """Sent again with this: responses under way are cut, and nothing is waited for any longer."""
 
 
 @dataclass(slots=True)
@@ -215,6 +226,7 @@ Event = (
     | Downloaded
     | DownloadFailed
     | RunExited
+    | RunUnplaced
     | RunUnhealthy
     | RunSlept
     | SleepFailed

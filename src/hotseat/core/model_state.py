@@ -62,6 +62,10 @@ class ModelState:
     """The run was found, not started by us. Implies ``unplanned``."""
     unplanned: bool = False
     """The run was not started within the present budget: found, or the budget has changed since."""
+    unplaced: Reason | None = None
+    """Why the runtime has no room for the run; set only while STARTING."""
+    placed_at: float = 0.0
+    """Time at which the runtime found room for a run that it had none for at first."""
     served: bool = False
     """The run has been ready. Never set while STARTING."""
     ready_since: float = 0.0
@@ -184,6 +188,11 @@ class ModelState:
         return self.spec.sleep is not None and not self.sleep_broken and not self.retired and not self.stale
 
     @property
+    def loading_since(self) -> float:
+        """Time since which it starts or wakes, less the time for which there was no room."""
+        return max(self.since, self.placed_at)
+
+    @property
     def return_cost_s(self) -> float | None:
         """Seconds to have it ready again once it has left: a wake where it sleeps, else a start."""
         away = self.state in (State.STOPPED, State.DOWNLOADING, State.STARTING, State.BACKOFF)
@@ -193,7 +202,7 @@ class ModelState:
 
     @property
     def start_cause(self) -> Cause:
-        """Why it would be started now."""
+        """Cause of a start, if it were started now."""
         return Cause.DEMAND if self.queue else Cause.REQUESTED if self.requested else Cause.PRELOAD
 
     def memory_held(self) -> Footprint:
@@ -213,6 +222,7 @@ class ModelState:
             raise IllegalTransition(self.name, self.state, new, cause, list(self.history))
         self.history.append(f"{now:.3f} {self.state} → {new} ({cause}) run {self.run}")
         self.state, self.since = new, now
+        self.unplaced = None
         if new is not State.STOPPING:  # a sleeper that is stopped takes no more than it did
             self.asleep = new is State.ASLEEP
         if new is not State.DRAINING:
@@ -275,7 +285,7 @@ class ModelState:
             case State.READY:
                 return self.idle_deadline()
             case State.STARTING | State.WAKING:
-                return self.since + self.spec.start_timeout_s
+                return self.loading_since + self.spec.start_timeout_s
             case State.DOWNLOADING:
                 limit_s = self.spec.download_timeout_s
                 return NEVER if limit_s is None else self.since + limit_s
@@ -302,6 +312,11 @@ class ModelState:
             return NEVER
         return quiet_since + spec.idle_s
 
+    def idle_at(self) -> float | None:
+        """The end of its idle time if nothing happens before; ``None``: it is not stopped for that."""
+        at = self.idle_deadline() if self.state is State.READY else NEVER
+        return None if at == NEVER else at
+
     def view(self) -> ModelView:
         """A snapshot for others."""
         return ModelView(
@@ -320,6 +335,7 @@ class ModelState:
             backoff_until=self.backoff_until if self.state is State.BACKOFF else None,
             reason=self.reason,
             last_used=self.last_used,
+            idle_at=self.idle_at(),
             idle_stops=self.idle_stops,
             evictions=self.evictions,
         )

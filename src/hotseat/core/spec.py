@@ -21,7 +21,7 @@ Footprint = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SleepSpec:
-    """How a model sleeps instead of being stopped (vLLM's sleep mode)."""
+    """Sleep instead of a stop (vLLM's sleep mode)."""
 
     level: int = 1
     """1 keeps the weights in host memory, 2 drops them."""
@@ -35,7 +35,7 @@ class SleepSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulingSpec:
-    """What the scheduler must know of a model."""
+    """Properties of a model that the scheduler needs."""
 
     name: str
     footprint: Footprint
@@ -103,7 +103,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec(ABC):
-    """How a model is launched. Each runtime defines its own, a frozen dataclass (``runtimes/NAME/spec.py``).
+    """Launch of a model. Each runtime defines its own, a frozen dataclass (``runtimes/NAME/spec.py``).
 
     Everybody but the runtime asks through these properties and never for the class.
     """
@@ -111,7 +111,7 @@ class LaunchSpec(ABC):
     @property
     @abstractmethod
     def target(self) -> str:
-        """What is started, by its own name: a program, a container."""
+        """Name of what is started: a program, a container."""
 
     def describe(self) -> str:
         """Return the target with its kind, for people: ``container coder``."""
@@ -147,7 +147,7 @@ class KeepWarmSpan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepWarmSpec:
-    """When a model is to be kept warm."""
+    """Weekly hours in which a model is kept warm."""
 
     spans: tuple[KeepWarmSpan, ...]
     zone: str = ""
@@ -175,6 +175,9 @@ class ModelSpec:
     """Settings that the operator left to the container's own command (``container_settings.ASKED``)."""
     upstream_key: str | None = field(default=None, repr=False)
     """API key of the server, sent as a Bearer token."""
+    withheld: frozenset[str] = field(default=frozenset(), repr=False)
+    """Variables of hotseat's own environment that a server does not inherit: their values are secrets of the
+    configuration."""
     stop_grace_s: float = 10.0
     engine: str = "openai"
     """The kind of server (``engines/``): ``vllm`` or ``openai``."""
@@ -205,12 +208,29 @@ class TlsSpec:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class ListenSpec:
+    """An address to listen on: a host and a port, or a Unix socket."""
+
+    host: str = ""
+    """Empty: all interfaces, IPv4 and IPv6. ``localhost``: both loopback addresses."""
+    port: int = 0
+    path: str | None = None
+    """Of the Unix socket; it has neither host nor port."""
+    mode: int = 0o660
+    """Of the Unix socket's file."""
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSpec:
     """Settings of the server itself."""
 
-    host: str = "127.0.0.1"
-    port: int = 8000
+    listen: tuple[ListenSpec, ...] = (ListenSpec("127.0.0.1", 8000),)
     open: bool = True
     """No key is configured: whoever reaches the port is served, so it must be on loopback."""
     state_dir: str
@@ -219,6 +239,8 @@ class ServeSpec:
     access_log: bool = True
     """Whether requests without a route are in the access log; each route has a setting of its own."""
     hold_headers_s: float = 2.0
+    comment_every_s: float = 2.0
+    """Seconds between two comments in a silent stream; 0: none. A route may have its own."""
     body_limit_bytes: int = 32 * 1024 * 1024
     slow_client_s: float = 60.0
     """How long a client may take nothing of its response before it is cut off."""
@@ -233,14 +255,26 @@ class ServeSpec:
     """Whether the configuration is reloaded when its file changes."""
     rate_store: str | None = field(default=None, repr=False)
     """URL of a Redis that shares rate limits between launchers; ``None``: counted in memory."""
+    lease: str | None = None
+    """The Lease that several launchers share: one of them leads; ``None``: there is one launcher."""
     tls: TlsSpec | None = None
     tracing: bool | str | None = None
     """Whether traces are exported, or the URL to export to; ``None``: as the ``OTEL_*`` variables say."""
 
+    @property
+    def host(self) -> str:
+        """The host of the first address, or the path of its Unix socket."""
+        return self.listen[0].path or self.listen[0].host
+
+    @property
+    def port(self) -> int:
+        """The port of the first address; 0 for a Unix socket."""
+        return self.listen[0].port
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The resolved configuration."""
+    """The resolved configuration of the whole program."""
 
     serve: ServeSpec
     scheduler: SchedulerSpec

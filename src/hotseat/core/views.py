@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from hotseat.core.errors import Reason
 from hotseat.core.states import State
@@ -17,13 +17,17 @@ class Upstream:
     run: int
     host: str
     port: int
+    replicas: tuple[tuple[str, int], ...] = ()
+    """Host and port of each replica, this address among them; empty where there is one only."""
     base_path: str = ""
     """Prefix of every path there, without a trailing slash (``url:`` may have one)."""
+    impostor: Callable[[], str | None] | None = field(default=None, compare=False, repr=False)
+    """Says who listens there instead of the run; asked after each connection, before a byte is sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Progress of a download."""
+    """Progress of a download, in bytes."""
 
     percent: int
     left_s: float | None
@@ -70,5 +74,7 @@ class ModelView:
     reason: Reason | None
     """Why it failed or ended last; ``None``: it did not."""
     last_used: float | None
+    idle_at: float | None
+    """When it is stopped for being idle if nobody uses it until then, in the core's time."""
     idle_stops: int
     evictions: int

@@ -2,18 +2,35 @@
 
 Runtimes are idempotent: stopping a run that has ended succeeds. They never retry on their own. One contract
 suite (``tests/runtimes/contract.py``) runs over all of them, the fake included. What only some runtimes can
-tell is a protocol of its own (``ReportsCommands``, ``ReportsMounts``, ``ReportsImages``, ``ReportsHealth``).
+tell is a protocol of its own (``ReportsCommands``, ``ReportsMounts``, ``ReportsImages``, ``ReportsOutdated``,
+``ReportsHealth``).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
+
+
+class Listener(Protocol):
+    """Knows who listens at a run's address. Its methods take milliseconds at most."""
+
+    def impostor(self, host: str | None = None) -> str | None:
+        """Return who listens there instead of the run, for people; ``None``: the run does, or nobody.
+
+        ``host``: another address of the run.
+        """
+
+    def elsewhere(self) -> str | None:
+        """Return another address of this machine at which the run listens on its port; ``None``: none."""
+
+    def addresses(self) -> list[str]:
+        """Return all addresses at which the run listens, as ``HOST:PORT``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +44,8 @@ class Handle:
     host: str
     port: int
     base_path: str = ""
+    listener: Listener | None = field(default=None, compare=False, repr=False)
+    """Proves that the run itself answers at the address; ``None``: the runtime vouches for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +129,17 @@ class ReportsImages(Protocol):
         """Return the name and digest of the model's image; ``None``: unknown at the moment."""
 
 
+@runtime_checkable
+class ReportsOutdated(Protocol):
+    """A runtime whose servers can have been created from settings that have changed since."""
+
+    async def outdated(self, model: ModelSpec) -> str | None:
+        """Return in what the model's server is outdated; ``None``: it is not, or it is unknown."""
+
+    def sources_of(self, model: ModelSpec) -> tuple[str, ...]:
+        """Return the files that its settings come from."""
+
+
 class Runtime(Protocol):
     """A way to run models."""
 
@@ -157,6 +187,56 @@ class Runtime(Protocol):
 
     def watch(self) -> AsyncIterator[FoundRun]:
         """Yield runs that others start while hotseat is running (none, for plain processes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaAddress:
+    """Host and port of one replica of a run."""
+
+    host: str
+    port: int
+
+
+@runtime_checkable
+class ReportsAddresses(Protocol):
+    """A runtime whose runs may move, or be served by several replicas."""
+
+    def addresses(self, handle: Handle) -> AsyncIterator[tuple[ReplicaAddress, ...]]:
+        """Yield all addresses that serve the run, whenever they have changed; ends when the run has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementReport:
+    """A change in whether there is room for a run that is being launched."""
+
+    model: str
+    run: int
+    reason: Reason | None
+    """Why there is none (``0/3 nodes are available: 3 Insufficient nvidia.com/gpu``); ``None``: there is."""
+
+
+@runtime_checkable
+class ReportsPlacement(Protocol):
+    """A runtime that is told where a run may go by somebody else, who may have no room for it."""
+
+    def placement_reports(self) -> AsyncIterator[PlacementReport]:
+        """Yield each report; every few seconds again while there is no room."""
+
+
+class Leadership(Protocol):
+    """The election of one leader among several launchers."""
+
+    async def acquire(self) -> None:
+        """Return when this launcher leads."""
+
+    async def lost(self) -> None:
+        """Keep the leadership; return when another launcher leads."""
+
+    async def release(self) -> None:
+        """Give the leadership up."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""What a runtime declares of itself: its keys in the configuration file, and how it is created.
+"""Declaration of a runtime: its keys in the configuration file, and how it is created.
 
 The package of a runtime has a module ``kind`` with a ``KIND``; ``registry`` finds it there. These modules are
 read by everything that reads a configuration, so they import no client library: ``create`` does.
@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from hotseat.config_fields import ConfigModel
 from hotseat.core.spec import LaunchSpec
-from hotseat.runtimes.base import Runtime
+from hotseat.runtimes.base import Leadership, Runtime
 
 ModelKeys = TypeVar("ModelKeys", bound=ConfigModel)
 TopKeys = TypeVar("TopKeys", bound=ConfigModel)
@@ -27,7 +27,7 @@ class NoKeys(ConfigModel):
 
 
 class ProblemLog(Protocol):
-    """Where mistakes in the file are reported; reading goes on, so that all are shown at once."""
+    """Log of mistakes in the file; reading goes on, so that all are shown at once."""
 
     bad: set[KeyPath]
     """Values with a problem already: one is enough."""
@@ -41,7 +41,7 @@ class ProblemLog(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenLaunch(Generic[ModelKeys, TopKeys]):
-    """How a model is to be launched, as the file says it."""
+    """Launch of a model as it is written in the file."""
 
     path: KeyPath
     """Of the model: ``("models", "chat")``."""
@@ -51,6 +51,10 @@ class WrittenLaunch(Generic[ModelKeys, TopKeys]):
     problems: ProblemLog
     file: Callable[[str], str]
     """Resolves a path relative to the configuration file."""
+    devices: tuple[str, ...] | None = None
+    """GPU devices that the model's server is to see; ``None``: as its environment says."""
+    every_device: bool = True
+    """Whether these are all configured devices."""
     examples: tuple[str, ...]
     """Keys that say what to start, as one writes them; those of every runtime where none was chosen."""
 
@@ -80,7 +84,11 @@ class RuntimeKind(Generic[ModelKeys, TopKeys]):
     """The key of ``model_keys`` that chooses this runtime where ``runtime`` is not written."""
     example: str
     """The least that a model of this runtime says: ``container: NAME``."""
+    on_this_machine: bool = True
+    """Whether its models use the GPUs that this machine's driver shows."""
     resolve: Callable[[WrittenLaunch[ModelKeys, TopKeys]], LaunchSpec]
     """Checks the keys and makes the launch of them. Problems go into the log."""
+    elect: Callable[[str], Leadership] | None = None
+    """Makes the election of a leader among several launchers, for the runtime that has such a thing."""
     create: Callable[[Path], Runtime]
     """Makes the runtime over a state directory; it is opened later. Imports what it needs."""

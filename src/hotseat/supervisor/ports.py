@@ -1,4 +1,4 @@
-"""What the supervisor is handed at construction: drivers, observers and the environment."""
+"""Dependencies handed to the supervisor at construction: drivers, observers and the environment."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from hotseat.engines.base import Engine
 from hotseat.runtimes.base import Handle
 from hotseat.telemetry.history import RecordedStart, StartKind
 
-ReadinessProbe = Callable[[ModelSpec, Handle, asyncio.Event], Awaitable[None]]
-"""Returns when the server answers for this run. Setting the event makes it probe at once."""
+ReadinessProbe = Callable[[ModelSpec, Handle, asyncio.Event], Awaitable[str | None]]
+"""Returns when the server answers for this run, with its host (``None``: the handle's). Setting the event
+makes it probe at once."""
 HealthCheck = Callable[[ModelSpec, Handle], Awaitable[str | None]]
 """Checks a ready run once, with a time-out of its own: what is wrong with it, ``None`` when it answers."""
 MemoryCheck = Callable[[ModelSpec], Awaitable[Reason | None]]
@@ -63,7 +64,7 @@ class StartHistory(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drivers:
-    """How servers and their files are handled, beyond what their runtime does."""
+    """Operations on servers and their files beyond what their runtime does."""
 
     engine_of: Callable[[ModelSpec], Engine]
     probe: ReadinessProbe
@@ -79,7 +80,7 @@ def _ignore(*event: object) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observers:
-    """Who is told what happens. None of them may raise."""
+    """Callbacks for what happens. None of them may raise."""
 
     starts: StartHistory
     on_move: Callable[[do.ReportMove], None] = _ignore

@@ -14,13 +14,16 @@ from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Upstream
 from hotseat.engines.base import explained
+from hotseat.logs import redact
 from hotseat.probing.sleep_mode import SleepError
-from hotseat.runtimes.base import Handle, LaunchError, RunExit, Runtime
+from hotseat.runtimes.base import Handle, LaunchError, ReportsAddresses, RunExit, Runtime
 from hotseat.supervisor.health import HealthChecks
 from hotseat.supervisor.ports import Drivers
 
 log = structlog.get_logger("hotseat")
 
+WAITING_FOR_ROOM = "waiting for room"
+"""The phase of a run that its runtime has no room for."""
 LOADING_GRACE_S = 3.0
 """Longest grace period of a server that is still loading, in seconds: vLLM swallows SIGTERM then."""
 STOP_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -55,6 +58,8 @@ class Run:
         self.upstream: Upstream | None = _upstream(handle) if handle else None
         self.ready = False
         self.stopping = False
+        self.hurried = False
+        """Whether it gets no grace period any more: it is killed when it is stopped."""
         self._runtime, self._drivers, self._engine = runtime, drivers, drivers.engine_of(model)
         self._report, self._on_phase = report, on_phase
         self._health = HealthChecks(self._check_once, model.health_every_s)
@@ -76,6 +81,8 @@ class Run:
             self._launched.set()
             async with asyncio.TaskGroup() as group:
                 watching = [group.create_task(self._probe_and_watch()), group.create_task(self._follow_log())]
+                if isinstance(self._runtime, ReportsAddresses):
+                    watching.append(group.create_task(self._follow_addresses(self._runtime)))
                 end = await self._runtime.wait(self.handle)
                 for task in watching:
                     task.cancel()
@@ -99,7 +106,7 @@ class Run:
             except LaunchError as error:
                 failure = error.reason
         if failure is not None:
-            self._report(ev.StartFailed(name, number, explained(failure, self._engine)))
+            self._report(ev.StartFailed(name, number, self._explained(failure)))
             return False
         assert self.handle is not None
         self.upstream = _upstream(self.handle)
@@ -108,7 +115,10 @@ class Run:
     async def _probe_and_watch(self) -> None:
         """Wait until the run is ready, then report whenever it becomes unhealthy; never returns."""
         assert self.handle is not None
-        await self._drivers.probe(self.model, self.handle, self._probe_now)
+        host = await self._drivers.probe(self.model, self.handle, self._probe_now)
+        if host is not None and host != self.handle.host:
+            self.handle = dataclasses.replace(self.handle, host=host)
+            self.upstream = _upstream(self.handle)
         self._awake = not await self._found_asleep()
         self.ready = True
         name, number = self.model.name, self.number
@@ -152,6 +162,16 @@ class Run:
         self._probe_now.set()
         self._health.check_now()
 
+    async def _follow_addresses(self, runtime: ReportsAddresses) -> None:
+        """Send requests and probes to where the run is now."""
+        assert self.handle is not None
+        async for addresses in runtime.addresses(self.handle):
+            first = addresses[0]
+            self.handle = dataclasses.replace(self.handle, host=first.host, port=first.port)
+            replicas = tuple((one.host, one.port) for one in addresses) if len(addresses) > 1 else ()
+            self.upstream = dataclasses.replace(_upstream(self.handle), replicas=replicas)
+            log.info("addresses changed", model=self.model.name, run=self.number, replicas=len(addresses))
+
     async def _follow_log(self) -> None:
         """Read its log while it loads: phases for people, and a reason to probe at once."""
         assert self.handle is not None
@@ -170,11 +190,11 @@ class Run:
         return self._ended.is_set()
 
     async def lines(self, last: int | None) -> AsyncIterator[str]:
-        """Its log lines to its end: the ``last`` ones written so far (``None``: all), then new ones."""
+        """Yield log lines until the run ends: the ``last`` ones so far (``None``: all), then new ones."""
         await self._launched.wait()
         if self.handle is not None:
             async for line in self._runtime.lines(self.handle, last):
-                yield line
+                yield redact(line)
 
     async def sleep(self) -> None:
         """Put it to sleep; report the GPU memory that it still takes."""
@@ -205,6 +225,14 @@ class Run:
         ends = [at for _, at in self.phases[1:]] + [now]
         return {phase: end - at for (phase, at), end in zip(self.phases, ends, strict=True)}
 
+    def placement_changed(self, reason: Reason | None) -> None:
+        """Show whether it waits for room."""
+        phase = "starting" if reason is None else WAITING_FOR_ROOM
+        if not self.ready and phase != self.phase:
+            self._enter_phase(phase)
+            if reason is not None:
+                log.info("no room", model=self.model.name, run=self.number, why=reason.summary)
+
     def _enter_phase(self, phase: str) -> None:
         self.phase = phase
         self.phases.append((phase, asyncio.get_running_loop().time()))
@@ -218,8 +246,13 @@ class Run:
                 run=self.number,
                 grace_s=grace_s,
             )
-        reason = explained(end.reason, self._engine)
+        reason = self._explained(end.reason)
         self._report(ev.RunExited(self.model.name, self.number, reason, outside=end.outside))
+
+    def _explained(self, reason: Reason) -> Reason:
+        """The reason with its cause; a server may have written its keys into the lines."""
+        reason = explained(reason, self._engine)
+        return dataclasses.replace(reason, lines=tuple(map(redact, reason.lines)))
 
     async def stop(self) -> None:
         """Stop it, trying again while the runtime cannot; report that it is gone."""
@@ -237,6 +270,14 @@ class Run:
                 self._task.cancel()
         self._report(ev.RunExited(self.model.name, self.number, Reason(summary="stopped")))
 
+    async def kill(self) -> None:
+        """Cut the grace period of a stop that is under way short. Where that fails, the stop goes on."""
+        if self.handle is not None:
+            try:
+                await self._runtime.stop(self.handle, 0)
+            except Exception as error:
+                log.warning("kill failed", model=self.model.name, run=self.number, error=str(error))
+
     async def _stop_until_gone(self, grace_s: float) -> None:
         """Have the runtime stop it, again and again while that fails."""
         attempts = 0
@@ -253,6 +294,8 @@ class Run:
                 attempts += 1
 
     def _grace_s(self) -> float:
+        if self.hurried:
+            return 0.0
         configured_s = self.model.stop_grace_s
         if not self.ready:
             return min(LOADING_GRACE_S, configured_s)
@@ -265,6 +308,12 @@ def renumbered(handle: Handle, number: int) -> Handle:
 
 
 def _upstream(handle: Handle) -> Upstream:
+    listener, host = handle.listener, handle.host
     return Upstream(
-        model=handle.model, run=handle.run, host=handle.host, port=handle.port, base_path=handle.base_path
+        model=handle.model,
+        run=handle.run,
+        host=host,
+        port=handle.port,
+        base_path=handle.base_path,
+        impostor=(lambda: listener.impostor(host)) if listener is not None else None,
     )

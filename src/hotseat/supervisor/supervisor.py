@@ -18,7 +18,15 @@ from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import Settings
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
 from hotseat.core.views import Loading, ModelView, Upstream
-from hotseat.runtimes.base import FoundRun, HealthReport, ReportsCommands, ReportsImages, Runtime
+from hotseat.logs import redact
+from hotseat.runtimes.base import (
+    FoundRun,
+    HealthReport,
+    PlacementReport,
+    ReportsCommands,
+    ReportsImages,
+    Runtime,
+)
 from hotseat.supervisor.downloads import Downloads
 from hotseat.supervisor.keep_warm import KeepWarm
 from hotseat.supervisor.ports import Drivers, Environment, Observers
@@ -64,6 +72,7 @@ class Supervisor:
             self._tasks,
             on_found=self._found,
             on_health=self._health_reported,
+            on_placement=self._placement_reported,
             on_usable=self._usable_changed,
         )
         self._runs: dict[str, Run] = {}
@@ -77,7 +86,7 @@ class Supervisor:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._moved = asyncio.Event()
-        self._closing = False
+        self._closing = self._leave_running = self._at_once = False
         self._found_late: dict[str, FoundRun] = {}
         """Runs found while another run of their model was ending."""
         self._keep_warm = KeepWarm(
@@ -134,8 +143,10 @@ class Supervisor:
 
     async def close(self, *, leave_running: bool = False) -> None:
         """Refuse queued requests, drain, stop all models (or leave them for adoption), and end all tasks."""
-        self._closing = True
+        self._closing, self._leave_running = True, leave_running
         self._report(ev.ShutdownRequested(leave_running))
+        if self._at_once:
+            self.stop_at_once()
         self._notify_moved()  # orders that wait are answered even if no model moves
         try:
             async with asyncio.timeout(self._close_timeout_s()):
@@ -148,6 +159,18 @@ class Supervisor:
             self._timer.cancel()
         await self._tasks.close()
         await self._monitor.close()
+
+    def stop_at_once(self) -> None:
+        """Have ``close`` wait no longer: cut all responses with an error, and kill what is to be stopped."""
+        self._at_once = True
+        if not self._closing:
+            return  # ``close`` begins with it
+        for run in self._runs.values():
+            run.hurried = True
+            if run.stopping and not run.over:
+                self._tasks.start(f"kill {run.model.name}#{run.number}", run.kill())
+        self._report(ev.ShutdownRequested(self._leave_running, at_once=True))
+        self._notify_moved()
 
     def _close_timeout_s(self) -> float:
         """Seconds that closing may take: every drain and stop, and a margin for a runtime that is away."""
@@ -251,6 +274,19 @@ class Supervisor:
         left_s = usual_s - (self.now() - view.since)
         return left_s if left_s > 0 else None
 
+    def next_turn_at(self) -> float | None:
+        """The end of the turn that somebody waits for; ``None``: nobody waits for one."""
+        at = self._core.plan_at
+        return at if self.now() < at < float("inf") else None
+
+    def hold(self, model: str, seconds: float) -> None:
+        """Keep a model warm for so many seconds from now; 0 ends it."""
+        self._keep_warm.hold(model, self._environment.wall_clock() + seconds)
+
+    def held_until(self, model: str) -> float | None:
+        """The end of an operator's hold on the model, in Unix seconds; ``None``: there is none."""
+        return self._keep_warm.held_until(model)
+
     def spin_ups(self, model: str) -> list[float]:
         """Seconds that its latest starts took, oldest first."""
         return list(self._spin_ups.get(model, ()))
@@ -303,7 +339,8 @@ class Supervisor:
 
     async def tail(self, model: str, count: int) -> list[str]:
         """The last log lines of its current or latest run."""
-        return await self._monitor[self._models[model].runtime].tail(model, count)
+        lines = await self._monitor[self._models[model].runtime].tail(model, count)
+        return [redact(line) for line in lines]
 
     async def follow(self, model: str, last: int) -> AsyncIterator[str]:
         """The last log lines of its current or latest run, then new ones, through all later runs."""
@@ -489,6 +526,13 @@ class Supervisor:
             run.hint()
         else:
             run.suspect(report.trouble.for_clients(), certain=True)
+
+    def _placement_reported(self, report: PlacementReport) -> None:
+        """A runtime may have no room for a run, although the budget does."""
+        run = self._runs.get(report.model)
+        if run is not None and run.number == report.run:
+            run.placement_changed(report.reason)
+            self._report(ev.RunUnplaced(report.model, report.run, report.reason))
 
     def _usable_changed(self, runtime: str, why: str | None) -> None:
         models = tuple(name for name, model in self._models.items() if model.runtime == runtime)

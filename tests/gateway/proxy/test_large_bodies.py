@@ -297,7 +297,7 @@ def test_both_processes_read_and_rewrite_alike() -> None:
     policy = PolicySpec(prompt=PROMPT, clamp={"max_tokens": 10})
     reader = Reader()
     content = chat("hello")
-    assert reader.carry_out(("read", []), content) == ("done", ("chat", False), b"")
+    assert reader.carry_out(("read", []), content) == ("done", ("chat", False, False), b"")
     kind, (name, changed), rewritten = reader.carry_out(
         ("rewrite", policy, b"/v1/chat/completions", "inner"), b""
     )

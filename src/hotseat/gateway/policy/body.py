@@ -68,13 +68,14 @@ def read(content: bytes, head: RequestHead) -> RequestBody:
     if fields.model is not None and len(fields.model) > _MAX_NAME_LENGTH:
         raise bad_request(f"model is longer than {_MAX_NAME_LENGTH} characters", param="model")
     stream = fields.stream
-    return RequestBody(content, fields.model, stream is not _NOT_GIVEN and _is_true(bytes(stream)))
+    written = b"" if stream is _NOT_GIVEN else bytes(stream)
+    return RequestBody(content, fields.model, _is_true(written), written == b"true")
 
 
 def _is_true(written: bytes) -> bool:
     if written == b"true":
         return True
-    if written == b"false" or len(written) > _MAX_STREAM_BYTES:
+    if written in (b"", b"false") or len(written) > _MAX_STREAM_BYTES:
         return False
     try:
         value = _decode_value(written)

@@ -56,10 +56,12 @@ def is_light(content: bytes, head: RequestHead) -> bool:
 class InspectedBody:
     """A body that the process has read, and holds until the next one."""
 
-    def __init__(self, worker: BodyWorker, model: str | None, stream: bool) -> None:
+    def __init__(self, worker: BodyWorker, model: str | None, stream: bool, is_exact_stream: bool) -> None:
+        """The fields are those of ``RequestBody``."""
         self._worker = worker
         self.model = model
         self.stream = stream
+        self.is_exact_stream = is_exact_stream
 
     async def rewrite(self, policy: PolicySpec | None, path: bytes, name: str | None) -> bytes | None:
         """Apply a policy, and replace the model's name unless that is ``None``; return the new body.
@@ -91,8 +93,8 @@ class BodyWorker:
                 self._idle.cancel()
                 self._idle = None
             wanted = [(name, head.picked[name]) for name in _READ_FIELDS if name in head.picked]
-            (model, stream), _ = await self.call(("read", wanted), content)
-            yield InspectedBody(self, model, stream)
+            fields, _ = await self.call(("read", wanted), content)
+            yield InspectedBody(self, *fields)
             self._idle = asyncio.get_running_loop().call_later(IDLE_S, self.close)
 
     async def call(self, order: tuple[Any, ...], content: bytes) -> tuple[Any, bytes]:
@@ -170,7 +172,7 @@ class Reader:
                 if b"multipart" in dict(order[1]).get(b"content-type", b"").lower():
                     content = bytes(content)  # its fields are looked up as they are
                 parsed = self._body = body.read(content, RequestHead(order[1]))
-                return "done", (parsed.model, parsed.stream), b""
+                return "done", (parsed.model, parsed.stream, parsed.is_exact_stream), b""
             return self._rewrite(*order[1:])
         except RequestRefused as refused:
             return "refused", refused.problem, b""

@@ -16,7 +16,7 @@ import shutil
 import signal
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +60,7 @@ class ProcessRuntime:
         self._unusable_reason = self._take()
 
     def _take(self) -> str | None:
+        procfs.become_subreaper()
         try:
             os.close(os.pidfd_open(os.getpid()))
         except (AttributeError, OSError):
@@ -168,7 +169,7 @@ class ProcessRuntime:
         )
         for ident in [i for i, one in self._sessions.items() if one.launch.model == model.name and one.ended]:
             del self._sessions[ident]
-        pid = self._spawn(program, launch)
+        pid = self._spawn(program, launch, model.withheld)
         # A child that was not reaped yet, so it has an entry even if it has ended.
         born = procfs.stat(pid)
         launch = replace(launch, pid=pid, start=born.start if born else 0)
@@ -186,10 +187,10 @@ class ProcessRuntime:
             raise LaunchError(Reason(summary="the new process ended before it could be watched"))
         return session.handle
 
-    def _spawn(self, program: Program, launch: LaunchRecord) -> int:
+    def _spawn(self, program: Program, launch: LaunchRecord, withheld: Collection[str]) -> int:
         port = str(launch.port)
         command = [word.replace(PORT, port) for word in program.command]
-        env = inherited()
+        env = inherited(withheld)
         env.setdefault("PYTHONUNBUFFERED", "1")  # output to a file would otherwise be buffered
         # setproctitle, with which vLLM names its workers, would otherwise overwrite the marks.
         env.setdefault("SPT_NOENV", "1")
@@ -205,6 +206,7 @@ class ProcessRuntime:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=procfs.become_subreaper,
             )
         except (OSError, ValueError) as error:
             raise _launch_error(command[0], program.cwd, env, error) from error
