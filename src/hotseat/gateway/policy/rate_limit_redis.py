@@ -23,6 +23,7 @@ from hotseat.gateway.policy.rate_limit import (
     refusal,
     remaining_headers,
 )
+from hotseat.installation import install_extra
 from hotseat.tasks import Tasks
 
 try:
@@ -80,7 +81,7 @@ class RedisLimiter:
         Raises ``RateStoreUnavailable`` for an invalid URL, or where the extra ``redis`` is not installed.
         """
         if _missing is not None:
-            raise RateStoreUnavailable("the extra is not installed; run: pip install 'hotseat[redis]'")
+            raise RateStoreUnavailable(f"the extra is not installed; run: {install_extra('redis')}")
         if not url.startswith(_SCHEMES):
             raise RateStoreUnavailable(f"expected a URL that begins with {', '.join(_SCHEMES)}")
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from hotseat.core.states import State
@@ -182,6 +184,15 @@ def _request(
         and head.picked.get(b"x-hotseat-may-evict") != b"false",
         server_id,
     )
+
+
+def _loaded(context: ClientContext, routing: RoutingTable, models: Sequence[str], path: bytes) -> str | None:
+    """The name of the route to a loaded model that the client may use; ``None``: there is none."""
+    for model in models:
+        for route in routing.routes:
+            if route.model == model and context.principal.may_use(route) and route.may_serve(path):
+                return route.name
+    return None
 
 
 def _route_by_model(
