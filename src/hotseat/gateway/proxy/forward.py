@@ -390,6 +390,8 @@ class Forward(msgspec.Struct, eq=False):
         cycle = self._cycle
         self.upstream_status = status
         self._request.content = b""  # it will not be sent again
+        if self._request.held is not None:
+            self._request.held.release()
         if self._hold is not None:
             self._hold.reschedule(None)
         is_stream = content_type.startswith(b"text/event-stream") and not _is_compressed(headers)
