@@ -148,6 +148,8 @@ class SchedulerState:
         """Begin a turn: grant leases to the queue."""
         model.ready_since = model.idle_since = now
         model.served, model.requested = True, False
+        if not model.sleep_broken:  # the reason of an earlier end says nothing of this run
+            model.reason = None
         self.move(model, State.READY, cause, now)
         self.grant_queued(model, now)
         model.peak_demand = model.demand
