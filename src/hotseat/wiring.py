@@ -14,6 +14,8 @@ from typing import Any
 
 import structlog
 
+from hotseat import logs
+from hotseat.access_lines import for_people
 from hotseat.admin.app import Admin
 from hotseat.admin.control import Reload
 from hotseat.config.load import environment
@@ -48,6 +50,9 @@ from hotseat.web.sessions import Sessions
 from hotseat.weights.downloads import WeightDownloader
 
 log = structlog.get_logger("hotseat")
+
+BYTES_OF_AN_EVENT = 230
+"""About the size of an event with one token of a chat completion, as vLLM and llama.cpp write it."""
 
 
 class CannotServe(Exception):
@@ -96,6 +101,7 @@ def assemble(
         capturing=captures,
         devices=lambda: _read_gpus(gpus),
         outdated=outdated,
+        tokens_under_way=lambda model: _tokens_under_way(gateway, model),
     )
     sessions = Sessions(state_dir / SESSIONS_FILE, time.time)
     requests = _Requests()
@@ -229,7 +235,15 @@ def _environment() -> Mapping[str, str]:
         return os.environ
 
 
+def _tokens_under_way(gateway: Gateway, model: str) -> int:
+    """Estimate the tokens of a model's streams so far: nothing is counted while they run."""
+    streams = (one.bytes_out for one in gateway.in_flight() if one.model == model and one.stream)
+    return sum(streams) // BYTES_OF_AN_EVENT
+
+
 def _write_to_stdout(lines: bytes) -> None:
+    if logs.is_for_people(sys.stdout):
+        lines = for_people(lines, colours=logs.wants_colours(sys.stdout))
     with contextlib.suppress(OSError, ValueError):  # a closed pipe or a full disk must not fail requests
         sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()

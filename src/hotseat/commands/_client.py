@@ -53,6 +53,10 @@ class LauncherRefused(CommandFailed):
         self.reply = reply
 
 
+class LauncherSilent(CommandFailed):
+    """The launcher was reached, and did not answer in time."""
+
+
 class KeyRefused(CommandFailed):
     """The credentials are missing, wrong, or not enough."""
 
@@ -197,7 +201,7 @@ class LauncherClient:
             connection.sock.settimeout(silence_s)
             yield connection
         except TimeoutError:
-            raise CommandFailed(f"{self.url} sent nothing for {silence_s:g} seconds") from None
+            raise LauncherSilent(f"{self.url} sent nothing for {silence_s:g} seconds") from None
         except (OSError, http.client.HTTPException) as error:
             raise self._broken(error) from None
         finally:
