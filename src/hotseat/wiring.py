@@ -30,6 +30,7 @@ from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
 from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.logs import redact
+from hotseat.mcp.endpoint import Listener, McpEndpoint
 from hotseat.probing.gpu import GpuReader, GpuReading, open_gpus, wait_for_free_memory
 from hotseat.probing.health import check_health, wait_until_ready
 from hotseat.probing.sleep_mode import SleepMode
@@ -69,6 +70,7 @@ class Parts:
     supervisor: Supervisor
     admin: Admin
     page: Page
+    mcp: McpEndpoint
     limiter: Limiter
     gateway: Gateway
     outdated: dict[str, str]
@@ -82,9 +84,11 @@ def assemble(
     on_move: Callable[[do.ReportMove], None],
     reload: Reload,
     preview: Callable[[], Awaitable[Mapping[str, Any]]],
+    listener: Callable[[], Listener],
 ) -> Parts:
     """Make all parts. ``on_move`` is called with each state transition; ``reload`` serves the
-    admin API's order to reload, ``preview`` says what that would change. Raises ``CannotServe``.
+    admin API's order to reload, ``preview`` says what that would change. ``listener`` is where it
+    listens. Raises ``CannotServe``.
     """
     gpus = open_gpus()
     runtimes = make_runtimes(settings, state_dir)
@@ -119,11 +123,17 @@ def assemble(
             clock=time.monotonic,
         ),
     )
+    mcp = McpEndpoint(
+        settings,
+        listener=listener,
+        sign_in=lambda credential: sessions.create(credential)[0],
+        on_failure=_mcp_failed,
+    )
     limiter = _limiter(settings.serve.rate_store)
     gateway = Gateway(
         settings,
         supervisor,
-        Site(page.app, admin.app),
+        Site(page.app, admin.app, mcp),
         local_only=settings.serve.open,
         write_log=_write_to_stdout,
         limiter=limiter,
@@ -139,6 +149,7 @@ def assemble(
         supervisor=supervisor,
         admin=admin,
         page=page,
+        mcp=mcp,
         limiter=limiter,
         gateway=gateway,
         outdated=outdated,
@@ -267,6 +278,10 @@ def _limiter(store: str | None) -> Limiter:
 def _booted_at() -> float:
     """Time of this machine's boot, in Unix seconds."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _mcp_failed(name: str, error: BaseException) -> None:
+    log.error("task failed", task=name, exc_info=error)
 
 
 def _log_history_trouble(why: str) -> None:
