@@ -146,8 +146,8 @@ async def test_a_stop_that_would_cut_answers_says_how_many(connect: Connect, lau
         }
     )
     asking = asyncio.create_task(asyncio.to_thread(ask_quietly, hotseat))  # noqa: TID251 - a test's own task
-    async with connect(hotseat) as client:  # noqa: ASYNC110 - asked over the network
-        while not (await tool(client, "status"))["models"][0]["in_flight"]:
+    async with connect(hotseat) as client:
+        while not (await tool(client, "status"))["models"][0]["in_flight"]:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
         for name, model in (("stop_model", "chat"), ("switch_model", "coder")):
             told = await tool(client, name, model=model)
