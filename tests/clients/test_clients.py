@@ -96,13 +96,14 @@ def printed(hotseat: Hotseat, *words: str) -> str:
 def test_continue(hotseat: Hotseat) -> None:
     data = yaml.safe_load(printed(hotseat, "continue"))
     assert (data["name"], data["schema"]) == ("hotseat", "v1")
-    coder, chat = data["models"]
+    coder, chat, completing = data["models"]
     assert coder["model"] == "coder"
     assert coder["provider"] == "openai"
     assert coder["apiBase"] == f"http://127.0.0.1:{hotseat.port}/v1"
     assert coder["apiKey"] == "${{ secrets.VLLM_API_KEY }}"
-    assert coder["roles"] == ["chat", "edit", "apply", "autocomplete"]
-    assert "autocomplete" not in chat["roles"]
+    assert coder["roles"] == chat["roles"] == ["chat", "edit", "apply"]
+    assert (completing["model"], completing["roles"]) == ("coder", ["autocomplete"])
+    assert completing["requestOptions"]["headers"] == {"X-Hotseat-May-Evict": "false"}
 
 
 def test_continue_as_it_was(hotseat: Hotseat) -> None:
@@ -110,7 +111,7 @@ def test_continue_as_it_was(hotseat: Hotseat) -> None:
     assert [one["title"] for one in data["models"]] == ["chat", "coder"]
     assert data["tabAutocompleteModel"]["model"] == "chat"  # coder would swap with it
     assert data["models"][0]["apiKey"] == KEY
-    assert data["models"][0]["requestOptions"] == {"timeout": 900}  # seconds, as in config.yaml
+    assert data["models"][0]["requestOptions"] == {"timeout": 900_000}  # in milliseconds for its adapter
 
 
 def test_opencode(hotseat: Hotseat) -> None:
@@ -118,8 +119,8 @@ def test_opencode(hotseat: Hotseat) -> None:
     provider = data["provider"]["hotseat"]
     assert provider["npm"] == "@ai-sdk/openai-compatible"
     assert provider["options"]["apiKey"] == "{env:VLLM_API_KEY}"
-    assert set(provider["models"]) == {"chat", "coder"}
-    assert data["model"] == data["small_model"] == "hotseat/coder"
+    assert set(provider["models"]) == {"chat", "coder", "current"}
+    assert (data["model"], data["small_model"]) == ("hotseat/coder", "hotseat/current")
 
 
 def test_claude_code(hotseat: Hotseat) -> None:
@@ -150,7 +151,7 @@ def test_zed_aider_and_cline(hotseat: Hotseat) -> None:
     models = zed["language_models"]["openai_compatible"]["hotseat"]["available_models"]
     assert {one["max_tokens"] for one in models} == {4096}
     aider = yaml.safe_load(printed(hotseat, "aider"))
-    assert aider["model"] == aider["weak-model"] == "openai/coder"
+    assert (aider["model"], aider["weak-model"]) == ("openai/coder", "openai/current")
     assert "openai-api-key" not in aider
     assert "Model ID: coder\n" in printed(hotseat, "cline", "--with-key")
 
@@ -176,7 +177,7 @@ def test_programs_run(hotseat: Hotseat, name: str, with_key: bool) -> None:
     assert "error" not in done.stdout
 
 
-WITH_CONTEXT = {"continue", "continue-json", "opencode", "cline", "zed", "claude-code"}
+WITH_CONTEXT = {"codex", "litellm", "continue", "continue-json", "opencode", "cline", "zed", "claude-code"}
 
 
 def test_every_program_is_printed_from_a_file_alone(tmp_path: Path) -> None:

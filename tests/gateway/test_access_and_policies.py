@@ -420,7 +420,7 @@ async def test_the_access_log_tells_names_and_numbers_and_nothing_said() -> None
         None,
     )
     assert (by_id["three"]["path"], by_id["three"]["status"]) == ("/healthz", 200)
-    assert (by_id["four"]["status"], by_id["four"].get("path")) == (404, None)
+    assert (by_id["four"]["status"], by_id["four"].get("path")) == (404, "/***")
     for secret in (SECRET, "sk-query-secret", "cookie-secret", "sk-wrong-one", "sk-path-secret", words):
         assert secret.encode() not in log.text
 

@@ -120,6 +120,8 @@ class PolicySpec:
     limits: tuple[LimitSpec, ...] = ()
     max_hold_s: float | None = None
     """Seconds after which a queued request that does not stream is answered 503 with Retry-After."""
+    may_evict: bool = True
+    """Whether another model may be evicted for its requests."""
     comment_every_s: float | None = None
     """Seconds between two comments in a silent stream; 0: none; ``None``: as for all routes."""
     model_name: str | None = None

@@ -90,6 +90,11 @@ class PolicyConfig(RateLimited):
         description="A request that does not stream gets 503 with `Retry-After` if its response has not "
         "begun after this time. Useful behind proxies that cut silent requests (Cloudflare: 100 seconds).",
     )
+    may_evict: Bool | None = Field(
+        default=None,
+        description="`false`: a request for a model that is not loaded gets 503 at once if another model "
+        "had to be stopped to make room. For completions and other requests that come by themselves.",
+    )
     keepalive_comments: CommentInterval | None = Field(
         default=None,
         description="How often a silent stream gets a comment; `false`: never. By default as at the top of "

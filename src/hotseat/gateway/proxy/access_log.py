@@ -27,7 +27,8 @@ class RequestRecord(msgspec.Struct, omit_defaults=True):
     """The name of the key; empty without one."""
     method: str = ""
     path: str = ""
-    """At the model's server (the prefix removed), or of hotseat itself; empty where it leads nowhere."""
+    """At the model's server (the prefix removed), or of hotseat itself; where it leads nowhere, the path that
+    was sent without what could be a secret in it, so that a wrong base URL can be found."""
     route: str = ""
     model: str = ""
     asked: str = ""

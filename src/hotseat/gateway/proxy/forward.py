@@ -226,7 +226,13 @@ class Forward(msgspec.Struct, eq=False):
         model = request.route.model
         if not request.is_work and leases.state(model) != State.READY:
             raise errors.RequestRefused(errors.not_loaded(model, request.method))
-        ticket = self._ticket = leases.ask(model, priority=request.priority, key=request.key)
+        ticket = self._ticket = leases.ask(
+            model,
+            priority=request.priority,
+            key=request.key,
+            endpoint=request.endpoint,
+            may_evict=request.may_evict,
+        )
         if not request.is_work and ticket.lease is None:  # in the queue it could start a run
             raise errors.RequestRefused(errors.busy(model))
         return ticket

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from hotseat.core.states import State
@@ -13,6 +15,9 @@ from hotseat.gateway.policy.query import without_credentials
 from hotseat.gateway.proxy.services import GatewayServices
 from hotseat.gateway.routing import Route, RoutingTable, Target
 from hotseat.logs import redact
+
+CURRENT = "current"
+"""The ``model`` that stands for whatever is loaded, unless a model has that name. Evicts nobody."""
 
 
 class UpstreamRequest(msgspec.Struct, eq=False, gc=False):
@@ -44,6 +49,10 @@ class UpstreamRequest(msgspec.Struct, eq=False, gc=False):
     priority: int = 0
     key: str = ""
     """The name of the client's key; requests of one model are served fairly by key."""
+    endpoint: str = ""
+    """The API's path, by which clients' patience is learned; empty: it is not."""
+    may_evict: bool = True
+    """Whether another model may be evicted for it."""
 
 
 def prepare(
@@ -64,9 +73,14 @@ def prepare(
     method, query = cycle.method, cycle.query
     route, asked = target.route, ""
     is_work = method == b"POST" and (target.is_work or parsed.model is not None)
+    is_current = False
     if route is None:
         if is_work or parsed.model is not None:
-            route, asked = _route_by_model(cycle, context, routing, parsed.model, id_line)
+            wanted = parsed.model
+            is_current = wanted == CURRENT and routing.find(CURRENT) is None
+            if is_current:
+                wanted = _loaded(context, routing, services.leases.loaded(), target.path)
+            route, asked = _route_by_model(cycle, context, routing, wanted, id_line)
         else:
             route = _route_of_ready(context, routing, target, services)
             _open(cycle, context, route, id_line)
@@ -93,7 +107,19 @@ def prepare(
         asked,
         route.priority + principal.priority,
         principal.name,
+        # With ``max_hold`` it is hotseat that gives up, and the client comes again.
+        target.text if route.policy.max_hold_s is None or parsed.stream else "",
+        route.policy.may_evict and not is_current and head.picked.get(b"x-hotseat-may-evict") != b"false",
     )
+
+
+def _loaded(context: ClientContext, routing: RoutingTable, models: Sequence[str], path: bytes) -> str | None:
+    """The name of the route to a loaded model that the client may use; ``None``: there is none."""
+    for model in models:
+        for route in routing.routes:
+            if route.model == model and context.principal.may_use(route) and route.may_serve(path):
+                return route.name
+    return None
 
 
 def _route_by_model(

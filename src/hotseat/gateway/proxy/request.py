@@ -153,9 +153,11 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         try:
             target = snapshot.routing.resolve(cycle.path)
         except RequestRefused:
+            record.path = snapshot.routing.unknown_path(cycle.path)
             target = self._target_of_unknown_path()
         self._target = target
-        record.path = target.text
+        if target is not NOWHERE:
+            record.path = target.text
         if target.kind is not TargetKind.DATA or cycle.method == b"OPTIONS":
             return self._answer_locally(target)
         lines = context.allowed.get((cycle.method, target))
