@@ -47,12 +47,15 @@ class Admin:
         devices: Callable[[], Sequence[DeviceMemory]],
         outdated: Mapping[str, str],
         tokens_under_way: Callable[[str], int] = lambda _: 0,
+        warnings: Callable[[], list[str]] = list,
     ) -> None:
         """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs.
 
         ``outdated``: how the containers of models differ from their settings, always as it is now.
         ``tokens_under_way(model)`` counts the tokens of streams that have not ended.
+        ``warnings()`` tells what does not stop models and should be mended.
         """
+        self._warnings = warnings
         self._control, self._reload_config, self._capturing = control, reload, capturing
         self._stats = StatsView(
             control,
@@ -109,6 +112,7 @@ class Admin:
                 routes=self._stats.route_table(for_admin=role >= AdminRole.ADMIN),
                 budget=shares(self._stats.settings.scheduler.budget),
                 runtimes=dict(unusable) if unusable else msgspec.UNSET,
+                warnings=self._warnings() or msgspec.UNSET,
             )
         return json_response(health, 503 if unusable else 200)
 

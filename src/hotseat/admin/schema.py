@@ -180,6 +180,10 @@ class HealthResponse(Struct, frozen=True, kw_only=True):
     runtimes: Annotated[
         dict[str, str] | UnsetType, Meta(description="Runtimes that cannot be used, and why.")
     ] = UNSET
+    warnings: Annotated[
+        list[str] | UnsetType,
+        Meta(description="What does not stop models and should be mended: a full disk, say."),
+    ] = UNSET
 
 
 class RoutesResponse(Struct, frozen=True, kw_only=True):
