@@ -99,7 +99,7 @@ def _launcher_creates_containers(services: Iterable[ComposeService]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What a container's labels say if it was made from the service as it is now."""
+    """Labels of a container that was made from the service as it is now."""
 
     folder: str
     config_hash: str | None
