@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import Client, MCPError, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
 
 from fakes.hotseat import Hotseat
+from mcp import Client, MCPError, StdioServerParameters, stdio_client
 
 ADMIN, CLIENT = "sk-admin-" + "a" * 32, "sk-client-" + "c" * 32
 KEYS = {"ADMIN_API_KEY": ADMIN, "VLLM_API_KEY": CLIENT}
@@ -163,7 +163,12 @@ def ask_quietly(hotseat: Hotseat) -> None:
     import contextlib
 
     with contextlib.suppress(Exception):  # it is cut off
-        hotseat.send("POST", "/v1/chat/completions", {"model": "chat", "stream": True}, Authorization=f"Bearer {CLIENT}")
+        hotseat.send(
+            "POST",
+            "/v1/chat/completions",
+            {"model": "chat", "stream": True},
+            Authorization=f"Bearer {CLIENT}",
+        )
 
 
 async def test_a_clients_key_may_ask_its_models_and_order_nothing(launch: Any) -> None:
