@@ -11,6 +11,7 @@ import click
 from hotseat import config
 from hotseat.admin.schema import HealthResponse
 from hotseat.clients.formats import FORMATS, Format
+from hotseat.clients.mcp_entries import MCP_ENTRIES
 from hotseat.clients.offer import Choice, NotOffered, Offered, choose
 from hotseat.commands import _options
 from hotseat.commands._credentials import CLIENT_KEYS
@@ -59,6 +60,12 @@ Exit status: 0 printed, 1 failed, 2 wrong usage, 3 no launcher answers.""",
     help="The models' context length. Default: --max-model-len in the configuration's commands.",
 )
 @click.option(
+    "--mcp",
+    "as_tools",
+    is_flag=True,
+    help="Print the entry for hotseat's MCP tools instead. Only for: " + ", ".join(MCP_ENTRIES) + ".",
+)
+@click.option(
     "--with-key",
     is_flag=True,
     help="Include the key itself (from HOTSEAT_API_KEY or VLLM_API_KEY), not its variable.",
@@ -70,6 +77,7 @@ def command(
     chat: str | None,
     autocomplete: str | None,
     context: int | None,
+    as_tools: bool,
     with_key: bool,
 ) -> None:
     """Print a ready configuration for the program NAME, with the models of the running launcher.
@@ -78,6 +86,9 @@ def command(
     models for chat and autocomplete do not fit on the GPU together, one model does both, so that they do
     not evict each other all the time. Keys are references to environment variables.
     """
+    if as_tools:
+        _print_mcp_entry(name, url, file)
+        return
     format_ = FORMATS[name]
     base, offered, budget = _of_config(file, url) if file else _of_launcher(url)
     if context is not None:
@@ -96,6 +107,14 @@ def command(
         raise click.UsageError(str(error)) from None
     click.echo(format_.render(choice), nl=False)
     _print_notes(format_, choice)
+
+
+def _print_mcp_entry(name: str, url: str | None, file: str | None) -> None:
+    entry = MCP_ENTRIES.get(name)
+    if entry is None:
+        raise click.UsageError(f"{name} knows no MCP; --mcp is for {', '.join(MCP_ENTRIES)}")
+    click.echo(entry.render(_options.connect(url, file).url), nl=False)
+    click.echo(entry.note, err=True)
 
 
 def _print_notes(format_: Format, choice: Choice) -> None:

@@ -193,8 +193,9 @@ async def test_a_late_receiver_takes_nothing_of_the_next_request() -> None:
         await send(body(asked["body"]))
 
     async with served(app) as wire:
-        for n in range(20):
+        for n in range(4):  # at once: the second request is there when the first one's response ends
             await wire.ask("/", b"%d" % n)
+        for n in range(4):
             async with asyncio.timeout(10):
                 assert (await wire.answer()).body == b"%d" % n
-    assert [one["type"] for one in await asyncio.gather(*waiting)] == ["http.disconnect"] * 20
+    assert [one["type"] for one in await asyncio.gather(*waiting)] == ["http.disconnect"] * 4
