@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import stat
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,6 +15,8 @@ from typing import Any
 
 import structlog
 
+from hotseat import logs
+from hotseat.access_lines import for_people
 from hotseat.admin.app import Admin
 from hotseat.admin.control import Reload
 from hotseat.config.load import environment
@@ -28,6 +31,7 @@ from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
 from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.logs import redact
+from hotseat.machine import user_name
 from hotseat.mcp.endpoint import Listener, McpEndpoint
 from hotseat.probing.gpu import GpuReader, GpuReading, open_gpus, wait_for_free_memory
 from hotseat.probing.health import check_health, wait_until_ready
@@ -50,6 +54,12 @@ from hotseat.weights.downloads import WeightDownloader
 
 log = structlog.get_logger("hotseat")
 
+BYTES_OF_AN_EVENT = 230
+"""About the size of an event with one token of a chat completion, as vLLM and llama.cpp write it."""
+LEAST_FREE_BYTES = 1024 * 1024
+"""With less space than this, the disk of the state directory counts as full."""
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
 
 class CannotServe(Exception):
     """hotseat cannot start; the message is for users."""
@@ -68,6 +78,8 @@ class Parts:
     mcp: McpEndpoint
     limiter: Limiter
     gateway: Gateway
+    outdated: dict[str, str]
+    """How the containers of models differ from their settings; the admin API reads it."""
 
 
 def assemble(
@@ -87,6 +99,7 @@ def assemble(
     runtimes = make_runtimes(settings, state_dir)
     recorder = _recorder(settings, state_dir, upstream=lambda model: supervisor.upstream(model))
     supervisor = _supervisor(settings, runtimes, gpus, recorder, on_move)
+    outdated: dict[str, str] = {}
     captures = Captures(state_dir / "captures", time.time)
     admin = Admin(
         settings,
@@ -96,6 +109,9 @@ def assemble(
         reload=reload,
         capturing=captures,
         devices=lambda: _read_gpus(gpus),
+        warnings=lambda: disk_warnings(state_dir),
+        outdated=outdated,
+        tokens_under_way=lambda model: _tokens_under_way(gateway, model),
     )
     sessions = Sessions(state_dir / SESSIONS_FILE, time.time)
     requests = _Requests()
@@ -142,6 +158,7 @@ def assemble(
         mcp=mcp,
         limiter=limiter,
         gateway=gateway,
+        outdated=outdated,
     )
 
 
@@ -167,7 +184,34 @@ def make_state_dir(settings: Settings) -> Path:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise CannotServe(f"cannot create state_dir {state_dir}: {error.strerror}") from error
+    _keep_private(state_dir)
     return state_dir
+
+
+def _keep_private(state_dir: Path) -> None:
+    """Refuse a state directory that others own, and take their write permission on one of ours.
+
+    What it holds decides which processes are ours. Raises ``CannotServe``.
+    """
+    try:
+        status = state_dir.stat()
+    except OSError as error:
+        raise CannotServe(f"cannot read state_dir {state_dir}: {error.strerror}") from error
+    if status.st_uid != os.geteuid():
+        owner = user_name(status.st_uid)
+        raise CannotServe(
+            f"state_dir {state_dir} belongs to user {owner}, who could have hotseat adopt or end other "
+            f"processes: chown it to user {user_name(os.geteuid())}, or set state_dir to another folder"
+        )
+    if status.st_mode & _OTHERS_WRITE:
+        try:
+            state_dir.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS_WRITE)
+        except OSError as error:
+            raise CannotServe(
+                f"others can write to state_dir {state_dir} ({error.strerror} on changing that): "
+                f"chmod go-w {state_dir}"
+            ) from error
+        log.warning("others could write to state_dir; no longer", state_dir=str(state_dir))
 
 
 def make_runtimes(
@@ -202,7 +246,9 @@ def _supervisor(
     on_move: Callable[[do.ReportMove], None],
 ) -> Supervisor:
     async def memory_free(model: ModelSpec) -> Reason | None:
-        return await wait_for_free_memory(gpus, model.scheduling.footprint) if gpus else None
+        if gpus is None or not registry.KINDS[model.runtime].on_this_machine:
+            return None
+        return await wait_for_free_memory(gpus, model.scheduling.footprint)
 
     return Supervisor(
         settings,
@@ -221,6 +267,25 @@ def _supervisor(
     )
 
 
+def disk_warnings(state_dir: Path) -> list[str]:
+    """Return what is wrong with the disk of the state directory, for people."""
+    try:
+        disk = os.statvfs(state_dir)
+    except OSError as error:
+        return [f"state_dir {state_dir} cannot be used ({error.strerror}): servers' output is not kept"]
+    free = disk.f_bavail * disk.f_frsize
+    if disk.f_flag & os.ST_RDONLY:
+        return [
+            f"the disk of state_dir {state_dir} is read-only: servers' output and the history are not kept"
+        ]
+    if free < LEAST_FREE_BYTES:
+        return [
+            f"the disk of state_dir {state_dir} is full ({free >> 10} KiB free): servers' output and the "
+            "history may be lost; models start all the same"
+        ]
+    return []
+
+
 def _read_gpus(gpus: GpuReader | None) -> list[GpuReading]:
     return list(gpus.read().values()) if gpus else []
 
@@ -233,7 +298,15 @@ def _environment() -> Mapping[str, str]:
         return os.environ
 
 
+def _tokens_under_way(gateway: Gateway, model: str) -> int:
+    """Estimate the tokens of a model's streams so far: nothing is counted while they run."""
+    streams = (one.bytes_out for one in gateway.in_flight() if one.model == model and one.stream)
+    return sum(streams) // BYTES_OF_AN_EVENT
+
+
 def _write_to_stdout(lines: bytes) -> None:
+    if logs.is_for_people(sys.stdout):
+        lines = for_people(lines, colours=logs.wants_colours(sys.stdout))
     with contextlib.suppress(OSError, ValueError):  # a closed pipe or a full disk must not fail requests
         sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()

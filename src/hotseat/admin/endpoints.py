@@ -48,12 +48,29 @@ _ORDER_ERRORS = {400: "invalid body", **_NO_MODEL, **_REQUEST_ERRORS}
 ENDPOINTS = (
     Endpoint(
         method="GET",
+        path="/api/hello",
+        access="all",
+        summary="As `/health`; Claude Code asks here whether its API is up.",
+        response=schema.LivenessResponse,
+    ),
+    Endpoint(
+        method="GET",
         path="/health",
         access="all",
         summary="Liveness: hotseat itself is up.",
         description="Always 200 with `status: ok` while hotseat answers at all, whatever state the models "
         "are in.",
         response=schema.LivenessResponse,
+    ),
+    Endpoint(
+        method="GET",
+        path="/readyz",
+        access="all",
+        summary="Whether this launcher takes requests: 503 while another one leads.",
+        description="For a load balancer in front of several launchers (`lease`). Whatever state the models "
+        "and their runtimes are in, a launcher that leads answers 200.",
+        response=schema.LivenessResponse,
+        errors={503: "another launcher leads"},
     ),
     Endpoint(
         method="GET",

@@ -22,6 +22,10 @@ class RequestArrived:
     priority: int = 0
     key: str = ""
     """Name of the client's key; leases of one model are shared fairly between keys."""
+    endpoint: str = ""
+    """Path of the API that is asked. Patience is learned by key and endpoint; empty: it is not learned."""
+    may_evict: bool = True
+    """Whether another model may be evicted for it."""
 
 
 @dataclass(slots=True)
@@ -92,6 +96,15 @@ class RunExited:
 
 
 @dataclass(slots=True)
+class RunUnplaced:
+    """The runtime has no room for a starting run now; or has found room for it after all (no ``reason``)."""
+
+    model: str
+    run: int
+    reason: Reason | None
+
+
+@dataclass(slots=True)
 class RunUnhealthy:
     """A ready run no longer answers (failed health checks, a hung engine)."""
 
@@ -152,6 +165,18 @@ class StartRemembered:
 
     model: str
     seconds: float
+
+
+@dataclass(slots=True)
+class StartObserved:
+    """Evidence of how a start goes, seen from outside."""
+
+    model: str
+    run: int
+    downloading: bool = False
+    """More of the model's files has arrived: the start is given its time anew."""
+    note: str | None = None
+    """Why it may not become ready, for the error in case it does not."""
 
 
 @dataclass(slots=True)
@@ -217,6 +242,7 @@ Event = (
     | Downloaded
     | DownloadFailed
     | RunExited
+    | RunUnplaced
     | RunUnhealthy
     | RunSlept
     | SleepFailed
@@ -224,6 +250,7 @@ Event = (
     | RunFound
     | RunsRecovered
     | StartRemembered
+    | StartObserved
     | StartRequested
     | StopRequested
     | KeepWarmChanged

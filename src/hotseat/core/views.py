@@ -17,6 +17,8 @@ class Upstream:
     run: int
     host: str
     port: int
+    replicas: tuple[tuple[str, int], ...] = ()
+    """Host and port of each replica, this address among them; empty where there is one only."""
     base_path: str = ""
     """Prefix of every path there, without a trailing slash (``url:`` may have one)."""
     impostor: Callable[[], str | None] | None = field(default=None, compare=False, repr=False)

@@ -17,11 +17,14 @@ from hotseat.gateway.http.errors import ErrorResponse
 from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.http.server import Server
 from hotseat.gateway.http.upstream import UpstreamPools
+from hotseat.gateway.policy.body_budget import BodyBudget
+from hotseat.gateway.policy.body_worker import BodyWorker
 from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
 from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord
 from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.in_flight import InFlightRequest, cancel, in_flight
 from hotseat.gateway.proxy.lease import LeaseProvider
+from hotseat.gateway.proxy.made_ids import MadeIds
 from hotseat.gateway.proxy.request import ProxiedRequest
 from hotseat.gateway.proxy.services import GatewayServices, Trace
 from hotseat.gateway.proxy.signs_of_life import SilenceWatch
@@ -66,11 +69,14 @@ class Gateway:
         self.services = GatewayServices(
             leases=leases,
             upstreams=UpstreamPools(),
+            bodies=BodyBudget(0, 0),
+            body_worker=BodyWorker(),
             limiter=limiter or MemoryLimiter(time.monotonic),
             access_log=AccessLog(write_log, wall_clock, on_record),
             control=control,
             captures={} if captures is None else captures.on,
             silence=SilenceWatch(),
+            made_ids=MadeIds(),
             trace=trace,
         )
         self.configure(settings, local_only=local_only)
@@ -80,13 +86,16 @@ class Gateway:
         limiter = self.services.limiter
         authenticator = Authenticator(settings.auth, limiter, self._wall_clock, self._sessions)
         routing = RoutingTable(settings, limiter)
+        bodies, serve = self.services.bodies, settings.serve
+        bodies.total_bytes = max(serve.body_memory_bytes, serve.body_limit_bytes)
+        bodies.client_bytes = max(bodies.total_bytes // 2, serve.body_limit_bytes)
         limiter.keep(
             [*authenticator.limits(), *(limit for route in routing.routes for limit in route.limits)]
         )
         self.snapshot = ConfigSnapshot(
             routing=routing,
             authenticator=authenticator,
-            addresses=Addresses(settings.auth.trusted_proxies),
+            addresses=Addresses(settings.auth.trusted_proxies, settings.auth.cloudflare_proxies),
             wait_policy=WaitPolicy(
                 hold_headers_s=settings.serve.hold_headers_s, comment_every_s=settings.serve.comment_every_s
             ),
@@ -124,6 +133,7 @@ class Gateway:
     def close(self) -> None:
         """Close all idle connections to models' servers and all captures, and flush the access log."""
         self.services.upstreams.close()
+        self.services.body_worker.close()
         self.services.silence.close()
         if self._captures is not None:
             self._captures.close()
@@ -133,6 +143,8 @@ class Gateway:
 
     def client_of(self, host: str) -> str | None:
         """Return which client a peer's address belongs to; ``None`` for a trusted proxy."""
+        if not host:  # a Unix socket: a proxy of this machine, or several programs
+            return None
         return None if self.snapshot.addresses.is_trusted(host) else network_of(host)
 
     def slow_client_s(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import ClassVar
 
 import structlog
@@ -19,7 +19,14 @@ from hotseat.core.spec import Settings
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
 from hotseat.core.views import Loading, ModelView, Upstream
 from hotseat.logs import redact
-from hotseat.runtimes.base import FoundRun, HealthReport, ReportsCommands, ReportsImages, Runtime
+from hotseat.runtimes.base import (
+    FoundRun,
+    HealthReport,
+    PlacementReport,
+    ReportsCommands,
+    ReportsImages,
+    Runtime,
+)
 from hotseat.supervisor.downloads import Downloads
 from hotseat.supervisor.keep_warm import KeepWarm
 from hotseat.supervisor.ports import Drivers, Environment, Observers
@@ -34,6 +41,8 @@ log = structlog.get_logger("hotseat")
 
 KEPT_SPIN_UPS = 20
 """Latest starts of each model whose durations are kept."""
+_LOADED = (State.READY, State.DRAINING, State.WAKING, State.STARTING)
+"""States in which a model is loaded, or is going to be; those that serve first."""
 CLOSE_MARGIN_S = 60.0
 """Seconds that closing may take beyond drains and stops, for runtimes that cannot stop their runs at once."""
 
@@ -65,6 +74,7 @@ class Supervisor:
             self._tasks,
             on_found=self._found,
             on_health=self._health_reported,
+            on_placement=self._placement_reported,
             on_usable=self._usable_changed,
         )
         self._runs: dict[str, Run] = {}
@@ -174,7 +184,9 @@ class Supervisor:
 
     # the gateway's protocol (gateway.proxy.lease)
 
-    def ask(self, model: str, *, priority: int = 0, key: str = "") -> Ticket:
+    def ask(
+        self, model: str, *, priority: int = 0, key: str = "", endpoint: str = "", may_evict: bool = True
+    ) -> Ticket:
         """Ask for a lease. Raises ``refused`` where it is refused at once."""
         now = self.now()
         request = next(self._ids)
@@ -184,7 +196,7 @@ class Supervisor:
             if run is not None:  # a ready model with a free slot: nothing to decide
                 self._grant_ticket(ticket)
                 return ticket
-        self._report(ev.RequestArrived(ticket.request, model, priority, key))
+        self._report(ev.RequestArrived(ticket.request, model, priority, key, endpoint, may_evict))
         if ticket.refusal is not None:
             ticket.closed = True
             raise self.refused(ticket.refusal)
@@ -211,6 +223,12 @@ class Supervisor:
             elapsed_s=self.now() - ticket.since,
             eta_s=self.eta_s(ticket.model) if known else None,
         )
+
+    def loaded(self) -> Sequence[str]:
+        """The models that are loaded, the one used last first; then those that load. Starts nothing."""
+        views = [view for view in self._core.views().values() if view.state in _LOADED]
+        views.sort(key=lambda view: (_LOADED.index(view.state), -(view.last_used or 0.0)))
+        return [view.model for view in views]
 
     def state(self, model: str) -> str:
         """The model's state. Starts nothing. Raises ``KeyError``."""
@@ -470,6 +488,8 @@ class Supervisor:
     def _record_start(self, move: do.ReportMove, run: Run) -> None:
         assert move.took_s is not None
         self._spin_ups.setdefault(move.model, deque(maxlen=KEPT_SPIN_UPS)).append(move.took_s)
+        if run.downloaded:
+            return  # says nothing about the next start
         self._observers.starts.record_start(
             RecordedStart(
                 model=move.model,
@@ -518,6 +538,13 @@ class Supervisor:
             run.hint()
         else:
             run.suspect(report.trouble.for_clients(), certain=True)
+
+    def _placement_reported(self, report: PlacementReport) -> None:
+        """A runtime may have no room for a run, although the budget does."""
+        run = self._runs.get(report.model)
+        if run is not None and run.number == report.run:
+            run.placement_changed(report.reason)
+            self._report(ev.RunUnplaced(report.model, report.run, report.reason))
 
     def _usable_changed(self, runtime: str, why: str | None) -> None:
         models = tuple(name for name, model in self._models.items() if model.runtime == runtime)

@@ -11,7 +11,7 @@ import logging
 import re
 import select
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -44,6 +44,8 @@ _LENGTH = 2
 _TYPE = 3
 _ENCODING = 4
 _KEEP_ALIVE = 5
+_LOCATION = 6
+"""Passed on with the statuses that have one; the handler sees to where it leads."""
 
 _READABLE = select.POLLIN | select.POLLRDHUP
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
@@ -81,6 +83,7 @@ _FIELDS = {
         _PASS,
     ),
     b"keep-alive": _KEEP_ALIVE,
+    b"location": _LOCATION,
 }
 """What is done with a response's header field. One that is not listed acts on the client or on a proxy in
 front (``Set-Cookie``, ``Alt-Svc``, ``Clear-Site-Data``, ``X-Accel-Redirect``, …), or nobody knows what it
@@ -393,6 +396,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._header_lines += (name, b": ", value, b"\r\n")
         elif use == _ENCODING:
             self._is_chunked = True
+        elif use == _LOCATION and 200 < self._parser.get_status_code() < 400:
+            self._header_lines += (name, b": ", value, b"\r\n")
         elif use == _KEEP_ALIVE and (timeout := _KEEP_ALIVE_TIMEOUT.search(value)) is not None:
             # A second for the way: the server counts from when it had sent the response.
             self._pool.max_idle_s = min(MAX_IDLE_S, int(timeout[1]) - 1)
@@ -410,7 +415,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._phase = _BODY
         self._keep_alive = self._parser.should_keep_alive()
         handler.on_head(status, b"".join(self._header_lines), self._length, self._content_type)
-        if self._method_is_head:
+        if self._method_is_head and self._handler is not None:
             # The parser would wait for a body that never comes: the connection ends with this response.
             self._handler = None
             handler.on_end()
@@ -526,11 +531,86 @@ class ConnectionPool:
             self._idle.pop().abandon()
 
 
+class ReplicaPool(ConnectionPool):
+    """The connections to one replica of a run that has several, and how many of them are in use."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__(upstream)
+        self._in_use: set[UpstreamConnection] = set()
+        self._connecting = 0
+
+    @property
+    def load(self) -> int:
+        """Number of requests that use the replica, or are about to."""
+        return len(self._in_use) + self._connecting
+
+    def take(self) -> UpstreamConnection | None:
+        connection = super().take()
+        if connection is not None:
+            self._in_use.add(connection)
+        return connection
+
+    async def connect(self) -> UpstreamConnection:
+        self._connecting += 1
+        try:
+            connection = await super().connect()
+        finally:
+            self._connecting -= 1
+        self._in_use.add(connection)
+        return connection
+
+    def release(self, connection: UpstreamConnection) -> None:
+        self._in_use.discard(connection)
+        super().release(connection)
+
+    def remove(self, connection: UpstreamConnection) -> None:
+        self._in_use.discard(connection)
+        super().remove(connection)
+
+
+class ReplicaPools:
+    """The pools of one run's replicas."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self._pools: dict[tuple[str, int], ReplicaPool] = {}
+        """Those that were chosen last come last."""
+        self._update(upstream)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pools.values()))
+
+    def choose(self, upstream: Upstream) -> ReplicaPool:
+        """Return the pool of the replica with the least requests; of alike ones, each in turn."""
+        if upstream is not self.upstream:
+            self._update(upstream)
+        address = min(self._pools, key=lambda one: self._pools[one].load)
+        pool = self._pools[address] = self._pools.pop(address)
+        return pool
+
+    def close(self) -> None:
+        """Close all of them."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def _update(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        wanted = upstream.replicas
+        for gone in [address for address in self._pools if address not in wanted]:
+            self._pools.pop(gone).close()
+        for host, port in wanted:
+            if (host, port) not in self._pools:
+                one = replace(upstream, host=host, port=port, replicas=())
+                self._pools[host, port] = ReplicaPool(one)
+
+
 class UpstreamPools:
-    """The pools of all runs, one for each model; a newer run's pool replaces an older one's."""
+    """The pools of all runs, by model; a newer run's pool replaces an older one's."""
 
     def __init__(self) -> None:
         self._pools: dict[str, ConnectionPool] = {}
+        self._replicated: dict[str, ReplicaPools] = {}
+        """Of models that have several replicas now; these have none in ``_pools``."""
 
     def __repr__(self) -> str:
         return f"<UpstreamPools {list(self._pools.values())}>"
@@ -541,9 +621,18 @@ class UpstreamPools:
         if pool is None or pool.upstream is not upstream:
             if pool is not None and pool.upstream == upstream:
                 return pool
+            if upstream.replicas:
+                return self._replica(upstream)
             self.drop(upstream.model)
             pool = self._pools[upstream.model] = ConnectionPool(upstream)
         return pool
+
+    def _replica(self, upstream: Upstream) -> ReplicaPool:
+        found = self._replicated.get(upstream.model)
+        if found is None or found.upstream.run != upstream.run:
+            self.drop(upstream.model)
+            found = self._replicated[upstream.model] = ReplicaPools(upstream)
+        return found.choose(upstream)
 
     def drop(self, model: str, run: int | None = None) -> None:
         """Close the pool of a model's run that has ended; ``None``: of whichever run it has."""
@@ -551,12 +640,17 @@ class UpstreamPools:
         if pool is not None and run in (None, pool.upstream.run):
             del self._pools[model]
             pool.close()
+        replicas = self._replicated.get(model)
+        if replicas is not None and run in (None, replicas.upstream.run):
+            del self._replicated[model]
+            replicas.close()
 
     def close(self) -> None:
         """Close all pools."""
-        for model in list(self._pools):
+        for model in [*self._pools, *self._replicated]:
             self.drop(model)
 
     def idle(self) -> dict[str, Any]:
         """Count the idle connections of each model."""
-        return {model: len(pool) for model, pool in self._pools.items()}
+        several = {model: len(pools) for model, pools in self._replicated.items()}
+        return {model: len(pool) for model, pool in self._pools.items()} | several
