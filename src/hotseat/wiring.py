@@ -15,6 +15,8 @@ from typing import Any
 
 import structlog
 
+from hotseat import logs
+from hotseat.access_lines import for_people
 from hotseat.admin.app import Admin
 from hotseat.admin.control import Reload
 from hotseat.config.load import environment
@@ -30,6 +32,7 @@ from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.logs import redact
 from hotseat.machine import user_name
+from hotseat.mcp.endpoint import Listener, McpEndpoint
 from hotseat.probing.gpu import GpuReader, GpuReading, open_gpus, wait_for_free_memory
 from hotseat.probing.health import check_health, wait_until_ready
 from hotseat.probing.sleep_mode import SleepMode
@@ -51,6 +54,8 @@ from hotseat.weights.downloads import WeightDownloader
 
 log = structlog.get_logger("hotseat")
 
+BYTES_OF_AN_EVENT = 230
+"""About the size of an event with one token of a chat completion, as vLLM and llama.cpp write it."""
 LEAST_FREE_BYTES = 1024 * 1024
 """With less space than this, the disk of the state directory counts as full."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -70,6 +75,7 @@ class Parts:
     supervisor: Supervisor
     admin: Admin
     page: Page
+    mcp: McpEndpoint
     limiter: Limiter
     gateway: Gateway
     outdated: dict[str, str]
@@ -83,9 +89,11 @@ def assemble(
     on_move: Callable[[do.ReportMove], None],
     reload: Reload,
     preview: Callable[[], Awaitable[Mapping[str, Any]]],
+    listener: Callable[[], Listener],
 ) -> Parts:
     """Make all parts. ``on_move`` is called with each state transition; ``reload`` serves the
-    admin API's order to reload, ``preview`` says what that would change. Raises ``CannotServe``.
+    admin API's order to reload, ``preview`` says what that would change. ``listener`` is where it
+    listens. Raises ``CannotServe``.
     """
     gpus = open_gpus()
     runtimes = make_runtimes(settings, state_dir)
@@ -103,6 +111,7 @@ def assemble(
         devices=lambda: _read_gpus(gpus),
         warnings=lambda: disk_warnings(state_dir),
         outdated=outdated,
+        tokens_under_way=lambda model: _tokens_under_way(gateway, model),
     )
     sessions = Sessions(state_dir / SESSIONS_FILE, time.time)
     requests = _Requests()
@@ -120,11 +129,17 @@ def assemble(
             clock=time.monotonic,
         ),
     )
+    mcp = McpEndpoint(
+        settings,
+        listener=listener,
+        sign_in=lambda credential: sessions.create(credential)[0],
+        on_failure=_mcp_failed,
+    )
     limiter = _limiter(settings.serve.rate_store)
     gateway = Gateway(
         settings,
         supervisor,
-        Site(page.app, admin.app),
+        Site(page.app, admin.app, mcp),
         local_only=settings.serve.open,
         write_log=_write_to_stdout,
         limiter=limiter,
@@ -140,6 +155,7 @@ def assemble(
         supervisor=supervisor,
         admin=admin,
         page=page,
+        mcp=mcp,
         limiter=limiter,
         gateway=gateway,
         outdated=outdated,
@@ -282,7 +298,15 @@ def _environment() -> Mapping[str, str]:
         return os.environ
 
 
+def _tokens_under_way(gateway: Gateway, model: str) -> int:
+    """Estimate the tokens of a model's streams so far: nothing is counted while they run."""
+    streams = (one.bytes_out for one in gateway.in_flight() if one.model == model and one.stream)
+    return sum(streams) // BYTES_OF_AN_EVENT
+
+
 def _write_to_stdout(lines: bytes) -> None:
+    if logs.is_for_people(sys.stdout):
+        lines = for_people(lines, colours=logs.wants_colours(sys.stdout))
     with contextlib.suppress(OSError, ValueError):  # a closed pipe or a full disk must not fail requests
         sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()
@@ -306,6 +330,10 @@ def _limiter(store: str | None) -> Limiter:
 def _booted_at() -> float:
     """Time of this machine's boot, in Unix seconds."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _mcp_failed(name: str, error: BaseException) -> None:
+    log.error("task failed", task=name, exc_info=error)
 
 
 def _log_history_trouble(why: str) -> None:

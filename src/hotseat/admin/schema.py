@@ -239,6 +239,9 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     retry_in_s: Annotated[float | None, Meta(description="Seconds until a failed start is tried again.")]
     footprint: Shares
     last_error: FailureReason | None
+    tokens_under_way: Annotated[
+        int, Meta(description="Tokens of the streams that have not ended, estimated from their size.")
+    ] = 0
     outdated: Annotated[
         str | None,
         Meta(description="How its container differs from the Compose file; the next start creates it anew."),
