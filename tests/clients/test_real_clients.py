@@ -47,7 +47,9 @@ models:
     command: [{python}, {engine}, --port, "{{port}}", --alias, engine, --ctx, "8192", --parallel, "1"]
     served_name: engine
     footprint: 0.6
-    clamp: {{max_tokens: 24}}  # so small a model finds no end
+    # So small a model finds no end. (Claude Code goes on where a bound on the tokens has ended an answer.)
+    defaults: {{stop: [".", "!", "?"], stop_sequences: [".", "!", "?"], temperature: 0}}
+    clamp: {{max_tokens: 64}}
   coder: *engine
   missing:
     command: [no-such-command-anywhere, "{{port}}"]
