@@ -72,7 +72,9 @@ class AuthSpec:
     """Digest of a second factor, expected in ``X-API-Secret``."""
     basic: BasicSpec | None = None
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks whose ``X-Forwarded-For`` and ``CF-Connecting-IP`` are trusted."""
+    """Addresses or networks whose ``X-Forwarded-For`` is trusted."""
+    cloudflare_proxies: tuple[str, ...] = ()
+    """Those of them that set ``CF-Connecting-IP``."""
 
     @property
     def configured(self) -> bool:

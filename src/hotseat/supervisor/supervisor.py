@@ -488,6 +488,8 @@ class Supervisor:
     def _record_start(self, move: do.ReportMove, run: Run) -> None:
         assert move.took_s is not None
         self._spin_ups.setdefault(move.model, deque(maxlen=KEPT_SPIN_UPS)).append(move.took_s)
+        if run.downloaded:
+            return  # says nothing about the next start
         self._observers.starts.record_start(
             RecordedStart(
                 model=move.model,
