@@ -1,0 +1,150 @@
+"""Programs that are held by the gate: a pretended vLLM and a pretended torch, as real processes.
+
+Their packages are written into a folder; what they do is what the gate hooks into, and ``device used`` says
+that the device was used.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from hotseat.standby.gate_folder import GateFolder
+
+LIMIT_S = 60.0
+
+_FILES = {
+    "vllm/__init__.py": "",
+    "vllm/v1/__init__.py": "",
+    "vllm/v1/worker/__init__.py": "",
+    "vllm/v1/worker/worker_base.py": """
+        class WorkerWrapperBase:
+            def __init__(self):
+                self.vllm_config = None
+
+            def init_device(self):
+                print("device used", flush=True)
+        """,
+    "vllm/plugins.py": """
+        from importlib.metadata import entry_points
+
+
+        def load_general_plugins():
+            for plugin in entry_points(group="vllm.general_plugins"):
+                plugin.load()()
+        """,
+    "vllm/serve.py": """
+        import multiprocessing
+        import os
+        import signal
+        import sys
+
+        from vllm.plugins import load_general_plugins
+
+
+        def engine():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as vLLM's engine does while it is built
+            load_general_plugins()
+            load_general_plugins()
+            from vllm.v1.worker.worker_base import WorkerWrapperBase
+
+            print("engine", os.getpid(), flush=True)
+            WorkerWrapperBase().init_device()
+
+
+        if __name__ == "__main__":
+            load_general_plugins()
+            context = multiprocessing.get_context("spawn")
+            workers = [context.Process(target=engine) for _ in range(int(sys.argv[1]))]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+            print("served", flush=True)
+            sys.exit(max(worker.exitcode != 0 for worker in workers))
+        """,
+    "torch/__init__.py": "from torch import cuda\n",
+    "torch/cuda/__init__.py": """
+        _initialized = False
+
+
+        def is_initialized():
+            return _initialized
+
+
+        def _is_in_bad_fork():
+            return False
+
+
+        def _lazy_init():
+            global _initialized
+            if not _initialized:
+                print("device used", flush=True)
+            _initialized = True
+
+
+        def synchronize():
+            _lazy_init()
+        """,
+}
+
+
+def write_packages(folder: Path, *, without: str = "") -> Path:
+    """Write the pretended packages; ``without``: a file of them that is left empty."""
+    for name, text in _FILES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("" if name == without else textwrap.dedent(text))
+    return folder
+
+
+class Gated:
+    """A program that runs with a gate, in a session of its own as the launcher starts it."""
+
+    def __init__(self, gate: GateFolder, packages: Path, command: Sequence[str], **env: str) -> None:
+        """``command``: arguments of Python."""
+        self.gate = gate
+        variables = {**os.environ, **gate.environment(str(packages)), "PYTHONUNBUFFERED": "1", **env}
+        self.process = subprocess.Popen(
+            [sys.executable, *command],
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=packages,
+        )
+        self.output = ""
+
+    def __enter__(self) -> Gated:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def read_until(self, words: str, limit_s: float = LIMIT_S) -> str:
+        """Read its output until it has said this; returns all of it. Raises ``AssertionError``."""
+        assert self.process.stdout is not None
+        descriptor = self.process.stdout.fileno()
+        while words not in self.output:
+            ready, _, _ = select.select([descriptor], [], [], limit_s)
+            data = os.read(descriptor, 65536) if ready else b""
+            assert data, f"{words!r} never came; it said:\n{self.output}"
+            self.output += data.decode()
+        return self.output
+
+    def rest(self) -> tuple[int, str]:
+        """Wait for its end: its exit code and all of its output."""
+        assert self.process.stdout is not None
+        self.output += self.process.stdout.read().decode()
+        return self.process.wait(LIMIT_S), self.output
