@@ -46,6 +46,10 @@ test-vllm: venv ## tests with the real vLLM, built for CPUs: by hand, slow (scri
 	@scripts/vllm.sh
 	$(BIN)/pytest -m vllm tests/vllm
 
+.PHONY: test-gpu
+test-gpu: ## by hand: two minutes on a machine with an NVIDIA GPU, torch and nvidia-ml-py (PYTHON=, nothing is installed)
+	PYTHONPATH=src $(or $(PYTHON),python3) tests/gpu/check_gpu.py
+
 .PHONY: format
 format: venv ## write the code as ruff formats it
 	$(BIN)/ruff check --fix .

@@ -22,6 +22,7 @@ import importlib.abc
 import importlib.machinery
 import logging
 import os
+import pathlib
 import select
 import signal
 import stat
@@ -76,10 +77,7 @@ def register() -> None:
     gate = folder()
     if gate is None:
         return
-    import multiprocessing
-
-    if multiprocessing.parent_process() is None:
-        _import_ahead(_FRONTEND)
+    _import_rest(gate)
     try:
         from vllm.v1.worker.worker_base import WorkerWrapperBase
 
@@ -106,11 +104,36 @@ _FRONTEND = (
     "vllm.entrypoints.launchers.app",
     "vllm.entrypoints.launchers.api_server.routers",
     "vllm.entrypoints.launchers.api_server.app_state",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
+    "uvicorn.lifespan.on",
 )
-"""Modules that vLLM's API server imports only when its engine is up."""
+"""Modules that vLLM's API server imports only when its engine is up, besides its routers."""
 
-_ENGINE = ("vllm.v1.core.sched.scheduler", "vllm.v1.structured_output", "vllm.model_executor.model_loader")
-"""Modules that vLLM's engine imports after the device is initialised."""
+_ENGINE = (
+    "vllm.v1.core.sched.scheduler",
+    "vllm.v1.structured_output",
+    "vllm.model_executor.model_loader",
+    "vllm.model_executor.layers.quantization.online.base",
+)
+"""Modules that vLLM's engine and its workers import after the device is initialised."""
+
+
+def _import_rest(gate: str) -> None:
+    """Import what this process of vLLM would import after the device; nothing where the gate is open."""
+    if os.path.exists(os.path.join(gate, "go")):
+        return
+    import multiprocessing
+
+    if multiprocessing.parent_process() is not None:
+        _import_ahead(_ENGINE)
+        return
+    import vllm
+
+    root = pathlib.Path(vllm.__path__[0])
+    routers = sorted(root.glob("entrypoints/**/api_router.py"))
+    names = (".".join(("vllm", *path.relative_to(root).with_suffix("").parts)) for path in routers)
+    _import_ahead((*_FRONTEND, *names))
 
 
 def _import_ahead(names: tuple[str, ...]) -> None:
@@ -123,15 +146,14 @@ def _import_ahead(names: tuple[str, ...]) -> None:
 
 
 def _import_model(config: Any) -> None:
-    """Import the model's class and what the engine needs after the device."""
+    """Import the model's class."""
     begun = time.monotonic()
     try:
         model = config.model_config
         model.registry.resolve_model_cls(model.architectures, model_config=model)
     except Exception as error:
         log.debug("hotseat gate: the model's class was not imported ahead: %s", error)
-    _import_ahead(_ENGINE)
-    log.info("hotseat gate: imported ahead in %.2f s", time.monotonic() - begun)
+    log.debug("hotseat gate: imported the model in %.2f s", time.monotonic() - begun)
 
 
 def arm_torch() -> None:
