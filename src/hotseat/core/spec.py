@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from hotseat.core.access_spec import AuthSpec, PolicySpec
 
@@ -30,6 +31,14 @@ class SleepSpec:
     """Host memory that a sleeping run takes, in MiB (level 1 only)."""
     idle_s: float | None = None
     """Seconds of sleep after which it is stopped; ``None``: never."""
+
+
+class StandbyMode(StrEnum):
+    """When a model is started as far as the GPU before its turn."""
+
+    OFF = "off"
+    DEMAND = "demand"  # when a request must wait for GPU memory
+    KEEP = "keep"  # also after it has left, for the next request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +69,9 @@ class SchedulingSpec:
     wait_limit_s: float | None = None
     """Seconds of waiting after which a request is refused; ``None``: derived from the other time-outs."""
     sleep: SleepSpec | None = None
+    standby: StandbyMode = StandbyMode.OFF
+    standby_mib: int = 0
+    """Host memory expected to be taken while standing by, in MiB, until it is measured."""
     fingerprint: str = ""
     """Hash of all that a run depends on: a run with another one is stale."""
 
@@ -72,7 +84,9 @@ class SchedulerSpec:
     """GPU memory that all models may take together, by device."""
     models: Mapping[str, SchedulingSpec]
     host_sleep_mib: int | None = None
-    """MiB of host memory for sleeping models; beyond, the oldest sleeper is stopped. ``None``: no limit."""
+    """MiB of host memory for models that sleep or stand by; ``None``: no limit.
+
+    Beyond it those that stand by are stopped first, then the oldest sleeper."""
     return_to: str | None = None
     """Name of the model that is kept warm while nobody wants another."""
 

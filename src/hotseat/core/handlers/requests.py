@@ -41,6 +41,7 @@ def request_arrived(state: SchedulerState, event: ev.RequestArrived, now: float)
         return
     if model.quiet:  # 7
         model.measure_pause(now)
+    model.dismissed = False
     model.queue.push(QueuedRequest(event.request, event.key, event.priority, now))
     model.peak_demand = max(model.peak_demand, model.demand)
     state.requests[event.request] = model

@@ -39,6 +39,11 @@ def _state_overdue(state: SchedulerState, model: ModelState, now: float) -> None
             model.failure = Reason(summary=f"not ready within {spec.start_timeout_s:g} s")
             state.refuse_queued(model, refusals.start_timeout(model))
             state.stop(model, Cause.START_TIMEOUT, now, model.failure)
+        case State.PREPARING:
+            reason = Reason(summary=f"not prepared within {spec.start_timeout_s:g} s")
+            state.prepare_failed(model, reason, now, ended=False)
+        case State.STANDBY:
+            state.stop(model, Cause.IDLE, now)
         case State.DOWNLOADING:
             state.stop_download(model)
             model.failures += 1
