@@ -15,12 +15,12 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## show hotseat with a real engine (DEMO_EXIT=1: end by itself, DEMO_PORT=8000: where, 0: any free port)
+demo: ## show hotseat with a real engine (DEMO_EXIT=1: exit when done; DEMO_PORT=8000: port, 0: any free one)
 	@scripts/venv.sh .demo demo
 	@.demo/bin/python demo/show.py
 
 .PHONY: venv
-venv: ## make or refresh .venv with the pinned packages
+venv: ## create or refresh .venv with the pinned packages
 	@scripts/venv.sh .venv dev
 
 .PHONY: lint
@@ -32,17 +32,17 @@ lint: venv ## ruff, mypy, import contracts
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: lint ## all checks and every test that needs Python packages alone
+test: lint ## all checks and every test that needs only Python packages
 	$(BIN)/pytest -n auto -m "not system and not vllm" $(COVERAGE) --cov-fail-under=$(FLOOR)
 
 .PHONY: test-all
-test-all: test ## and those that need system packages (.ci/packages.txt), and the demo
+test-all: test ## also tests that need system packages (.ci/packages.txt), and the demo
 	$(BIN)/pytest -m "system and not vllm" $(COVERAGE) --cov-append --cov-fail-under=$(FLOOR_ALL)
 	SOAK_S=60 $(MAKE) --no-print-directory soak
 	DEMO_EXIT=1 DEMO_PORT=0 $(MAKE) --no-print-directory demo
 
 .PHONY: test-vllm
-test-vllm: venv ## tests with the real vLLM, built for CPUs: by hand, slow (scripts/vllm.sh says what it needs)
+test-vllm: venv ## by hand, slow: tests with the real vLLM, built for CPUs (scripts/vllm.sh lists what they need)
 	@scripts/vllm.sh
 	$(BIN)/pytest -m vllm tests/vllm
 
@@ -51,39 +51,39 @@ test-gpu: ## by hand: two minutes on a machine with an NVIDIA GPU, torch and nvi
 	PYTHONPATH=src $(or $(PYTHON),python3) tests/gpu/check_gpu.py
 
 .PHONY: format
-format: venv ## write the code as ruff formats it
+format: venv ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: venv ## benchmarks, by hand (BENCH=name for one)
+bench: venv ## by hand: benchmarks (BENCH=name for one)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 .PHONY: turns
-turns: venv ## two models that exclude each other, clients in a closed loop: answers and waits, by hand
+turns: venv ## by hand: closed-loop clients on two models that exclude each other; responses and waiting times
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.turns
 
 .PHONY: soak
-soak: venv ## crashes, reloads and impatient clients, 10 minutes (SOAK_S=60 for one): is anything left?
+soak: venv ## by hand: 10 minutes of crashes, reloads and impatient clients, then a check for leaks (SOAK_S=60: 1 minute)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak
 
 .PHONY: fuzz
-fuzz: venv ## coverage-guided fuzzing of what strangers send, by hand (FUZZ=edge for one target, FUZZ_S=60 each)
+fuzz: venv ## by hand: coverage-guided fuzzing of untrusted input (FUZZ=edge for one target, FUZZ_S=60 each)
 	$(BIN)/python -m pip install --quiet atheris==3.0.0
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ) --seconds $(or $(FUZZ_S),60)
 
 .PHONY: mutants
-mutants: venv ## mutation testing of core/, an hour or so, by hand (MUTANTS='hotseat.core.policy*' for a part)
+mutants: venv ## by hand, about an hour: mutation testing of core/ (MUTANTS='hotseat.core.policy*' for a part)
 	$(BIN)/python -m pip install --quiet mutmut==3.8.1
 	PATH="$(CURDIR)/$(BIN):$$PATH" HOTSEAT_BRIEF=1 $(BIN)/mutmut run $(MUTANTS)
 	$(BIN)/mutmut results
 
 .PHONY: constraints
-constraints: ## pin today's releases in constraints/
+constraints: ## pin the latest releases in constraints/
 	scripts/constraints.sh
 
 .PHONY: clean
-clean: ## remove what make made
+clean: ## remove everything that make created
 	rm -rf .venv .demo .fuzz .vllm mutants build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
 	find src tests demo benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 

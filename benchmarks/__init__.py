@@ -1,1 +1,1 @@
-"""How much hotseat costs: ``python -m benchmarks`` (method and limits: ``docs/performance.md``)."""
+"""Overhead of hotseat: ``python -m benchmarks`` (method and limits: ``docs/performance.md``)."""

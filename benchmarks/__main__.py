@@ -3,8 +3,8 @@
     python -m benchmarks [NAME …] [--quick] [--peer NAME=URL,PID] [--markdown] [--out FILE]
     python -m benchmarks --show FILE [--markdown]
 
-Without a name all rows are measured, in under ten minutes. A peer is any other proxy, started by hand
-in front of the fake upstream's port (18090) before or while this runs.
+Without a name, all rows are measured, in under ten minutes. A peer is any other proxy, started by hand
+in front of the fake upstream's port (18090) before or during the run.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ ROWS: dict[str, Callable[[Bench], None]] = {
     "admission": launches.admission,
     "startup": launches.startup,
 }
-"""In the order in which they are measured: idle and memory first, while the proxies are fresh."""
+"""Rows in the order of measurement: idle and memory first, while the proxies are fresh."""
 OF_HOTSEAT_ALONE = {"readiness", "admission", "startup"}
 
 
 def main() -> int:
-    """Measure, print, keep; the exit status is 1 when something could not be measured."""
+    """Measure, print and keep the results; the exit status is 1 if something could not be measured."""
     args = _arguments()
     if args.show:
         _print(report.read_lines(args.show)[1], markdown=args.markdown)
@@ -49,7 +49,10 @@ def main() -> int:
     _allow_many_files()
     cores = Cores.pick()
     if cores.proxy == cores.load:
-        print("only one core may be used: proxy and load share it, ratios still hold", file=sys.stderr)
+        print(
+            "only one core is available; proxy and load generator share it, so only ratios are meaningful",
+            file=sys.stderr,
+        )
     about = machine.describe()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hotseat-bench-")))
@@ -78,7 +81,7 @@ def main() -> int:
                 print(f"not measured: {name}: {error}", file=sys.stderr)
             report.write_lines(args.out, about, bench.figures)
     _print(bench.figures, markdown=args.markdown)
-    print(f"kept in {args.out}", file=sys.stderr)
+    print(f"results written to {args.out}", file=sys.stderr)
     return 1 if missing else 0
 
 
@@ -93,23 +96,29 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"rows: {', '.join(ROWS)}")
-    parser.add_argument("--quick", action="store_true", help="a third of the rounds")
+    parser.add_argument("--quick", action="store_true", help="run a third of the rounds")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=URL,PID[,PID]")
-    parser.add_argument("--only", action="append", metavar="TARGET", help="leave the other targets out")
-    parser.add_argument("--no-policies", action="store_true", help="hotseat with nothing but its models")
+    parser.add_argument(
+        "--only", action="append", metavar="TARGET", help="measure this target only; may be repeated"
+    )
+    parser.add_argument(
+        "--no-policies", action="store_true", help="run hotseat without key check, limits and defaults"
+    )
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    parser.add_argument("--show", type=Path, metavar="FILE", help="print kept results, measure nothing")
+    parser.add_argument(
+        "--show", type=Path, metavar="FILE", help="print the results in FILE; measure nothing"
+    )
     parser.add_argument("--upstream-port", type=int, default=18090)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / f"{stamp}.jsonl")
     args = parser.parse_args()
     for name in args.names:
         if name not in ROWS:
-            parser.error(f"no row is called {name!r}; there are {', '.join(ROWS)}")
+            parser.error(f"there is no row {name!r}; choose from {', '.join(ROWS)}")
     return args
 
 
 def _allow_many_files() -> None:
-    """5,000 streams are 10,000 descriptors in the proxy, which inherits our limit."""
+    """Raise the limit of descriptors, which proxies inherit: 5,000 streams take 10,000 in a proxy."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

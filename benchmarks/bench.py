@@ -1,4 +1,4 @@
-"""What every row needs: the targets, the load process and the place where figures are kept."""
+"""Shared state of all rows: the targets, the load process and the recorded figures."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ Result = dict[str, float]
 
 
 class Load:
-    """The load generator as a process that takes orders."""
+    """Load generator as a process that takes orders."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def do(self, job: str, target: Target, **more: object) -> Result:
-        """Have one job done on one target, to its end."""
+        """Run one job on one target to its end. Raises ``Unavailable`` if the load generator died."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"do": job, **target.order(**more)}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise Unavailable(f"the load generator died while it did {job!r} on {target.name}")
+            raise Unavailable(f"the load generator died during {job!r} on {target.name}")
         result: Result = json.loads(line)
         return result
 
 
 @contextmanager
 def load_process(cores: Cores) -> Iterator[Load]:
-    """A load generator on its core."""
+    """Run a load generator on its core."""
     command = ["taskset", "-c", str(cores.load), sys.executable, "-m", "benchmarks.load"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:
@@ -49,7 +49,7 @@ def load_process(cores: Cores) -> Iterator[Load]:
 
 @dataclass(slots=True)
 class Bench:
-    """One run of the suite."""
+    """One run of all chosen rows."""
 
     cores: Cores
     folder: Path
@@ -60,23 +60,23 @@ class Bench:
     quick: bool = False
     say: Callable[[str], None] = print
     figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    """By metric, by target: a value for every round."""
+    """By metric, then by target: one value for each round."""
 
     def record(self, metric: str, target: str, value: float) -> None:
-        """Keep one figure of one round."""
+        """Record one figure of one round."""
         self.figures.setdefault(metric, {}).setdefault(target, []).append(value)
 
     def rounds(self, full: int) -> int:
-        """How often a row is measured: a third as often when it has to be quick."""
+        """Number of rounds for a row: a third of ``full`` in quick mode."""
         return max(1, full // 3) if self.quick else full
 
     def interleave(
         self, targets: list[Target], rounds: int, once: Callable[[Target], Result]
     ) -> Iterator[dict[str, Result]]:
-        """Measure all targets in turn, round by round, another one first in each; yields each round.
+        """Measure all targets in turn, round by round, each time starting with another one; yields rounds.
 
-        What disturbs the machine for a while then disturbs all of them, and the median of the rounds
-        forgets it.
+        A temporary disturbance of the machine then affects all targets, and the median of the rounds
+        suppresses it.
         """
         for number in range(rounds):
             at = number % len(targets)
@@ -88,11 +88,11 @@ class Bench:
             yield found
 
     def plain(self) -> list[Target]:
-        """The targets that leave the request as it is."""
+        """Targets that do not rewrite requests."""
         return [target for target in self.targets if not target.name.endswith("+rewrite")]
 
     def medians(self) -> dict[str, dict[str, float]]:
-        """The middle of the rounds, by metric and target."""
+        """Median of the rounds, by metric and target."""
         return {
             metric: {target: median(values) for target, values in by_target.items()}
             for metric, by_target in self.figures.items()

@@ -1,8 +1,8 @@
-"""How soon the Docker runtime notices what others do to a container: milliseconds after the engine's event.
+"""Delay, in ms after the Engine's event, until the Docker runtime notices what others do to a container.
 
     PYTHONPATH=tests python -m benchmarks.docker_notice [ROUNDS]
 
-Runs against a private Docker Engine (``tests/fakes/dockerd.py``, as root) that goes away with it.
+Runs against a private Docker Engine (``tests/fakes/dockerd.py``, as root) that ends with this program.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CHAT = containers.model("chat")
 
 
 def last_event_s(engine: Dockerd, action: str, since: float) -> float:
-    """When the engine says that this happened to the container last."""
+    """Time of the Engine's last event of this kind for the container, in s."""
     words = (
         "events",
         "--since",
@@ -39,17 +39,17 @@ def last_event_s(engine: Dockerd, action: str, since: float) -> float:
         f"event={action}",
         "--format",
     )
-    told = [json.loads(line) for line in engine.docker(*words, "{{json .}}").stdout.splitlines()]
-    return float(told[-1]["timeNano"]) / 1e9
+    events = [json.loads(line) for line in engine.docker(*words, "{{json .}}").stdout.splitlines()]
+    return float(events[-1]["timeNano"]) / 1e9
 
 
 def kill_process(engine: Dockerd) -> None:
-    """SIGKILL past the engine."""
+    """Kill the container's process with SIGKILL, without the Engine."""
     pid = engine.docker("inspect", "-f", "{{.State.Pid}}", "chat").stdout
     os.kill(int(pid), signal.SIGKILL)
 
 
-ACTS: dict[str, Callable[[Dockerd], object]] = {
+ACTIONS: dict[str, Callable[[Dockerd], object]] = {
     "docker stop": lambda engine: engine.docker("stop", "-t", "1", "chat"),
     "docker kill": lambda engine: engine.docker("kill", "chat"),
     "docker rm -f": lambda engine: engine.docker("rm", "-f", "chat"),
@@ -58,13 +58,13 @@ ACTS: dict[str, Callable[[Dockerd], object]] = {
 
 
 async def measure(engine: Dockerd, rounds: int) -> dict[str, list[float]]:
-    """Lags by act, in milliseconds."""
-    lags: dict[str, list[float]] = {"docker start": [], **{act: [] for act in ACTS}}
+    """Measure the delays by action, in ms."""
+    lags: dict[str, list[float]] = {"docker start": [], **{action: [] for action in ACTIONS}}
     runtime = DockerRuntime(engine.url)
     await runtime.open()
     await runtime.recover({"chat": CHAT})
     watch = runtime.watch()
-    for act, do in ACTS.items():
+    for action, do in ACTIONS.items():
         for _ in range(rounds):
             if engine.docker("inspect", "chat", check=False).returncode:
                 containers.create(engine, "chat")
@@ -79,7 +79,7 @@ async def measure(engine: Dockerd, rounds: int) -> dict[str, list[float]]:
                 group.create_task(asyncio.to_thread(do, engine))
                 await runtime.wait(found.handle)
                 noticed = time.time()
-            lags[act].append(1e3 * (noticed - last_event_s(engine, "die", since)))
+            lags[action].append(1e3 * (noticed - last_event_s(engine, "die", since)))
     await runtime.close()
     return lags
 
@@ -90,9 +90,9 @@ def main() -> None:
     with Dockerd() as engine:
         engine.add_image()
         lags = uvloop.run(measure(engine, rounds))
-    print(f"{'act':24}{'n':>4}{'median ms':>11}{'worst ms':>10}")
-    for act, values in lags.items():
-        print(f"{act:24}{len(values):>4}{statistics.median(values):>11.1f}{max(values):>10.1f}")
+    print(f"{'action':24}{'n':>4}{'median ms':>11}{'worst ms':>10}")
+    for action, values in lags.items():
+        print(f"{action:24}{len(values):>4}{statistics.median(values):>11.1f}{max(values):>10.1f}")
 
 
 if __name__ == "__main__":

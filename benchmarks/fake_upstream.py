@@ -1,16 +1,16 @@
-"""A fast fake model server: the same small work for every proxy under test.
+"""Fast fake model server, which does the same little work for every proxy under test.
 
     python -m benchmarks.fake_upstream --port 18090
 
-Answers ``GET /health`` and ``GET /v1/models``, and any POST: a JSON answer of 500 bytes, or, when the
-body has a ``"bench"`` object, server-sent events as that orders them:
+Answers ``GET /health``, ``GET /v1/models`` and any POST. The response to a POST is JSON of 500 bytes or,
+if the body has a ``"bench"`` object, a stream of server-sent events:
 
-``rate``    chunks a second (0: as fast as it goes); streams of one rate take turns at equal distances,
-``chunks``  how many, then ``[DONE]`` (0: until the client goes),
-``step``    a name: a chunk goes out only when ``POST /step?name`` asks for one.
+``rate``    chunks per second (0: a flood); streams of one rate write in turn, at equal distances,
+``chunks``  number of chunks before ``[DONE]`` (0: until the client disconnects),
+``step``    a name: a chunk is written only when ``POST /step?name`` asks for one.
 
-Each chunk carries the time at which it was written (``t``, CLOCK_MONOTONIC in ns, which all processes
-of one machine share), so that a client can tell how long it was under way.
+Each chunk contains the time at which it was written (``t``, CLOCK_MONOTONIC in ns, which all processes of
+a machine share), so that a client can compute its latency.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Stream:
         self.chunks = chunks or 1 << 62
 
     def send(self) -> bool:
-        """Write one chunk; ``False`` when it was the last or the client has gone."""
+        """Write one chunk; ``False`` if it was the last, or if the client has disconnected."""
         if self.transport.is_closing():
             return False
         self.chunks -= 1
@@ -86,9 +86,9 @@ class Stream:
 
 
 class Pacer:
-    """Sends on all streams of one rate, one after the other, at equal distances.
+    """Writes on all streams of one rate, one after the other, at equal distances.
 
-    A timerfd, since the event loop's own timers know milliseconds only and would bunch the chunks.
+    Uses a timerfd, since the event loop's timers have a resolution of 1 ms and would bunch the chunks.
     """
 
     _libc = ctypes.CDLL(None, use_errno=True)
@@ -126,14 +126,14 @@ class Pacer:
             self._arm()
 
 
-class House:
-    """What all connections share."""
+class SharedState:
+    """State that all connections share."""
 
     def __init__(self, first_byte_file: str | None) -> None:
         self.pacers: dict[float, Pacer] = {}
         self.steps: dict[str, Stream] = {}
         self.first_byte_file = first_byte_file
-        """Where the lag to the first POST is still to be written."""
+        """File for the lag until the first POST; ``None`` once it is written."""
         self.listening_ns = 0
 
     def pace(self, rate: float, stream: Stream) -> None:
@@ -141,8 +141,8 @@ class House:
             self.pacers[rate] = Pacer(rate)
         self.pacers[rate].add(stream)
 
-    def note_first(self, arrived_ns: int) -> None:
-        """Write down, once, how long after listening the first real request came."""
+    def record_first(self, arrived_ns: int) -> None:
+        """Record, once, the time from listening to the first POST."""
         if self.first_byte_file is not None:
             with open(self.first_byte_file, "a") as file:
                 file.write(json.dumps({"lag_ns": arrived_ns - self.listening_ns}) + "\n")
@@ -150,10 +150,10 @@ class House:
 
 
 class Connection(asyncio.Protocol):
-    """One client; the methods named ``on_…`` are the parser's."""
+    """Connection of one client; the methods ``on_…`` are callbacks of the parser."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, shared: SharedState) -> None:
+        self._shared = shared
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._body = b""
@@ -183,8 +183,8 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         body, self._body = self._body, b""
         if body:
-            if self._house.first_byte_file is not None:
-                self._house.note_first(self._arrived_ns)
+            if self._shared.first_byte_file is not None:
+                self._shared.record_first(self._arrived_ns)
             if b'"bench"' in body:
                 self._open(json.loads(body))
             else:
@@ -203,24 +203,24 @@ class Connection(asyncio.Protocol):
         stream = Stream(self._transport, int(bench.get("chunks", 0)))
         self._transport.write(STREAM_HEAD)
         if "step" in bench:
-            self._house.steps[bench["step"]] = stream
+            self._shared.steps[bench["step"]] = stream
         elif bench.get("rate"):
-            self._house.pace(float(bench["rate"]), stream)
+            self._shared.pace(float(bench["rate"]), stream)
         else:
             self._flooding = stream
             self._flood()
 
     def _step(self, name: str) -> None:
-        stream = self._house.steps.get(name)
+        stream = self._shared.steps.get(name)
         if stream is None:
             self._transport.write(_plain(b"{}", b"404 Not Found"))
             return
         if not stream.send():
-            del self._house.steps[name]
+            del self._shared.steps[name]
         self._transport.write(HEALTH)
 
     def _flood(self) -> None:
-        """Write one chunk and come back in the loop's next turn, so that each leaves by itself."""
+        """Write one chunk per turn of the event loop, so that each is sent by itself."""
         if self._flooding is None or self._paused:
             return
         if self._flooding.send():
@@ -237,20 +237,20 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(args: argparse.Namespace) -> None:
-    """Listen after the delay, until SIGTERM or SIGINT."""
+    """Listen after the delay; serve until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    house = House(args.first_byte_file)
+    shared = SharedState(args.first_byte_file)
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", args.port))
     if args.listen_after:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), args.listen_after)
-    house.listening_ns = time.monotonic_ns()
-    server = await loop.create_server(lambda: Connection(house), sock=sock, backlog=4096)
+    shared.listening_ns = time.monotonic_ns()
+    server = await loop.create_server(lambda: Connection(shared), sock=sock, backlog=4096)
     if args.port_file:
         args.port_file.write_text(f"{sock.getsockname()[1]} {os.getpid()}")
     await stop.wait()
@@ -258,13 +258,17 @@ async def serve(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Read the arguments and serve."""
+    """Parse the arguments and serve."""
     parser = argparse.ArgumentParser(prog="benchmarks.fake_upstream", description=__doc__)
-    parser.add_argument("--port", type=int, default=18090, help="0: any free one")
-    parser.add_argument("--port-file", type=Path, help="where to write 'PORT PID' once it listens")
-    parser.add_argument("--core", type=int, help="pin itself to this core")
-    parser.add_argument("--listen-after", type=float, default=0.0, help="refuse connections so long (s)")
-    parser.add_argument("--first-byte-file", help="append the lag from listening to the first POST here")
+    parser.add_argument("--port", type=int, default=18090, help="port to listen on (0: any free one)")
+    parser.add_argument("--port-file", type=Path, help="write 'PORT PID' to this file once listening")
+    parser.add_argument("--core", type=int, help="pin this process to a core")
+    parser.add_argument(
+        "--listen-after", type=float, default=0.0, help="refuse connections for this long, in s"
+    )
+    parser.add_argument(
+        "--first-byte-file", help="append the lag from listening to the first POST to this file"
+    )
     args = parser.parse_args()
     if args.core is not None:
         os.sched_setaffinity(0, {args.core})

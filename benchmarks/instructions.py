@@ -1,16 +1,15 @@
-"""A guard against slower code that no busy machine can disturb: instructions are counted, not time.
+"""Regression test for speed that does not depend on the machine's load: counts instructions, not time.
 
     python -m benchmarks.instructions            compare with the recorded figure (±10 %)
     python -m benchmarks.instructions --record   make this the recorded figure
 
-``hotseat serve`` runs under callgrind; a client in lock-step (the next chunk leaves the server when the
-last one has arrived) has 1,000 requests answered and 10,000 chunks relayed, each counted from the first
-to the last. A figure belongs to a build of Python and to the versions of the packages on the hot path:
-``instructions.json`` keeps one for each such set. For another set the bare relay (``proto_relay``) is counted
-too, and what is compared is how many times its instructions hotseat takes (±25 %). ``--keep`` leaves
-callgrind's files, for a profile.
+``hotseat serve`` runs under callgrind with a client in lock-step (the server writes the next chunk when
+the previous one has arrived): 1,000 requests, then 10,000 chunks. A figure holds for one build of Python
+and one set of versions of the packages on the hot path; ``instructions.json`` has one for each such set.
+For another set the bare relay (``proto_relay``) is counted too, and the ratio of hotseat's instructions
+to the relay's is compared (±25 %). ``--keep`` keeps callgrind's files for profiling.
 
-Exit status: 0 within the bounds (or recorded), 1 outside, 2 it cannot be counted here.
+Exit status: 0 within the bounds (or recorded), 1 outside them, 2 if counting does not work here.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ WARM_UP = 300
 
 
 def count(folder: Path, *, policies: bool = True) -> dict[str, float]:
-    """Instructions a request and a chunk; raises ``Unavailable`` where callgrind does not work."""
+    """Count instructions per request and per chunk. Raises ``Unavailable`` if callgrind does not work."""
     if shutil.which("valgrind") is None:
         raise Unavailable("callgrind counts the instructions: apt-get install valgrind")
     port = free_port()
@@ -80,7 +79,7 @@ def count(folder: Path, *, policies: bool = True) -> dict[str, float]:
 
 
 def count_relay(folder: Path) -> dict[str, float]:
-    """The same of the bare relay; raises ``Unavailable``."""
+    """Count the same for the bare relay. Raises ``Unavailable``."""
     port, cores, upstream = free_port(), Cores.pick(), folder / "upstream"
     serving = upstream_command(0, cores, "--port-file", str(upstream))
     with running(serving, cores.load, folder / "upstream.log") as serves:
@@ -126,7 +125,7 @@ def _drive(
 
 
 def _step_request(request: bytes) -> bytes:
-    """The same request as a stream that moves when it is told to, of the same length."""
+    """Build the same request for a stepped stream, of the same length."""
     head, _, payload = request.partition(b"\r\n\r\n")
     body = json.loads(payload) | {"stream": True, "bench": {"step": "one"}}
     extra = len(json.dumps(body, separators=(",", ":"))) - len(payload)
@@ -141,7 +140,7 @@ def _connect(port: int) -> socket.socket:
 
 
 def _exchange(client: socket.socket, request: bytes) -> None:
-    """One request and the whole of its answer."""
+    """Send one request and read its complete response."""
     client.sendall(request)
     answer = _read_until(client, b"\r\n\r\n")
     if not answer.startswith(b"HTTP/1.1 200 ") and not answer.partition(b"\r\n\r\n")[2]:
@@ -151,14 +150,14 @@ def _exchange(client: socket.socket, request: bytes) -> None:
     head, _, body = answer.partition(b"\r\n\r\n")
     found = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
     if found is None:
-        raise Unavailable(f"an answer without a length: {head!r}")
+        raise Unavailable(f"hotseat sent a response without content-length: {head!r}")
     missing = int(found[1]) - len(body)
     while missing > 0:
         missing -= len(client.recv(65536))
 
 
 def _step(control: socket.socket, client: socket.socket) -> None:
-    """One chunk, from the server to the client."""
+    """Relay one chunk from the server to the client."""
     control.sendall(b"GET /step?one HTTP/1.1\r\nhost: x\r\n\r\n")
     control.recv(4096)
     _read_until(client, b"\n\n\r\n")
@@ -175,7 +174,7 @@ def _read_until(sock: socket.socket, end: bytes) -> bytes:
 
 
 def _counted(pid: int, folder: Path, work: Callable[[], None]) -> int:
-    """Instructions of ``pid`` while the work is done."""
+    """Count the instructions of ``pid`` during the work."""
     _control("--zero", pid)
     work()
     return _dump(pid, folder)
@@ -190,7 +189,7 @@ def _control(what: str, pid: int) -> None:
 
 
 def _dump(pid: int, folder: Path) -> int:
-    """All instructions since the last zero, from a dump written for us."""
+    """Read the instructions since the last zero from a new dump."""
     before = set(folder.glob("out.*"))
     _control("--dump", pid)
     (made,) = set(folder.glob("out.*")) - before
@@ -203,7 +202,7 @@ def _dump(pid: int, folder: Path) -> int:
 
 
 def this_set() -> dict[str, object]:
-    """What a figure belongs to."""
+    """Describe the build of Python and the versions for which a figure holds."""
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -215,31 +214,31 @@ def this_set() -> dict[str, object]:
 
 
 def compare(counted: dict[str, float], recorded: dict[str, float], tolerance: float = TOLERANCE) -> list[str]:
-    """What is outside the tolerance, in words."""
+    """List the figures that deviate by more than the tolerance, in words."""
     faults = []
     for what, now in counted.items():
         before = recorded[what]
         change = now / before - 1
         print(f"{what}: {now:,.4g}, recorded {before:,.4g} ({change:+.1%})")
         if abs(change) > tolerance:
-            word = "slower: find out why" if change > 0 else "faster: record it with --record"
+            word = "slower; find out why" if change > 0 else "faster; record it with --record"
             faults.append(f"{what} moved by {change:+.1%}: {word}")
     return faults
 
 
 def judge(counted: dict[str, float], relay: Callable[[], dict[str, float]]) -> list[str]:
-    """What is outside the tolerance, in words; ``relay`` counts the bare relay, for a set that is not known.
+    """Compare with the record; ``relay`` counts the bare relay, for an unknown set.
 
-    Raises ``Unavailable`` where nothing at all is recorded.
+    Returns the deviations, in words. Raises ``Unavailable`` if nothing is recorded.
     """
     known = json.loads(RECORDED.read_text()) if RECORDED.exists() else []
     if not known:
-        raise Unavailable("nothing is recorded yet: python -m benchmarks.instructions --record")
+        raise Unavailable("nothing is recorded yet; run: python -m benchmarks.instructions --record")
     for entry in known:
         if entry["set"] == this_set():
             return compare(counted, entry["counted"])
     bare = relay()
-    print("nothing is recorded for this Python and these packages: compared by the bare relay's instructions")
+    print("nothing is recorded for this Python and these packages; comparing ratios to the bare relay")
     times = {what: counted[what] / bare[what] for what in counted}
     usual = {what: known[0]["counted"][what] / known[0]["relay"][what] for what in counted}
     return compare(times, usual, OTHER_SET_TOLERANCE)
@@ -252,7 +251,7 @@ def main() -> int:
     )
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--no-policies", action="store_true", help="count without key check and limits")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave callgrind's files there")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep callgrind's files in FOLDER")
     args = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory(prefix="hotseat-count-") as name:
@@ -277,7 +276,7 @@ def _relay() -> dict[str, float]:
 
 
 def record(counted: dict[str, float], relay: dict[str, float]) -> None:
-    """Make this the figure on record for this set."""
+    """Record the figures for this set."""
     known = json.loads(RECORDED.read_text()) if RECORDED.exists() else []
     key = this_set()
     known = [entry for entry in known if entry["set"] != key]

@@ -1,4 +1,4 @@
-"""The rows that start hotseat themselves: readiness, admission cost by number of models, start-up time."""
+"""Rows that start hotseat themselves: readiness, admission cost by number of models, start-up time."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ MODELS = (1, 100, 1000)
 
 
 def readiness(bench: Bench) -> None:
-    """From *the server listens* to *the first byte of the held request is there*, seen by the server.
+    """Time from the server's ``listen()`` to the first byte of the held request, measured by the server.
 
-    Each start time stands for another phase of the prober; every model takes the whole budget, so
-    each request also stops the model before it.
+    Each start time falls into another phase of probing. Every model takes the whole budget, so each
+    request also stops the previous model.
     """
     place = bench.folder / "readiness"
     place.mkdir()
@@ -82,7 +82,7 @@ def _ask(port: int, prefix: str) -> None:
 
 
 def admission(bench: Bench) -> None:
-    """CPU of a request with 1, 100 and 1,000 models configured."""
+    """CPU time per request with 1, 100 and 1,000 configured models."""
     with ExitStack() as stack:
         targets = []
         for models in MODELS:
@@ -101,7 +101,7 @@ def admission(bench: Bench) -> None:
 
 
 def startup(bench: Bench) -> None:
-    """From the start of ``hotseat serve`` to its first 200 on ``/healthz``, polled every 2 ms."""
+    """Time from the start of ``hotseat serve`` to the first 200 on ``/healthz``, polled every 2 ms."""
     for models in (1, 1000):
         for number in range(bench.rounds(6)):
             place = bench.folder / f"startup-{models}-{number}"
@@ -116,7 +116,7 @@ def startup(bench: Bench) -> None:
             with running(serve_command(config), bench.cores.proxy, log, {"VLLM_API_KEY": KEY}) as process:
                 while not _healthy(port):
                     if process.poll() is not None or time.monotonic() - began > 120:
-                        raise Unavailable(f"hotseat serve did not come up:\n{log.read_text()[-2000:]}")
+                        raise Unavailable(f"hotseat serve did not start:\n{log.read_text()[-2000:]}")
                     time.sleep(0.002)
                 bench.record(f"startup.{models}_models_s", "hotseat", time.monotonic() - began)
                 spent = cpu_ns([process.pid]) / 1e9

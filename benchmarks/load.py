@@ -1,8 +1,8 @@
-"""The load generator: one process on the load's core that does what it is told, line by line.
+"""Load generator: one process on the load core that takes orders, one JSON object per line.
 
-It reads one JSON object a line (``{"do": "streams", …}``) and answers with one. It reads the CPU
-clock and the memory of the proxy itself, at the very instants at which its own count begins and ends.
-Nothing here retries: a request that does not end well is counted as an error.
+Each order (``{"do": "streams", …}``) gets one JSON object as its result. The load generator reads the
+proxy's CPU clock and memory itself, exactly when its own count begins and ends. Nothing is retried: a
+request that fails is counted as an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Result = dict[str, float]
 
 @dataclass(slots=True)
 class Order:
-    """Whom to load, and how."""
+    """Order to the load generator: the target and the load."""
 
     host: str
     port: int
@@ -34,22 +34,22 @@ class Order:
     pids: list[int]
     headers: dict[str, str] = field(default_factory=dict)
     count: int = 1
-    """Streams or connections at once."""
+    """Concurrent streams or connections."""
     rate: float = 0.0
-    """Chunks a second and stream; 0: as fast as it goes."""
+    """Chunks per second and stream; 0: a flood."""
     chunks: int = 0
-    """Chunks of a stream; 0: until we close it."""
+    """Chunks per stream; 0: until the load generator closes it."""
     total: int = 0
-    """Streams or requests altogether."""
+    """Total number of streams or requests."""
     window_s: float = 1.0
     settle_s: float = 0.5
-    """Between the last stream opened and the start of the window."""
+    """Pause between opening the last stream and the start of the window."""
     ramp: float = 2000.0
-    """Streams opened a second at most."""
+    """Maximum number of streams opened per second."""
     latencies: bool = False
 
     def request(self) -> bytes:
-        """The bytes of one request: a JSON body of 600 bytes, streamed when there are chunks or a rate."""
+        """Bytes of one request: a JSON body of 600 bytes, streamed if there are chunks or a rate."""
         body: dict[str, Any] = {
             "model": "fake",
             "messages": [{"role": "user", "content": ""}],
@@ -71,7 +71,7 @@ def _compact(body: dict[str, Any]) -> bytes:
 
 
 class Tally:
-    """What all connections of one order counted."""
+    """Counts of all connections of one order."""
 
     def __init__(self, latencies: bool) -> None:
         self.events = 0
@@ -87,7 +87,7 @@ class Tally:
 
 
 class StreamClient(asyncio.Protocol):
-    """One connection with one stream at a time; ``ended`` gets its success at its last byte."""
+    """Connection with one stream at a time; ``ended`` is called with its success at the last byte."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
@@ -96,14 +96,14 @@ class StreamClient(asyncio.Protocol):
         self._tail = b""
         self.first_ns = 0
         self.answered = asyncio.Event()
-        """Its headers are here, or it has failed."""
+        """Whether the headers have arrived, or the stream has failed."""
         self.ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
 
     def begin(self, request: bytes) -> None:
-        """Send the request; a new stream on this connection."""
+        """Send the request of a new stream on this connection."""
         self._started = False
         self._head = self._tail = b""
         self.first_ns = 0
@@ -150,7 +150,7 @@ class StreamClient(asyncio.Protocol):
 
 
 class RequestClient(asyncio.Protocol):
-    """One connection in a closed loop: the next request goes out when the answer is complete."""
+    """Connection in a closed loop: each request is sent when the previous response is complete."""
 
     def __init__(self, order: Order, latencies: list[int], done: Callable[[str], None]) -> None:
         self._request = order.request()
@@ -179,7 +179,7 @@ class RequestClient(asyncio.Protocol):
             self._stop(data[:200].decode(errors="replace"))
             return
         at = head.find(b"content-length:")
-        if at < 0:  # then it comes in chunks
+        if at < 0:  # then the response is chunked
             if not data.endswith(b"0\r\n\r\n"):
                 return
         elif len(data) < end + 4 + int(head[at + 15 :].split(b"\r\n", 1)[0]):
@@ -201,7 +201,7 @@ class RequestClient(asyncio.Protocol):
 
 
 async def _open(order: Order, tally: Tally) -> list[StreamClient]:
-    """Open the streams at the ramp's pace and return when each has its headers (or has failed)."""
+    """Open streams at the rate of the ramp, until each has its headers or has failed."""
     loop = asyncio.get_running_loop()
     request = order.request()
     clients = []
@@ -227,7 +227,7 @@ async def _open(order: Order, tally: Tally) -> list[StreamClient]:
 
 
 async def streams(order: Order) -> Result:
-    """Many streams at once, watched for a window of time."""
+    """Run concurrent streams and count during a window of time."""
     tally = Tally(latencies=False)
     rss_before = rss_kib(order.pids)
     clients = await _open(order, tally)
@@ -263,7 +263,7 @@ async def streams(order: Order) -> Result:
 
 
 async def flood(order: Order) -> Result:
-    """Streams of a fixed length, as fast as they go, to their ends."""
+    """Run unpaced streams of a fixed length to their ends."""
     tally = Tally(latencies=False)
     loop = asyncio.get_running_loop()
     request = order.request()
@@ -289,7 +289,7 @@ async def flood(order: Order) -> Result:
 
 
 async def churn(order: Order) -> Result:
-    """``total`` short streams, ``count`` at a time, each on a connection of its own."""
+    """Run ``total`` short streams, ``count`` at a time, each on a connection of its own."""
     tally = Tally(latencies=False)
     loop = asyncio.get_running_loop()
     request = order.request()
@@ -323,7 +323,7 @@ async def churn(order: Order) -> Result:
 
 
 async def first_token(order: Order) -> Result:
-    """``total`` streams one after the other on one connection: from the request to the first event."""
+    """Run ``total`` streams in sequence on one connection; measure from the request to the first event."""
     tally = Tally(latencies=False)
     request = order.request()
     loop = asyncio.get_running_loop()
@@ -345,7 +345,7 @@ async def first_token(order: Order) -> Result:
 
 
 async def requests(order: Order) -> Result:
-    """Plain requests over ``count`` connections in a closed loop."""
+    """Run plain requests over ``count`` connections in a closed loop."""
     loop = asyncio.get_running_loop()
     latencies: list[int] = []
     faults: list[str] = []
@@ -386,7 +386,7 @@ async def requests(order: Order) -> Result:
 
 
 def _tell(error: str) -> None:
-    """Let a person see the first thing that went wrong; the count is in the result."""
+    """Print the first error for the user; the result holds the count."""
     if error:
         print(f"  {error}", file=sys.stderr)
 
@@ -402,7 +402,7 @@ JOBS: dict[str, Callable[[Order], Awaitable[Result]]] = {
 
 async def _work() -> None:
     loop = asyncio.get_running_loop()
-    gc.disable()  # the load's own pauses must not look like the proxy's; collected between orders
+    gc.disable()  # pauses of this process must not look like the proxy's; collected between orders
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         order = json.loads(line)
         result = await JOBS[order.pop("do")](Order(**order))

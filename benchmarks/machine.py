@@ -1,4 +1,4 @@
-"""What the figures were taken on."""
+"""Description of the machine on which figures were measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("hotseat", "uvicorn", "uvloop", "httptools", "msgspec", "starlette")
 
 
 def describe() -> dict[str, object]:
-    """The machine and the versions, and how busy it was before we began."""
+    """Describe the machine, the versions, and the load before the run."""
     return {
         "cpu": _cpu_model(),
         "cores": sorted(os.sched_getaffinity(0)),
@@ -23,13 +23,13 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "python_loop_ms": _python_loop_ms(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
-        "nginx": _said("nginx", "-v"),
+        "nginx": _version_of("nginx", "-v"),
         "load_average": os.getloadavg()[0],
     }
 
 
 def _python_loop_ms() -> float:
-    """How long a fixed loop takes: interpreters of one version differ by a third with how they were built."""
+    """Duration of a fixed loop in ms: builds of one version of the interpreter differ by a third."""
     best = float("inf")
     for _ in range(5):
         began = time.process_time()
@@ -47,8 +47,8 @@ def _cpu_model() -> str:
     return platform.machine()
 
 
-def _said(program: str, argument: str) -> str | None:
-    """The first line that a program says of itself; ``None`` when it is not installed."""
+def _version_of(program: str, argument: str) -> str | None:
+    """First line of a program's version output; ``None`` if it is not installed."""
     path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin")
     if path is None:
         return None

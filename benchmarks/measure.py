@@ -1,4 +1,4 @@
-"""Reading what a process has used so far, exactly, and the few statistics that the rows need."""
+"""Exact resource usage of processes, and the few statistics that the rows need."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-_CPUCLOCK_SCHED = 2  # linux: the clock of a whole process, from the scheduler, in ns
+_CPUCLOCK_SCHED = 2  # Linux: the scheduler's clock of a whole process, in ns
 
 
 def cpu_ns(pids: Iterable[int]) -> int:
-    """CPU time that these processes (all their threads) have used since they began.
+    """CPU time in ns that these processes (all their threads) have used since they began.
 
-    The kernel's per-process clock, which does not tick in hundredths of a second as
-    ``/proc/PID/stat`` does. Raises ``OSError`` when one has gone.
+    Reads the kernel's per-process clock, since ``/proc/PID/stat`` counts in hundredths of a second only.
+    Raises ``OSError`` if a process has ended.
     """
     return sum(time.clock_gettime_ns((~pid << 3) | _CPUCLOCK_SCHED) for pid in pids)
 
 
 def rss_kib(pids: Iterable[int]) -> int:
-    """Resident memory of these processes together."""
+    """Sum of the resident memory of these processes, in KiB."""
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -31,13 +31,13 @@ def rss_kib(pids: Iterable[int]) -> int:
 
 
 def children(pid: int) -> tuple[int, ...]:
-    """The processes whose parent is ``pid``."""
+    """Pids of the child processes of ``pid``."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
                 stat = Path(f"/proc/{entry}/stat").read_text()
-            except OSError:  # it has ended meanwhile
+            except OSError:  # ended meanwhile
                 continue
             if int(stat.rpartition(")")[2].split()[1]) == pid:
                 found.append(int(entry))
@@ -45,13 +45,13 @@ def children(pid: int) -> tuple[int, ...]:
 
 
 def pin(pid: int, core: int) -> None:
-    """Keep all threads of a running process on one core."""
+    """Pin all threads of a running process to one core."""
     for thread in os.listdir(f"/proc/{pid}/task"):
         os.sched_setaffinity(int(thread), {core})
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The smallest value that is not exceeded by this share of them; NaN when there are none."""
+    """Smallest value that is not exceeded by this share of the values; NaN if there are none."""
     if not values:
         return math.nan
     ranked = sorted(values)
@@ -59,7 +59,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle one; of an even number, the mean of the middle two; NaN when there are none."""
+    """Median: the middle value, or the mean of the middle two; NaN if there are none."""
     if not values:
         return math.nan
     ranked = sorted(values)

@@ -1,4 +1,4 @@
-"""Bars for ``docs/performance.md``, as SVG that needs no other program.
+"""Bar charts for ``docs/performance.md``, as plain SVG.
 
 python -m benchmarks.plots benchmarks/results/accepted.jsonl docs/performance
 """
@@ -14,12 +14,12 @@ from benchmarks.measure import median
 from benchmarks.report import GOALS, REFERENCE, Figures, read_lines
 
 CHARTS: dict[str, tuple[str, str]] = {
-    "requests_32.cpu_us_per_request": ("CPU of a request, 32 connections", "µs"),
-    "streams_64.cpu_us_per_chunk": ("CPU of a relayed chunk, 64 streams at 50/s", "µs"),
-    "flood.cpu_us_per_chunk": ("CPU of a relayed chunk, as fast as it goes", "µs"),
-    "memory.per_stream_kib": ("Memory of an open stream", "KiB"),
+    "requests_32.cpu_us_per_request": ("CPU time per request, 32 connections", "µs"),
+    "streams_64.cpu_us_per_chunk": ("CPU time per relayed chunk, 64 streams at 50/s", "µs"),
+    "flood.cpu_us_per_chunk": ("CPU time per relayed chunk, flood", "µs"),
+    "memory.per_stream_kib": ("Memory per open stream", "KiB"),
 }
-"""Metrics that are drawn, and what to write above and behind them."""
+"""Metrics that are drawn: title and unit of each chart."""
 
 _WIDTH, _LEFT, _RIGHT, _BAR, _GAP, _TOP = 720, 150, 120, 22, 12, 52
 _STYLE = (
@@ -31,7 +31,7 @@ _STYLE = (
 
 
 def bars(title: str, unit: str, by_target: Mapping[str, list[float]], goal: float | None) -> str:
-    """A bar for the median of each target, a thin line for the spread of its rounds, a dashed goal."""
+    """Draw a bar for the median of each target, a thin line for the range of its rounds, a dashed goal."""
     names = sorted(by_target, key=lambda name: median(by_target[name]))
     scale = (_WIDTH - _LEFT - _RIGHT) / max([goal or 0, *(max(by_target[name]) for name in names), 1e-9])
     height = _TOP + len(names) * (_BAR + _GAP) + _GAP
@@ -59,7 +59,7 @@ def bars(title: str, unit: str, by_target: Mapping[str, list[float]], goal: floa
 
 
 def draw(figures: Figures, folder: Path) -> list[Path]:
-    """Write a file for each chart whose metric was measured."""
+    """Write one file for each chart whose metric was measured; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for metric, (title, unit) in CHARTS.items():
@@ -80,7 +80,7 @@ def draw(figures: Figures, folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    """Read kept results, write the charts."""
+    """Read a results file and write the charts."""
     parser = argparse.ArgumentParser(prog="benchmarks.plots", description=__doc__)
     parser.add_argument("results", type=Path)
     parser.add_argument("folder", type=Path)

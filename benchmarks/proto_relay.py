@@ -1,9 +1,9 @@
-"""The least that a relay in Python can do: uvicorn, a plain ASGI application, no policy at all.
+"""Minimal relay in Python: uvicorn, a plain ASGI application, no policies.
 
     python -m benchmarks.proto_relay --port 18093 --upstream-port 18090
 
-It stands in the tables as "what Python can do": hotseat's distance to it is the price of its
-policies, its distance to nginx is the price of the language.
+The relay shows what Python can do: the difference between hotseat and the relay is the price of hotseat's
+policies, and the difference between the relay and nginx is the price of the language.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LAST = b""
 
 
 class Upstream(asyncio.Protocol):
-    """One kept connection; ``parts`` receives the head, then the body's pieces, then ``_LAST``."""
+    """Kept connection; ``parts`` receives the head, then the pieces of the body, then ``_LAST``."""
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -55,7 +55,7 @@ class Upstream(asyncio.Protocol):
 
 
 class Relay:
-    """The ASGI application."""
+    """ASGI application that relays every request."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -98,19 +98,19 @@ class Relay:
     async def _answer(upstream: Upstream, send: Any) -> None:
         head = await upstream.parts.get()
         if head is _LAST:
-            raise ConnectionError("the upstream went before it answered")
+            raise ConnectionError("the upstream closed the connection before it answered")
         status, headers = head
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        client = send.__self__  # uvicorn's; the only one that knows at once that the client has gone
+        client = send.__self__  # uvicorn's cycle; nothing else knows at once that the client has disconnected
         while (part := await upstream.parts.get()) is not _LAST:
             if client.disconnected:
-                raise ConnectionError("the client has gone")
+                raise ConnectionError("the client has disconnected")
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
 def main() -> None:
-    """Read the arguments and serve."""
+    """Parse the arguments and serve."""
     parser = argparse.ArgumentParser(prog="benchmarks.proto_relay", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--upstream-port", type=int, required=True)

@@ -1,6 +1,6 @@
-"""Starting the proxies under test, each in front of the same fake upstream.
+"""Proxies under test, each started in front of the same fake upstream.
 
-Every proxy runs on the proxy's core; every fake upstream, its own or hotseat's, on the load's.
+Every proxy runs on the proxy core; every fake upstream, also that of hotseat, on the load core.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 from benchmarks.measure import children, pin
 
 ROOT = Path(__file__).resolve().parents[1]
-"""From where ``python -m benchmarks.…`` is found."""
+"""Folder in which ``python -m benchmarks.…`` works."""
 KEY = "bench-key"
 MANY_PER_MINUTE = 100_000_000
-"""A rate limit that is counted for each request and never reached."""
+"""Rate limit that is counted for each request and never reached."""
 
 _NGINX = """
 daemon off; worker_processes 1; worker_rlimit_nofile 65536;
@@ -49,12 +49,12 @@ http {{
 
 
 class Unavailable(Exception):
-    """A proxy cannot be measured here; the text says why and what to do."""
+    """Proxy that cannot be measured here; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something that answers chat completions."""
+    """Server of chat completions: a proxy, or the upstream itself."""
 
     name: str
     host: str
@@ -64,7 +64,7 @@ class Target:
     headers: dict[str, str] = field(default_factory=dict)
 
     def order(self, **more: object) -> dict[str, object]:
-        """The part of a load's order that says whom to load."""
+        """Part of an order to the load generator that names the target."""
         return {
             "host": self.host,
             "port": self.port,
@@ -77,20 +77,20 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Who runs where."""
+    """Cores of the proxy under test and of everything else."""
 
     proxy: int
     load: int
 
     @classmethod
     def pick(cls) -> Cores:
-        """The last core for the proxy, the first one for everything else."""
+        """Choose the last core for the proxy, the first one for everything else."""
         usable = sorted(os.sched_getaffinity(0))
         return cls(proxy=usable[-1], load=usable[0])
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Find a port on which nothing listens now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
@@ -100,13 +100,13 @@ def free_port() -> int:
 def running(
     command: list[str], core: int, log: Path, env: dict[str, str] | None = None, *, grace_s: float = 60.0
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The command as a process on this core, its output in ``log``; ended by SIGTERM, then by force.
+    """Run the command on this core, with its output in ``log``; end it by SIGTERM, then SIGKILL.
 
-    Whatever measures the coverage of tests does not come along: it would be measured, too.
+    Variables of coverage measurement are not inherited: the overhead would be measured too.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     ours = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})  # a child inherits it, from its first instruction on
+    os.sched_setaffinity(0, {core})  # inherited by the child, from its first instruction on
     try:
         with log.open("ab") as out:
             process = subprocess.Popen(
@@ -128,14 +128,14 @@ def running(
 def wait_until_listening(
     port: int, process: subprocess.Popen[bytes], log: Path, within_s: float = 60
 ) -> None:
-    """Return once somebody accepts connections; raises ``Unavailable`` with the log's end."""
+    """Wait until the port accepts connections. Raises ``Unavailable`` with the end of the log."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as sock:
             if sock.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.005)
-    raise Unavailable(f"nobody listens on port {port}; {log.name} ends with\n{_tail(log)}")
+    raise Unavailable(f"nothing listens on port {port}; {log.name} ends with\n{_tail(log)}")
 
 
 def _tail(log: Path) -> str:
@@ -144,7 +144,7 @@ def _tail(log: Path) -> str:
 
 @contextmanager
 def fake_upstream(cores: Cores, folder: Path, port: int) -> Iterator[Target]:
-    """The fake upstream by itself: what there is without any proxy."""
+    """Run the fake upstream by itself: the baseline without a proxy."""
     log = folder / "upstream.log"
     with running(upstream_command(port, cores), cores.load, log) as process:
         wait_until_listening(port, process, log)
@@ -152,36 +152,36 @@ def fake_upstream(cores: Cores, folder: Path, port: int) -> Iterator[Target]:
 
 
 def upstream_command(port: int | str, cores: Cores, *more: str) -> list[str]:
-    """How the fake upstream is started, by us or by hotseat."""
+    """Command that starts the fake upstream, here or in hotseat."""
     arguments = ["--port", str(port), "--core", str(cores.load), *more]
     return [sys.executable, "-m", "benchmarks.fake_upstream", *arguments]
 
 
 @contextmanager
 def nginx(cores: Cores, folder: Path, upstream_port: int) -> Iterator[Target]:
-    """Debian's nginx: one worker, kept upstream connections, no buffering, its default access log."""
+    """Run Debian's nginx: one worker, keep-alive to the upstream, no buffering, its default access log."""
     binary = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
     if binary is None:
-        raise Unavailable("nginx is the reference and is not installed: apt-get install nginx-light")
+        raise Unavailable("nginx, the reference, is not installed; run: apt-get install nginx-light")
     place = folder / "nginx"
     place.mkdir()
     port = free_port()
     config = place / "nginx.conf"
     config.write_text(_NGINX.format(dir=place, port=port, upstream=upstream_port))
     if os.geteuid() == 0:
-        config.write_text("user root;" + config.read_text())  # its worker writes into our own folder
+        config.write_text("user root;" + config.read_text())  # the worker writes into a folder that root owns
     log = place / "out.log"
     command = [binary, "-e", str(place / "error.log"), "-c", str(config)]
     with running(command, cores.proxy, log) as process:
         wait_until_listening(port, process, log)
-        while not (workers := children(process.pid)):  # the master listens before it has made its worker
+        while not (workers := children(process.pid)):  # the master listens before it has forked its worker
             time.sleep(0.005)
         yield Target("nginx", "127.0.0.1", port, workers)
 
 
 @contextmanager
 def proto_relay(cores: Cores, folder: Path, upstream_port: int) -> Iterator[Target]:
-    """The bare relay in Python."""
+    """Run the bare relay in Python."""
     port = free_port()
     log = folder / "proto_relay.log"
     command = [sys.executable, "-m", "benchmarks.proto_relay", "--port", str(port)]
@@ -191,11 +191,11 @@ def proto_relay(cores: Cores, folder: Path, upstream_port: int) -> Iterator[Targ
 
 
 def hotseat_config(cores: Cores, folder: Path, port: int, *, models: int = 1, policies: bool = True) -> str:
-    """The configuration under test, as YAML (which JSON is).
+    """Build the configuration under test, as JSON, which is valid YAML.
 
-    With ``policies``, the route ``fake`` has what every route of a careful owner has and leaves the
-    request as it is (key, rate limit, defaults that the request already meets), and the route
-    ``guarded`` rewrites each request (system prompt and clamps).
+    With ``policies``, the route ``fake`` has policies that leave the request unchanged (key, rate limit,
+    defaults that the request already gives), and the route ``guarded`` rewrites each request (system
+    prompt and clamps).
     """
     fake: dict[str, object] = {
         "command": upstream_command("{port}", cores),
@@ -236,7 +236,7 @@ def hotseat_config(cores: Cores, folder: Path, port: int, *, models: int = 1, po
 def hotseat(
     cores: Cores, folder: Path, *, name: str = "hotseat", models: int = 1, policies: bool = True
 ) -> Iterator[list[Target]]:
-    """``hotseat serve`` with its model ready: the plain route, and with policies the rewriting one."""
+    """Run ``hotseat serve`` with a ready model: the plain route and, with policies, the rewriting one."""
     place = folder / name
     place.mkdir()
     port = free_port()
@@ -256,12 +256,12 @@ def hotseat(
 
 
 def serve_command(config: Path) -> list[str]:
-    """How ``hotseat serve`` is started."""
+    """Command that starts ``hotseat serve``."""
     return [sys.executable, "-m", "hotseat", "serve", "-c", str(config)]
 
 
 def _first_answer(target: Target, log: Path) -> None:
-    """Ask once, so that the model is up; raises ``Unavailable`` with the story."""
+    """Send one request, which starts the model. Raises ``Unavailable`` with the cause."""
     body = json.dumps({"model": "fake", "messages": [{"role": "user", "content": "?"}]}).encode()
     url = f"http://{target.host}:{target.port}{target.prefix}/v1/chat/completions"
     asked = urllib.request.Request(
@@ -275,7 +275,7 @@ def _first_answer(target: Target, log: Path) -> None:
 
 
 def peer(text: str, cores: Cores) -> Target:
-    """``NAME=URL,PID[,PID…]``: any other proxy, started by hand; pinned as ours are."""
+    """Parse ``NAME=URL,PID[,PID…]``, a proxy that was started by hand, and pin its processes."""
     name, _, rest = text.partition("=")
     url, *pids = rest.split(",")
     parts = urlsplit(url)
@@ -289,7 +289,7 @@ def peer(text: str, cores: Cores) -> Target:
 def start_all(
     stack: ExitStack, cores: Cores, folder: Path, upstream_port: int, peers: list[str], *, policies: bool
 ) -> tuple[Target, list[Target], list[str]]:
-    """Start what can be started: the bare upstream, the proxies, and why others are missing."""
+    """Start all targets; returns the bare upstream, the proxies, and why others are missing."""
     direct = stack.enter_context(fake_upstream(cores, folder, upstream_port))
     targets: list[Target] = []
     missing = []

@@ -1,4 +1,4 @@
-"""The figures as JSON lines, as a table for a terminal, and as Markdown."""
+"""Figures as JSON lines, as a table for the terminal, and as Markdown."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ GOALS: dict[str, tuple[str, float]] = {
     "readiness.p50_ms": ("at most", 10),
     "startup.1_models_s": ("at most", 0.5),
 }
-"""What hotseat is meant to reach, by metric."""
+"""Goals of hotseat, by metric."""
 
 Figures = Mapping[str, Mapping[str, list[float]]]
 
 
 def write_lines(path: Path, machine: Mapping[str, object], figures: Figures) -> None:
-    """One line for the machine, then one for each metric and target with the values of all rounds."""
+    """Write a line for the machine, then one for each metric and target with the values of all rounds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         file.write(json.dumps({"machine": machine, "taken": time.strftime("%Y-%m-%dT%H:%M:%S%z")}) + "\n")
@@ -40,7 +40,7 @@ def write_lines(path: Path, machine: Mapping[str, object], figures: Figures) -> 
 
 
 def read_lines(path: Path) -> tuple[dict[str, object], dict[str, dict[str, list[float]]]]:
-    """The machine and the figures that ``write_lines`` wrote."""
+    """Read the machine and the figures that ``write_lines`` wrote."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     figures: dict[str, dict[str, list[float]]] = {}
     for line in lines[1:]:
@@ -49,7 +49,7 @@ def read_lines(path: Path) -> tuple[dict[str, object], dict[str, dict[str, list[
 
 
 def rows(figures: Figures) -> list[list[str]]:
-    """The table: a head, then a line for each metric; hotseat's ratio to nginx where both have a figure."""
+    """Table rows: a header, then one for each metric, with hotseat's ratio to nginx if both have a figure."""
     targets = list(dict.fromkeys(target for by_target in figures.values() for target in by_target))
     targets.sort(key=lambda name: (name != REFERENCE, not name.startswith("hotseat")))
     table = [["metric", *targets, "hotseat / nginx", "goal"]]
@@ -90,7 +90,7 @@ def _shown(value: float | None, values: list[float]) -> str:
 
 
 def terminal(table: list[list[str]]) -> str:
-    """The table in columns."""
+    """Format the table in columns."""
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -99,7 +99,7 @@ def terminal(table: list[list[str]]) -> str:
 
 
 def markdown(table: list[list[str]]) -> str:
-    """The table for ``docs/performance.md``."""
+    """Format the table for ``docs/performance.md``."""
     lines = ["| " + " | ".join(line) + " |" for line in table]
     lines.insert(1, "|" + "---|" * len(table[0]))
     return "\n".join(lines)

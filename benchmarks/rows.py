@@ -1,4 +1,4 @@
-"""The rows of the table that compare proxies: requests, streams, memory."""
+"""Rows of the table that compare proxies: requests, streams, memory."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def _requests(bench: Bench, connections: int, *, window_s: float, rounds: int) -
 
 
 def streams_64(bench: Bench) -> None:
-    """64 streams at 50 chunks a second each, chunks at equal distances."""
+    """64 streams at 50 chunks per second each, at equal distances."""
     _streams(bench, 64, rounds=6)
 
 
 def streams_512(bench: Bench) -> None:
-    """512 streams at 50 chunks a second each: an overload."""
+    """512 streams at 50 chunks per second each: an overload."""
     _streams(bench, 512, rounds=3)
 
 
@@ -71,7 +71,7 @@ def flood(bench: Bench) -> None:
 
 
 def first_token(bench: Bench) -> None:
-    """From a request to the first event of its answer, on an otherwise quiet proxy."""
+    """Time from a request to the first event of its response, on an otherwise idle proxy."""
 
     def once(target: Target) -> Result:
         return bench.load.do("first_token", target, chunks=2, total=200)
@@ -86,7 +86,7 @@ def first_token(bench: Bench) -> None:
 
 
 def idle(bench: Bench) -> None:
-    """CPU that nobody asked for: a ready model, no requests."""
+    """CPU time without work: a ready model, no requests."""
     pause_s = 3.0
 
     def once(target: Target) -> Result:
@@ -100,7 +100,7 @@ def idle(bench: Bench) -> None:
 
 
 def memory(bench: Bench) -> None:
-    """At rest, with 2,000 open streams, and after 20,000 streams that have ended."""
+    """Memory at rest, with 2,000 open streams, and after 20,000 finished streams."""
     total = 4000 if bench.quick else 20_000
     for target in bench.plain():
         bench.record("memory.rest_mib", target.name, rss_kib(target.pids) / 1024)
@@ -115,7 +115,7 @@ def memory(bench: Bench) -> None:
 
 
 def many_streams(bench: Bench) -> None:
-    """5,000 streams at once, a chunk a second each."""
+    """5,000 concurrent streams, one chunk per second each."""
 
     def once(target: Target) -> Result:
         return bench.load.do(

@@ -1,13 +1,13 @@
-"""Two models that cannot run together, clients in a closed loop: how many answers, and who waits how long.
+"""Closed-loop clients on two models that cannot run together: number of responses and waiting times.
 
     make turns    (or: PYTHONPATH=tests python -m benchmarks.turns [--seconds 60])
 
-The real program with its default configuration, the fake engine (start 2 s, service 0.2 s) behind it,
-beside what the simulator says of the same traffic: with these two numbers, and with what starts and
-answers really took (processes must be launched and connections made).
+The real program, with its default configuration and the fake engine (start 2 s, service 0.2 s), is
+compared with the simulator on the same traffic: once with these two durations, once with the measured
+durations of starts and responses (processes must be launched and connections made).
 
-A third figure: while one model takes 10 s to stop, how much longer other models' requests take. Moments
-of both kinds take turns, so that whatever else the machine does falls on both.
+A third figure: how much longer requests of other models take while one model needs 10 s to stop. Periods of
+both kinds alternate, so that disturbances of the machine affect both.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ ROUNDS = 3
 MIXES: Mapping[str, Mapping[str, int]] = {"1 + 1": {"chat": 1, "coder": 1}, "4 + 1": {"chat": 4, "coder": 1}}
 WANTED = {"1 + 1": 200, "4 + 1": 600}
 WAIT_S = 15.0
-ALIKE = 0.1
-"""So far may the simulator be off."""
+TOLERANCE = 0.1
+"""Allowed relative deviation of the simulator."""
 LATER_S = 0.005
-"""What a request may take longer while another model is being stopped."""
+"""Allowed delay of a request while another model is being stopped, in s."""
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def running(made: Hotseat) -> Iterator[Hotseat]:
 
 
 def simulated(mix: Mapping[str, int], seconds: float, start_s: float, service_s: float) -> tuple[int, float]:
-    """What the simulator says: answers, and the longest wait."""
+    """Simulate a mix; returns the number of responses and the longest wait in s."""
     share = {"0": round(0.9 * PPM)}
     box = SchedulerSpec(
         budget=share, models={name: SchedulingSpec(name=name, footprint=share) for name in mix}
@@ -64,7 +64,7 @@ def simulated(mix: Mapping[str, int], seconds: float, start_s: float, service_s:
 
 
 async def client(port: int, model: str, until: float, waits: dict[str, list[float]]) -> None:
-    """Ask, read the answer, ask again; a connection for each request, as a script does."""
+    """Send requests in a closed loop, each on a connection of its own, as a script does."""
     body = json.dumps({"model": model}).encode()
     while (began := time.monotonic()) < until:
         async with await Wire.open(port) as wire:
@@ -76,7 +76,7 @@ async def client(port: int, model: str, until: float, waits: dict[str, list[floa
 
 
 async def loop(port: int, mix: Mapping[str, int], seconds: float) -> dict[str, list[float]]:
-    """All clients of a mix, for so long."""
+    """Run all clients of a mix; returns the waits in s, by model."""
     waits: dict[str, list[float]] = {model: [] for model in mix}
     until = time.monotonic() + seconds
     async with asyncio.TaskGroup() as group:
@@ -87,7 +87,7 @@ async def loop(port: int, mix: Mapping[str, int], seconds: float) -> dict[str, l
 
 
 def turns(folder: Path, name: str, seconds: float) -> bool:
-    """One mix; prints its row and says whether it is good enough (for 60 seconds)."""
+    """Measure and print one mix; returns whether it met its goals (set for 60 s)."""
     terms = {
         "options": ["--start-s", str(START_S), "--service-s", str(SERVICE_S), "--tokens", "1"],
         "footprint": 0.9,
@@ -100,31 +100,31 @@ def turns(folder: Path, name: str, seconds: float) -> bool:
     longest = max(map(max, waits.values()))
     for model, each in waits.items():
         print(
-            f"{name}  {model:6} {MIXES[name][model]} client(s): {len(each):4} answers, "
+            f"{name}  {model:6} {MIXES[name][model]} client(s): {len(each):4} responses, "
             f"{stats[model]['starts']:2} starts, wait p50 {statistics.median(each):6.3f} s, "
             f"longest {max(each):6.3f} s"
         )
     good = answers >= WANTED[name] * seconds / 60 and longest <= WAIT_S
     print(
-        f"{name}  {answers} answers (wanted {WANTED[name] * seconds / 60:.0f}), longest wait {longest:.1f} s "
-        f"(at most {WAIT_S:g}): {'good' if good else 'NOT GOOD ENOUGH'}"
+        f"{name}  {answers} responses (goal {WANTED[name] * seconds / 60:.0f}), longest wait {longest:.1f} s "
+        f"(goal: at most {WAIT_S:g}): {'met' if good else 'MISSED'}"
     )
     start_s = statistics.mean(took for model in stats.values() for took in model["spin_up_s"])
     served_s = SERVICE_S + statistics.median(wait for each in waits.values() for wait in each if wait < 1)
-    for about, costs in (("as configured", (START_S, SERVICE_S)), ("as they were", (start_s, served_s))):
-        said, wait = simulated(MIXES[name], seconds, *costs)
-        alike = abs(said - answers) <= ALIKE * said
-        good = good and alike
+    for about, costs in (("configured", (START_S, SERVICE_S)), ("measured", (start_s, served_s))):
+        expected, wait = simulated(MIXES[name], seconds, *costs)
+        close = abs(expected - answers) <= TOLERANCE * expected
+        good = good and close
         print(
-            f"{name}  simulated with costs {about} (start {costs[0]:.2f} s, answer {costs[1]:.3f} s): "
-            f"{said} answers, longest wait {wait:.1f} s; {answers / said - 1:+.1%} here"
-            f"{'' if alike else ': NOT ALIKE'}"
+            f"{name}  simulated with {about} durations (start {costs[0]:.2f} s, response {costs[1]:.3f} s): "
+            f"{expected} responses, longest wait {wait:.1f} s; measured {answers / expected - 1:+.1%}"
+            f"{'' if close else ': DEVIATES'}"
         )
     return good
 
 
 def beside_a_slow_stop(folder: Path) -> bool:
-    """Another model's requests before, and while, one model takes 10 s to stop; whether that is good."""
+    """Compare request times before and during a 10 s stop of another model; returns whether it is good."""
     made = Hotseat(
         folder,
         {"good": ["--tokens", "1"], "deaf": {"options": ["--ignores-stop"], "stop_grace": f"{STOP_S}s"}},
@@ -145,7 +145,7 @@ def beside_a_slow_stop(folder: Path) -> bool:
             still = hotseat.model("deaf")["state"]
             stop.join()
             if still != "stopping":
-                raise RuntimeError(f"it was {still} before the measurement had ended")
+                raise RuntimeError(f"the model was {still} before the measurement ended")
     later = {}
     for name, share in (("p50", 0.5), ("p99", 0.99)):
         quiet, busy = (sorted(each)[int(len(each) * share)] for each in (before, during))
@@ -153,9 +153,9 @@ def beside_a_slow_stop(folder: Path) -> bool:
         print(f"slow stop  {name}: {quiet * 1e3:.2f} ms before, {busy * 1e3:.2f} ms during a stop of 10 s")
     good = all(each <= LATER_S for each in later.values())
     print(
-        f"slow stop  {len(before)} and {len(during)} requests; {later['p50'] * 1e3:+.2f} ms in the middle, "
+        f"slow stop  {len(before)} and {len(during)} requests; {later['p50'] * 1e3:+.2f} ms at p50, "
         f"{later['p99'] * 1e3:+.2f} ms at p99 (at most {LATER_S * 1e3:g}): "
-        f"{'good' if good else 'NOT GOOD ENOUGH'}"
+        f"{'met' if good else 'MISSED'}"
     )
     return good
 
@@ -176,11 +176,11 @@ _JSON = {"Content-Type": "application/json"}
 
 
 def main() -> int:
-    """Measure and print; the exit status is 1 when a figure is not good enough."""
+    """Measure and print; the exit status is 1 if a goal was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.turns", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument(
-        "--only", choices=["loops", "stop"], help="only the clients in a loop, or the slow stop"
+        "--only", choices=["loops", "stop"], help="run only the clients in a loop, or only the slow stop"
     )
     args = parser.parse_args()
     good = []

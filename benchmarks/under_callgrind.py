@@ -1,11 +1,11 @@
-"""``hotseat`` as callgrind can run it, with as little by the clock as can be.
+"""``hotseat`` under callgrind, with as little timer-driven work as possible.
 
     python -m benchmarks.under_callgrind serve -c FILE
 
-Debian 12's valgrind does not know ``pidfd_open``: a descriptor that never tells of an end stands in for
-it, so a model's end is never seen. What a model writes is looked at once an hour, since what happens by
-the clock happens more often for each request the slower the machine is. Good for counting what a
-request costs, and for nothing else; whoever starts this ends the models.
+Debian 12's valgrind does not know ``pidfd_open``. A descriptor that never becomes readable replaces it,
+so the exit of a model is never noticed. Model logs are read once an hour only, since timer-driven work
+costs more per request the slower the machine is. Use this only to count the instructions of requests;
+the caller must end the model processes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hotseat.runtimes.process import log_file
 
 
 def _never_ready(pid: int, flags: int = 0) -> int:
-    os.kill(pid, 0)  # what is gone is an error, as with the real one
+    os.kill(pid, 0)  # raises for a process that has ended, as the real call does
     return os.eventfd(0)
 
 

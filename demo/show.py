@@ -1,7 +1,7 @@
-"""The demo: the main job of hotseat on the terminal, with a real engine. Run by ``make demo``.
+"""Demo of hotseat with a real engine, in the terminal. Run by ``make demo``.
 
-``DEMO_EXIT=1`` ends it by itself, with status 1 where anything was not as it should be;
-``DEMO_PORT`` chooses the port (8000; 0 is any free one). Without a terminal it writes plain lines.
+With ``DEMO_EXIT=1`` the demo ends by itself, with status 1 if a check failed. ``DEMO_PORT`` chooses the port
+(default 8000; 0: any free one). Without a terminal the output is plain lines.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from asking import Answer, NoAnswer, Piece, Progress, ask, get
-from processes import Launcher, Trouble, choose_port
+from chat_client import Answer, Progress, RequestFailed, TextChunk, ask, get
+from processes import DemoError, Launcher, choose_port
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -29,7 +29,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def main() -> int:
-    """Run the demo; the exit status."""
+    """Run the demo; returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     os.chdir(ROOT)
@@ -39,28 +39,28 @@ def main() -> int:
     try:
         check_engine()
         port = choose_port(os.environ.get("DEMO_PORT") or "8000")
-        console.rule("[bold]hotseat[/]: one GPU's worth of room, two models")
+        console.rule("[bold]hotseat[/]: room for one model, two models to serve")
         console.print(
-            "Two models, [bold]chat[/] and [bold]coder[/], each claim 0.6 of a budget of 0.9: one fits.\n"
-            "Both are the same small model (SmolLM2-135M on llama.cpp, on the CPU) under two names.\n"
+            "The models [bold]chat[/] and [bold]coder[/] each need 0.6 of a budget of 0.9: only one fits.\n"
+            "Both are the same small model under two names: SmolLM2-135M on llama.cpp, on the CPU.\n"
         )
         launcher = Launcher(Path("demo/hotseat.yaml"), port, Path(".demo/hotseat.log"))
         launcher.wait_until_up()
-        problems += story(port, launcher)
+        problems += run_scenario(port, launcher)
         if stay and not problems:
-            whats_next(port, launcher)
+            print_next_steps(port, launcher)
             status = launcher.process.wait()
-            problems.append(f"hotseat ended by itself with status {status}:\n{launcher.tail()}")
-    except Trouble as trouble:
-        problems.append(str(trouble))
-    except (NoAnswer, OSError) as error:
+            problems.append(f"hotseat exited unexpectedly with status {status}:\n{launcher.tail()}")
+    except DemoError as failure:
+        problems.append(str(failure))
+    except (RequestFailed, OSError) as error:
         problems.append(f"{type(error).__name__}: {error}\n{launcher.tail() if launcher else ''}")
     except KeyboardInterrupt:
         console.print()
         if not stay:
             problems.append("interrupted")
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave anything behind
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
         if launcher is not None:
             began = time.monotonic()
             problems += launcher.stop()
@@ -72,31 +72,39 @@ def main() -> int:
 
 
 def check_engine() -> None:
-    """Raise ``Trouble`` where the engine's library cannot be loaded."""
+    """Check that the engine's library can be loaded. Raises ``DemoError``."""
     try:
         import_module("xllamacpp")
     except ImportError as error:
-        raise Trouble(
+        raise DemoError(
             f"the demo's engine cannot be loaded: {error}\n"
-            "It needs the run-time libraries of GCC (Debian and Ubuntu: apt install libgomp1 libstdc++6)."
+            "Install GCC's run-time libraries (Debian and Ubuntu: apt install libgomp1 libstdc++6)."
         ) from None
 
 
-def story(port: int, launcher: Launcher) -> list[str]:
-    """Three requests and the table; what was not as it should be, in words."""
-    told = [
-        ("chat, cold", *tell(port, "chat", "What is a GPU? Answer in one sentence.", "it is stopped")),
-        ("chat, warm", *tell(port, "chat", "Why do people like games? Answer briefly.", "it is ready")),
+def run_scenario(port: int, launcher: Launcher) -> list[str]:
+    """Send three requests and print the table; returns what went wrong, in words."""
+    results = [
+        (
+            "chat, cold",
+            *send_and_show(port, "chat", "What is a GPU? Answer in one sentence.", "it is stopped"),
+        ),
+        (
+            "chat, warm",
+            *send_and_show(port, "chat", "Why do people like games? Answer briefly.", "it is ready"),
+        ),
         (
             "coder, swap",
-            *tell(port, "coder", "Write a Python function that adds two numbers.", "chat must go"),
+            *send_and_show(
+                port, "coder", "Write a Python function that adds two numbers.", "chat must stop first"
+            ),
         ),
     ]
     stats = {name: model_stats(port, name) for name in ("chat", "coder")}
-    table = Table(title="what it took", title_justify="left")
-    for heading in ("request", "server start", "first token", "whole answer", "tokens/s"):
+    table = Table(title="durations", title_justify="left")
+    for heading in ("request", "server start", "first token", "full response", "tokens/s"):
         table.add_column(heading, justify="left" if heading == "request" else "right")
-    for name, answer, start_s in told:
+    for name, answer, start_s in results:
         pace = answer.tokens_per_s
         table.add_row(
             name,
@@ -108,40 +116,52 @@ def story(port: int, launcher: Launcher) -> list[str]:
     console.print(table)
     return [
         *(
-            f"{name} was started {stats[name]['starts']} times, not once"
+            f"{name} was started {stats[name]['starts']} times instead of once"
             for name in stats
             if stats[name]["starts"] != 1
         ),
-        *([f"chat is {stats['chat']['state']}, not stopped"] if stats["chat"]["state"] != "stopped" else []),
-        *([f"coder is {stats['coder']['state']}, not ready"] if stats["coder"]["state"] != "ready" else []),
-        *([f"{len(launcher.engines())} model servers run, not one"] if len(launcher.engines()) != 1 else []),
+        *(
+            [f"chat is {stats['chat']['state']} instead of stopped"]
+            if stats["chat"]["state"] != "stopped"
+            else []
+        ),
+        *(
+            [f"coder is {stats['coder']['state']} instead of ready"]
+            if stats["coder"]["state"] != "ready"
+            else []
+        ),
+        *(
+            [f"{len(launcher.engines())} model servers are running instead of one"]
+            if len(launcher.engines()) != 1
+            else []
+        ),
     ]
 
 
-def tell(port: int, model: str, prompt: str, why: str) -> tuple[Answer, float | None]:
-    """Ask and show it live; the answer, and how long the server took to start if this started one."""
+def send_and_show(port: int, model: str, prompt: str, why: str) -> tuple[Answer, float | None]:
+    """Send a request and show it live; returns the response, and the start time in s if there was a start."""
     console.print(f"[bold]{model}[/] ({why}): [italic]{escape(prompt)}[/]")
     starts = model_stats(port, model)["starts"]
     answer: Answer | None = None
     progress = ProgressLine(model)
     with progress:
-        for event in heard(port, model, prompt):
+        for event in events_of(port, model, prompt):
             if isinstance(event, Answer):
                 answer = event
-            elif isinstance(event, Piece):
+            elif isinstance(event, TextChunk):
                 progress.end()
                 console.print(escape(event.text), end="", style="cyan")
             else:
                 progress.show(event.text if event else None, model_stats(port, model))
-    assert answer is not None  # ask() yields one last, or raises
+    assert answer is not None  # ask() yields it last, or raises
     console.print("\n")
     after = model_stats(port, model)
     return answer, after["spin_up_s"][-1] if after["starts"] > starts else None
 
 
-def heard(port: int, model: str, prompt: str) -> Iterator[Progress | Piece | Answer | None]:
-    """What ``ask`` yields, with ``None`` every tenth of a second while it is silent."""
-    events: queue.SimpleQueue[Progress | Piece | Answer | Exception] = queue.SimpleQueue()
+def events_of(port: int, model: str, prompt: str) -> Iterator[Progress | TextChunk | Answer | None]:
+    """Yield the events of ``ask``, and ``None`` for every 0.1 s without one."""
+    events: queue.SimpleQueue[Progress | TextChunk | Answer | Exception] = queue.SimpleQueue()
 
     def listen() -> None:
         try:
@@ -165,7 +185,7 @@ def heard(port: int, model: str, prompt: str) -> Iterator[Progress | Piece | Ans
 
 
 class ProgressLine:
-    """How far the start is: a line rewritten in place on a terminal, else hotseat's comments as they come."""
+    """Progress of a start: one line, rewritten in place, on a terminal; otherwise hotseat's comments."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -183,7 +203,7 @@ class ProgressLine:
         self.end()
 
     def show(self, comment: str | None, stats: dict[str, Any]) -> None:
-        """Show the state, the phase, the seconds and the expected rest."""
+        """Show the state, the phase, the elapsed and the expected remaining seconds."""
         if self._live is None:
             if comment:
                 console.print(f"  {escape(comment)}")
@@ -197,23 +217,23 @@ class ProgressLine:
         self._live.update(f"  [yellow]{escape(' · '.join(words))}[/]", refresh=True)
 
     def end(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._live:
             self._live.stop()
             self._live = None
 
 
 def model_stats(port: int, model: str) -> dict[str, Any]:
-    """One model's entry in ``/stats``."""
+    """Fetch one model's entry in ``/stats``."""
     entry: dict[str, Any] = get(port, "/stats")["models"][model]
     return entry
 
 
-def whats_next(port: int, launcher: Launcher) -> None:
-    """Say what to try."""
+def print_next_steps(port: int, launcher: Launcher) -> None:
+    """Print commands to try."""
     base = f"http://127.0.0.1:{port}"
     console.print(
-        f"""hotseat stays up on [bold]{base}[/]. In another terminal try
+        f"""hotseat stays up on [bold]{base}[/]. In another terminal, try
 
   curl {base}/v1/models
   curl -N {base}/chat/v1/chat/completions -H 'Content-Type: application/json' \\
@@ -221,7 +241,7 @@ def whats_next(port: int, launcher: Launcher) -> None:
   curl {base}/stats
   curl {base}/healthz
 
-status: {base}/healthz and {base}/stats · log: {launcher.log} · configuration: demo/hotseat.yaml
+Status: {base}/healthz and {base}/stats · log: {launcher.log} · configuration: demo/hotseat.yaml
 [bold]Ctrl-C[/] stops everything.""",
         soft_wrap=True,
         markup=True,

@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzing of what strangers send: ``make fuzz``. The targets are tried in tests, too."""
+"""Coverage-guided fuzzing of untrusted input: ``make fuzz``. The tests run each target's seeds, too."""

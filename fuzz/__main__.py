@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests python -m fuzz [TARGET …] [--seconds 60]
 
-What was found interesting is kept below .fuzz/TARGET and is where the next run begins; what broke
-something is written to .fuzz/TARGET-crash-…. libFuzzer's last lines tell executions and coverage.
+Inputs that reach new code are kept in .fuzz/TARGET, where the next run begins; an input that breaks
+something is written to .fuzz/TARGET-crash-…. libFuzzer's last lines show executions and coverage.
 """
 
 from __future__ import annotations
@@ -14,47 +14,47 @@ import sys
 from pathlib import Path
 
 TARGETS = ("edge", "gate", "bodies", "forms", "paths")
-KEPT = Path(".fuzz")
-LONGEST = 4096
-"""Bytes of one input."""
+CORPORA = Path(".fuzz")
+MAX_BYTES = 4096
+"""Of one input."""
 
 
 def main() -> int:
-    """Run the targets, each in a process of its own (libFuzzer ends the one that it runs in)."""
+    """Run each target in a process of its own: libFuzzer ends the process that it runs in."""
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__.partition("\n")[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.here:
-        fuzz(asked.targets[0], asked.seconds)
+    options = parser.parse_args()
+    if options.here:
+        fuzz(options.targets[0], options.seconds)
     failed = 0
-    for target in asked.targets or TARGETS:
+    for target in options.targets or TARGETS:
         print(f"== {target}", flush=True)
-        words = [sys.executable, "-m", "fuzz", target, "--seconds", str(asked.seconds), "--here"]
-        failed += subprocess.run(words, check=False).returncode != 0
+        command = [sys.executable, "-m", "fuzz", target, "--seconds", str(options.seconds), "--here"]
+        failed += subprocess.run(command, check=False).returncode != 0
     return int(failed > 0)
 
 
 def fuzz(name: str, seconds: int) -> None:
-    """Does not return."""
+    """Fuzz a target in this process. Does not return."""
     import importlib
 
     import atheris
 
     with atheris.instrument_imports(include=["hotseat.gateway", "hotseat.logs", "python_multipart"]):
         target = importlib.import_module(f"fuzz.{name}")
-    corpus = KEPT / name
+    corpus = CORPORA / name
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.SEEDS):
         (corpus / f"seed-{number}").write_bytes(seed)
-    words = KEPT / f"{name}.dict"
-    words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.WORDS))
+    dictionary = CORPORA / f"{name}.dict"
+    dictionary.write_text("".join(f'"{_escaped(word)}"\n' for word in target.WORDS))
     options = [
         f"-max_total_time={seconds}",
-        f"-max_len={LONGEST}",
-        f"-dict={words}",
-        f"-artifact_prefix={KEPT}/{name}-",
+        f"-max_len={MAX_BYTES}",
+        f"-dict={dictionary}",
+        f"-artifact_prefix={CORPORA}/{name}-",
         "-timeout=20",
         "-print_final_stats=1",
         "-verbosity=1",

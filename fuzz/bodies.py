@@ -1,13 +1,13 @@
-"""The body reader and the policies: no bytes get past a bound, a dropped field or the system prompt.
+"""Bodies and policies: no bytes get past a bound, a dropped field or the system prompt.
 
-The judges are those of the property test (``tests/gateway/policy/test_rewrite.py``).
+The checks are those of the property test (``tests/gateway/policy/test_rewrite.py``).
 """
 
 from __future__ import annotations
 
-from gateway.policy import test_rewrite as judges
+from gateway.policy import test_rewrite as checks
 
-PATHS = [*judges.GENERATING, *judges.OTHERS]
+PATHS = [*checks.GENERATING, *checks.OTHERS]
 
 
 def one(data: bytes) -> None:
@@ -15,14 +15,14 @@ def one(data: bytes) -> None:
     if len(data) < 2:
         return
     path = PATHS[data[0] % len(PATHS)]
-    server = judges.sent(path, data[1:])
+    server = checks.sent(path, data[1:])
     if server is None:
         return
-    if path in judges.GENERATING:
-        judges.judge(path, server)
+    if path in checks.GENERATING:
+        checks.judge(path, server)
     else:
-        judges.judge_others(server)
-    judges.sent(path, data[1:], judges.BOUNDED)
+        checks.judge_others(server)
+    checks.sent(path, data[1:], checks.BOUNDED)
 
 
 _FIELDS = [

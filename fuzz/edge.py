@@ -1,5 +1,5 @@
-"""The edge: whatever bytes come, the answers are well formed, and what we take for a request another
-parser, which was written by other people, takes for the same (where it takes it at all).
+"""The HTTP server: whatever bytes come, the responses are well formed, and every request that is accepted is
+read in the same way by h11, where h11 accepts it.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ from fuzz.wires import MARK, REPEATED, Talk, packets, responses
 from hotseat.gateway.http.errors import ErrorResponse
 from hotseat.gateway.http.request_cycle import BodyTooLarge, RequestCycle
 
-MOST = 100_000
+MAX_BODY = 100_000
 Fields = list[tuple[bytes, bytes]]
 Seen = tuple[bytes, bytes, bytes, Fields]
 """Method, target, body, fields."""
-_REWORDED = frozenset({b"content-length", b"connection", b"transfer-encoding"})
+_NOT_COMPARED = frozenset({b"content-length", b"connection", b"transfer-encoding"})
 _TOO_LARGE = ErrorResponse(status=413, code="body_too_large", message="too large")
 
 
 class Echo:
-    """Takes every request, and remembers it."""
+    """Accepts and records every request."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.methods: list[bytes] = []
 
-    async def answer(self, client: RequestCycle) -> None:
-        self.methods.append(client.method)
+    async def answer(self, cycle: RequestCycle) -> None:
+        self.methods.append(cycle.method)
         try:
-            body = await client.read(MOST)
+            body = await cycle.read(MAX_BODY)
         except BodyTooLarge:
-            client.refuse(_TOO_LARGE)
+            cycle.refuse(_TOO_LARGE)
             return
-        fields = [field for field in client.headers if field[0] not in _REWORDED]
-        self.seen.append((client.method, client.path + client.query, body, fields))
-        client.respond(200, b"content-type: text/plain\r\n", b"taken")
+        fields = [field for field in cycle.headers if field[0] not in _NOT_COMPARED]
+        self.seen.append((cycle.method, cycle.path + cycle.query, body, fields))
+        cycle.respond(200, b"content-type: text/plain\r\n", b"accepted")
 
 
 ECHO = Echo()
@@ -68,7 +68,7 @@ def other_reading(data: bytes) -> list[Seen]:
             event = connection.next_event()
             if isinstance(event, h11.Request):
                 method, target, body = bytes(event.method), bytes(event.target), bytearray()
-                fields = [(name, value) for name, value in event.headers if name not in _REWORDED]
+                fields = [(name, value) for name, value in event.headers if name not in _NOT_COMPARED]
             elif isinstance(event, h11.Data):
                 body += event.data
             elif isinstance(event, h11.EndOfMessage):
@@ -115,7 +115,7 @@ SHAPES = [
     b"Connection: close\r\nContent-Length: 2\r\n\r\n{}",
     b"Connection: Content-Length\r\nContent-Length: 2\r\n\r\n{}",
 ]
-"""What follows a request line and a Host; many are shapes that two parsers may read differently."""
+"""Continuations of a request line and a Host; many are read differently by different parsers."""
 _USUAL = _HEAD + b"Content-Length: 2\r\nX: a\r\n\r\n{}"
 TWINS = [
     _USUAL + _USUAL,
@@ -137,7 +137,7 @@ TWINS = [
     _USUAL.replace(b"X: a\r\n\r\n", b"X: a\n\n"),
     _USUAL.replace(b"X: a\r\n\r\n", b"X: a\r\n"),
 ]
-"""Messages that look like one that came before, and are not quite it."""
+"""Messages that differ a little from the one before."""
 SEEDS = [
     *(bytes([cut]) + _HEAD + shape for shape in SHAPES for cut in (0, 1)),
     *(b"\x00" + (_HEAD + shape) * 2 + b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n" for shape in SHAPES),

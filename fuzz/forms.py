@@ -1,11 +1,12 @@
-"""Forms with files: nothing but a refusal, and another name put in is the name that is read."""
+"""Forms with files: parsed or refused, never an exception; a replaced name is the name that is read."""
 
 from __future__ import annotations
 
-import hotseat.gateway.policy.multipart  # noqa: F401  # imported late by itself, and then not seen by the fuzzer
+import hotseat.gateway.policy.multipart  # noqa: F401  # imported lazily otherwise, and not instrumented
 from hotseat.gateway.http.errors import RequestRefused
 from hotseat.gateway.http.headers import RequestHead
 from hotseat.gateway.policy import body
+from hotseat.gateway.policy.request_body import RequestBody
 
 HEAD = RequestHead([(b"content-type", b"multipart/form-data; boundary=B")])
 
@@ -14,21 +15,21 @@ def one(data: bytes) -> None:
     """A form's bytes."""
     if not data:
         return
-    asked = _read(data)
-    if asked is None or asked.model is None:
+    parsed = _read(data)
+    if parsed is None or parsed.model is None:
         return
-    asked.rename("another/name")
-    again = body.read(asked.content, HEAD)
-    assert (again.model, again.stream) == ("another/name", asked.stream)
+    parsed.rename("another/name")
+    again = body.read(parsed.content, HEAD)
+    assert (again.model, again.stream) == ("another/name", parsed.stream)
 
 
-def _read(data: bytes) -> body.Body | None:
-    """``None`` where it is refused."""
+def _read(data: bytes) -> RequestBody | None:
+    """Parse a form; ``None`` where it is refused."""
     status = 400
     try:
         return body.read(data, HEAD)
-    except RequestRefused as refuse:
-        status = refuse.problem.status
+    except RequestRefused as refused:
+        status = refused.problem.status
     assert status == 400
     return None
 

@@ -1,4 +1,4 @@
-"""The whole gateway behind the edge, with keys, limits, policies and CORS: no bytes make it fail inside."""
+"""The whole gateway with keys, limits, policies and CORS: no bytes cause an internal error."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SITE = PolicySpec(
 )
 
 
-class NoSeats:
-    """Refuses everybody: what is asked of a model is another matter."""
+class NoLeases:
+    """Refuses every request: what a model is asked does not matter here."""
 
     def ask(self, model: str, *, priority: int = 0, key: str = "") -> None:
         raise LeaseRefused(Refusal(code=Code.QUEUE_FULL, model=model, message="full"))
@@ -36,8 +36,8 @@ class NoSeats:
         return State.STOPPED.value
 
 
-async def own_pages(scope: Any, receive: Any, send: Any) -> None:
-    """Reads what was sent, unless it answers at once."""
+async def control_app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers after the body was read; at ``/admin/at-once`` without reading it."""
     more = scope["path"] != "/admin/at-once"
     while more:
         more = (await receive()).get("more_body", False)
@@ -55,7 +55,7 @@ def _gateway() -> Gateway:
         default_route="chat",
         body_limit_bytes=3000,
     )
-    return Gateway(config, NoSeats(), own_pages, local_only=False)  # type: ignore[arg-type]
+    return Gateway(config, NoLeases(), control_app, local_only=False)  # type: ignore[arg-type]
 
 
 TALK: list[Talk] = []
@@ -67,9 +67,9 @@ def one(data: bytes) -> None:
         return
     if not TALK:
         TALK.append(Talk(_gateway()))
-    told = TALK[0].say(packets(data))
-    if b"HEAD " not in data:  # whose answers cannot be told apart without knowing what became of each request
-        responses(told, [])
+    answer = TALK[0].say(packets(data))
+    if b"HEAD " not in data:  # its responses cannot be split without knowing each request's fate
+        responses(answer, [])
 
 
 _PATHS = [

@@ -1,26 +1,26 @@
-"""The path judge: no spelling reaches what the allow-list does not name, however a server may read it.
+"""Routing: no spelling of a path reaches anything outside the allow-list, however a server may read it.
 
-The judges are those of the property test (``tests/gateway/test_routing.py``).
+The checks are those of the property test (``tests/gateway/test_routing.py``).
 """
 
 from __future__ import annotations
 
-from gateway import test_routing as judges
+from gateway import test_routing as checks
 
 
 def one(data: bytes) -> None:
     """A raw path."""
     if b"?" in data or b"#" in data:
-        return  # no longer there when a path is judged
-    reached = judges.data_path(b"/" + data)
+        return  # cut off before a path is resolved
+    reached = checks.data_path(b"/" + data)
     if reached is not None:
-        for reading in judges.as_servers_might_read(reached):
-            assert judges.is_allowed(reading), (
+        for reading in checks.as_servers_might_read(reached):
+            assert checks.is_allowed(reading), (
                 f"{data!r} reaches {reached!r}, which may be read as {reading!r}"
             )
 
 
-SEEDS = [path.encode().lstrip(b"/") for path in judges.FORBIDDEN]
+SEEDS = [path.encode().lstrip(b"/") for path in checks.FORBIDDEN]
 SEEDS += [b"chat/v1/chat/completions", b"v1/%2e%2e/sleep", b"chat/v1/..;/x", b"team/a/deep/tokenize"]
 WORDS = [
     b"/",

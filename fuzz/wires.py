@@ -1,16 +1,17 @@
-"""A connection of ours without a socket: bytes go in, what it answers is read by the letter."""
+"""A connection without a socket: bytes go in, and the responses are parsed strictly."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from hotseat.gateway.http.connection import Connection, ConnectionLimits
+from hotseat.gateway.http.connection import Connection
+from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.request_cycle import CycleHandler
 from hotseat.gateway.http.server import Server
 
 STATUSES = frozenset({100, 200, 204, 400, 401, 403, 404, 405, 408, 413, 415, 417, 429, 431, 501, 503})
-"""What a stranger may be answered. Never 500: that is a bug of ours."""
+"""Statuses that may be answered. Never 500: that would be a bug."""
 REPEATED = 128
 MARK = b"\xfe"
 _CUTS = (100_000, 1, 2, 3, 7, 16, 64, 1000)
@@ -18,7 +19,7 @@ _ROUNDS = 200
 
 
 class Wire(asyncio.Transport):
-    """The transport of one connection; keeps what is written."""
+    """The transport of one connection; collects what is written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,8 +55,8 @@ class Wire(asyncio.Transport):
 
 
 def packets(data: bytes) -> list[bytes]:
-    """How input is sent: the first byte says where it is cut, or that what stands between two marks is sent
-    three times (a head that came before is not parsed again)."""
+    """Cut an input into reads. The first byte says where, or that each piece between two marks is sent three
+    times (a head that is the same as the last one is not parsed again)."""
     if not data:
         return []
     how, rest = data[0], data[1:]
@@ -66,7 +67,7 @@ def packets(data: bytes) -> list[bytes]:
 
 
 class Failures:
-    """What the loop would have logged."""
+    """Collects what the event loop would have logged."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
@@ -85,7 +86,7 @@ class Talk:
         self._server = Server(application, ConnectionLimits(), None)
 
     def say(self, pieces: list[bytes]) -> bytes:
-        """Send pieces as one client would; all that is answered."""
+        """Send pieces as one client would, and return all that is answered."""
         failures = Failures()
         LOOP.set_exception_handler(failures)
         answer = LOOP.run_until_complete(self._say(pieces))
@@ -93,7 +94,7 @@ class Talk:
         return answer
 
     async def _say(self, pieces: list[bytes]) -> bytes:
-        wire, connection = Wire(), self._server._connect()
+        wire, connection = Wire(), self._server.protocol()
         connection.connection_made(wire)
         for piece in pieces:
             await _settled(connection, wire, until_reading=True)
@@ -107,29 +108,29 @@ class Talk:
         wire.closing = True
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert not self._server._state.tasks, "a task outlives its connection"
+        assert not self._server.tasks, "a task outlives its connection"
         return bytes(wire.written)
 
 
 async def _settled(connection: Connection, wire: Wire, *, until_reading: bool) -> None:
-    """Let the application work as far as it can with what it has."""
+    """Let the application go as far as it can with what it has received."""
     for _ in range(_ROUNDS):
         await asyncio.sleep(0)
         if wire.closing or (until_reading and not wire.paused):
             return
-        active = connection._active
+        active = connection.active
         if not until_reading and (active is None or active.more_body):
             await asyncio.sleep(0)
-            if connection._active is active:
+            if connection.active is active:
                 return
 
 
-def responses(told: bytes, methods: list[bytes]) -> list[tuple[int, dict[bytes, bytes], bytes]]:
-    """Every response, read strictly; ``methods`` of the requests that they answer, as far as known."""
+def responses(rest: bytes, methods: list[bytes]) -> list[tuple[int, dict[bytes, bytes], bytes]]:
+    """Parse every response strictly; ``methods``: of the requests that they answer, as far as known."""
     found: list[tuple[int, dict[bytes, bytes], bytes]] = []
     finals = 0
-    while told:
-        head, end, told = told.partition(b"\r\n\r\n")
+    while rest:
+        head, end, rest = rest.partition(b"\r\n\r\n")
         assert end, f"a header without an end: {head[:200]!r}"
         first, *lines = head.split(b"\r\n")
         version, status_text, _ = first.split(b" ", 2)
@@ -148,28 +149,28 @@ def responses(told: bytes, methods: list[bytes]) -> list[tuple[int, dict[bytes, 
         finals += 1
         body = b""
         last = fields.get(b"connection") == b"close"
-        if last and not told:
-            pass  # to a HEAD that was refused before anybody was told of it
+        if last and not rest:
+            pass  # the response to a HEAD that was refused before the application saw it
         elif method != b"HEAD" and status != 204:
-            body, told = _body(fields, told)
+            body, rest = _body(fields, rest)
         found.append((status, fields, body))
-        assert not (last and told), "something follows the last answer"
+        assert not (last and rest), "something follows the last answer"
     return found
 
 
-def _body(fields: dict[bytes, bytes], told: bytes) -> tuple[bytes, bytes]:
-    """A response's body, and what follows it."""
+def _body(fields: dict[bytes, bytes], rest: bytes) -> tuple[bytes, bytes]:
+    """A response's body, and the bytes that follow it."""
     if fields.get(b"transfer-encoding") != b"chunked":
         size = int(fields[b"content-length"])
-        assert len(told) >= size, "a body is cut short"
-        return told[:size], told[size:]
+        assert len(rest) >= size, "a body is cut short"
+        return rest[:size], rest[size:]
     body = b""
     while True:
-        line, end, told = told.partition(b"\r\n")
+        line, end, rest = rest.partition(b"\r\n")
         assert end, "a chunk without its size"
         size = int(line, 16)
-        body += told[:size]
-        assert told[size : size + 2] == b"\r\n", "a chunk without its end"
-        told = told[size + 2 :]
+        body += rest[:size]
+        assert rest[size : size + 2] == b"\r\n", "a chunk without its end"
+        rest = rest[size + 2 :]
         if not size:
-            return body, told
+            return body, rest

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, cast
 
 from hotseat.config import loads
-from hotseat.container_settings import as_they_are
+from hotseat.container_settings import with_container_settings
 from hotseat.core.spec import ModelSpec, Settings
 from hotseat.runtimes.base import Runtime
 
@@ -38,7 +38,7 @@ class Docker:
 def read(terms: str, command: list[str] | None) -> Settings:
     written = loads(f"state_dir: s\nmodels: {{chat: {{container: sitechat{terms}}}}}", "hotseat.yaml", {})
     runtimes = {"docker": cast(Runtime, Docker(command))}
-    return asyncio.run(as_they_are(written, runtimes))
+    return asyncio.run(with_container_settings(written, runtimes))
 
 
 def seen(settings: Settings) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def read_again(terms: str, before: str = "", container: str = "sitechat") -> dic
     known = read(before, FLAGS)
     text = f"state_dir: s\nmodels: {{chat: {{container: {container}{terms}}}}}"
     runtimes = {"docker": cast(Runtime, Docker(AWAY))}
-    return seen(asyncio.run(as_they_are(loads(text, "hotseat.yaml", {}), runtimes, known)))
+    return seen(asyncio.run(with_container_settings(loads(text, "hotseat.yaml", {}), runtimes, known)))
 
 
 def test_while_the_engine_is_away_what_the_container_said_last_counts() -> None:
@@ -113,5 +113,5 @@ def test_while_the_engine_is_away_nothing_is_known_of_another_container() -> Non
 def test_while_the_engine_is_away_a_footprint_for_other_devices_is_not_taken_over() -> None:
     text = "state_dir: s\ngpu: {devices: {'1': 0.9}}\nmodels: {chat: {container: sitechat}}"
     runtimes = {"docker": cast(Runtime, Docker(AWAY))}
-    told = asyncio.run(as_they_are(loads(text, "hotseat.yaml", {}), runtimes, read("", FLAGS)))
+    told = asyncio.run(with_container_settings(loads(text, "hotseat.yaml", {}), runtimes, read("", FLAGS)))
     assert seen(told)["footprint"] == {"1": 900_000}

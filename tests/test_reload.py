@@ -43,7 +43,7 @@ def test_a_watched_file_is_told_once_when_its_writer_has_finished(tmp_path: Path
     async def story() -> None:
         loop = asyncio.get_running_loop()
         tasks = Tasks(lambda name, error: None)
-        tasks.start("watch", watch([str(file), str(env)], lambda: told.append(loop.time()), every_s=2))
+        tasks.start("watch", watch([str(file), str(env)], lambda: told.append(loop.time()), interval_s=2))
         await asyncio.sleep(5)
         assert told == []
         file.write_text("half")

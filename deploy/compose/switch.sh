@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Gives the seat to one model by hand: stops the others first, since they do not fit together, then
-# brings up the launcher and the chosen one. `hotseat switch NAME` does the same.
+# Gives the GPU to one model by hand: stops the other models, which do not fit next to it, then starts the
+# launcher and the chosen model. `hotseat switch NAME` does the same.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

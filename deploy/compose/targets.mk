@@ -1,19 +1,19 @@
-# Targets of the Compose stack, for the Makefile at the project's root. They work in the stack's own
-# folder, so that its .env (COMPOSE_FILE included) means there what it means by hand.
+# Targets for the Compose stack, included by the Makefile at the project's root. Commands run in the stack's
+# folder, so that its .env (including COMPOSE_FILE) has the same effect as when they are run by hand.
 
 STACK := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 COMPOSE = cd $(STACK) && docker compose
 
 .PHONY: up-coder
-up-coder: ## the stack: launcher and coder3b, the other models stopped
+up-coder: ## the stack: start the launcher and coder3b, stop the other models
 	@$(STACK)/switch.sh coder
 
 .PHONY: up-chat
-up-chat: ## the stack: launcher and sitechat
+up-chat: ## the stack: start the launcher and sitechat, stop the other models
 	@$(STACK)/switch.sh chat
 
 .PHONY: up-q7b
-up-q7b: ## the stack: launcher and qwen7b-bnb4
+up-q7b: ## the stack: start the launcher and qwen7b-bnb4, stop the other models
 	@$(STACK)/switch.sh q7b
 
 .PHONY: logs
@@ -25,5 +25,5 @@ down: ## the stack: stop and remove all its containers
 	@$(COMPOSE) --profile '*' down
 
 .PHONY: ps
-ps: ## the stack: its containers, stopped ones too
+ps: ## the stack: list its containers, including stopped ones
 	@$(COMPOSE) --profile '*' ps --all

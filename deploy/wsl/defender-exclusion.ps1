@@ -1,21 +1,21 @@
 <#
 .SYNOPSIS
-    Excludes the folder of a WSL distribution's disk from Microsoft Defender's scans, or ends that.
+    Excludes the folder of a WSL distribution's virtual disk from Microsoft Defender's scans, or undoes that.
 
 .DESCRIPTION
     Model weights are read from the distribution's virtual disk (ext4.vhdx); scanning it on every
-    access makes cold starts slow. An exclusion is a blind spot: it covers the folder of the virtual
-    disk alone, and -Remove takes it away again. Run it in an elevated PowerShell on Windows.
+    access makes cold starts slow. Defender does not protect an excluded folder, so only the folder of
+    the virtual disk is excluded; -Remove undoes it. Run this in an elevated PowerShell on Windows.
 
 .PARAMETER Distro
-    The distribution, as `wsl --list` names it. Without it, the default one.
+    The distribution's name, as shown by `wsl --list`. By default the default distribution.
 
 .PARAMETER Path
-    The folder that holds ext4.vhdx, where the registry of this account does not know it (another
-    account elevated this shell, or the disk was attached with `wsl --mount`).
+    The folder that contains ext4.vhdx. Needed if this account's registry does not know it, because the
+    elevated shell belongs to another account or the disk was attached with `wsl --mount`.
 
 .PARAMETER Remove
-    Remove the exclusion instead of setting it.
+    Remove the exclusion instead of adding it.
 
 .EXAMPLE
     .\defender-exclusion.ps1 -Distro Ubuntu-24.04
@@ -40,21 +40,21 @@ $ErrorActionPreference = 'Stop'
 function Get-DistroFolder([string]$Name) {
     $root = 'HKCU:\Software\Microsoft\Windows\CurrentVersion\Lxss'
     if (-not (Test-Path -LiteralPath $root)) {
-        throw 'This account has no WSL distribution. Name the folder of the disk: -Path D:\wsl\llm'
+        throw 'This account has no WSL distribution. Name the folder of the virtual disk: -Path D:\wsl\llm'
     }
-    # GetValue is $null where a key has no such value (not every key here is a distribution); asking for a
-    # property that is missing would be an error.
+    # Not every key here is a distribution. GetValue returns $null for a missing value; reading a missing
+    # property would be an error.
     if ($Name) {
         $keys = @(Get-ChildItem -LiteralPath $root | Where-Object { $_.GetValue('DistributionName') -eq $Name })
         if ($keys.Count -ne 1) {
-            throw "No WSL distribution is called '$Name'. 'wsl --list' names them."
+            throw "No WSL distribution is called '$Name'. 'wsl --list' shows their names."
         }
         $key = $keys[0]
     }
     else {
         $default = (Get-Item -LiteralPath $root).GetValue('DefaultDistribution')
         if (-not $default) {
-            throw "There is no default WSL distribution. Name one: -Distro ('wsl --list' names them)."
+            throw "There is no default WSL distribution. Name one with -Distro ('wsl --list' shows their names)."
         }
         $key = Get-Item -LiteralPath (Join-Path $root $default)
     }
@@ -68,7 +68,7 @@ if (-not $identity.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrat
 }
 
 if ($PSCmdlet.ParameterSetName -eq 'Path') {
-    # Defender takes whole paths alone; a folder need not exist any more to be scanned again.
+    # Defender needs an absolute path. The folder need not exist any more when an exclusion is removed.
     $folder = $PSCmdlet.GetUnresolvedProviderPathFromPSPath($Path)
 }
 else {
@@ -80,7 +80,7 @@ if ($folder -match '^[A-Za-z]:$') {
     throw "'$folder' is a whole drive. Exclude only the folder of the virtual disk."
 }
 if (-not $Remove -and -not (Get-ChildItem -LiteralPath $folder -Filter '*.vhdx' -ErrorAction SilentlyContinue)) {
-    throw "'$folder' holds no .vhdx: it is not the folder of a WSL disk."
+    throw "'$folder' contains no .vhdx file, so it is not the folder of a WSL disk."
 }
 
 $excluded = @((Get-MpPreference).ExclusionPath) -contains $folder
@@ -90,7 +90,7 @@ if ($Remove) {
     }
     elseif ($PSCmdlet.ShouldProcess($folder, 'Remove the Defender exclusion')) {
         Remove-MpPreference -ExclusionPath $folder
-        Write-Output "Scanned again: $folder"
+        Write-Output "No longer excluded: $folder"
     }
 }
 elseif ($excluded) {

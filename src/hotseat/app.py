@@ -1,78 +1,43 @@
-"""The composition root: makes the parts, hands each the others it needs, and sees the program to its end."""
+"""The life of a hotseat process: open, reload, close."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
-import os
-import signal
 import socket
 import ssl
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 
-from hotseat.admin.app import Admin
+from hotseat import signals
 from hotseat.admin.control import CannotReload
-from hotseat.config.load import environment
-from hotseat.config.parsers.values import is_loopback
+from hotseat.config.parsers.network import is_loopback
 from hotseat.config.problems import ConfigError
-from hotseat.container_settings import as_they_are
+from hotseat.container_settings import with_container_settings
 from hotseat.core import effects as do
-from hotseat.core.errors import Reason
-from hotseat.core.spec import ModelSpec, Settings, TlsSpec
+from hotseat.core.spec import Settings
 from hotseat.core.states import State
-from hotseat.engines.pick import engine_named
-from hotseat.gateway.gateway import Gateway
 from hotseat.gateway.http.server import Server, serve
-from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
-from hotseat.gateway.proxy.access_log import RequestRecord
-from hotseat.gateway.proxy.capture import Captures
-from hotseat.gateway.proxy.lease import LeaseRefused
-from hotseat.logs import redact
-from hotseat.probing.gpu import GpuReading, open_gpus, room_for
-from hotseat.probing.readiness import ProbeAnswer, probe_once, until_ready
-from hotseat.probing.sleep_mode import SleepMode
+from hotseat.gateway.http.tls import CertificateError, renew_certificate, server_context
 from hotseat.reload import compare, watch
-from hotseat.runtimes.base import Handle, Runtime
-from hotseat.runtimes.process.runtime import ProcessRuntime
-from hotseat.supervisor.ports import Drivers, Environment, Observers
+from hotseat.runtimes.base import Runtime
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
-from hotseat.telemetry.event_stream import EventStream
-from hotseat.telemetry.history import FILE as HISTORY_FILE
-from hotseat.telemetry.history import History
-from hotseat.telemetry.metrics import Metrics
-from hotseat.telemetry.recorder import Recorder
-from hotseat.telemetry.tracing.setup import CannotTrace, open_tracer
-from hotseat.weights.downloads import WeightDownloader
+from hotseat.wiring import CannotServe, assemble, make_runtimes, make_state_dir
 
-if TYPE_CHECKING:
-    from hotseat.telemetry.tracing.tracer import Tracer
+__all__ = ["App", "CannotServe", "run"]
 
 log = structlog.get_logger("hotseat")
 
 LAST_BYTES_S = 5.0
-"""What connections get to take their last bytes once every model has gone."""
-HEALTH_PATIENCE = 2.0
-"""A ready server may be busy (a long prompt, many streams) before it answers a health check: it gets so many
-times the pause between two checks."""
-DOUBT_TIMEOUT_S = 10.0
-"""What it gets where there is no such pause."""
-
-
-class CannotServe(Exception):
-    """hotseat cannot start, in words for a person."""
+"""How long connections may take to receive their last bytes once every model has stopped, in seconds."""
 
 
 class App:
-    """hotseat, whole: open it, serve with it, close it."""
+    """A whole hotseat in this process: ``open`` it, ``reload`` its configuration, ``close`` it."""
 
     def __init__(
         self,
@@ -85,146 +50,106 @@ class App:
         ``watched`` are the files that ``watch_config`` looks at. Raises ``CannotServe``.
         """
         self.settings = self._written = settings
-        """As it is in force, and as it was written: the containers fill in what that leaves open."""
+        """As in force, and as written: containers fill in what the configuration leaves to them."""
         self._listen = settings.serve
         self._reread, self._watched = reread, watched
-        self._changing = asyncio.Lock()
+        self._state_dir = make_state_dir(settings)
+        self._parts = assemble(settings, self._state_dir, on_move=self._moved, reload=self.reload)
+        self._config_lock = asyncio.Lock()
         self._closing = False
         self._tasks = Tasks(_task_failed)
         self._watch: asyncio.Task[None] | None = None
-        self._state_dir = state_dir = Path(settings.serve.state_dir)
-        try:
-            state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise CannotServe(f"state_dir {state_dir} cannot be made: {error.strerror}") from error
-        self._tracer: Tracer | None = None
-        self._gpus = open_gpus()
-        self._history = History(state_dir / HISTORY_FILE, _history_trouble)
-        self._chronicle = Recorder(
-            self._history,
-            Metrics(settings.models),
-            EventStream(),
-            wall_clock=time.time,
-            booted_at=_booted_at(),
-        )
-        self._runtimes = _runtimes(settings, state_dir)
-        self.supervisor = Supervisor(
-            settings,
-            self._runtimes,
-            Drivers(
-                engine_of=lambda model: engine_named(model.engine),
-                probe=_probe,
-                check=_check,
-                memory_free=self._room,
-                sleeper=SleepMode(self._gpus),
-                files=WeightDownloader(lambda: self._runtimes, _environment),
-            ),
-            Observers(starts=self._chronicle, on_move=self._moved, on_phase=self._entered),
-            Environment(),
-            refused=LeaseRefused,
-        )
-        captures = Captures(state_dir / "captures", time.time)
-        self.admin = Admin(
-            settings,
-            self.supervisor,
-            self._chronicle,
-            wall_clock=time.time,
-            reload=self.reload,
-            capturing=captures,
-            devices=self._devices,
-        )
-        self._limiter = _limiter(settings.serve.rate_store)
-        self.gateway = Gateway(
-            settings,
-            self.supervisor,
-            self.admin.app,
-            local_only=settings.serve.open,
-            write_log=_write_out,
-            limiter=self._limiter,
-            captures=captures,
-        )
-        self.gateway.books.on_record = self._chronicle.metrics.finished
-        self._tracer = self._open_tracer()
         self._server: Server | None = None
         self._tls: ssl.SSLContext | None = None
 
+    @property
+    def supervisor(self) -> Supervisor:
+        """The owner of all models."""
+        return self._parts.supervisor
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The host and port of each socket that it listens on."""
+        return self._server.addresses if self._server else []
+
+    # open
+
     async def open(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take back what runs, then listen. Raises ``CannotServe``."""
-        tls = self._tls = _tls(self._listen.tls) if self._listen.tls else None
-        async with self._changing:
+        """Adopt the runs that an earlier hotseat left, then listen. Raises ``CannotServe``."""
+        self._tls = self._load_certificate()
+        async with self._config_lock:
             await self.supervisor.open(self._ask_containers)
-            where = self._listen
-            try:
-                self._server = await serve(
-                    self.gateway, host=where.host, port=where.port, sockets=sockets or (), tls=tls
-                )
-            except OSError as error:
-                await self.supervisor.close(leave_running=True)
-                raise CannotServe(f"cannot listen on {where.host}:{where.port}: {error.strerror}") from error
-            for host, port in self._server.addresses:
-                url = f"{'https' if tls else 'http'}://{host}:{port}"
-                log.info("listening", url=url, models=list(self.settings.models))
+            self._server = await self._start_server(sockets or [])
+            self._log_addresses()
             self._warn_if_open()
-            self._tasks.start("requests by minute", self._chronicle.keep())
+            self._tasks.start("requests by minute", self._parts.recorder.minutes.run())
             self._watch_files()
 
-    async def reload(self) -> Mapping[str, list[str]]:
-        """Read the configuration again and apply it; models that are as they were run on.
+    def _load_certificate(self) -> ssl.SSLContext | None:
+        try:
+            return server_context(self._listen.tls) if self._listen.tls else None
+        except CertificateError as error:
+            raise CannotServe(str(error)) from error
 
-        Returns what it changes (``reload.Changes``). Raises ``CannotReload``: then nothing has changed.
-        """
-        async with self._changing:
-            new = await self._read_again()
-            self._renew_certificate()
-            changes = compare(self._written, new)
-            needed = _runtimes(new, self._state_dir, have=frozenset(self._runtimes))
-            await self._apply(await as_they_are(new, self._runtimes | needed, self.settings), needed)
-            self._written = new
-            if needed:  # they could not be asked before they were opened
-                await self._ask_containers()
-            self._warn_if_open()
-            self._watch_files()
-        told = changes.as_dict()
-        log.info("configuration reloaded", **{name: names for name, names in told.items() if names})
-        if changes.needs_restart:
-            log.warning("needs a restart of hotseat", settings=list(changes.needs_restart))
-        return told
+    async def _start_server(self, sockets: list[socket.socket]) -> Server:
+        host, port = self._listen.host, self._listen.port
+        try:
+            return await serve(self._parts.gateway, host=host, port=port, sockets=sockets, tls=self._tls)
+        except OSError as error:
+            await self.supervisor.close(leave_running=True)
+            raise CannotServe(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
-    async def _apply(self, settings: Settings, more: dict[str, Runtime]) -> None:
-        """Put a configuration into force; ``more`` are runtimes that it needs and we lack."""
-        self._runtimes |= more
-        await self.supervisor.configure(settings, more)
-        self._chronicle.metrics.configure(settings.models)
-        self.admin.configure(settings)
-        self.gateway.configure(settings, local_only=settings.serve.open)
-        self.settings = settings
-
-    async def _ask_containers(self) -> None:
-        """Have the containers fill in what the configuration leaves to them."""
-        completed = await as_they_are(self._written, self._runtimes, self.settings)
-        if completed != self.settings:
-            await self._apply(completed, {})
-
-    async def _ask_containers_again(self) -> None:
-        """A container is up: it may have been made anew, with other flags than the last one's."""
-        async with self._changing:
-            await self._ask_containers()
+    def _log_addresses(self) -> None:
+        scheme = "https" if self._tls else "http"
+        for host, port in self.addresses:
+            log.info("listening", url=f"{scheme}://{host}:{port}", models=list(self.settings.models))
 
     def _warn_if_open(self) -> None:
-        """The opt-out must not be overlooked."""
+        """Warn about everything that needs no key: an opt-out must not be overlooked."""
         settings = self.settings
         if not settings.auth.required:
             what = "every model" if settings.auth.keys else "every model and the admin API"
-            log.warning(f"AUTH IS OFF: whoever reaches the port may use {what}", reason="auth: off")
+            log.warning(f"AUTH IS OFF: anyone who reaches the port can use {what}", reason="auth: off")
         for route in settings.routes:
             if settings.auth.enforced and not route.policy.auth:
-                log.warning("a route is open: it needs no key", route=route.name, path=route.path)
+                log.warning("this route is open: it needs no key", route=route.name, path=route.path)
+
+    # reload
+
+    async def reload(self) -> Mapping[str, list[str]]:
+        """Read the configuration again and apply it; unchanged models keep running.
+
+        Returns what it changes (``reload.ConfigChanges``). Raises ``CannotReload``; then nothing has changed.
+        """
+        async with self._config_lock:
+            new = await self._read_again()
+            self._renew_certificate()
+            changes = compare(self._written, new)
+            await self._apply_written(new)
+            self._warn_if_open()
+            self._watch_files()
+        summary = changes.as_dict()
+        log.info("configuration reloaded", **{name: names for name, names in summary.items() if names})
+        if changes.needs_restart:
+            log.warning("restart hotseat to apply these settings", settings=list(changes.needs_restart))
+        return summary
+
+    def reload_soon(self, why: str) -> None:
+        """Start a reload in the background; its outcome is logged."""
+        if self._closing:
+            return
+        log.info("reloading the configuration", why=why)
+        self._tasks.start("reload", self._reload_quietly())
+
+    async def _reload_quietly(self) -> None:
+        with contextlib.suppress(CannotReload):  # it has been logged
+            await self.reload()
 
     async def _read_again(self) -> Settings:
         if self._closing:
             raise CannotReload(["hotseat is shutting down"])
         if self._reread is None:
-            raise CannotReload(["this hotseat was started without a file to read again"])
+            raise CannotReload(["hotseat was started without a configuration file"])
         try:
             new = await asyncio.to_thread(self._reread)
         except ConfigError as error:
@@ -232,260 +157,142 @@ class App:
         else:
             if not new.serve.open or is_loopback(self._listen.host):
                 return new
-            # It listens where it was started, whatever the file says now.
-            problems = [f"without a key, hotseat may not go on listening on {self._listen.host}: restart it"]
+            # It goes on listening where it was started, whatever the file says now.
+            problems = [
+                f"without a key, hotseat must not listen on {self._listen.host}: configure a key, or "
+                "restart hotseat"
+            ]
         log.error("configuration not reloaded", problems=problems)
         raise CannotReload(problems)
 
     def _renew_certificate(self) -> None:
-        """The files of ``tls`` may hold others by now: connections to come get them."""
+        """Load the files of ``tls`` again: they may hold a new certificate."""
         if self._tls is None or self._listen.tls is None:
             return
-        spec = self._listen.tls
         try:
-            _tls(spec)  # one that fails halfway would spoil the context in use
-        except CannotServe as error:
+            renew_certificate(self._tls, self._listen.tls)
+        except CertificateError as error:
             log.error("configuration not reloaded", problems=[str(error)])
             raise CannotReload([str(error)]) from None
-        self._tls.load_cert_chain(spec.cert, spec.key, password="")
 
-    def reload_soon(self, why: str) -> None:
-        """Reload in a task of our own; what comes of it is in the log."""
-        if self._closing:
-            return
-        log.info("reloading the configuration", why=why)
-        self._tasks.start("reload", self._reload_and_go_on())
+    async def _apply_written(self, written: Settings) -> None:
+        known = self._parts.runtimes
+        added = make_runtimes(written, self._state_dir, have=frozenset(known))
+        await self._apply(await with_container_settings(written, known | added, self.settings), added)
+        self._written = written
+        if added:  # these can be asked only once they are open
+            await self._ask_containers()
 
-    async def _reload_and_go_on(self) -> None:
-        with contextlib.suppress(CannotReload):  # said in the log
-            await self.reload()
+    async def _apply(self, settings: Settings, added: dict[str, Runtime]) -> None:
+        """Put a configuration into force; ``added`` are runtimes that are not open yet."""
+        parts = self._parts
+        parts.runtimes.update(added)
+        await parts.supervisor.configure(settings, added)
+        parts.recorder.configure(settings.models)
+        parts.admin.configure(settings)
+        parts.gateway.configure(settings, local_only=settings.serve.open)
+        self.settings = settings
+
+    async def _ask_containers(self) -> None:
+        """Have the containers fill in what the configuration leaves to them."""
+        completed = await with_container_settings(self._written, self._parts.runtimes, self.settings)
+        if completed != self.settings:
+            await self._apply(completed, {})
+
+    async def _ask_containers_again(self) -> None:
+        """Ask once more after a container started: it may have been recreated with other flags."""
+        async with self._config_lock:
+            await self._ask_containers()
 
     def _watch_files(self) -> None:
         wanted = self.settings.serve.watch_config and bool(self._watched)
         if wanted and self._watch is None:
-            changed = watch(self._watched, lambda: self.reload_soon("its file has changed"))
-            self._watch = self._tasks.start("watch configuration", changed)
+            changes = watch(self._watched, lambda: self.reload_soon("its file has changed"))
+            self._watch = self._tasks.start("watch configuration", changes)
         elif not wanted and self._watch is not None:
             self._watch.cancel()
             self._watch = None
 
-    @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """Where it listens: host and port."""
-        return self._server.addresses if self._server else []
-
-    async def close(self) -> None:
-        """Refuse what is new, let streams end within their drain time, stop the models, let go of the port.
-
-        With ``on_exit: leave`` the models keep running, for the next start to adopt.
-        """
-        serve = self.settings.serve
-        assert self._server is not None
-        self._closing = True
-        await self._tasks.close()
-        if serve.leave_running:
-            self.admin.close()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.supervisor.close(leave_running=True))
-                await self._server.stop(serve.drain_timeout_s)
-        else:
-            await self.supervisor.close()
-            self.admin.close()  # who watches has seen the models go
-            await self._server.stop(LAST_BYTES_S)
-        self.gateway.close()
-        if self._tracer is not None:
-            await self._tracer.close()
-        await self._limiter.close()
-        self._chronicle.write_minute()
-        self._history.close()
-
-    async def _room(self, model: ModelSpec) -> Reason | None:
-        return await room_for(self._gpus, model.scheduling.footprint) if self._gpus else None
-
-    def _devices(self) -> list[GpuReading]:
-        return list(self._gpus.read().values()) if self._gpus else []
-
-    def _open_tracer(self) -> Tracer | None:
-        """Have traces made and sent, where they are wanted. Raises ``CannotServe``."""
-        models, count = self.settings.models, self._chronicle.metrics.finished
-        try:
-            tracer = open_tracer(
-                self.settings.serve,
-                os.environ,
-                engine=lambda model: models[model].engine if model in models else "",
-                upstream=self.supervisor.upstream,
-                redact=redact,
-                said=_trace_trouble,
-            )
-        except CannotTrace as error:
-            raise CannotServe(f"tracing: {error}") from None
-        if tracer is None:
-            return None
-
-        def ended(record: RequestRecord) -> None:
-            count(record)
-            tracer.ended(record)
-
-        self.gateway.books.on_record, self.gateway.trace = ended, tracer.begin
-        return tracer
-
-    def _entered(self, model: str, run: int, phase: str) -> None:
-        self._chronicle.entered(model, run, phase)
-        if self._tracer is not None:
-            self._tracer.entered(model, phase)
+    # while it runs
 
     def _moved(self, move: do.ReportMove) -> None:
-        self._chronicle.moved(move)
-        if self._tracer is not None:
-            self._tracer.moved(move)
+        self._parts.recorder.moved(move)
         if move.run is not None and move.new in (State.STOPPED, State.BACKOFF):
-            self.gateway.run_ended(move.model, move.run)
+            self._parts.gateway.run_ended(move.model, move.run)
         model = self.settings.models.get(move.model)
         if move.new is State.READY and model is not None and model.asks_container and not self._closing:
             self._tasks.start(f"ask container of {move.model}", self._ask_containers_again())
 
+    # close
 
-def _environment() -> Mapping[str, str]:
-    """With the ``.env`` file as it is now; without one that cannot be read."""
-    try:
-        return environment(os.environ)
-    except ConfigError:
-        return os.environ
+    async def close(self) -> None:
+        """Refuse new requests, give running ones their drain time, stop the models and close the port.
 
+        With ``on_exit: leave`` the models keep running, for the next start to adopt.
+        """
+        assert self._server is not None
+        log.info(self._shutdown_notice())
+        self._closing = True
+        await self._tasks.close()
+        if self.settings.serve.leave_running:
+            await self._leave_models(self._server)
+        else:
+            await self._stop_models(self._server)
+        self._parts.gateway.close()
+        await self._parts.limiter.close()
+        await self._parts.recorder.close()
 
-def _write_out(lines: bytes) -> None:
-    with contextlib.suppress(OSError, ValueError):  # a closed pipe or a full disk is no fault of a request's
-        sys.stdout.buffer.write(lines)
-        sys.stdout.buffer.flush()
+    async def _leave_models(self, server: Server) -> None:
+        self._parts.admin.close()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.supervisor.close(leave_running=True))
+            await server.stop(self.settings.serve.drain_timeout_s)
 
+    async def _stop_models(self, server: Server) -> None:
+        await self.supervisor.close()
+        self._parts.admin.close()  # readers of /events have seen the models stop by now
+        await server.stop(LAST_BYTES_S)
 
-def _limiter(store: str | None) -> Limiter:
-    """Where limits are counted. Raises ``CannotServe``."""
-    if store is None:
-        return MemoryLimiter(time.monotonic)
-    from hotseat.gateway.policy.rate_limit_redis import (  # its libraries come with an extra
-        RateStoreUnavailable,
-        RedisLimiter,
-    )
-
-    try:
-        return RedisLimiter(store)
-    except RateStoreUnavailable as error:
-        raise CannotServe(f"rate_store: {error}") from None
-
-
-def _tls(spec: TlsSpec) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(spec.cert, spec.key, password="")  # never ask on the terminal
-    except (OSError, ssl.SSLError) as error:
-        why = error.strerror or error.__class__.__name__
-        raise CannotServe(
-            f"tls: {spec.cert} and {spec.key} are no certificate with its key: {why}"
-        ) from error
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _booted_at() -> float:
-    """When this machine was booted, in Unix time."""
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _history_trouble(why: str) -> None:
-    log.warning("history", trouble=why)
-
-
-def _trace_trouble(what: str) -> None:
-    log.warning("tracing", trouble=what)
-
-
-def _task_failed(name: str, error: BaseException) -> None:
-    log.error("task failed", task=name, exc_info=error)
-
-
-def _runtimes(settings: Settings, state_dir: Path, have: frozenset[str] = frozenset()) -> dict[str, Runtime]:
-    """The runtimes that the configured models need, less those of ``have``."""
-    names = {model.runtime for model in settings.models.values()} - have
-    made: dict[str, Runtime] = {}
-    if "process" in names:
-        made["process"] = ProcessRuntime(state_dir)
-    if "docker" in names:
-        from hotseat.runtimes.docker.runtime import (
-            DockerRuntime,  # aiohttp comes with it, so only when it is used
-        )
-
-        made["docker"] = DockerRuntime()
-    return made
-
-
-def _key_of(model: ModelSpec) -> dict[str, str]:
-    return {"Authorization": f"Bearer {model.upstream_key}"} if model.upstream_key else {}
-
-
-async def _probe(model: ModelSpec, handle: Handle, poke: asyncio.Event) -> None:
-    path = handle.base_path + model.health_path
-    await until_ready(handle.host, handle.port, path, poke, headers=_key_of(model))
-
-
-async def _check(model: ModelSpec, handle: Handle) -> str | None:
-    path = handle.base_path + model.health_path
-    every_s = model.health_every_s
-    timeout_s = DOUBT_TIMEOUT_S if every_s is None else max(HEALTH_PATIENCE * every_s, 1.0)
-    result = await probe_once(handle.host, handle.port, path, headers=_key_of(model), timeout_s=timeout_s)
-    # What we cannot ask for want of descriptors is no fault of the server's.
-    return None if result.ready or result.answer is ProbeAnswer.NOT_ASKED else str(result)
-
-
-async def _serve_until_told(app: App) -> None:
-    loop = asyncio.get_running_loop()
-    told = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _told_to_end, told, number)
-    loop.add_signal_handler(signal.SIGHUP, _hung_up, app, told, _has_terminal())
-    await app.open()
-    _calm_the_collector()
-    await told.wait()
-    log.info("shutting down", models="left running" if app.settings.serve.leave_running else "stopped")
-    await app.close()
-    log.info("ended")
-
-
-def _calm_the_collector() -> None:
-    """What is there now will stay, and what requests leave behind goes without the collector: look seldom."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
-def _told_to_end(told: asyncio.Event, number: signal.Signals) -> None:
-    if told.is_set():  # told twice: end now; what still runs is adopted or swept by the next start
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-    told.set()
-
-
-def _hung_up(app: App, told: asyncio.Event, had_terminal: bool) -> None:
-    """SIGHUP means reload, unless it says that our terminal was closed."""
-    if had_terminal and not _has_terminal():
-        told.set()
-    else:
-        app.reload_soon("SIGHUP")
-
-
-def _has_terminal() -> bool:
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
+    def _shutdown_notice(self) -> str:
+        """Say what happens to the models, and how long answers under way may take."""
+        answers = {name: view.in_flight for name, view in self.supervisor.views().items() if view.in_flight}
+        if self.settings.serve.leave_running:
+            what, most_s = "shutting down; models keep running", self.settings.serve.drain_timeout_s
+        else:
+            drains = [self.settings.models[name].scheduling.drain_timeout_s for name in answers]
+            what, most_s = "stopping all models", max(drains, default=0.0)
+        count = sum(answers.values())
+        if not count:
+            return what
+        return f"{what}; waiting up to {most_s:g} s for {count} {'answer' if count == 1 else 'answers'}"
 
 
 def run(settings: Settings, reread: Callable[[], Settings], watched: Sequence[str]) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reloads. Raises ``CannotServe``."""
 
     async def main() -> None:
-        await _serve_until_told(App(settings, reread, watched))
+        await _serve_until_stopped(App(settings, reread, watched))
 
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(main())
+
+
+async def _serve_until_stopped(app: App) -> None:
+    stop = asyncio.Event()
+    signals.install_handlers(stop, lambda: app.reload_soon("SIGHUP"))
+    await app.open()
+    _tune_garbage_collector()
+    await stop.wait()
+    await app.close()
+    log.info("hotseat has stopped")
+
+
+def _tune_garbage_collector() -> None:
+    """Collect seldom: what exists after the start stays, and requests leave no reference cycles behind."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+def _task_failed(name: str, error: BaseException) -> None:
+    log.error("task failed", task=name, exc_info=error)

@@ -1,4 +1,4 @@
-"""The command line. Commands are imported when they are used, so that ``hotseat --help`` is quick."""
+"""The command line. Commands are imported when they are used, so that ``hotseat --help`` is fast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hotseat.commands import COMMANDS
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are looked up in ``COMMANDS``."""
+    """A group that imports a command of ``COMMANDS`` when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -32,8 +32,8 @@ class LazyGroup(click.Group):
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
             near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(COMMANDS)}."
-            ctx.fail(f"There is no command {name!r}. {hint}")
+            hint = f"Did you mean {near[0]}?" if near else f"Commands: {', '.join(COMMANDS)}."
+            ctx.fail(f"No such command: {name!r}. {hint}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
             raise Interrupted from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("LazyGroup"):
+        with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
@@ -60,7 +60,7 @@ def main(**_: Any) -> None:
     """One GPU, many models: starts the right server on the first request.
 
     \b
-    hotseat check-config -c hotseat.yaml   is it right?
-    hotseat serve -c hotseat.yaml          run it
-    hotseat status                         what runs, in another terminal
+    hotseat check-config -c hotseat.yaml   check the configuration
+    hotseat serve -c hotseat.yaml          run the launcher
+    hotseat status                         show the models, in another terminal
     """

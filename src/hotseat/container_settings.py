@@ -1,42 +1,42 @@
-"""What a container's own command says of its model: one truth, read where the operator wrote it."""
+"""Settings that the configuration leaves open, read from the command of a model's own container."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hotseat.config.command_info import told
+from hotseat.config.command_info import read_command
 from hotseat.core.spec import ModelSpec, Settings
 from hotseat.runtimes.base import ReportsCommands, Runtime
 
 ASKED = ("footprint", "served_names", "lora_names", "max_in_flight", "stop_grace")
-"""What may be left to the container (``ModelSpec.asks_container``)."""
+"""Settings that may be read from the container (``ModelSpec.asks_container``)."""
 
 
-async def as_they_are(
+async def with_container_settings(
     settings: Settings, runtimes: Mapping[str, Runtime], known: Settings | None = None
 ) -> Settings:
-    """The settings with what the containers say in place of what the configuration leaves open.
+    """Return the settings, with what the configuration leaves open filled in from the containers.
 
-    Where a container cannot be asked now, what it said last counts (``known``); where it was never
-    asked, its model takes the whole budget.
+    A container whose command is not known at the moment keeps what it had before (``known``); one whose
+    command was never known takes the whole budget.
     """
     models = dict(settings.models)
     for name, model in settings.models.items():
         runtime = runtimes.get(model.runtime)
         if model.asks_container and isinstance(runtime, ReportsCommands):
             last = known.models.get(name) if known is not None else None
-            models[name] = await _as_it_is(model, runtime, last)
+            models[name] = await _from_container(model, runtime, last)
     seats = {name: model.scheduling for name, model in models.items()}
     return replace(settings, models=models, scheduler=replace(settings.scheduler, models=seats))
 
 
-async def _as_it_is(model: ModelSpec, runtime: ReportsCommands, last: ModelSpec | None) -> ModelSpec:
+async def _from_container(model: ModelSpec, runtime: ReportsCommands, last: ModelSpec | None) -> ModelSpec:
     command = await runtime.command_of(model)
     if command is None:
         same = last is not None and last.launch == model.launch
-        return _as_it_was(model, last) if last is not None and same else model
-    asked, says, seat = model.asks_container, told(command, model.engine), model.scheduling
+        return _from_last_answer(model, last) if last is not None and same else model
+    asked, says, seat = model.asks_container, read_command(command, model.engine), model.scheduling
     if "footprint" in asked and says.share is not None:
         seat = replace(seat, footprint=dict.fromkeys(seat.footprint, says.share))
     if "max_in_flight" in asked:
@@ -50,7 +50,7 @@ async def _as_it_is(model: ModelSpec, runtime: ReportsCommands, last: ModelSpec 
     return model if grace_s is None else replace(model, stop_grace_s=grace_s)
 
 
-def _as_it_was(model: ModelSpec, last: ModelSpec) -> ModelSpec:
+def _from_last_answer(model: ModelSpec, last: ModelSpec) -> ModelSpec:
     asked, seat = model.asks_container & last.asks_container, model.scheduling
     if "footprint" in asked and set(last.scheduling.footprint) == set(seat.footprint):
         seat = replace(seat, footprint=last.scheduling.footprint)

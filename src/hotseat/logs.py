@@ -1,13 +1,12 @@
-"""The log: for people on a terminal, JSON lines otherwise, and never a secret in it.
+"""The log: readable text on a terminal, JSON lines otherwise, and without secrets.
 
-Fields whose name says that they hold a secret become ``***`` before a line is made; registered
-secrets and credentials in the finished line become ``***`` whatever field, object or traceback they
-came in. The standard library's ``logging`` (uvicorn and others) takes the same way.
+Fields with a secret name (``secret_names``) become ``***``. In the finished line, registered secrets and
+everything that looks like a credential become ``***`` too, whatever field, object or traceback they came
+from. The standard library's ``logging`` (uvicorn and others) goes the same way.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -15,39 +14,27 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TextIO
+from urllib.parse import unquote
 
 import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from hotseat.secret_names import can_be_secret, is_secret_name
+
 Form = Literal["auto", "human", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
 HIDDEN = "***"
-_SECRET_NAMES = frozenset(
-    {
-        "authorization",
-        "proxy_authorization",
-        "cookie",
-        "set_cookie",
-        "key",
-        "apikey",
-        "token",
-        "secret",
-        "password",
-        "passwd",
-    }
-)
-_SECRET_ENDINGS = ("_key", "_token", "_secret", "_password")
 _BEARER = re.compile(r"\b([Bb]earer\s+|BEARER\s+|[Bb]asic\s+|BASIC\s+)[A-Za-z0-9._~+/=-]{6,}")
-_QUERY = re.compile(
-    r"([?&](?:[a-z_-]{0,24}(?:key|token|secret|password)|signature|sig)=)[^&\s\"'\\]+", re.IGNORECASE
-)
-_SHORTEST = 4
+_PARAMETER_NAME = re.compile(r"[?&]([^=?&\s\"'\\]{1,64})=")
+_PARAMETER_VALUE = re.compile(r"[^&\s\"'\\]*")
+_SHORTEST_SECRET = 4
+"""In characters: hiding shorter ones would make lines unreadable."""
 
 
 class _Secrets:
-    """The registered secrets, as one expression."""
+    """The registered secrets, compiled into one regular expression."""
 
     def __init__(self) -> None:
         self._values: set[str] = set()
@@ -55,9 +42,9 @@ class _Secrets:
 
     def add(self, values: Iterable[str]) -> None:
         for value in values:
-            if len(value) < _SHORTEST:
+            if len(value) < _SHORTEST_SECRET or not can_be_secret(value):
                 continue
-            # As it is, inside a quoted Python text, and either of them inside JSON text.
+            # As it is, as in a Python repr, and either of them within JSON.
             for text in (value, repr(value)[1:-1]):
                 self._values |= {
                     text,
@@ -77,44 +64,51 @@ class _Secrets:
         if _BEARER.search(text):
             text = _BEARER.sub(rf"\1{HIDDEN}", text)
         if "=" in text:
-            text = _QUERY.sub(rf"\1{HIDDEN}", text)
+            text = _without_secret_parameters(text)
         return text
+
+
+def _without_secret_parameters(text: str) -> str:
+    """Hide the values of query parameters whose name says that they hold a secret."""
+    pieces, end = [], 0
+    for name in _PARAMETER_NAME.finditer(text):
+        if name.start() >= end and is_secret_name(unquote(name[1])):
+            value = _PARAMETER_VALUE.match(text, name.end())
+            assert value is not None
+            if value[0]:
+                pieces += [text[end : name.end()], HIDDEN]
+                end = value.end()
+    return "".join([*pieces, text[end:]])
 
 
 _secrets = _Secrets()
 
 
 def hide(*values: str) -> None:
-    """From now on these texts never appear in a line (texts of less than four characters excepted)."""
+    """Register secrets; no line shows them from now on. Switches such as ``true`` and texts of less than four
+    characters are ignored."""
     _secrets.add(values)
 
 
 def forget() -> None:
-    """Forget the registered secrets (before they are read anew)."""
+    """Forget all registered secrets."""
     _secrets.clear()
 
 
 def redact(text: str) -> str:
-    """A text without registered secrets and credentials."""
+    """Hide registered secrets, and what looks like a credential, in a text."""
     return _secrets.redact(text)
 
 
-@functools.lru_cache(1024)
-def is_secret_name(name: str) -> bool:
-    """Whether a field or variable of this name holds a secret."""
-    plain = name.lower().replace("-", "_")
-    return plain in _SECRET_NAMES or plain.endswith(_SECRET_ENDINGS)
-
-
 def get(**fields: Any) -> Any:
-    """A logger; ``fields`` are on every line. Where lines are frequent, ``get().bind()`` once is quicker."""
+    """Return a logger with these fields on every line. For frequent lines ``get().bind()`` once is faster."""
     return structlog.get_logger(**fields)
 
 
 def setup(*, form: Form = "auto", level: Level = "info", stream: TextIO | None = None) -> None:
-    """Send the log to ``stream`` (standard error): for people where that is a terminal, else as JSON lines.
+    """Send the log to ``stream`` (default: standard error), as text or as JSON lines.
 
-    May be called again; the latest call counts.
+    ``auto`` chooses text for a terminal. Can be called again; the latest call counts.
     """
     out = _Stream(sys.stderr if stream is None else stream)
     human = form == "human" or (form == "auto" and out.isatty())
@@ -146,7 +140,7 @@ def setup(*, form: Form = "auto", level: Level = "info", stream: TextIO | None =
 
 
 class _Stream:
-    """A stream whose end (a closed terminal, a full disk) never becomes an error of the one who logs."""
+    """A stream that never raises: a closed terminal or a full disk must not fail the code that logs."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -184,7 +178,7 @@ def _hide_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _hidden(fields: Mapping[Any, Any]) -> dict[Any, Any]:
-    """A mapping with its secret fields hidden (headers, bodies), at any depth."""
+    """Copy a mapping (headers, a body) with secret fields hidden, at any depth."""
     return {
         name: HIDDEN
         if is_secret_name(str(name)) and value is not None
@@ -204,7 +198,7 @@ def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
     line.update(event)
     try:
         return msgspec.json.encode(line, enc_hook=repr).decode()
-    except (UnicodeError, TypeError, ValueError):  # half a surrogate pair, a key that is no text
+    except (UnicodeError, TypeError, ValueError):  # a lone surrogate, or a key that is not a string
         plain = {name: value if isinstance(value, str | int) else repr(value) for name, value in line.items()}
         return json.dumps(plain)
 

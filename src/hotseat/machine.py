@@ -1,4 +1,4 @@
-"""What this machine is, in a few facts that say whether two measurements can be compared."""
+"""A few facts about this machine, to tell whether two measurements can be compared."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 @functools.cache
 def facts() -> dict[str, Any]:
-    """Host, processor, cores, memory, kernel and boot; what cannot be read is ``None``."""
+    """Return host, processor, cores, memory, kernel and boot id; what cannot be read is ``None``."""
     return {
         "host": platform.node(),
         "cpu": _field("/proc/cpuinfo", "model name") or platform.machine(),
         "cores": os.cpu_count(),
         "memory_mib": _memory_mib(),
         "kernel": platform.release(),
-        "boot": _boot(),
+        "boot": _boot_id(),
     }
 
 
-def _boot() -> str | None:
-    """The running kernel's own id: the same in all containers of a machine, another after each boot."""
+def _boot_id() -> str | None:
+    """Return the kernel's boot id: the same in all containers of a machine, and new after each boot."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()

@@ -1,4 +1,4 @@
-"""A configuration that is read again: what it changes, and when its files have changed."""
+"""Compares configurations, and watches configuration files for changes."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pathlib import Path
 
 from hotseat.core.spec import Settings
 
-LOOK_EVERY_S = 2.0
-"""How often watched files are looked at; a change counts once they have been still for one more look."""
+POLL_INTERVAL_S = 2.0
+"""How often watched files are checked, in seconds; a change counts once it is one more check old."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigChanges:
-    """What another configuration means for what runs."""
+    """What a new configuration changes for running models."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    """Drained and stopped."""
+    """These are drained and stopped."""
     changed: tuple[str, ...] = ()
-    """Launched in another way than before: those that run are restarted when they are idle."""
+    """These are launched differently than before; running ones restart when they are idle."""
     needs_restart: tuple[str, ...] = ()
-    """Settings that hotseat takes over only when it is started anew."""
+    """Settings that take effect only when hotseat is restarted."""
 
     def as_dict(self) -> dict[str, list[str]]:
-        """For JSON and logs."""
+        """Return the changes for JSON and logs."""
         return {name: list(values) for name, values in asdict(self).items()}
 
 
 def compare(old: Settings, new: Settings) -> ConfigChanges:
-    """What ``new`` changes."""
+    """Return what ``new`` changes."""
     both = [name for name in new.models if name in old.models]
     fixed = {
         "listen": (old.serve.host, old.serve.port) != (new.serve.host, new.serve.port),
@@ -51,24 +51,26 @@ def compare(old: Settings, new: Settings) -> ConfigChanges:
     )
 
 
-async def watch(files: Sequence[str], changed: Callable[[], None], every_s: float = LOOK_EVERY_S) -> None:
-    """Call ``changed`` when a file is another one, or has other contents, than before. Never ends."""
+async def watch(
+    files: Sequence[str], on_change: Callable[[], None], interval_s: float = POLL_INTERVAL_S
+) -> None:
+    """Call ``on_change`` when one of the files is replaced or modified. Never returns."""
     known = latest = _signature(files)
     while True:
-        await asyncio.sleep(every_s)
+        await asyncio.sleep(interval_s)
         before, latest = latest, _signature(files)
-        if latest == before != known:  # still for one look: whoever writes it has finished
+        if latest == before != known:  # unchanged since the last check: the writer has finished
             known = latest
-            changed()
+            on_change()
 
 
 def _signature(files: Sequence[str]) -> list[tuple[int, ...] | None]:
-    return [_one(Path(file)) for file in files]
+    return [_identity(Path(file)) for file in files]
 
 
-def _one(file: Path) -> tuple[int, ...] | None:
+def _identity(file: Path) -> tuple[int, ...] | None:
     try:
-        found = os.stat(file)
+        status = os.stat(file)
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns

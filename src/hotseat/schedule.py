@@ -1,8 +1,8 @@
-"""When a model is to be kept warm: ``Mon-Fri 08:00-18:00`` in a time zone.
+"""Keep-warm schedules: spans such as ``Mon-Fri 08:00-18:00`` in a time zone.
 
-Pure, but for the tables of time zones: the time is an argument. Times of day are those of the wall, so a
-span keeps its hours over a change to or from summer time; one whose end is not after its start ends on the
-next day.
+Pure, but for the time zone tables: the current time is an argument. Times of day are local wall-clock times,
+so a span keeps its hours when daylight saving time begins or ends. A span whose end is not after its start
+ends on the next day.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SPAN = 'a span such as "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-24:00" or "07:30-09
 
 _SPAN = re.compile(r"(?:([A-Za-z][A-Za-z,\s-]*?)\s+)?(\d{1,2}):(\d\d)\s*[-–]\s*(\d{1,2}):(\d\d)", re.ASCII)
 _DAY_MIN = 24 * 60
-_REACH_DAYS = 8
-"""So far ahead every span has begun and ended at least once."""
+_HORIZON_DAYS = 8
+"""Within this many days every span has begun and ended at least once."""
 
 
 def parse_span(text: str) -> KeepWarmSpan:
-    """Read a span. Raises ``ValueError`` with words for a person."""
+    """Parse a span. Raises ``ValueError`` with a message for users."""
     match = _SPAN.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"expected {SPAN}")
@@ -34,9 +34,9 @@ def parse_span(text: str) -> KeepWarmSpan:
     from_hour, from_minute, to_hour, to_minute = map(int, numbers)
     start, end = from_hour * 60 + from_minute, to_hour * 60 + to_minute
     if from_minute > 59 or to_minute > 59 or start >= _DAY_MIN or end > _DAY_MIN:
-        raise ValueError("a time of day lies between 00:00 and 24:00")
+        raise ValueError("times of day must be between 00:00 and 24:00")
     if start == end:
-        raise ValueError("begins when it ends; 00:00-24:00 is a whole day")
+        raise ValueError("start and end are the same; for a whole day write 00:00-24:00")
     return KeepWarmSpan(days=_days(days) if days else frozenset(range(7)), start_min=start, end_min=end)
 
 
@@ -55,14 +55,14 @@ def _day(word: str) -> int:
     for number, day in enumerate(DAYS):
         if name[:3] == day and (len(name) == 3 or name in _LONG):
             return number
-    raise ValueError(f"days are called {', '.join(day.capitalize() for day in DAYS)}")
+    raise ValueError(f"unknown day; write {', '.join(day.capitalize() for day in DAYS)}")
 
 
 _LONG = frozenset({"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"})
 
 
 def zone_of(name: str) -> tzinfo:
-    """The time zone of this name; ``""``: the machine's own. Raises ``ValueError``."""
+    """Return the time zone of this name; for ``""`` that of this machine. Raises ``ValueError``."""
     try:
         if name:
             return zoneinfo.ZoneInfo(name)
@@ -73,28 +73,28 @@ def zone_of(name: str) -> tzinfo:
     except (zoneinfo.ZoneInfoNotFoundError, OSError, ValueError):
         if not name:
             return UTC
-        raise ValueError("no such time zone here; write one such as Europe/Berlin") from None
+        raise ValueError("this time zone is unknown here; write one such as Europe/Berlin") from None
 
 
 _LOCAL = Path("/etc/localtime")
 
 
 def is_warm(spans: Sequence[KeepWarmSpan], zone: tzinfo, now: float) -> bool:
-    """Whether one of the spans holds at ``now`` (seconds since 1970)."""
-    return any(begin <= now < end for begin, end in _around(spans, zone, now))
+    """Whether ``now`` (Unix seconds) is within one of the spans."""
+    return any(begin <= now < end for begin, end in _occurrences(spans, zone, now))
 
 
 def next_change(spans: Sequence[KeepWarmSpan], zone: tzinfo, now: float) -> float | None:
-    """When ``is_warm`` changes next, in seconds since 1970; ``None``: never (or not within a week)."""
+    """Return when ``is_warm`` changes next, in Unix seconds; ``None`` if it does not within a week."""
     warm = is_warm(spans, zone, now)
-    edges = sorted({edge for pair in _around(spans, zone, now) for edge in pair if edge > now})
+    edges = sorted({edge for pair in _occurrences(spans, zone, now) for edge in pair if edge > now})
     return next((edge for edge in edges if is_warm(spans, zone, edge) != warm), None)
 
 
-def _around(spans: Sequence[KeepWarmSpan], zone: tzinfo, now: float) -> Iterator[tuple[float, float]]:
-    """Beginnings and ends near ``now``."""
+def _occurrences(spans: Sequence[KeepWarmSpan], zone: tzinfo, now: float) -> Iterator[tuple[float, float]]:
+    """Yield beginning and end (Unix seconds) of each occurrence near ``now``."""
     today = datetime.fromtimestamp(now, zone).date()
-    for offset in range(-2, _REACH_DAYS + 1):
+    for offset in range(-2, _HORIZON_DAYS + 1):
         day = today + timedelta(days=offset)
         for span in spans:
             if day.weekday() in span.days:

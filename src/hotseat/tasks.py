@@ -1,4 +1,4 @@
-"""Tasks that have an owner and a name; the only place where one is made."""
+"""Asyncio tasks with an owner and a name. Tasks are created here and nowhere else."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 
 class Tasks:
-    """A set of tasks with one owner, who sees every unexpected end and ends them all at last."""
+    """The tasks of one owner, which learns of every failure and cancels them all on ``close``."""
 
     def __init__(self, on_failure: Callable[[str, BaseException], None]) -> None:
         """``on_failure(name, error)`` is called for each task that ends in an unexpected exception."""
         self._tasks: dict[asyncio.Task[Any], None] = {}
-        """In the order in which they were made, so that they always end in the same order."""
+        """A dict as an ordered set, so that tasks are always cancelled in the order of their creation."""
         self._on_failure = on_failure
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def names(self) -> list[str]:
-        """The names of those that run."""
+        """Return the names of the running tasks."""
         return sorted(task.get_name() for task in self._tasks)
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run ``work`` as a task of this owner."""
+        """Run ``work`` in a new task."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks[task] = None
         task.add_done_callback(self._ended)
@@ -36,7 +36,7 @@ class Tasks:
             self._on_failure(task.get_name(), error)
 
     async def close(self) -> None:
-        """Cancel all and wait until they have ended."""
+        """Cancel all tasks and wait until they have ended."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -18,6 +18,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from fakes.hotseat import LIMIT_S, Hotseat, serving
+from hotseat.admin.endpoints import ENDPOINTS
 
 pytestmark = pytest.mark.system
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,9 +52,9 @@ def metric(hotseat: Hotseat, name: str, **labels: str) -> float:
 class Stream:
     """A response that goes on."""
 
-    def __init__(self, hotseat: Hotseat, path: str, **headers: str) -> None:
+    def __init__(self, hotseat: Hotseat, path: str, method: str = "GET", **headers: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", hotseat.port, timeout=LIMIT_S)
-        self._connection.request("GET", path, headers=headers)
+        self._connection.request(method, path, headers=headers)
         self.response = self._connection.getresponse()
 
     def until(self, wanted: str) -> list[str]:
@@ -180,17 +181,21 @@ def test_the_history_survives_a_restart(tmp_path: Path) -> None:
         assert stats["models"]["chat"]["requests"] == 0
 
 
-def test_an_admins_key_opens_all_of_it_and_no_other_does(tmp_path: Path) -> None:
+def test_each_endpoint_opens_to_the_keys_that_it_is_described_with(tmp_path: Path) -> None:
     env = {"VLLM_API_KEY": "sk-client-" + "1" * 30, "ADMIN_API_KEY": SECRET}
     made = Hotseat(tmp_path, {"chat": []}, env=env)
     for running in serving(made):
-        for path in ("/metrics", "/metrics/models", "/events", "/logs/chat?follow=1", "/stats"):
-            for key, status in ((None, 401), (env["VLLM_API_KEY"], 403), (SECRET, 200)):
-                stream = Stream(running, path, **({"Authorization": f"Bearer {key}"} if key else {}))
-                assert stream.response.status == status, (path, key)
+        keys = {"all": None, "key": env["VLLM_API_KEY"], "admin": SECRET}
+        for one in ENDPOINTS:
+            path = one.path.replace("{model}", "chat") + ("?follow=1" if "logs" in one.path else "")
+            for number, key in enumerate(keys.values()):
+                fields = {"Authorization": f"Bearer {key}"} if key else {}
+                stream = Stream(running, path, one.method, **fields)
+                enough = number >= list(keys).index(one.access)
+                refused = 401 if key is None else 403
+                opened = 200 if one.method == "GET" else 415  # an order without a body
+                assert stream.response.status == (opened if enough else refused), (path, key)
                 stream.close()
-        key = {"Authorization": f"Bearer {env['VLLM_API_KEY']}"}
-        assert Stream(running, "/openapi.json", **key).response.status == 200
         told = Stream(running, "/metrics", Authorization=f"Bearer {SECRET}").response.read().decode()
         assert "sk-" not in told
         assert 'reason="missing_api_key"' in told

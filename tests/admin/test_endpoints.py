@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 
-from hotseat.admin.endpoints import ENDPOINTS, openapi, reference
+from hotseat.admin.endpoints import ENDPOINTS
+from hotseat.admin.openapi import openapi, reference
 from hotseat.admin.stats import without_secrets
-from hotseat.gateway.access.admin import _FOR_ALL, _FOR_KEYS
+from hotseat.gateway.access.admin import ANY_KEY_PATHS, PUBLIC_PATHS
 
 
 def test_who_may_ask_is_what_the_gateway_enforces() -> None:
     told = {one.path: one.who for one in ENDPOINTS}
-    assert {path for path, who in told.items() if who == "all"} == {path.decode() for path in _FOR_ALL}
-    assert {path for path, who in told.items() if who == "key"} == {path.decode() for path in _FOR_KEYS}
+    assert {path for path, who in told.items() if who == "all"} == {path.decode() for path in PUBLIC_PATHS}
+    assert {path for path, who in told.items() if who == "key"} == {path.decode() for path in ANY_KEY_PATHS}
 
 
 def test_openapi_has_every_endpoint_and_refers_to_nothing_that_is_missing() -> None:
@@ -25,14 +26,15 @@ def test_openapi_has_every_endpoint_and_refers_to_nothing_that_is_missing() -> N
         operation = told["paths"][one.path][one.method.lower()]
         in_path = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
         assert in_path == set(re.findall(r"\{(\w+)\}", one.path))
-        assert ("401" in operation["responses"]) == (one.who != "all")
+        assert ("401" in operation["responses"]) == (one.access != "all")
     assert set(re.findall(r"#/components/schemas/(\w+)", str(told))) == set(told["components"]["schemas"])
 
 
 def test_orders_say_what_they_take() -> None:
-    schema = openapi()["paths"]["/admin/start"]["post"]["requestBody"]["content"]["application/json"][
-        "schema"
-    ]
+    document = openapi()
+    operation = document["paths"]["/admin/start"]["post"]
+    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    schema = document["components"]["schemas"][reference.rpartition("/")[2]]
     assert schema["required"] == ["route"]
     assert schema["additionalProperties"] is False
 

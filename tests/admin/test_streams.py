@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fakes.clock import run_virtual
-from hotseat.admin.streams import OpenStreams, Pieces
-from hotseat.admin.watching import _events
+from hotseat.admin.streams import Chunks, OpenStreams
+from hotseat.admin.watching import event_chunks
 from hotseat.telemetry.event_stream import HELD, EventStream
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "GET"}
@@ -36,7 +36,7 @@ class Client:
 
 
 class Numbers:
-    """Pieces for ever, and whether they were let go of."""
+    """Chunks for ever, and whether they were let go of."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -52,7 +52,7 @@ class Numbers:
             self.closed = True
 
 
-async def served(streams: OpenStreams, pieces: Pieces, client: Client, method: str = "GET") -> None:
+async def served(streams: OpenStreams, pieces: Chunks, client: Client, method: str = "GET") -> None:
     response = streams.response(pieces, "text/plain")
     async with asyncio.timeout(5000):  # of virtual time
         await response({**SCOPE, "method": method}, client.receive, client.send)
@@ -125,7 +125,7 @@ def test_a_slow_reader_of_events_slows_nobody_and_holds_no_more_than_its_share()
         slow, quick = Client(pace_s=100), Client()
         async with asyncio.TaskGroup() as group:
             for client in (slow, quick):
-                group.create_task(served(streams, _events(feed, None), client))
+                group.create_task(served(streams, event_chunks(feed, None), client))
             await asyncio.sleep(150)
             began = asyncio.get_running_loop().time()
             for n in range(10 * HELD):
@@ -149,7 +149,7 @@ def test_events_that_do_not_come_are_made_up_for() -> None:
     async def story() -> None:
         feed, streams, client = EventStream("b"), OpenStreams(), Client()
         asyncio.get_running_loop().call_later(31, streams.close)
-        await served(streams, _events(feed, None), client)
+        await served(streams, event_chunks(feed, None), client)
         assert client.body == b"retry: 2000\n\n: still here\n\n: still here\n\n"
 
     run_virtual(story())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hotseat.bench import load
-from hotseat.bench.load import BadAnswer, Completion, take
+from hotseat.bench.load import Completion, InvalidStream, read_stream
 
 
 def line(**piece: Any) -> str:
@@ -35,7 +35,7 @@ def test_pieces_are_timed_and_tokens_are_the_servers() -> None:
         line(choices=[], usage={"completion_tokens": 7}),
         "data: [DONE]",
     ]
-    done = take(lines, 10.0, clock(11.0, 12.0, 14.0, 14.1, 14.2, 14.3, 15.0))
+    done = read_stream(lines, 10.0, clock(11.0, 12.0, 14.0, 14.1, 14.2, 14.3, 15.0))
     assert (done.ttft_s, done.gaps_s, done.tokens, done.counted) == (2.0, [2.0], 7, True)
     assert done.finish == "length"
     assert done.tokens_per_s == 3.0  # six tokens after the first, in two seconds
@@ -43,23 +43,23 @@ def test_pieces_are_timed_and_tokens_are_the_servers() -> None:
 
 
 def test_a_server_that_does_not_count_has_its_pieces_counted() -> None:
-    done = take([chunk("a"), chunk("b"), "data: [DONE]"], 0.0, clock(1.0))
+    done = read_stream([chunk("a"), chunk("b"), "data: [DONE]"], 0.0, clock(1.0))
     assert (done.tokens, done.counted, done.tokens_per_s) == (2, False, None)
 
 
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ([chunk("a")], "broke off"),
+        ([chunk("a")], "ended early"),
         (["data: [DONE]"], "no text"),
         ([chunk("a"), line(error={"message": "out of memory"})], "out of memory"),
-        (["data: nonsense"], "no JSON object"),
+        (["data: nonsense"], "not a JSON object"),
         ([chunk("a"), chunk("", "abort"), "data: [DONE]"], r"cut off \(abort\)"),
     ],
 )
 def test_what_is_no_whole_completion_is_no_figure(lines: list[str], words: str) -> None:
-    with pytest.raises(BadAnswer, match=words):
-        take(lines, 0.0)
+    with pytest.raises(InvalidStream, match=words):
+        read_stream(lines, 0.0)
 
 
 def completion(began: float, *chunks: float, tokens: int) -> Completion:
@@ -88,17 +88,17 @@ def test_streams_run_at_once_and_each_in_order() -> None:
         asked.append(number)
         return completion(0.0, 1.0, tokens=2)
 
-    assert len(list(load.at_once(ask, 3, 2))) == 6
+    assert len(list(load.run_streams(ask, 3, 2))) == 6
     assert sorted(asked) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_stream_that_fails_is_told_and_the_others_go_on() -> None:
     def ask(number: int) -> Completion:
         if number == 1:
-            raise BadAnswer("broke off")
+            raise InvalidStream("broke off")
         return completion(0.0, 1.0, tokens=2)
 
-    came = list(load.at_once(ask, 2, 2))
+    came = list(load.run_streams(ask, 2, 2))
     assert [str(one) for one in came if isinstance(one, Exception)] == ["broke off"]
     assert sum(isinstance(one, Completion) for one in came) == 2
 

@@ -10,7 +10,7 @@ import pytest
 
 from hotseat.bench import judgement, results
 from hotseat.bench.charts import draw
-from hotseat.bench.figures import MEASURES, quantile, quantiles, told
+from hotseat.bench.figures import FIGURES, format_figure, quantile, quantiles
 from hotseat.bench.results import BenchResult, ResultsError
 from hotseat.config import ConfigError, read_levels
 from hotseat.config.schema.service_levels import ServiceLevels
@@ -44,15 +44,15 @@ def test_quantiles_lie_between_values_in_proportion() -> None:
 
 
 def test_figures_are_told_with_units() -> None:
-    assert told("start_p50", 1.2345) == "1.23 s"
-    assert told("ttft_p50", 0.0384) == "38.4 ms"
-    assert told("tokens_per_s", 97.06) == "97.1/s"
+    assert format_figure("start_p50", 1.2345) == "1.23 s"
+    assert format_figure("ttft_p50", 0.0384) == "38.4 ms"
+    assert format_figure("tokens_per_s", 97.06) == "97.1/s"
 
 
 def test_worse_by_more_than_the_tolerance_fails_in_the_direction_that_is_worse() -> None:
     accepted = result(tokens_per_s=100, ttft_p50=0.1, itl_p50=0.01, ttft_p99=0.1)
     slower = result(tokens_per_s=89, ttft_p50=0.109, itl_p50=0.02, ttft_p99=9.0)
-    verdicts = {one.measure: one for one in judgement.against(accepted, slower, 0.1)}
+    verdicts = {one.measure: one for one in judgement.compare(accepted, slower, 0.1)}
     assert {name: one.ok for name, one in verdicts.items()} == {
         "tokens_per_s": False,
         "ttft_p50": True,
@@ -62,17 +62,17 @@ def test_worse_by_more_than_the_tolerance_fails_in_the_direction_that_is_worse()
     assert change is not None
     assert round(change, 3) == -0.11
     better = result(tokens_per_s=500, ttft_p50=0.001, itl_p50=0.001)
-    assert all(one.ok for one in judgement.against(accepted, better, 0.0))
+    assert all(one.ok for one in judgement.compare(accepted, better, 0.0))
 
 
 def test_service_levels_are_limits() -> None:
     limits = {"tokens_per_s": 40.0, "ttft_p95": 0.8, "start_p95": 120.0}
-    verdicts = judgement.levels(result(tokens_per_s=40, ttft_p95=0.81), limits)
+    verdicts = judgement.check_levels(result(tokens_per_s=40, ttft_p95=0.81), limits)
     assert [(one.measure, one.ok) for one in verdicts] == [("tokens_per_s", True), ("ttft_p95", False)]
 
 
 def test_every_level_is_a_measure_that_exists() -> None:
-    assert set(ServiceLevels.model_fields) == set(MEASURES)
+    assert set(ServiceLevels.model_fields) == set(FIGURES)
 
 
 def test_results_survive_the_file(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_line_that_is_no_result_is_named(line: str, tmp_path: Path) -> None:
     results.add(file, result(start_p50=1.0))
     with file.open("a") as out:
         out.write(line + "\n")
-    with pytest.raises(ResultsError, match=r"bench\.jsonl:2: this line is no result"):
+    with pytest.raises(ResultsError, match=r"bench\.jsonl:2: this line is not a result"):
         results.read(file)
 
 
@@ -148,5 +148,5 @@ def test_levels_of_a_configuration_and_of_a_file_of_their_own(tmp_path: Path) ->
         read_levels(file, {})
     assert {one.key for one in caught.value.problems} == {"slo.start_p9", "slo.tokens_per_s", "slo.ttft_p50"}
     file.write_text("models: {}\n")
-    with pytest.raises(ConfigError, match="holds no service level"):
+    with pytest.raises(ConfigError, match="contains no service levels"):
         read_levels(file, {})

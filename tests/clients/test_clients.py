@@ -27,21 +27,21 @@ LARGE = Offered(name="codelarge", model="codelarge", footprint={"0": 0.9})
 
 
 def test_two_that_fit_share_the_work() -> None:
-    choice = choose("http://h", [CHAT, CODER], CARD, coding=True, chatting="chat")
-    assert (choice.chatting, choice.completing) == (CHAT, CODER)  # 0.18 + 0.72 is just the budget
+    choice = choose("http://h", [CHAT, CODER], CARD, coding=True, chat="chat")
+    assert (choice.chat, choice.autocomplete) == (CHAT, CODER)  # 0.18 + 0.72 is just the budget
 
 
 def test_one_does_both_where_two_would_swap() -> None:
-    choice = choose("http://h", [CHAT, LARGE], CARD, coding=True, chatting="chat")
-    assert (choice.chatting, choice.completing) == (CHAT, CHAT)
-    assert "would swap" in choice.why
-    asked = choose("http://h", [CHAT, LARGE], CARD, coding=True, chatting="chat", completing="codelarge")
-    assert asked.completing == CHAT
+    choice = choose("http://h", [CHAT, LARGE], CARD, coding=True, chat="chat")
+    assert (choice.chat, choice.autocomplete) == (CHAT, CHAT)
+    assert "does not fit on the GPU together with it" in choice.why
+    asked = choose("http://h", [CHAT, LARGE], CARD, coding=True, chat="chat", autocomplete="codelarge")
+    assert asked.autocomplete == CHAT
 
 
 def test_the_usual_model_is_the_coder_for_programmers_and_the_default_for_others() -> None:
-    assert choose("http://h", [CHAT, LARGE], CARD, coding=True).chatting == LARGE
-    assert choose("http://h", [LARGE, CHAT], CARD, coding=False).chatting == CHAT
+    assert choose("http://h", [CHAT, LARGE], CARD, coding=True).chat == LARGE
+    assert choose("http://h", [LARGE, CHAT], CARD, coding=False).chat == CHAT
 
 
 def test_room_is_reckoned_for_each_gpu() -> None:
@@ -54,7 +54,7 @@ def test_room_is_reckoned_for_each_gpu() -> None:
 
 def test_a_name_that_is_not_there() -> None:
     with pytest.raises(NotOffered, match="there are chat, coder"):
-        choose("http://h", [CHAT, CODER], CARD, coding=False, chatting="nobody")
+        choose("http://h", [CHAT, CODER], CARD, coding=False, chat="nobody")
 
 
 @pytest.fixture(scope="module")

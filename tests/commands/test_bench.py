@@ -100,14 +100,14 @@ def test_one_that_ran_runs_again_and_who_made_room_is_named(hotseat: Hotseat, fi
     assert hotseat.model("coder")["state"] == "ready"
     status, out, _ = bench(hotseat, "start", "chat", "--runs", "1", "--results", str(file))
     assert status == 0
-    assert "Made room for it and not started again: coder." in out
+    assert "Evicted by the benchmark and not started again: coder." in out
 
 
 def test_cold_starts_drop_the_page_cache_before_each(
     hotseat: Hotseat, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dropped: list[str] = []
-    monkeypatch.setattr(page_cache, "may_drop", lambda: None)
+    monkeypatch.setattr(page_cache, "check_droppable", lambda: None)
     monkeypatch.setattr(page_cache, "drop", lambda: dropped.append(str(hotseat.model("chat")["state"])))
     before = hotseat.model("chat")["starts"]
     status, _, _ = bench(hotseat, "start", "chat", "--cold", "--runs", "2", "--results", str(file))
@@ -124,11 +124,11 @@ def test_no_cold_start_is_pretended(
     before = hotseat.model("chat")["starts"]
     status, _, err = bench(hotseat, "start", "chat", "--cold", "--results", str(file))
     assert status == 1
-    assert "needs root on this machine" in err
+    assert "needs root on the host" in err
     monkeypatch.setattr("hotseat.machine.facts", lambda: {"boot": "another"})
     status, _, err = bench(hotseat, "start", "chat", "--cold", "--results", str(file))
     assert status == 1
-    assert "the launcher runs on another" in err
+    assert "the launcher runs on another one" in err
     assert hotseat.model("chat")["starts"] == before
     assert results.read(file).all == []
 
@@ -136,9 +136,9 @@ def test_no_cold_start_is_pretended(
 def test_dropping_writes_where_the_kernel_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_cache, "DROP", tmp_path / "drop_caches")
     with pytest.raises(page_cache.CannotDrop):
-        page_cache.may_drop()
+        page_cache.check_droppable()
     page_cache.DROP.write_text("")
-    page_cache.may_drop()
+    page_cache.check_droppable()
     page_cache.drop()
     assert page_cache.DROP.read_text() == "3\n"
 
@@ -151,10 +151,10 @@ def test_wakes_of_a_model_that_sleeps(hotseat: Hotseat, file: Path) -> None:
     assert only(results.read(file)).how["state"] == "wake"
     status, _, err = bench(hotseat, "start", "chat", "--wake", "--results", str(file))
     assert status == 1
-    assert "does not sleep: configure sleep" in err
+    assert "cannot sleep: set sleep" in err
     status, _, err = bench(hotseat, "start", "sleepless", "--wake", "--results", str(file))
     assert status == 1
-    assert "and not asleep" in err
+    assert "not asleep" in err
     assert len(results.read(file).all) == 1
 
 
@@ -189,7 +189,7 @@ def test_throughput_step_by_step(hotseat: Hotseat, file: Path) -> None:
     assert (three.how["concurrency"], three.how["tokens"], three.how["temperature"]) == (3, 1000, 0.2)
     assert {run["tokens"] for run in three.runs} == {20}
     assert {"tokens_per_s", "ttft_p50", "ttft_p99", "itl_p50", "itl_p99"} <= set(three.figures)
-    assert "2 ended early (20 to 20 tokens of 1000)" in out
+    assert "2 ended early, after 20 to 20 of 1000 tokens" in out
     assert hotseat.model("chat")["state"] == "stopped"
 
 
@@ -198,7 +198,7 @@ def test_a_model_in_use_is_left_alone(hotseat: Hotseat, file: Path) -> None:
     hotseat.until("slow", lambda model: model["in_flight"] == 1)
     status, _, err = bench(hotseat, "start", "slow", "--results", str(file))
     assert status == 1
-    assert "is in use (1 requests)" in err
+    assert "is in use (1 request)" in err
     status, out, err = interrupted(client)
     assert status == 130
     assert "Interrupted." in err
@@ -313,8 +313,8 @@ def test_service_levels_have_a_line_each(file: Path, tmp_path: Path) -> None:
         ("start_p95", False, 0.5)
     ]
     assert told["troubles"] == [
-        "start_p95: no result says anything of it",
-        "tokens_per_s: no result says anything of it",
+        "start_p95: no result has this figure",
+        "tokens_per_s: no result has this figure",
     ]
     slo.write_text("slo: {start: 2s}\n")
     status, _, err = report(file, "--slo", str(slo))
@@ -326,13 +326,13 @@ def test_service_levels_have_a_line_each(file: Path, tmp_path: Path) -> None:
 def test_a_report_of_nothing_is_a_failure(file: Path) -> None:
     status, _, err = report(file)
     assert status == 1
-    assert "holds no results" in err
+    assert "contains no results" in err
     filled(file, 1.0)
     assert report(file, "--model", "coder")[0] == 1
     file.write_text("nonsense\n")
     status, _, err = report(file)
     assert status == 1
-    assert "bench.jsonl:1: this line is no result" in err
+    assert "bench.jsonl:1: this line is not a result" in err
 
 
 def test_pictures_are_drawn(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,27 +11,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from fakes.admin_api import error, model_status, route, stats
+from hotseat.admin.schema import ModelStatus
 from hotseat.cli import main
 from hotseat.commands.status import render
 
 KEYS = ("HOTSEAT_ADMIN_KEY", "ADMIN_API_KEY", "VLLM_API_KEY")
-MODEL: dict[str, Any] = {
-    "state": "ready",
-    "run": 3,
-    "phase": None,
-    "eta_s": None,
-    "in_flight": 2,
-    "waiting": 1,
-    "requests": 40,
-    "starts": 3,
-    "spin_up_s": [9.0, 8.04],
-    "last_hit": "2026-01-01T11:58:00Z",
-    "last_error": None,
-}
-ROUTES = {"chat": {"model": "chat", "path": "/chat/v1", "default": True, "state": "ready"}}
+MODEL = model_status(
+    run=3,
+    in_flight=2,
+    waiting=1,
+    requests=40,
+    starts=3,
+    spin_up_s=[9.0, 8.04],
+    last_hit="2026-01-01T11:58:00Z",
+)
+ROUTES = {"chat": route("chat", default=True)}
 
 
 class StubLauncher:
@@ -41,7 +40,7 @@ class StubLauncher:
         self.asked: list[tuple[str, str, dict[str, str], Any]] = []
         self.answers: dict[str, tuple[int, Any]] = {
             "GET /routes": (200, {"routes": ROUTES}),
-            "GET /stats": (200, {"models": {"chat": MODEL}}),
+            "GET /stats": (200, stats(chat=MODEL)),
             "GET /healthz": (200, {"status": "ok"}),
         }
         stub = self
@@ -62,9 +61,7 @@ class StubLauncher:
         raw = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.asked.append((request.command, request.path, headers, json.loads(raw) if raw else None))
-        status, body = self.answers.get(
-            f"{request.command} {request.path}", (404, {"error": {"message": "none"}})
-        )
+        status, body = self.answers.get(f"{request.command} {request.path}", (404, error("none")))
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request.send_response(status)
         request.send_header("Content-Length", str(len(data)))
@@ -117,19 +114,20 @@ def test_status_as_json(stub: StubLauncher) -> None:
         "models": {"chat": MODEL},
         "unusable_runtimes": {"docker": "no socket"},
     }
-    assert "The runtime docker cannot work now: no socket" in hotseat("status").output
+    assert "Runtime docker cannot be used: no socket" in hotseat("status").output
 
 
 def test_states_in_words() -> None:
     now = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 
     def shown(**changes: Any) -> str:
-        return render("url", {}, {"chat": {**MODEL, **changes}}, now)
+        return render("url", {}, {"chat": msgspec.convert({**MODEL, **changes}, ModelStatus)}, now)
 
     assert "starting (compiling, about 35 s left)" in shown(state="starting", phase="compiling", eta_s=35.2)
     assert "starting " in shown(state="starting", phase="starting")
-    assert "left" not in shown(state="stopped", eta_s=3.0)
-    assert "backoff (tried again after 4 s)" in shown(state="backoff", retry_in_s=4.2)
+    assert "left" not in shown(state="stopped", waiting=0, eta_s=3.0)
+    assert " queued (start takes about 3 s)" in shown(state="stopped", eta_s=3.0)
+    assert "backoff (next try in 4 s)" in shown(state="backoff", retry_in_s=4.2)
     assert "2 m ago" in shown()
     for then, ago in (("11:59:58", "2 s ago"), ("09:00:00", "3 h ago"), ("12:00:05", "0 s ago")):
         assert ago in shown(last_hit=f"2026-01-01T{then}Z")
@@ -143,20 +141,20 @@ def test_states_in_words() -> None:
 
 
 def test_orders_are_posted_as_json(stub: StubLauncher) -> None:
-    stub.answers["POST /admin/start"] = (200, {"model": "chat", "state": "starting", "eta_s": 30.0})
+    stub.answers["POST /admin/start"] = (200, {"model": "chat", **model_status("starting", eta_s=30.0)})
     result = hotseat("start", "chat")
     assert (result.exit_code, result.output) == (0, "chat: starting (about 30 s left)\n")
     method, path, headers, body = stub.asked[-1]
     assert (method, path, body) == ("POST", "/admin/start", {"route": "chat", "wait": False})
     assert headers["content-type"] == "application/json"
     assert "authorization" not in headers
-    stub.answers["POST /admin/stop"] = (200, {"model": "chat", "state": "stopped"})
+    stub.answers["POST /admin/stop"] = (200, {"model": "chat", **model_status("stopped")})
     assert json.loads(hotseat("stop", "chat", "--wait", "--json").output)["state"] == "stopped"
-    assert stub.asked[-1][3] == {"route": "chat", "wait": True}
+    assert stub.asked[-1][3] == {"route": "chat", "wait": True, "sleep": False}
 
 
 def test_a_refusal_is_told_and_fails(stub: StubLauncher) -> None:
-    stub.answers["POST /admin/start"] = (503, {"error": {"message": "chat: out of GPU memory"}})
+    stub.answers["POST /admin/start"] = (503, error("chat: out of GPU memory"))
     result = hotseat("start", "chat", "--wait")
     assert (result.exit_code, result.stderr) == (1, "Error: chat: out of GPU memory\n")
 
@@ -175,11 +173,11 @@ def test_the_key_is_sent_and_never_shown(
 ) -> None:
     for later in KEYS[KEYS.index(name) :]:
         monkeypatch.setenv(later, f"value-of-{later}")
-    stub.answers["GET /routes"] = (403, {"error": {"message": f"value-of-{name}"}})
+    stub.answers["GET /routes"] = (403, error(f"value-of-{name}"))
     result = hotseat("status")
     assert stub.asked[-1][2]["authorization"] == f"Bearer value-of-{name}"
     assert result.exit_code == 1
-    assert "wants an admin key: set HOTSEAT_ADMIN_KEY" in result.stderr
+    assert "requires an admin key: set HOTSEAT_ADMIN_KEY" in result.stderr
     assert "value-of" not in result.output
 
 
@@ -195,12 +193,12 @@ def test_a_key_that_is_no_header_is_refused_quietly(
     assert stub.asked == []
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b"\xff", b""])
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"\xff", b"", b"{}", b'{"routes": {"chat": {}}}'])
 def test_somebody_else_at_that_address(stub: StubLauncher, body: bytes) -> None:
     stub.answers["GET /routes"] = (200, body)
     result = hotseat("status")
     assert result.exit_code == 1
-    assert "is no hotseat" in result.stderr
+    assert "is not a hotseat launcher's" in result.stderr
 
 
 def test_nobody_at_that_address(tmp_path: Path) -> None:
@@ -223,7 +221,7 @@ def test_a_launcher_that_breaks_off_or_stays_silent() -> None:
         port = server.getsockname()[1]
         result = hotseat("start", "chat", "--wait", "--timeout", "0.05", "--url", f"127.0.0.1:{port}")
         assert result.exit_code == 1
-        assert "did not answer within 0.05 seconds" in result.stderr
+        assert "sent nothing for 0.05 seconds" in result.stderr
 
         server.accept()[0].close()  # that of the command that gave up
 
@@ -238,7 +236,7 @@ def test_a_launcher_that_breaks_off_or_stays_silent() -> None:
         result = hotseat("status", "--url", f"127.0.0.1:{port}")
         thread.join()
         assert result.exit_code == 1
-        assert "broke off" in result.stderr
+        assert "closed the connection early" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -258,10 +256,10 @@ def test_a_broken_configuration_is_usage(tmp_path: Path) -> None:
 
 
 THREE = {
-    "chat": {"model": "chat", "path": "/chat/v1", "state": "ready"},
-    "site": {"model": "chat", "path": "/site/v1", "state": "ready"},
-    "coder": {"model": "coder", "path": "/coder/v1", "state": "stopped"},
-    "tiny": {"model": "tiny", "path": "/tiny/v1", "state": "asleep"},
+    "chat": route("chat"),
+    "site": route("chat", path="/site/v1"),
+    "coder": route("coder", state="stopped"),
+    "tiny": route("tiny", state="asleep"),
 }
 
 
@@ -271,16 +269,19 @@ def test_switch_stops_the_others_and_starts_one(
     (tmp_path / "docker-compose.yml").write_text("services: {}\n")
     monkeypatch.chdir(tmp_path)  # a launcher that is named goes before the folder's stack
     stub.answers["GET /routes"] = (200, {"routes": THREE})
-    stub.answers["POST /admin/stop"] = (200, {"model": "chat", "state": "draining"})
-    stub.answers["POST /admin/start"] = (200, {"model": "coder", "state": "stopped", "requested": True})
+    stub.answers["POST /admin/stop"] = (200, {"model": "chat", **model_status("draining")})
+    queued = model_status("stopped", requested=True, eta_s=5.0)
+    stub.answers["POST /admin/start"] = (200, {"model": "coder", **queued})
+    stub.answers["GET /stats"] = (200, stats(chat=model_status("ready", footprint={"0": 0.9}), coder=queued))
     result = hotseat("switch", "coder")
     assert result.exit_code == 0
-    assert result.stdout == "coder: stopped (waits for its turn)\n"
-    assert result.stderr == "chat: is to stop\ntiny: is to stop\n"
+    assert result.stdout == "coder: queued; chat must stop first (start takes about 5 s)\n"
+    assert result.stderr == "chat: stopping\ntiny: stopping\n"
     assert [(path, body) for _, path, _, body in stub.asked[1:]] == [
-        ("/admin/stop", {"route": "chat", "wait": False}),
-        ("/admin/stop", {"route": "tiny", "wait": False}),
+        ("/admin/stop", {"route": "chat", "wait": False, "sleep": False}),
+        ("/admin/stop", {"route": "tiny", "wait": False, "sleep": False}),
         ("/admin/start", {"route": "coder", "wait": False}),
+        ("/stats", None),
     ]
 
 
@@ -293,8 +294,7 @@ def test_switch_to_a_route_of_a_ready_model(stub: StubLauncher) -> None:
 
 @pytest.mark.parametrize("name", ["q7b", "qwen7b-bnb4"])
 def test_switch_takes_an_alias_or_a_container(stub: StubLauncher, name: str) -> None:
-    of_docker = {"aliases": ["q7b"], "runtime": "docker", "target": "qwen7b-bnb4"}
-    qwen = {"model": "qwen", "path": "/qwen7b/v1", "state": "stopped", **of_docker}
+    qwen = route("qwen", state="stopped", aliases=["q7b"], runtime="docker", target="qwen7b-bnb4")
     stub.answers["GET /routes"] = (200, {"routes": {**THREE, "qwen7b": qwen}})
     result = hotseat("switch", name, "--dry-run")
     assert (result.exit_code, result.stderr) == (0, "stop chat\nstop tiny\nstart qwen7b\n")

@@ -60,6 +60,7 @@ def test_help_lists_every_command_without_importing_any() -> None:
     assert done.returncode == 0, done.stderr
     assert "IMPORTED []" in done.stdout
     assert "COMMANDS []" in done.stdout
+    assert "\nCommands:\n" in done.stdout
     for name, short in COMMANDS.items():
         assert f"  {name} " in done.stdout
         assert short.split()[0] in done.stdout
@@ -76,6 +77,7 @@ def test_every_command_has_help_of_its_own(name: str) -> None:
     result = hotseat(name, "--help")
     assert result.exit_code == 0
     assert result.output.startswith(f"Usage: hotseat {name}")
+    assert "\\b" not in result.output  # click's mark for text that is not to be wrapped
     module = importlib.import_module(f"hotseat.commands.{name.replace('-', '_')}")
     assert module.command.name == name
 
@@ -83,8 +85,8 @@ def test_every_command_has_help_of_its_own(name: str) -> None:
 def test_an_unknown_command_leads_on() -> None:
     result = hotseat("stauts")
     assert result.exit_code == 2
-    assert "There is no command 'stauts'. Did you mean status?" in result.output
-    assert "There are serve, check-config" in hotseat("zzz").output
+    assert "No such command: 'stauts'. Did you mean status?" in result.output
+    assert "Commands: serve, check-config" in hotseat("zzz").output
     assert hotseat("--nonsense").exit_code == 2
 
 
@@ -92,7 +94,7 @@ def test_check_config_of_a_good_file(tmp_path: Path) -> None:
     (tmp_path / "hotseat.yaml").write_text(GOOD)
     result = hotseat("check-config")
     assert result.exit_code == 0
-    assert "hotseat.yaml is right. It listens on 127.0.0.1:8000" in result.output
+    assert "hotseat.yaml is valid. hotseat will listen on 127.0.0.1:8000" in result.output
     assert result.output.splitlines()[2].split() == ["MODEL", "RUNTIME", "PATH", "GPU", "IDLE", "STARTS"]
     assert result.output.splitlines()[3].split() == ["chat", "process", "/chat", "90%", "1800s", "my-server"]
     assert json.loads(hotseat("check-config", "--json").output) == {
@@ -109,8 +111,8 @@ def test_check_config_of_a_bad_file(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
-        f"{path}:2: models.chat: says nothing to start "
-        "(write command: [program, arguments…] or container: NAME)",
+        f"{path}:2: models.chat: does not say what to start "
+        "(add command: [program, arguments…] or container: NAME)",
         f"{path}:2: models.chat.comand: unknown key (did you mean command?)",
         f"{path}:3: idle: a duration cannot be negative",
         "3 problems.",
@@ -125,7 +127,7 @@ def test_check_config_of_a_bad_file(tmp_path: Path) -> None:
 def test_check_config_without_a_file() -> None:
     result = hotseat("check-config")
     assert result.exit_code == 2
-    assert "no configuration found" in result.stderr
+    assert "no configuration file found" in result.stderr
     assert "Traceback" not in result.output
 
 

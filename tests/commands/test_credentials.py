@@ -25,26 +25,26 @@ BASIC = "Basic " + base64.b64encode(b"me:pw").decode()
     [
         (None, {}, {}),
         ("k", {}, {"Authorization": "Bearer k"}),
-        ("k", {_credentials.SECRET: "s"}, {"Authorization": "Bearer k", "X-Api-Secret": "s"}),
+        ("k", {_credentials.API_SECRET: "s"}, {"Authorization": "Bearer k", "X-Api-Secret": "s"}),
         ("k", {_credentials.BASIC: "me:pw"}, {"Authorization": BASIC, "X-Api-Key": "k"}),
         (None, {_credentials.BASIC: "me:pw"}, {"Authorization": BASIC}),
     ],
 )
 def test_fields(key: str | None, env: dict[str, str], told: dict[str, str]) -> None:
-    assert _credentials.fields(key, env) == told
+    assert _credentials.header_fields(key, env) == told
 
 
 def test_fields_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "fields"
     file.write_text("# of the tunnel\ncf-access-client-id: id.access\nX-API-Secret:  se cret \n\n")
-    told = _credentials.fields("k", {_credentials.SECRET: "other"}, str(file))
+    told = _credentials.header_fields("k", {_credentials.API_SECRET: "other"}, str(file))
     assert told == {
         "Cf-Access-Client-Id": "id.access",
         "X-Api-Secret": "se cret",
         "Authorization": "Bearer k",
     }
     file.write_text(f"Authorization: {BASIC}\n")
-    fields = _credentials.fields("k", {_credentials.HEADERS_FILE: str(file)})
+    fields = _credentials.header_fields("k", {_credentials.HEADERS_FILE: str(file)})
     assert fields == {
         "Authorization": BASIC,
         "X-Api-Key": "k",
@@ -58,14 +58,14 @@ def test_a_line_that_is_no_field_is_not_repeated(tmp_path: Path, line: str) -> N
     file = tmp_path / "fields"
     file.write_text(f"A: 1\n{line}\n")
     with pytest.raises(CommandFailed, match=":2: expected a header field") as refused:
-        _credentials.fields(None, {}, str(file))
+        _credentials.header_fields(None, {}, str(file))
     assert "hush" not in str(refused.value)
 
 
-@pytest.mark.parametrize("env", [{_credentials.SECRET: "schlüssel-€"}, {_credentials.BASIC: "hush"}])
+@pytest.mark.parametrize("env", [{_credentials.API_SECRET: "schlüssel-€"}, {_credentials.BASIC: "hush"}])
 def test_a_secret_that_no_header_can_carry(env: dict[str, str]) -> None:
     with pytest.raises(click.ClickException) as refused:
-        _credentials.fields(None, env)
+        _credentials.header_fields(None, env)
     assert not any(value in refused.value.format_message() for value in env.values())
 
 
@@ -95,11 +95,11 @@ def test_every_command_passes_a_second_factor_and_knows_the_certificate(
         monkeypatch.setenv("VLLM_API_KEY", env["VLLM_API_KEY"])
         monkeypatch.setenv("HOTSEAT_CONFIG", str(running.file))
         assert hotseat("status")[0] == 1
-        assert f"wants a second factor: set {_credentials.BASIC}" in hotseat("status")[1]
+        assert f"requires a second factor: set {_credentials.BASIC}" in hotseat("status")[1]
         monkeypatch.setenv(_credentials.BASIC, "me:password-0123")
-        assert f"wants a second factor: set {_credentials.SECRET}" in hotseat("status")[1]
+        assert f"requires a second factor: set {_credentials.API_SECRET}" in hotseat("status")[1]
         assert hotseat("check", "chat")[0] == 1
-        monkeypatch.setenv(_credentials.SECRET, "second-0123")
+        monkeypatch.setenv(_credentials.API_SECRET, "second-0123")
         for words in (
             ["status"],
             ["check", "--within", "30", "chat"],
@@ -112,11 +112,11 @@ def test_every_command_passes_a_second_factor_and_knows_the_certificate(
             assert hotseat(*words)[0] == 0, (words, hotseat(*words))
         file = tmp_path / "fields"
         file.write_text("X-API-Secret: second-0123\n")
-        monkeypatch.delenv(_credentials.SECRET)
+        monkeypatch.delenv(_credentials.API_SECRET)
         assert hotseat("status", "--headers-file", str(file))[0] == 0
         url = f"https://127.0.0.1:{running.port}"
         assert "certificate verify failed" in hotseat("status", "--headers-file", str(file), "--url", url)[1]
-        monkeypatch.setenv(_credentials.SECRET, "second-0123")
+        monkeypatch.setenv(_credentials.API_SECRET, "second-0123")
         # Another certificate than the file's is not trusted. One that was renewed is taken over on reload,
         # and one that cannot be used changes nothing.
         before = (tmp_path / "cert.pem").read_text()
@@ -129,7 +129,7 @@ def test_every_command_passes_a_second_factor_and_knows_the_certificate(
         good = (tmp_path / "key.pem").read_text()
         (tmp_path / "key.pem").write_text("none")
         status, told = hotseat("reload")
-        assert (status, "no certificate with its key" in told) == (1, True)
+        assert (status, "are not a certificate and its key" in told) == (1, True)
         (tmp_path / "key.pem").write_text(good)
         assert before != (tmp_path / "cert.pem").read_text()
         assert hotseat("reload")[0] == hotseat("status")[0] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+
+from fakes.admin_api import error, stats
 
 LIMIT_S = 60
 
@@ -31,7 +34,9 @@ class Slow:
             def do_GET(self) -> None:
                 slow.asked.append(self.path)
                 if not self.path.startswith("/logs/") or slow.status != 200:
-                    body = b'{"error": {"message": "no such model"}}' if slow.status != 200 else b"{}"
+                    responses = {"/routes": {"routes": {}}, "/stats": stats(), "/healthz": {"status": "ok"}}
+                    missing = slow.status != 200
+                    body = json.dumps(error("no such model") if missing else responses[self.path]).encode()
                     self.send_response(slow.status)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()

@@ -60,7 +60,7 @@ def test_ctrl_c(silent: socket.socket, tmp_path: Path, line: str) -> None:
     assert len(errors.splitlines()) == 1
     assert out == ""
     if line.startswith(("start", "stop")):
-        assert "The order stands." in errors
+        assert "The launcher carries on with the order." in errors
 
 
 WORDS = {

@@ -77,14 +77,14 @@ def ended(process: subprocess.Popen[str]) -> Ended:
 def test_a_model_is_fetched_verified_and_left_alone_afterwards(hub: Hub, tmp_path: Path) -> None:
     status, out, err = seed(hub, tmp_path, TINY)
     assert (status, err) == (0, "")
-    assert "3 files have the right checksum" in out
+    assert "3 checksums verified" in out
     assert (tmp_path / SNAPSHOT / "model.safetensors").read_bytes() == WEIGHTS
     assert (tmp_path / SNAPSHOT / "tokenizer/vocab.txt").is_file()
     assert not (tmp_path / SNAPSHOT / "pytorch_model.bin").exists()  # the same weights again
     assert (tmp_path / SNAPSHOT / "../../refs/main").read_text() == COMMIT
     status, out, _ = seed(hub, tmp_path, TINY)
     assert status == 0
-    assert "0 bytes to fetch" in out
+    assert "0 bytes to download" in out
     assert hub.downloads("model.safetensors") == [None]
 
 
@@ -92,7 +92,7 @@ def test_a_dry_run_fetches_nothing(hub: Hub, tmp_path: Path) -> None:
     status, out, _ = seed(hub, tmp_path, "--dry-run", f"{TINY}@v1")
     assert status == 0
     assert f"commit {COMMIT}" in out
-    assert "1000 KiB to fetch" in out
+    assert "1000 KiB to download" in out
     assert hub.downloads("model.safetensors") == []
     assert not (tmp_path / SNAPSHOT).exists()
 
@@ -149,7 +149,7 @@ def test_too_little_room_is_told_before_anything_is_fetched(hub: Hub, tmp_path: 
     hub.size_told["model.safetensors"] = 1 << 60
     status, _, err = seed(hub, tmp_path, TINY)
     assert status == 1
-    assert "too little room" in err
+    assert "not enough disk space" in err
     assert hub.downloads("config.json") == []
 
 
@@ -187,7 +187,7 @@ def test_interrupted(hub: Hub, tmp_path: Path) -> None:
     status, _, err = ended(running)
     go_on.set()
     assert status == 130
-    assert "run it again" in err
+    assert "run the command again to resume" in err
     assert not list(tmp_path.rglob("*.incomplete"))
 
 
@@ -207,7 +207,7 @@ def test_models_of_a_configuration(hub: Hub, tmp_path: Path) -> None:
     status, out, err = seed(hub, tmp_path, "-c", str(file), "--dry-run")
     assert status == 0
     assert [line.split(":")[0] for line in out.splitlines()[:2]] == [TINY, "acme/other@v1"]
-    assert "own: its command names no model" in err
+    assert "own: skipped, its command names no model" in err
     status, out, _ = seed(hub, tmp_path, "-c", str(file), "--dry-run", "coder")
     assert (status, TINY in out) == (0, False)
     assert seed(hub, tmp_path, "-c", str(file), "nobody")[0] == 2

@@ -207,7 +207,7 @@ def test_unknown_models_full_disks_and_no_network_are_told(hub: Hub, tmp_path: P
         hub.size_told["model.safetensors"] = 1 << 60
         answer = refused(hotseat, "huge")
         assert answer.error["code"] == "model_backoff"
-        assert "too little room" in answer.error["message"]
+        assert "more free space" in answer.error["message"]
         assert int(answer.headers["retry-after"]) >= 1
         answer = refused(hotseat, "away")
         assert answer.error["code"] == "model_backoff"

@@ -112,5 +112,5 @@ def test_a_state_folder_that_cannot_be_made_is_told_and_fails(tmp_path: Path) ->
     process = launch(tmp_path, config)
     _, said = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1
-    assert "Error: state_dir" in said
+    assert "Error: cannot create state_dir" in said
     assert "Traceback" not in said

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import datetime
 import sys
-import threading
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from rich.text import Text
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Static
 
+from fakes.admin_api import model_status, stats
+from hotseat.admin.schema import ModelStatus, StatsResponse
 from hotseat.cli import main
 from hotseat.commands import top_view
 from hotseat.commands._errors import CommandFailed, LauncherUnreachable
@@ -24,30 +26,26 @@ NOW = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 WITHIN_S = 30.0
 
 
-def model(state: str = "ready", **terms: Any) -> dict[str, Any]:
-    return {
-        "state": state,
-        "in_flight": 0,
-        "waiting": 0,
-        "requests": 4,
-        "tokens_out": 0,
-        "footprint": {},
-        **terms,
-    }
+T = TypeVar("T", bound=msgspec.Struct)
+AT = "2026-01-01T11:59:58Z"
+MOVE = {"was": "ready", "cause": "evicted", "needed_by": "coder", "at": AT}
+GPU = {"device": "0", "name": "RTX 4090", "total_mib": 24576, "used_mib": 12288, "busy_percent": 71}
+WHY = {"summary": "out of memory", "hint": None}
 
-
-STATS: dict[str, Any] = {
-    "models": {
-        "chat": model("draining", in_flight=2, footprint={"0": 0.6}, last_move={"needed_by": "coder"}),
-        "coder": model("stopped", waiting=3, phase="making room", eta_s=41.0),
-        "broken": model("backoff", retry_in_s=8.0, last_error={"summary": "out of memory", "hint": None}),
+STATS = stats(
+    {
+        "chat": model_status("draining", requests=4, in_flight=2, footprint={"0": 0.6}, last_move=MOVE),
+        "coder": model_status("stopped", requests=4, waiting=3, phase="making room", eta_s=41.0),
+        "broken": model_status("backoff", requests=4, retry_in_s=8.0, last_error=WHY),
     },
-    "budget": {"0": 0.9},
-    "gpus": [{"device": "0", "name": "RTX 4090", "total_mib": 24576, "used_mib": 12288, "busy_percent": 71}],
-    "failures": [
-        {"at": "2026-01-01T11:59:58Z", "model": "broken", "cause": "start_failed", "summary": "out of memory"}
-    ],
-}
+    budget={"0": 0.9},
+    gpus=[GPU],
+    failures=[{"at": AT, "model": "broken", "run": 1, "cause": "start_failed", **WHY}],
+)
+
+
+def parsed(fields: dict[str, Any]) -> StatsResponse:
+    return msgspec.convert(fields, StatsResponse)
 
 
 class FakeLauncher:
@@ -55,25 +53,22 @@ class FakeLauncher:
 
     url = "http://127.0.0.1:8000"
 
-    def __init__(self, stats: Mapping[str, Any] = STATS) -> None:
-        self.stats = dict(stats)
+    def __init__(self) -> None:
+        self.stats = STATS
         self.orders: list[tuple[str, Any]] = []
         self.problem: Exception | None = None
-        self.answered = threading.Semaphore(0)
 
-    def get(self, path: str) -> dict[str, Any]:
-        self.answered.release()
+    def get(self, path: str, kind: type[T]) -> T:
         if self.problem is not None:
             raise self.problem
-        return (
-            {"lines": [f"line {n}" for n in range(50)] + ["\x1b[31mred"]} if "/logs/" in path else self.stats
-        )
+        lines = [f"line {n}" for n in range(50)] + ["\x1b[31mred"]
+        return msgspec.convert({"model": "x", "lines": lines} if "/logs/" in path else self.stats, kind)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def post(self, path: str, body: msgspec.Struct, kind: type[T]) -> T:
         if self.problem is not None:
             raise self.problem
-        self.orders.append((path, body))
-        return {}
+        self.orders.append((path, msgspec.to_builtins(body)["route"]))
+        return msgspec.convert({"model": "x", **model_status()}, kind)
 
 
 def seen(app: TopApp, name: str) -> str:
@@ -96,7 +91,7 @@ def watched(
     async def run() -> None:
         fake = launcher or FakeLauncher()
         app = TopApp(fake)
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             if fake.problem is None:
                 await until(pilot, lambda: app.query_one(DataTable).row_count > 0)
             await story(app, pilot, fake)
@@ -109,9 +104,9 @@ def test_it_shows_models_gpus_the_queue_and_failures() -> None:
         table = app.query_one(DataTable)
         rows = [[cell.plain for cell in table.get_row_at(n)] for n in range(3)]
         assert rows[0][:4] == ["chat", "draining", "60%", "2"]
-        assert rows[0][-1] == "makes room for coder"
-        assert rows[1][-1] == "making room, a start takes about 41 s"
-        assert rows[2][-1] == "tried again in 8 s, out of memory"
+        assert rows[0][-1] == "making room for coder"
+        assert rows[1][-1] == "making room; start takes about 41 s"
+        assert rows[2][-1] == "next try in 8 s; out of memory"
         assert "2 running  3 waiting  12 requests" in seen(app, "#total")
         assert "60% of 90% taken  12.0/24.0 GiB used  71% busy  RTX 4090" in seen(app, "#budget")
         assert seen(app, "#failures") == "11:59:58 broken start_failed: out of memory"
@@ -125,8 +120,8 @@ def test_keys_start_and_stop_the_chosen_model() -> None:
         await pilot.press("down", "x")
         await until(pilot, lambda: len(fake.orders) == 2)
         assert sorted(fake.orders) == [
-            ("/admin/start", {"route": "chat"}),
-            ("/admin/stop", {"route": "coder"}),
+            ("/admin/start", "chat"),
+            ("/admin/stop", "coder"),
         ]
 
     watched(story)
@@ -136,10 +131,8 @@ def test_an_order_that_is_refused_is_told() -> None:
     async def story(app: TopApp, pilot: Pilot[None], fake: FakeLauncher) -> None:
         fake.problem = CommandFailed("it is [not] allowed")
         await pilot.press("s")
-        await until(pilot, lambda: bool(app._notifications))
-        assert [(note.message, note.markup) for note in app._notifications] == [
-            ("it is [not] allowed", False)
-        ]
+        await until(pilot, lambda: bool(app.screen.query("Toast")))
+        assert "it is [not] allowed" in str(app.screen.query_one("Toast").render())
 
     watched(story)
 
@@ -172,11 +165,11 @@ def test_a_launcher_that_goes_and_comes_back() -> None:
 def test_models_that_are_configured_away_leave() -> None:
     async def story(app: TopApp, pilot: Pilot[None], fake: FakeLauncher) -> None:
         await pilot.press("down", "down")
-        fake.stats = {"models": {"tiny": model()}}
+        fake.stats = stats({"tiny": model_status()})
         await until(pilot, lambda: app.query_one(DataTable).row_count == 1)
         await pilot.press("s")
         await until(pilot, lambda: bool(fake.orders))
-        assert fake.orders == [("/admin/start", {"route": "tiny"})]
+        assert fake.orders == [("/admin/start", "tiny")]
 
     watched(story)
 
@@ -195,50 +188,54 @@ def test_no_terminal_is_too_small_or_too_large(size: tuple[int, int]) -> None:
     watched(story, size)
 
 
-def test_the_pace_is_an_average_that_a_restart_does_not_break() -> None:
-    pace = top_view.RequestRates()
-    told = [pace.note({"models": {"chat": {"tokens_out": n}}}, at) for at, n in ((0.0, 100), (2.0, 150))]
-    assert told == [{"chat": 0.0}, {"chat": 25.0}]
-    assert pace.note({"models": {"chat": {"tokens_out": 3}}}, 3.0) == {"chat": 0.0}
+def test_token_rates_are_an_average_that_a_restart_does_not_break() -> None:
+    def chat(tokens: int) -> dict[str, ModelStatus]:
+        return {"chat": msgspec.convert(model_status(tokens_out=tokens), ModelStatus)}
+
+    rates = top_view.TokenRates()
+    assert [rates.add(chat(n), at) for at, n in ((0.0, 100), (2.0, 150))] == [{"chat": 0.0}, {"chat": 25.0}]
+    assert rates.add(chat(3), 3.0) == {"chat": 0.0}
     for at in range(4, 60):
-        latest = pace.note({"models": {"chat": {"tokens_out": 3}}}, float(at))
+        latest = rates.add(chat(3), float(at))
     assert latest == {"chat": 0.0}
-    assert len(pace._seen["chat"]) < 20
+    assert len(rates) < 20
 
 
 @pytest.mark.parametrize(
-    ("stats", "lines"),
+    ("terms", "lines"),
     [
-        ({}, []),
+        ({}, 0),
         ({"budget": {"0": 0.9}}, 1),
-        ({"models": {"a": model(footprint={"0": 1.7})}, "budget": {"0": 1.0}}, 1),
-        ({"gpus": [{"device": "1", "total_mib": 0, "used_mib": 0, "busy_percent": None}]}, 1),
+        ({"a": model_status(footprint={"0": 1.7}), "budget": {"0": 1.0}}, 1),
+        ({"gpus": [GPU | {"total_mib": 0, "used_mib": 0, "busy_percent": None}]}, 1),
     ],
 )
-def test_odd_numbers_make_a_line_still(stats: dict[str, Any], lines: Any) -> None:
+def test_odd_numbers_still_make_a_line(terms: dict[str, Any], lines: int) -> None:
     for width in (1, 40, 200):
-        made = top_view.budget(stats, width)
-        assert len(made) == (lines or 0)
+        assert len(top_view.budget(parsed(stats(**terms)), width)) == lines
 
 
-def test_without_its_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hotseat.commands.top_app", None)
     done = CliRunner().invoke(main, ["top", "--url", "http://127.0.0.1:1"])
     assert done.exit_code == 1
-    assert "pip install 'hotseat[top]'" in done.output
+    assert "needs an extra package: pip install 'hotseat[top]'" in done.output
 
 
-def test_who_waits_is_told_for_what() -> None:
-    stopped = {"state": "stopped", "footprint": {}, "waiting": 2, "eta_s": 30}
-    ready = {"state": "ready", "footprint": {"0": 0.9}}
-    going = {"state": "draining", "footprint": {"0": 0.9}, "last_move": {"needed_by": "chat"}}
+def test_a_queued_model_says_what_it_waits_for() -> None:
+    queued = model_status("stopped", waiting=2, eta_s=30.0)
+    ready = model_status("ready", footprint={"0": 0.9})
+    draining = model_status("draining", footprint={"0": 0.9})
+    start = "start takes about 30 s"
 
-    def told(**models: Any) -> str:
-        return top_view.rows({"models": {"chat": stopped, **models}}, {}, NOW)[0][-1]
+    def detail(**models: Any) -> str:
+        return top_view.rows(parsed(stats({"chat": queued, **models})).models, {}, NOW)[0][-1]
 
-    assert told(coder=ready) == "waits for the turn of coder to end, a start takes about 30 s"
-    assert told(coder=going, tiny=ready) == "waits until coder has gone, a start takes about 30 s"
-    assert told() == "waits for its turn, a start takes about 30 s"
-    assert told(chat=stopped | {"waiting": 0}, coder=ready) == ""
-    assert told(chat=stopped | {"waiting": 0, "requested": True}, coder=going).startswith("waits until coder")
-    assert told(chat=ready) == ""
+    assert detail(coder=ready) == f"queued; coder must stop first; {start}"
+    assert detail(coder=ready, tiny=ready) == f"queued; coder or tiny must stop first; {start}"
+    assert detail(coder=draining, tiny=ready) == f"queued; waiting for coder to stop; {start}"
+    assert detail() == f"queued; {start}"
+    assert detail(chat=queued | {"waiting": 0}, coder=ready) == ""
+    ordered = queued | {"waiting": 0, "requested": True}
+    assert detail(chat=ordered, coder=draining).startswith("queued; waiting for coder")
+    assert detail(chat=ready) == ""

@@ -10,15 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotseat.config import ConfigError, loads
-from hotseat.config.schema.file import (
-    ComposeConfig,
-    GpuConfig,
-    ModelConfig,
-    RootConfig,
-    RouteConfig,
-    SleepConfig,
-)
+from hotseat.config.schema.gpu import GpuConfig
+from hotseat.config.schema.model import ModelConfig
+from hotseat.config.schema.root import RootConfig
+from hotseat.config.schema.route import RouteConfig
+from hotseat.config.schema.sleep import SleepConfig
 from hotseat.core.spec import Settings
+from hotseat.runtimes.docker.keys import ComposeConfig
 
 EXAMPLE = (Path(__file__).parents[2] / "examples" / "hotseat.yaml").read_text()
 SHAPES = (ComposeConfig, GpuConfig, ModelConfig, RootConfig, RouteConfig, SleepConfig)

@@ -41,26 +41,27 @@ models:
   big:
 """
     assert problems(text) == [
-        "1: listen: without a key hotseat answers on this machine only (127.0.0.1, ::1 or localhost) "
+        "1: listen: without a key, hotseat may listen on this machine only (127.0.0.1, ::1 or localhost) "
         "(set VLLM_API_KEY in the environment, or listen on 127.0.0.1)",
         "2: gpu.budgt: unknown key (did you mean budget?)",
         "3: idle: expected a duration such as 30m, 90s, 1h30m or a number of seconds",
         "4: default_model: there is no model chta (did you mean chat?)",
         "5: modles: unknown key (did you mean models?)",
-        "8: models.chat.command: does not say on which port to listen: hotseat chooses the port "
-        "(write {port} where the program takes it, such as: --port {port})",
+        "8: models.chat.command: does not contain {port}: hotseat chooses the port that the program must "
+        "listen on (pass it to the program, for example with --port {port})",
         "9: models.chat.idel: unknown key (did you mean idle?)",
         "10: models.chat.residency: "
-        "expected auto, or a duration such as 30m, 90s, 1h30m or a number of seconds",
+        "expected auto or a duration such as 30m, 90s, 1h30m or a number of seconds",
         "11: models.chat.pinned: expected true or false",
-        "12: models.chat: is there twice (first on line 7) (keep one of the two)",
-        "14: models.coder.aliases: chat is a name of models.chat already",
-        '14: models.coder.env: A: put it in quotes ("true"), so that it is clear which text is meant',
-        "15: models.stats: /stats is a path of hotseat's own (choose another name, or set path)",
-        "15: models.stats.command: is for models with runtime process; this one runs as docker (take it out)",
-        "15: models.stats.port: a port lies between 1 and 65535",
-        "15: models.stats.url: expected an address such as http://10.0.0.5:8000",
-        "16: models.big: has no value (give it one, or take the line out for the default)",
+        "12: models.chat: duplicate key (first on line 7) (remove one of the two)",
+        "14: models.coder.aliases: chat is already a name of models.chat (choose another name)",
+        '14: models.coder.env: A: put it in quotes ("true"), so that the exact text is clear',
+        "15: models.stats: /stats is reserved for hotseat itself (choose another name, or set path)",
+        "15: models.stats.command: is for models with runtime process; this model has runtime docker "
+        "(remove this line)",
+        "15: models.stats.port: expected a port between 1 and 65535",
+        "15: models.stats.url: expected a URL such as http://10.0.0.5:8000",
+        "16: models.big: has no value (add one, or remove the line to use the default)",
     ]
 
 
@@ -68,9 +69,9 @@ models:
     "name", ["v1", "admin", "healthz", "health", "routes", "stats", "metrics", "events", "logs"]
 )
 def test_reserved_names(name: str) -> None:
-    assert f"/{name} is a path of hotseat's own" in only(f"models: {{{name}: {{{RUN}}}}}")
-    assert f"/{name} is a path of hotseat's own" in only(f"models: {{m: {{{RUN}, path: /{name}}}}}")
-    assert f"/{name}/x is a path of hotseat's own" in only(f"models: {{m: {{{RUN}, path: /{name}/x}}}}")
+    assert f"/{name} is reserved for hotseat itself" in only(f"models: {{{name}: {{{RUN}}}}}")
+    assert f"/{name} is reserved for hotseat itself" in only(f"models: {{m: {{{RUN}, path: /{name}}}}}")
+    assert f"/{name}/x is reserved for hotseat itself" in only(f"models: {{m: {{{RUN}, path: /{name}/x}}}}")
     loads(f"models: {{{name}: {{{RUN}, path: /other}}}}", "f", {})
 
 
@@ -85,26 +86,32 @@ def test_paths_have_one_spelling(path: str) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "ä", ".a", "a/b", "x" * 65])
 def test_names_fit_into_a_path(name: str) -> None:
-    assert "a name is made of letters" in only(f"models: {{'{name}': {{{RUN}}}}}")
+    assert "a name consists of up to 64 letters" in only(f"models: {{'{name}': {{{RUN}}}}}")
 
 
 def test_paths_and_names_lead_to_one_place() -> None:
     two = f"models: {{a: {{{RUN}%s}}, b: {{{RUN}%s}}}}"
-    assert only(two % ("", ", path: /a")) == "1: models.b.path: /a leads to models.a already"
+    assert (
+        only(two % ("", ", path: /a"))
+        == "1: models.b.path: /a is already the path of models.a (choose another path)"
+    )
     assert (
         only(two % (", aliases: x", ", aliases: [x]"))
-        == "1: models.b.aliases: x is a name of models.a already"
+        == "1: models.b.aliases: x is already a name of models.a (choose another name)"
     )
-    assert only(two % (", lora: b", "")) == "1: models.a.lora: b is a name of models.b already"
-    assert "a name is there twice" in only(two % (", aliases: [x, x]", ""))
+    assert (
+        only(two % (", lora: b", ""))
+        == "1: models.a.lora: b is already a name of models.b (choose another name)"
+    )
+    assert "the same name appears twice" in only(two % (", aliases: [x, x]", ""))
 
 
 def test_routes() -> None:
     models = f"models: {{m: {{{RUN}%s}}}}\n"
     assert only(models % "" + "routes: {r: {model: n}}").startswith("2: routes.r.model: there is no model n")
     assert only(models % "" + "routes: {r: {}}").startswith("2: routes.r: there is no model r")
-    assert "routes lead to this model" in only(models % ", path: /x" + "routes: {r: {model: m}}")
-    assert "/r leads to routes.r already" in only(
+    assert "since this model has routes of its own" in only(models % ", path: /x" + "routes: {r: {model: m}}")
+    assert "/r is already the path of routes.r" in only(
         models % "" + "routes: {r: {model: m}, s: {model: m, path: /r}}"
     )
 
@@ -112,25 +119,27 @@ def test_routes() -> None:
 def test_what_never_fits_is_refused() -> None:
     top = "gpu: {budget: 0.9}\nmodels:\n"
     assert only(f"{top}  a: {{{RUN}, footprint: 0.95}}") == (
-        "3: models.a.footprint: takes 95 % of device 0, and the budget is 90 % "
+        "3: models.a.footprint: needs 95 % of device 0, but its budget is 90 % "
         "(lower the footprint, or raise gpu.budget)"
     )
     pinned = f"  a: {{{RUN}, footprint: 0.5, pinned: true}}\n  b: {{{RUN}, footprint: 0.5%s}}"
     together = problems(top + pinned % ", pinned: true")
     assert [one.split(" (pin")[0] for one in together] == [
-        f"{line}: models.{name}.pinned: the pinned models (a, b) take 100 % of device 0 together, "
-        "and the budget is 90 %"
+        f"{line}: models.{name}.pinned: the pinned models (a, b) together need 100 % of device 0, "
+        "but its budget is 90 %"
         for line, name in ((3, "a"), (4, "b"))
     ]
-    assert "beside the pinned models (a: 50 %) it can never fit" in only(top + pinned % "")
+    assert "which the pinned models (a: 50 %) never leave free" in only(top + pinned % "")
     loads(top + (pinned % "").replace("0.5", "0.45"), "f", {})
 
 
 def test_devices_must_have_a_budget() -> None:
     text = f"gpu: {{devices: [0, 1]}}\nmodels: {{a: {{{RUN}, %s}}}}"
-    assert "device 2 has no budget (devices here: 0, 1)" in only(text % "devices: [0, 2]")
+    assert "device 2 has no budget (configured devices: 0, 1)" in only(text % "devices: [0, 2]")
     assert "device 7 has no budget" in only(text % "footprint: {7: 0.1}")
-    assert "does not agree" in only(text % "footprint: {0: 0.1}, devices: [0, 1]")
+    assert "does not list the same devices as footprint" in only(
+        text % "footprint: {0: 0.1}, devices: [0, 1]"
+    )
     assert "expected a device" in only(text % "devices: []")
     assert "expected a list of devices" in only(f"gpu: {{devices: 2}}\nmodels: {{a: {{{RUN}}}}}")
 
@@ -140,27 +149,27 @@ def test_keys_of_another_runtime_are_refused() -> None:
         f"models: {{a: {{{RUN}, container: x, runtime: process}}}}"
     )
     assert only("models: {a: {runtime: docker}}") == (
-        "1: models.a: runs as docker, and no container is named (write container: NAME)"
+        "1: models.a: has runtime docker but names no container (add container: NAME)"
     )
-    assert "says nothing to start" in only("models: {a: {}}")
+    assert "does not say what to start" in only("models: {a: {}}")
     assert "expected 'process' or 'docker'" in only(f"models: {{a: {{{RUN}, runtime: podman}}}}")
 
 
 def test_compose_needs_a_file() -> None:
-    assert "models.a.compose: does not name the Compose file" in only(
+    assert "models.a.compose: does not name a Compose file" in only(
         "models: {a: {container: x, compose: {profiles: [p]}}}"
     )
     loads("compose: dc.yml\nmodels: {a: {container: x, compose: {profiles: [p]}}}", "f", {})
 
 
 def test_sleep_is_checked() -> None:
-    assert "only vLLM can sleep" in only(f"models: {{a: {{{RUN}, sleep: 1}}}}")
-    assert "the level is 1" in only("models: {a: {command: 'vllm serve q --port {port}', sleep: 3}}")
-    assert "the level is 1" in only(f"sleep: {{level: 9}}\nmodels: {{a: {{{RUN}}}}}")
+    assert "only vLLM servers can sleep" in only(f"models: {{a: {{{RUN}, sleep: 1}}}}")
+    assert "expected sleep level 1" in only("models: {a: {command: 'vllm serve q --port {port}', sleep: 3}}")
+    assert "expected sleep level 1" in only(f"sleep: {{level: 9}}\nmodels: {{a: {{{RUN}}}}}")
 
 
 def test_a_default_to_return_to_is_needed() -> None:
-    assert "there is no default model to return to" in only(
+    assert "return_to_default: needs a default model" in only(
         f"return_to_default: yes\nmodels: {{a: {{{RUN}}}}}"
     )
 
@@ -170,8 +179,8 @@ def test_a_default_to_return_to_is_needed() -> None:
     [
         ("footprnt", "did you mean footprint?"),
         ("budget", "it belongs to gpu"),
-        ("listen", "it belongs to the top of the file"),
-        ("qqq", "known here: command, env"),
+        ("listen", "it belongs at the top of the file"),
+        ("qqq", "allowed keys: command, env"),
     ],
 )
 def test_unknown_keys_lead_on(key: str, fix: str) -> None:
@@ -179,8 +188,8 @@ def test_unknown_keys_lead_on(key: str, fix: str) -> None:
 
 
 def test_no_models_at_all() -> None:
-    assert "there is no model" in only("listen: 8000")
-    assert "models: expected keys with values" in only("models: [a]")
+    assert "no model is configured" in only("listen: 8000")
+    assert "models: expected key: value lines" in only("models: [a]")
 
 
 def test_notes_at_the_top_are_the_operators_own() -> None:
@@ -192,7 +201,7 @@ def test_a_broken_model_does_not_hide_the_others_nor_blame_them() -> None:
     text = f"models:\n  a: {{footprint: lots, pinned: true, {RUN}}}\n  b: {{{RUN}, footprint: 0.95}}\n"
     assert [one.split(":")[1] for one in problems(text)] == [" models.a.footprint", " models.b.footprint"]
     assert problems(f"default_model: a\nroutes: {{r: {{model: a}}}}\nmodels: {{a: [], b: {{{RUN}}}}}") == [
-        "3: models.a: expected keys with values (key: value lines)"
+        "3: models.a: expected key: value lines"
     ]
 
 
@@ -225,7 +234,7 @@ def test_what_keeps_warm_and_who_goes_first() -> None:
 def test_spans_and_zones_that_are_none() -> None:
     text = f"timezone: Middle/Earth\nmodels:\n  a: {{{RUN}, keep_warm: sometimes}}\n"
     assert problems(text) == [
-        "1: timezone: no such time zone here; write one such as Europe/Berlin",
+        "1: timezone: this time zone is unknown here; write one such as Europe/Berlin",
         '3: models.a.keep_warm: expected a span such as "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-24:00" or '
         '"07:30-09:00" (every day)',
     ]

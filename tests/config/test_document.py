@@ -54,7 +54,7 @@ def test_keys_are_text() -> None:
 
 def test_duplicate_keys_are_refused_with_both_lines() -> None:
     assert problems("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n") == [
-        "f.yaml:5: b.c: is there twice (first on line 3) (keep one of the two)"
+        "f.yaml:5: b.c: duplicate key (first on line 3) (remove one of the two)"
     ]
 
 
@@ -62,10 +62,10 @@ def test_merges_fill_what_is_not_there() -> None:
     text = "x: &x {a: 1, b: 2}\ny: &y {b: 3, c: 4}\nz:\n  <<: [*x, *y]\n  a: 9\n"
     document = read(text, "f.yaml", {})
     assert document.data["z"] == {"a": 9, "b": 2, "c": 4}
-    assert document.place(("z", "a")).line == 5
-    assert document.place(("z", "b")).line == 1
-    assert document.place(("z", "c")).line == 2
-    assert problems("a: {<<: 5}") == ["f.yaml:1: a: <<: takes a mapping, or a list of mappings"]
+    assert document.position(("z", "a")).line == 5
+    assert document.position(("z", "b")).line == 1
+    assert document.position(("z", "c")).line == 2
+    assert problems("a: {<<: 5}") == ["f.yaml:1: a: <<: expects a mapping or a list of mappings"]
 
 
 def test_variables_are_replaced_as_text() -> None:
@@ -84,10 +84,11 @@ def test_variables_are_replaced_as_text() -> None:
 
 def test_a_missing_variable_is_told_with_its_name() -> None:
     assert problems("m:\n  key: ${NOT_SET}\n") == [
-        "f.yaml:2: m.key: the environment has no NOT_SET (set it, or give a default: ${NOT_SET:-value})"
+        "f.yaml:2: m.key: environment variable NOT_SET is not set "
+        "(set it, or add a default: ${NOT_SET:-value})"
     ]
-    assert "without a name" in problems("a: ${")[0]
-    assert "without a name" in problems("a: ${1x}")[0]
+    assert "incomplete variable reference" in problems("a: ${")[0]
+    assert "incomplete variable reference" in problems("a: ${1x}")[0]
 
 
 def test_variables_bring_no_yaml_with_them() -> None:
@@ -98,16 +99,16 @@ def test_variables_bring_no_yaml_with_them() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("a: [1", 1, "not YAML"),
+        ("a: [1", 1, "not valid YAML"),
         ("a: 1\n\tb: 2", 2, "tabs"),
         ("a: b: c", 1, "colon in quotes"),
         ("a: *nothing", 1, "undefined alias"),
         ("a: 1\n---\nb: 2", 2, "expected a single document"),
-        ("a: !tag 5", 1, "tags are not understood"),
-        ("? [a]\n: 1", 1, "a key must be text"),
-        ("a: &a [*a]", 1, "contains itself"),
-        ("a: &a {b: *a}", 1, "contains itself"),
-        ("a: &a {<<: *a}", 1, "contains itself"),
+        ("a: !tag 5", 1, "tags are not supported"),
+        ("? [a]\n: 1", 1, "keys must be text"),
+        ("a: &a [*a]", 1, "an alias of itself"),
+        ("a: &a {b: *a}", 1, "an alias of itself"),
+        ("a: &a {<<: *a}", 1, "an alias of itself"),
     ],
 )
 def test_what_cannot_be_read_is_told_with_its_line(text: str, line: int, words: str) -> None:
@@ -123,13 +124,13 @@ def test_hostile_documents_are_bounded() -> None:
     assert "too large" in problems(laughs)[0]
     assert "nested too deeply" in problems("[" * 1500)[0]
     assert "nested too deeply" in problems("[" * 80 + "]" * 80)[0]
-    assert "not YAML" in problems("a: \x01")[0]
+    assert "not valid YAML" in problems("a: \x01")[0]
 
 
 def test_places_fall_back_to_what_is_around() -> None:
     document = read("a:\n  b:\n    - 1\n    - 2\n", "f.yaml", {})
-    assert document.place(("a", "b", 1)).line == 4
-    assert document.place(("a", "b", 7)).line == 2
-    assert document.place(("x",)).line == 1
-    assert Document("none").place(("x",)).line is None
+    assert document.position(("a", "b", 1)).line == 4
+    assert document.position(("a", "b", 7)).line == 2
+    assert document.position(("x",)).line == 1
+    assert Document("none").position(("x",)).line is None
     assert dotted(("a", "b", 1, "c")) == "a.b[1].c"

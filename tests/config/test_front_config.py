@@ -44,7 +44,7 @@ def policy(chat: str = "", top: str = "", route: str = "chat", **env: str) -> Po
 def test_without_keys_it_is_open_and_on_loopback_only() -> None:
     found = settings()
     assert (found.serve.open, found.auth) == (True, AuthSpec())
-    assert "without a key hotseat answers on this machine only" in problems("listen: :8000")
+    assert "without a key, hotseat may listen on this machine only" in problems("listen: :8000")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_rotated_key_is_good_until_its_moment() -> None:
     found = keys(settings(VLLM_API_KEY="new", VLLM_API_KEY_OLD="old", **until).auth)
     assert found["VLLM_API_KEY_OLD"].expires_at == 1798761600.0
     assert found["VLLM_API_KEY_OLD"].digest == digest("old")
-    assert "environment: VLLM_API_KEY_OLD_UNTIL: says until when VLLM_API_KEY_OLD is good" in problems(
+    assert "environment: VLLM_API_KEY_OLD_UNTIL: must say when VLLM_API_KEY_OLD expires" in problems(
         VLLM_API_KEY="new", VLLM_API_KEY_OLD="old"
     )
 
@@ -167,32 +167,38 @@ def test_second_factors_and_proxies() -> None:
 @pytest.mark.parametrize(
     ("top", "words"),
     [
-        ("keys: {a: {}}", "keys.a: needs one of key, key_file and sha256"),
+        ("keys: {a: {}}", "keys.a: needs exactly one of key, key_file and sha256"),
         ("keys: {a: {key: x, sha256: 00}}", "keys.a.sha256: expected a SHA-256 hash"),
         (
             "keys: {a: {key: x, models: [chta]}}",
             "keys.a.models: there is no model or route chta (did you mean",
         ),
         ("keys: {a: {key: same}, b: {key: same}}", "keys.b: is the same key as a"),
-        ("keys: {a: {key: x, expires: soon}}", "keys.a.expires: expected a day such as"),
-        ("keys: {a: {key: x, admin: true, origins: https://a.b}}", "keys.a.admin: a key that web pages show"),
-        ("keys: {a: {key: x, origins: ['*']}}", "keys.a.origins: name the origins"),
-        ("keys: {a: {key: x, origins: [example.org]}}", "keys.a.origins: an origin is written as a browser"),
+        ("keys: {a: {key: x, expires: soon}}", "keys.a.expires: expected a date such as"),
+        (
+            "keys: {a: {key: x, admin: true, origins: https://a.b}}",
+            "keys.a.admin: a key with origins is public",
+        ),
+        ("keys: {a: {key: x, origins: ['*']}}", "keys.a.origins: list the origins one by one"),
+        (
+            "keys: {a: {key: x, origins: [example.org]}}",
+            "keys.a.origins: expected an origin as browsers send it",
+        ),
         ("keys: {a: {key: x, rate_limit: fast}}", "keys.a.rate_limit: expected a rate such as 30/minute"),
-        ("keys: {a: {key: x, rate_limit: {per: key}}}", "keys.a.rate_limit: a limit has exactly one of"),
-        ("keys: {a: {key: x, rate_limit: {rate: 1/s, per: me}}}", "per is client, key or total"),
-        ("keys: {a: {key: x, rate_limit: {rate: 2/s, burst: 3}}}", "burst cannot be more"),
+        ("keys: {a: {key: x, rate_limit: {per: key}}}", "keys.a.rate_limit: a limit needs exactly one of"),
+        ("keys: {a: {key: x, rate_limit: {rate: 1/s, per: me}}}", "per must be client, key or total"),
+        ("keys: {a: {key: x, rate_limit: {rate: 2/s, burst: 3}}}", "burst must not exceed"),
         ("keys: {a: {key: x, rate_limit: {rate: 2/s, brust: 1}}}", "a limit has only these keys"),
         ("keys: {a: {key_file: nowhere}}", "keys.a.key_file: cannot be read: No such file"),
-        ('keys: {a: {key: "with space "}}', "keys.a.key: a key is made of printable ASCII"),
-        ("keys: {VLLM_API_KEY: {key: x}}", "keys.VLLM_API_KEY: is no name for a key here"),
+        ('keys: {a: {key: "with space "}}', "keys.a.key: a key consists of printable ASCII"),
+        ("keys: {VLLM_API_KEY: {key: x}}", "keys.VLLM_API_KEY: cannot be the name of a key"),
         ("keys: {a: {kye: x}}", "keys.a.kye: unknown key (did you mean key?)"),
         ("basic: {password: x}", "basic: needs a user"),
-        ("basic: {user: x}", "basic: has no password, and there is no key to be one"),
-        ("trusted_proxies: [10.0.0.1/8]", "trusted_proxies: expected addresses or networks"),
+        ("basic: {user: x}", "basic: needs a password, or a configured key to use as one"),
+        ("trusted_proxies: [10.0.0.1/8]", "trusted_proxies: expected IP addresses or networks"),
         ("auth: maybe", "auth: expected true or false"),
-        ("tls: {cert: a.pem}", "tls: needs cert and key"),
-        ("tls: {cert: a.pem, key: b.pem}", "tls.cert: there is no such file"),
+        ("tls: {cert: a.pem}", "tls: needs both cert and key"),
+        ("tls: {cert: a.pem, key: b.pem}", "tls.cert: the file does not exist"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(top: str, words: str) -> None:
@@ -207,7 +213,7 @@ def test_secrets_are_in_no_message() -> None:
     )
     assert "keys.b.rate_limit: expected a rate" in said
     assert "sk-very-secret" not in said
-    assert "environment: VLLM_API_KEY: a key is made of printable ASCII" in said
+    assert "environment: VLLM_API_KEY: a key consists of printable ASCII" in said
 
 
 # policies
@@ -273,16 +279,16 @@ def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("terms", "words"),
     [
-        ("clamp: {max_tokens: many}", "models.chat.clamp: a bound is a number"),
+        ("clamp: {max_tokens: many}", "models.chat.clamp: a bound must be a number"),
         ("clamp: 5", "models.chat.clamp: expected fields and numbers"),
-        ("defaults: {model: x}", "models.chat.defaults: model, messages and stream are not for"),
-        ("system_prompt: {mode: replace}", "models.chat.system_prompt: needs a text or a file"),
+        ("defaults: {model: x}", "models.chat.defaults: model, messages and stream cannot be set or dropped"),
+        ("system_prompt: {mode: replace}", "models.chat.system_prompt: needs either text or file"),
         ("system_prompt: {text: '  '}", "models.chat.system_prompt: is empty"),
         ("system_prompt: {file: nowhere.txt}", "models.chat.system_prompt.file: cannot be read"),
         ("system_prompt: {text: a, mode: append}", "models.chat.system_prompt.mode: expected"),
-        ("cors: [https://a.b/]", "models.chat.cors: an origin is written as a browser does"),
-        ("cors: [HTTPS://A.B]", "models.chat.cors: an origin is written as a browser does"),
-        ("max_hold: 0", "models.chat.max_hold: must be more than 0"),
+        ("cors: [https://a.b/]", "models.chat.cors: expected an origin as browsers send it"),
+        ("cors: [HTTPS://A.B]", "models.chat.cors: expected an origin as browsers send it"),
+        ("max_hold: 0", "models.chat.max_hold: must be greater than 0"),
     ],
 )
 def test_what_is_wrong_in_a_policy(terms: str, words: str) -> None:

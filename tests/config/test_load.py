@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hotseat.config import ConfigError, find, listen_address, load, loads, secret_values
+from hotseat.config import ConfigError, find, load, loads, read_listen_address, secret_values
+from hotseat.config.client_settings import ListenAddress
 from hotseat.config.paths import state_dir
-from hotseat.core.spec import DockerSpec, ProcessSpec, Settings
+from hotseat.core.spec import Settings
+from hotseat.runtimes.docker.spec import DockerSpec
+from hotseat.runtimes.process.spec import ProcessSpec
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hotseat.yaml"
 MINIMAL = 'models:\n  chat:  {command: [my-server, --port, "{port}"]}\n'
@@ -232,7 +235,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for content, words in (
         (b"\xff\xfe", "not UTF-8"),
         (b"", "the file is empty"),
-        (b"- a", "expected keys with values"),
+        (b"- a", "expected key: value lines"),
         (b"#" * (5 << 20), "larger than 4 MiB"),
     ):
         path = tmp_path / "f.yaml"
@@ -250,13 +253,25 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_client_needs_the_address_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     env = {"HOME": str(tmp_path)}
-    assert listen_address(None, env) == ("127.0.0.1", 8000)
+    assert read_listen_address(None, env) == ListenAddress("127.0.0.1", 8000)
     path = tmp_path / "hotseat.yaml"
     path.write_text("listen: :9000\nmodels: {m: {upstream_key: '${MISSING}'}}\n")
-    assert listen_address(None, env) == ("0.0.0.0", 9000)
-    assert listen_address(path, {**env, "LISTEN": "localhost:1"}) == ("localhost", 1)
+    assert read_listen_address(None, env) == ListenAddress("0.0.0.0", 9000)
+    assert read_listen_address(path, {**env, "LISTEN": "localhost:1"}) == ListenAddress("localhost", 1)
     path.write_text("a: 1\nlisten: nowhere\n")
     with pytest.raises(ConfigError, match=r"hotseat\.yaml:2: listen: expected an address"):
-        listen_address(None, env)
+        read_listen_address(None, env)
     with pytest.raises(ConfigError, match="cannot be read"):
-        listen_address(tmp_path / "none", env)
+        read_listen_address(tmp_path / "none", env)
+
+
+def test_a_model_inherits_what_it_does_not_write() -> None:
+    found = one(
+        "idle: 1m\nmax_queue: 3\nseed_timeout:",
+        "idle: 1h\nstop_grace: 4s\nmax_queue: 9\nwait_limit: 2m\nhealth_every: 0",
+    ).models["m"]
+    assert (found.scheduling.idle_s, found.scheduling.max_queue) == (60.0, 3)
+    assert (found.stop_grace_s, found.scheduling.wait_limit_s, found.health_every_s) == (4.0, 120.0, None)
+    assert (found.scheduling.start_timeout_s, found.first_byte_timeout_s) == (300.0, 600.0)
+    with pytest.raises(ConfigError, match="start_timeout: has no value"):
+        one("", "start_timeout:")

@@ -11,14 +11,12 @@ import yaml
 
 from hotseat.commands.reference import pages
 from hotseat.config.reference import schema
-from hotseat.config.schema.file import (
-    ComposeConfig,
-    GpuConfig,
-    ModelConfig,
-    RootConfig,
-    RouteConfig,
-    SleepConfig,
-)
+from hotseat.config.schema.gpu import GpuConfig
+from hotseat.config.schema.model import ModelConfig
+from hotseat.config.schema.root import RootConfig
+from hotseat.config.schema.route import RouteConfig
+from hotseat.config.schema.sleep import SleepConfig
+from hotseat.runtimes.docker.keys import ComposeConfig
 
 ROOT = Path(__file__).parents[2]
 

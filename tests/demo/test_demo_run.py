@@ -1,4 +1,4 @@
-"""``make demo`` on a terminal: it shows the main job, stays up, and Ctrl-C leaves nothing behind."""
+"""``make demo`` on a terminal: stays up after its requests, and Ctrl-C leaves no process behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.system("make")
 
 
 class Terminal:
-    """A program on a terminal of its own."""
+    """Program on a terminal of its own."""
 
     def __init__(self, *command: str) -> None:
         self.mark = uuid.uuid4().hex
@@ -35,7 +35,7 @@ class Terminal:
         os.close(slave)
 
     def read_until(self, pattern: str) -> re.Match[str]:
-        """Read what it writes until ``pattern`` is in it."""
+        """Read output until ``pattern`` matches."""
         deadline = time.monotonic() + LIMIT_S
         while (found := re.search(pattern, self.text)) is None:
             if not self._read(deadline):
@@ -43,7 +43,7 @@ class Terminal:
         return found
 
     def read_all(self) -> str:
-        """Read to the end."""
+        """Read output to its end."""
         deadline = time.monotonic() + LIMIT_S
         while self._read(deadline):
             pass
@@ -60,23 +60,23 @@ class Terminal:
         return bool(data)
 
     def press(self, keys: bytes) -> None:
-        """Type."""
+        """Type keys."""
         os.write(self._master, keys)
 
     def alive(self) -> list[str]:
-        """The command lines of the processes that it started and that still run."""
+        """Command lines of its processes that still run."""
         wanted = f"{MARK}={self.mark}".encode()
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 if wanted in (folder / "environ").read_bytes().split(b"\0"):
                     found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-            except OSError:  # it has ended meanwhile, or is somebody else's
+            except OSError:  # ended meanwhile, or owned by another user
                 continue
         return found
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Kill the program."""
         self.process.kill()
         self.process.wait()
         os.close(self._master)

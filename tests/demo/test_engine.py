@@ -1,4 +1,4 @@
-"""The demo's engine: what it serves, and how it ends."""
+"""Engine of the demo: endpoints and shutdown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMIT_S = 60
 
 @contextmanager
 def launched(port: int = 0) -> Iterator[subprocess.Popen[str]]:
-    """An engine, which has ended afterwards, whatever it does."""
+    """Run an engine; it is killed afterwards."""
     command = [sys.executable, str(ENGINE), "--port", str(port), "--alias", "chat"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -33,7 +33,7 @@ def launched(port: int = 0) -> Iterator[subprocess.Popen[str]]:
 
 
 def read_until(process: subprocess.Popen[str], word: str) -> str:
-    """The first log line with ``word`` in it."""
+    """Read up to the first log line that contains ``word``."""
     assert process.stderr is not None
     for line in process.stderr:
         if word in line:
@@ -42,7 +42,7 @@ def read_until(process: subprocess.Popen[str], word: str) -> str:
 
 
 def wait_until_ready(process: subprocess.Popen[str]) -> str:
-    """The address that it says it serves on."""
+    """Wait for the ready line; returns the address in it."""
     found = re.search(r"ready on (http://\S+)", read_until(process, "ready on"))
     assert found is not None
     return found.group(1)
@@ -50,7 +50,7 @@ def wait_until_ready(process: subprocess.Popen[str]) -> str:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[str]:
-    """A running engine's address."""
+    """Address of a running engine."""
     with launched() as process:
         yield wait_until_ready(process)
         process.terminate()

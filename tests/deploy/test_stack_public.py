@@ -71,7 +71,7 @@ def test_the_launcher_cannot_become_root_of_the_host(public: Stack) -> None:
 def test_a_container_that_is_missing_is_told_of_with_the_command_to_type(public: Stack) -> None:
     public.shell("docker rm -f qwen7b-bnb4")
     message = json.loads(public.shell(MODELS.format("qwen7b")))["error"]["message"]
-    assert "the socket proxy allows to look at containers" in message
+    assert "the socket proxy only allows inspecting" in message
     by_hand = re.search(r"by hand: (docker compose .* qwen7b-bnb4)", message)
     assert by_hand, message
     public.shell(by_hand[1])

@@ -182,7 +182,7 @@ def test_other_servers_lines_tell_a_little(line: str, phase: str | None) -> None
         ("ValueError: Unknown quantization method: bitsandbytes.", "unknown quantization", True, False),
         ("ValueError: Model architectures ['X'] are not supported for now.", "architecture", True, False),
         ("OSError: [Errno 98] Address already in use", "its port is taken", False, False),
-        ("RuntimeError: No CUDA GPUs are available", "no GPU in sight", False, False),
+        ("RuntimeError: No CUDA GPUs are available", "no GPU was found", False, False),
         ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot", "not in the cache", False, False),
         ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore", "its engine died", False, False),
     ],
@@ -240,7 +240,10 @@ def test_of_many_lines_the_last_are_shown_and_the_one_that_tells_the_cause() -> 
 @pytest.mark.parametrize(
     ("line", "summary"),
     [
-        ("TimeoutError: Timed out waiting for engine core processes to start. This is", "not up in time"),
+        (
+            "TimeoutError: Timed out waiting for engine core processes to start. This is",
+            "did not start in time",
+        ),
         ("ERROR Failed to load model - not enough GPU memory. Try lowering", "out of GPU memory"),
         (
             "Free memory on device cuda:0 (1/24 GiB) on startup is less than the engine's budget after",

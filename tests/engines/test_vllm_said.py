@@ -44,7 +44,7 @@ def test_a_run_that_does_well_is_given_no_cause_to_die_of(name: str) -> None:
     ("name", "summary", "permanent", "oom"),
     [
         ("unknown-flag", "unknown flag --bogus", True, False),
-        ("too-long", "the model does not take requests as long as that", True, False),
+        ("too-long", "--max-model-len is larger than the model allows", True, False),
         ("no-such-folder", "no such model", True, False),
         ("empty-folder", "no such model", True, False),
         ("gated", "the model is gated", True, False),
@@ -54,7 +54,7 @@ def test_a_run_that_does_well_is_given_no_cause_to_die_of(name: str) -> None:
         ("unknown-architecture", "this vLLM does not know the model's architecture", True, False),
         ("no-weights", "the model's weights are missing", True, False),
         ("damaged-weights", "a file of the model's weights is damaged", True, False),
-        ("no-sleep-mode", "there is no sleep mode on this machine", True, False),
+        ("no-sleep-mode", "sleep mode is not supported on this machine", True, False),
         ("cpu-memory", "not enough free memory", False, True),
         ("no-cache-memory", "no memory left for the KV cache", False, True),
     ],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fakes.dockerd import IMAGE, Dockerd
-from hotseat.core.spec import ComposeSpec, DockerSpec, ModelSpec, SchedulingSpec
+from hotseat.core.spec import ComposeSpec, ModelSpec, SchedulingSpec
+from hotseat.runtimes.docker.spec import DockerSpec
 
 PORT = 8000
 ENGINE = ("python3", "-I", "-S", "/opt/fakes/engine.py", "--host", "0.0.0.0", "--port", str(PORT))

@@ -12,19 +12,12 @@ from typing import Any
 from fakes.leases import FakeLeaseProvider
 from fakes.wire import PATIENCE_S, Message, Wire
 from hotseat.core.access_spec import AuthSpec
-from hotseat.core.spec import (
-    ModelSpec,
-    ProcessSpec,
-    RouteSpec,
-    SchedulerSpec,
-    SchedulingSpec,
-    ServeSpec,
-    Settings,
-)
+from hotseat.core.spec import ModelSpec, RouteSpec, SchedulerSpec, SchedulingSpec, ServeSpec, Settings
 from hotseat.gateway.gateway import Gateway
-from hotseat.gateway.http.connection import ConnectionLimits
+from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.proxy.access_log import RequestRecord
+from hotseat.runtimes.process.spec import ProcessSpec
 
 
 def model(name: str, **more: Any) -> ModelSpec:
@@ -66,18 +59,22 @@ async def control_app(scope: Any, receive: Any, send: Any) -> None:
         if not message.get("more_body"):
             break
     told = f"{scope['method']} {scope['path']}?{scope['query_string'].decode()} {body.decode()}".encode()
-    headers = [(b"content-type", b"text/plain"), (b"x-standing", scope["state"]["standing"].name.encode())]
+    headers = [
+        (b"content-type", b"text/plain"),
+        (b"x-role", scope["state"]["admin_role"].name.encode()),
+    ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": told})
 
 
 class Front:
-    def __init__(self, seats: FakeLeaseProvider, gateway: Gateway, server: Server) -> None:
+    def __init__(
+        self, seats: FakeLeaseProvider, gateway: Gateway, server: Server, records: list[RequestRecord]
+    ) -> None:
         self.seats = seats
         self.gateway = gateway
-        self.records: list[RequestRecord] = []
+        self.records = records
         """Of every request, in the order of their ends."""
-        gateway.books.on_record = self.records.append
         self.server = server
         self.port = server.addresses[0][1]
 
@@ -126,13 +123,21 @@ async def front(
     seats = FakeLeaseProvider()
     for name, port in (ready or {}).items():
         seats.ready(name, port)
-    gateway = Gateway(config or settings(), seats, control_app, local_only=local_only, **gateway_terms)
+    records: list[RequestRecord] = []
+    gateway = Gateway(
+        config or settings(),
+        seats,
+        control_app,
+        local_only=local_only,
+        on_record=records.append,
+        **gateway_terms,
+    )
     if comment_every_s is not None:
-        patience = dataclasses.replace(gateway.means.patience, comment_every_s=comment_every_s)
-        gateway.means = gateway.means._replace(patience=patience)
+        policy = dataclasses.replace(gateway.snapshot.wait_policy, comment_every_s=comment_every_s)
+        gateway.snapshot = dataclasses.replace(gateway.snapshot, wait_policy=policy)
     server = await serve(gateway, host="127.0.0.1", limits=limits, tls=tls)
     try:
-        yield Front(seats, gateway, server)
+        yield Front(seats, gateway, server, records)
     finally:
         await server.stop(0)
         gateway.close()

@@ -16,10 +16,11 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulingSpec
+from hotseat.core.spec import ModelSpec, SchedulingSpec
 from hotseat.probing.readiness import until_ready
 from hotseat.runtimes.process.launch_records import LaunchRecord, LaunchRecords
 from hotseat.runtimes.process.runtime import ProcessRuntime
+from hotseat.runtimes.process.spec import ProcessSpec
 
 
 def die(*_: object) -> NoReturn:

@@ -1,9 +1,8 @@
-"""A model's server whose streams take one step each time they are told to: what buffers, hangs.
+"""A model's server whose streams advance one event at a time, on request: a proxy that buffers hangs.
 
     python lockstep.py --port N [--start-s S]
 
-``POST /v1/chat/completions`` streams ``step 1`` and then waits for ``POST /v1/next`` before each of the
-other steps.
+``POST /v1/chat/completions`` streams ``step 1``, and each further step after a ``POST /v1/next``.
 """
 
 from __future__ import annotations
@@ -14,27 +13,27 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 STEPS = 5
-turn = threading.Semaphore(0)
+steps_allowed = threading.Semaphore(0)
 
 
-class Answers(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._whole(b"{}")
+        self._respond(b"{}")
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
         if self.path == "/v1/next":
-            turn.release()
-            self._whole(b"{}")
+            steps_allowed.release()
+            self._respond(b"{}")
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for step in range(1, STEPS + 1):
-            if step > 1 and not turn.acquire(timeout=60):
+            if step > 1 and not steps_allowed.acquire(timeout=60):
                 return
             self._chunk(b"data: step %d\n\n" % step)
         self._chunk(b"data: [DONE]\n\n")
@@ -44,7 +43,7 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
         self.wfile.flush()
 
-    def _whole(self, body: bytes) -> None:
+    def _respond(self, body: bytes) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -52,16 +51,16 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--start-s", type=float, default=0.0)
-    asked = parser.parse_args()
-    time.sleep(asked.start_s)
-    ThreadingHTTPServer(("127.0.0.1", asked.port), Answers).serve_forever()
+    arguments = parser.parse_args()
+    time.sleep(arguments.start_s)
+    ThreadingHTTPServer(("127.0.0.1", arguments.port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

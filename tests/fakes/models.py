@@ -10,13 +10,14 @@ from typing import Any
 from fakes.runtime import FakeRuntime, Faults, World
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
-from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulerSpec, SchedulingSpec, ServeSpec, Settings
+from hotseat.core.spec import ModelSpec, SchedulerSpec, SchedulingSpec, ServeSpec, Settings
 from hotseat.core.views import Progress
 from hotseat.engines.base import Engine
 from hotseat.engines.pick import engine_named
 from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.probing.sleep_mode import SleepError
 from hotseat.runtimes.base import Handle
+from hotseat.runtimes.process.spec import ProcessSpec
 from hotseat.supervisor.ports import Drivers, Environment, MemoryCheck, Observers
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.telemetry.history import RecordedStart, StartKind

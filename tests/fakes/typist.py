@@ -1,9 +1,9 @@
-"""Types a page's command blocks, word for word, into one shell: ``typist.py PAGE FOLDER PROJECT OUT``.
+"""Run a page's command blocks word for word in one shell: ``typist.py PAGE FOLDER PROJECT OUT``.
 
-Run in namespaces of its own (``unshare --net --mount``): port 8000, /srv and /var/lib are then nobody
-else's. FOLDER is the typist's home, PROJECT the folder of the project. What stands in for other people's
-programs is in ``_STAND_INS``; hotseat, pip, bash, curl and Compose are the real ones. Writes to OUT, as
-JSON, a list of the blocks, each with what it printed and those of its commands that failed.
+Needs namespaces of its own (``unshare --net --mount``), so that port 8000, /srv and /var/lib are free.
+FOLDER is the home directory, PROJECT the folder of the project. ``_STAND_INS`` replaces other programs;
+hotseat, pip, bash, curl and Compose are the real ones. Writes to OUT, as JSON, a list of the blocks, each
+with its output and its failed commands.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ LISTENS = "curl -s --retry 100 --retry-delay 0 --retry-all-errors --retry-max-ti
 
 _STAND_INS = {
     "sudo": 'exec "$@"\n',
-    # The environment that was made before, in which what hotseat depends on is there already.
+    # An environment made before, with hotseat's dependencies.
     "python3": '[ "$1 $2" != "-m venv" ] || exec ln -s "$VENV" "$3"\nexec "$VENV/bin/python3" "$@"\n',
-    # What make would do; CI does it.
+    # Only print the commands; CI runs them.
     "make": 'exec /usr/bin/make -n "$@"\n',
     "vllm": 'exec "$PYTHON" "$ENGINE" --name "$2" --port "$4"\n',
-    # Compose reads the files; in the launcher's container would run what runs here.
+    # Compose reads the files; the launcher runs here instead of in its container.
     "docker": """\
 case "$1 $2" in
     "build -t") test -f "${@: -1}/Dockerfile" && echo "naming to $3" ;;
@@ -48,7 +48,7 @@ esac
 
 
 def blocks(page: str) -> list[str]:
-    """The command blocks: those that are indented, and those that are fenced as bash."""
+    """The command blocks of a page: indented ones, and those fenced as bash."""
     fenced = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
     found = [(one.start(), one[2]) for one in fenced.finditer(page) if one[1] == "bash"]
     rest = fenced.sub(lambda one: "\n" * one[0].count("\n"), page)  # yaml is indented, too
@@ -61,10 +61,10 @@ def blocks(page: str) -> list[str]:
 
 
 def script(found: list[str]) -> str:
-    """All of it, for one shell, with marks around each block's output."""
+    """One shell script of all blocks, with marks around each block's output."""
     parts = [f'trap \'printf "{FAILED}%s\\n" "$BASH_COMMAND"\' ERR\n']
     for number, block in enumerate(found):
-        # What goes on until Ctrl-C is typed in a terminal of its own.
+        # Commands that run until Ctrl-C go into the background, as in a terminal of their own.
         typed = re.sub(
             r"^(hotseat serve .*)$",
             rf"\1 >>$HOME/serve.log 2>\&1 & {LISTENS} http://127.0.0.1:8000/health",
@@ -76,11 +76,11 @@ def script(found: list[str]) -> str:
 
 
 def main() -> None:
-    """Type it."""
+    """Run the page's blocks and write the results."""
     page, folder, project, out = map(Path, sys.argv[1:5])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    for place in ("/srv", "/var/lib"):  # the state of a launcher that root starts lies in /var/lib/hotseat
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+    for mount_point in ("/srv", "/var/lib"):  # root's launcher keeps its state in /var/lib/hotseat
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mount_point], check=True)
     sys.path.insert(0, str(TESTS))
     from fakes.compose_binary import compose_binary
     from fakes.engine import command
@@ -110,7 +110,7 @@ def main() -> None:
             "ENGINE": str(TESTS / "fakes" / "engine.py"),
             "COMPOSE": str(compose_binary()),
             "STAND_IN": str(stand_in),
-            # What hotseat depends on is there; nothing is fetched.
+            # Dependencies are installed already; pip must not download any.
             "PIP_NO_INDEX": "1",
             "PIP_NO_BUILD_ISOLATION": "0",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -127,13 +127,13 @@ def main() -> None:
             timeout=LIMIT_S,
             check=False,
         )
-    told = []
+    results = []
     for number, block in enumerate(found):
         inner = re.search(rf"{MARK}{number}\n(.*?){MARK}=\n", done.stdout, re.DOTALL)
         output = inner[1] if inner else done.stdout[-2000:]
         failed = re.findall(rf"{FAILED}(.*)\n", output) if inner else ["the shell itself"]
-        told.append({"block": block, "output": output, "failed": failed})
-    out.write_text(json.dumps(told))
+        results.append({"block": block, "output": output, "failed": failed})
+    out.write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

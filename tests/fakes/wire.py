@@ -1,4 +1,4 @@
-"""Raw HTTP on sockets: servers that follow a script, and a client that says exactly what it is told."""
+"""Raw HTTP on sockets: servers that follow a script, and a client that sends exactly the given bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 PATIENCE_S = 20.0
-"""Long enough for any machine; nothing here takes so long unless it is broken."""
+"""A time-out that is long enough for any machine: only a bug takes so long."""
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Message:
     fields: list[tuple[bytes, bytes]]
     body: bytes = b""
     whole: bool = True
-    """False: the connection ended in the middle of the body."""
+    """Whether the message is complete; false where the connection closed in the middle of the body."""
 
     @property
     def status(self) -> int:
@@ -36,6 +36,7 @@ class Message:
 
 
 async def read_head(reader: asyncio.StreamReader) -> Message:
+    """Read a message up to the end of its head."""
     head = await reader.readuntil(b"\r\n\r\n")
     first, *lines = head[:-4].split(b"\r\n")
     pairs = [line.split(b":", 1) for line in lines]
@@ -43,7 +44,7 @@ async def read_head(reader: asyncio.StreamReader) -> Message:
 
 
 async def read_message(reader: asyncio.StreamReader, *, no_body: bool = False) -> Message:
-    """A whole message, bodies of all framings."""
+    """Read a whole message, whatever its body's framing."""
     message = await read_head(reader)
     is_response = message.first.startswith(b"HTTP/")
     if no_body or (is_response and message.status in (204, 304)):
@@ -109,12 +110,12 @@ class Wire:
         await self.send("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (body or b""))
 
     async def answer(self, *, no_body: bool = False) -> Message:
-        """Read a response."""
+        """Read one response."""
         async with asyncio.timeout(PATIENCE_S):
             return await read_message(self.reader, no_body=no_body)
 
     async def until(self, mark: bytes) -> bytes:
-        """Read up to these bytes."""
+        """Read up to and including these bytes."""
         async with asyncio.timeout(PATIENCE_S):
             return await self.reader.readuntil(mark)
 
@@ -132,7 +133,7 @@ Script = Callable[["Served", asyncio.StreamReader, asyncio.StreamWriter], Awaita
 
 @dataclass
 class Served:
-    """A server that follows a script on each connection, and remembers."""
+    """A server that follows a script on each connection, and records the requests."""
 
     script: Script
     requests: list[Message] = field(default_factory=list)
@@ -140,7 +141,7 @@ class Served:
     closed: int = 0
     change: asyncio.Condition = field(default_factory=asyncio.Condition)
     release: asyncio.Event = field(default_factory=asyncio.Event)
-    """For scripts that stop and wait for the test."""
+    """Awaited by scripts that wait for the test."""
     port: int = 0
     _server: asyncio.Server | None = None
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
@@ -164,7 +165,7 @@ class Served:
         try:
             await self.script(self, reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the other side has gone, as it may
+            pass  # the other side may close at any time
         finally:
             writer.close()
             self.closed += 1
@@ -172,21 +173,21 @@ class Served:
                 self.change.notify_all()
 
     async def take(self, reader: asyncio.StreamReader) -> Message:
-        """Read one request and remember it."""
+        """Read and record one request."""
         message = await read_message(reader)
         self.requests.append(message)
         async with self.change:
             self.change.notify_all()
         return message
 
-    async def until(self, true: Callable[[Served], bool]) -> None:
-        """Wait until something is so."""
+    async def until(self, condition: Callable[[Served], bool]) -> None:
+        """Wait until the condition is true; checked after each request and each closed connection."""
         async with asyncio.timeout(PATIENCE_S), self.change:
-            await self.change.wait_for(lambda: true(self))
+            await self.change.wait_for(lambda: condition(self))
 
 
 def always(response: bytes) -> Script:
-    """Answer every request with the same bytes, on a connection that is kept."""
+    """Answer every request with the same bytes, on a kept connection."""
 
     async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -198,21 +199,21 @@ def always(response: bytes) -> Script:
 
 
 def once(*pieces: bytes) -> Script:
-    """Answer one request with these pieces, each sent on its own, and close."""
+    """Answer one request with these pieces, each written on its own, and close."""
 
     async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await served.take(reader)
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-            for _ in range(3):  # let the other side read it before the next piece comes
+            for _ in range(3):  # let the other side read it before the next piece is written
                 await asyncio.sleep(0)
 
     return script
 
 
 def ok(body: bytes, content_type: bytes = b"application/json", extra: bytes = b"") -> bytes:
-    """A 200 with a length."""
+    """A response of status 200 with a ``Content-Length``."""
     return b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n%b" % (
         content_type,
         len(body),

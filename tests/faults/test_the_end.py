@@ -24,6 +24,7 @@ def stream(hotseat: Hotseat) -> socket.socket:
     return sock
 
 
+ENDING = "stopping all models; waiting up to 3600 s for 1 answer"
 ENDLESS = ["--tokens", "1000000", "--token-interval-s", "0.05"]
 
 
@@ -34,7 +35,7 @@ def test_while_answers_end_new_requests_and_a_reload_are_refused(tmp_path: Path)
         running = stream(hotseat)
         assert hotseat.process is not None
         hotseat.process.send_signal(signal.SIGTERM)
-        hotseat.told(lambda line: line["event"] == "shutting down")
+        hotseat.told(lambda line: line["event"] == ENDING)
         hotseat.until("chat", lambda model: model["state"] == "draining")
         reload = hotseat.send("POST", "/admin/reload", {})
         assert reload.status == 400
@@ -44,7 +45,7 @@ def test_while_answers_end_new_requests_and_a_reload_are_refused(tmp_path: Path)
         assert hotseat.send("GET", "/health").status == 200
         hotseat.process.send_signal(signal.SIGHUP)
         running.close()  # the last answer's client goes
-        assert hotseat._end() == 0
+        assert hotseat.exit_status() == 0
         assert not [line for line in hotseat.lines if line["event"].startswith("reload")]
     finally:
         hotseat.sweep()

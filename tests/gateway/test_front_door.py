@@ -402,7 +402,7 @@ async def test_the_access_log_tells_names_and_numbers_and_nothing_said() -> None
         await gate.ask("/v1/messages", body, headers=[("x-api-key", "sk-wrong-one"), ("X-Request-ID", "two")])
         await gate.ask("/healthz", headers=[("X-Request-ID", "three")])
         await gate.ask("/sk-path-secret", headers=[KEY, ("X-Request-ID", "four")])
-        gate.gateway.books.flush()
+        gate.gateway.services.access_log.flush()
     by_id = {line["id"]: line for line in log.lines()}
     one = by_id["one"]
     assert (one["key"], one["route"], one["model"], one["status"]) == ("alice", "chat", "chat", 200)
@@ -429,7 +429,7 @@ async def test_a_secret_in_an_id_or_a_path_is_hidden() -> None:
     try:
         async with door(settings(auth=auth()), write_log=log.write) as (gate, server):
             told = await gate.ask(f"/chat/v1/responses/{SECRET}", headers=[KEY, ("X-Request-ID", SECRET)])
-            gate.gateway.books.flush()
+            gate.gateway.services.access_log.flush()
     finally:
         logs.forget()
     [line] = log.lines()
@@ -450,7 +450,7 @@ async def test_clients_that_go_and_servers_that_fail_are_in_the_books() -> None:
             await gate.ticket_closed()
             await gate.ask("/chat/v1/completions", b'{"stream":true}')
             await gate.ask("/site/v1/completions", b'{"stream":true}')
-            gate.gateway.books.flush()
+            gate.gateway.services.access_log.flush()
     gone, cut = log.lines()
     assert (gone["status"], gone["failed"], gone["model"]) == (499, "gone", "coder")
     assert (cut["status"], cut["failed"], cut["stream"]) == (200, "upstream", True)
@@ -463,7 +463,7 @@ async def test_where_no_access_log_is_wanted_strays_are_not_in_it_either() -> No
         config = replace(config, serve=replace(config.serve, access_log=wanted))
         async with front(config, write_log=log.write) as gate:
             assert (await gate.ask("/nowhere/v1/completions", b"{}")).status == 404
-            gate.gateway.books.flush()
+            gate.gateway.services.access_log.flush()
         assert len(log.lines()) == 1
 
 

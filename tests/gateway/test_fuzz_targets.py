@@ -6,7 +6,7 @@ import importlib
 from types import ModuleType
 
 import pytest
-from fuzz.__main__ import LONGEST, TARGETS
+from fuzz.__main__ import MAX_BYTES, TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +17,7 @@ MODULES = {name: importlib.import_module(f"fuzz.{name}") for name in TARGETS}
 def test_seeds(name: str) -> None:
     target = MODULES[name]
     for seed in target.SEEDS:
-        assert len(seed) <= LONGEST
+        assert len(seed) <= MAX_BYTES
         target.one(seed)
 
 

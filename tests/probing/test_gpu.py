@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fakes.clock import run_virtual
-from hotseat.probing.gpu import BACK_WITHIN_S, MIB, GpuReading, NvmlReader, open_gpus, room_for
+from hotseat.probing.gpu import BACK_WITHIN_S, MIB, GpuReading, NvmlReader, open_gpus, wait_for_free_memory
 
 GIB = 1024 * MIB
 
@@ -102,7 +102,7 @@ def test_without_the_package_or_without_a_driver_there_is_no_reader(monkeypatch:
 
 def test_room_that_is_there_is_not_waited_for() -> None:
     async def story() -> None:
-        assert await room_for(NvmlReader(Driver()), {"0": 900_000}) is None
+        assert await wait_for_free_memory(NvmlReader(Driver()), {"0": 900_000}) is None
         assert asyncio.get_running_loop().time() == 0
 
     run_virtual(story())
@@ -111,7 +111,10 @@ def test_room_that_is_there_is_not_waited_for() -> None:
 def test_the_drivers_own_share_is_not_asked_for() -> None:
     async def story() -> None:
         # all of a free device, less what the driver keeps for itself
-        assert await room_for(NvmlReader(Driver(free=[24 * GIB - 200 * MIB])), {"0": 1_000_000}) is None
+        assert (
+            await wait_for_free_memory(NvmlReader(Driver(free=[24 * GIB - 200 * MIB])), {"0": 1_000_000})
+            is None
+        )
 
     run_virtual(story())
 
@@ -121,7 +124,7 @@ def test_memory_that_comes_back_late_is_waited_for() -> None:
         driver = Driver(free=[2 * GIB])
         loop = asyncio.get_running_loop()
         loop.call_later(7, driver.free.__setitem__, 0, 23 * GIB)
-        assert await room_for(NvmlReader(driver), {"0": 900_000}) is None
+        assert await wait_for_free_memory(NvmlReader(driver), {"0": 900_000}) is None
         assert loop.time() == pytest.approx(7, abs=0.2)
 
     run_virtual(story())
@@ -129,13 +132,15 @@ def test_memory_that_comes_back_late_is_waited_for() -> None:
 
 def test_memory_that_does_not_come_back_is_said_and_not_waited_for_without_end() -> None:
     async def story() -> None:
-        reason = await room_for(NvmlReader(Driver(free=[24 * GIB, 2 * GIB])), {"0": 900_000, "1": 700_000})
+        reason = await wait_for_free_memory(
+            NvmlReader(Driver(free=[24 * GIB, 2 * GIB])), {"0": 900_000, "1": 700_000}
+        )
         assert asyncio.get_running_loop().time() == pytest.approx(BACK_WITHIN_S, abs=0.2)
         assert reason is not None
         assert not reason.permanent
         assert reason.for_clients() == (
-            "GPU memory did not come back: GPU 1 has 2048 MiB free, 16957 MiB are needed after 30 s; "
-            "nvidia-smi shows who holds it"
+            "GPU memory was not freed: GPU 1 has 2048 MiB free, 16957 MiB are needed after 30 s; "
+            "run nvidia-smi to see which program holds it"
         )
 
     run_virtual(story())
@@ -146,6 +151,6 @@ def test_what_cannot_be_read_does_not_hold_anything_up(lost: bool) -> None:
     async def story() -> None:
         gpus = NvmlReader(driver := Driver(free=[0]))
         driver.lost = lost
-        assert await room_for(gpus, {"7": 900_000} if not lost else {"0": 900_000}) is None
+        assert await wait_for_free_memory(gpus, {"7": 900_000} if not lost else {"0": 900_000}) is None
 
     run_virtual(story())

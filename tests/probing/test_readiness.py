@@ -194,34 +194,34 @@ def test_the_pace_follows_what_the_server_does(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_on_this_machine_it_knocks_until_somebody_listens(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_loopback_it_connects_until_something_listens(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     probes = Probes(monkeypatch, ProbeAnswer.REFUSED, ProbeAnswer.NOT_READY, ProbeAnswer.READY)
     closed = iter([True] * 50 + [False] * 3)
-    monkeypatch.setattr(readiness, "_refuses", lambda own: next(closed))
+    monkeypatch.setattr(readiness, "refuses", lambda own: next(closed))
     run_virtual(until_ready(host, 1))
-    assert probes.times == [0.1, 0.102, 0.122]  # nothing but knocks for 50 times 2 ms
+    assert probes.times == [0.1, 0.102, 0.122]  # only refused connections for 50 times 2 ms
 
 
-def test_a_knock_tells_who_listens() -> None:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        own = readiness._own_address("127.0.0.1", door.getsockname()[1])
+def test_a_refused_connection_shows_that_nothing_listens() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        own = readiness.loopback_address("127.0.0.1", listener.getsockname()[1])
         assert own is not None
-        assert readiness._refuses(own)
-        door.listen()
-        assert not readiness._refuses(own)
-    assert readiness._own_address("chat", 8000) is None
-    assert readiness._own_address("10.0.0.1", 8000) is None
+        assert readiness.refuses(own)
+        listener.listen()
+        assert not readiness.refuses(own)
+    assert readiness.loopback_address("chat", 8000) is None
+    assert readiness.loopback_address("10.0.0.1", 8000) is None
 
 
-def test_a_poke_has_it_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_event_makes_it_probe_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     probes = Probes(monkeypatch, *[ProbeAnswer.NOT_READY] * 6, ProbeAnswer.READY)
 
     async def story() -> None:
-        poke = asyncio.Event()
-        poke.set()  # set before: no reason to skip a pause
-        asyncio.get_running_loop().call_at(0.6, poke.set)
-        await until_ready("h", 1, poke=poke)
+        probe_now = asyncio.Event()
+        probe_now.set()  # set before: no reason to skip a pause
+        asyncio.get_running_loop().call_at(0.6, probe_now.set)
+        await until_ready("h", 1, probe_now=probe_now)
 
     run_virtual(story())
     assert probes.times == [0, 0.02, 0.06, 0.14, 0.3, 0.55, 0.6]

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulingSpec, SleepSpec
+from hotseat.core.spec import ModelSpec, SchedulingSpec, SleepSpec
 from hotseat.probing.gpu import GpuReading
 from hotseat.probing.sleep_mode import SleepError, SleepMode, is_sleeping, post
 from hotseat.runtimes.base import Handle
+from hotseat.runtimes.process.spec import ProcessSpec
 
 HANDLE = Handle("chat", 1, "x", "127.0.0.1", 1, "/base")
 TOTAL_MIB = 10_000
@@ -99,7 +100,7 @@ def test_what_it_still_takes_is_measured() -> None:
 def test_one_that_frees_too_little_is_not_worth_its_sleep() -> None:
     server = Server()
     server.free_mib = [1_000, 4_900]
-    with pytest.raises(SleepError, match="freed 3900 MiB of GPU 0 only"):
+    with pytest.raises(SleepError, match="sleep freed only 3900 MiB of GPU 0"):
         sleep(server, measured=True)
 
 

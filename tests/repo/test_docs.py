@@ -1,4 +1,4 @@
-"""What the tutorial and the how-tos say can be typed, can be typed; what needs no Docker or GPU is run."""
+"""Commands and configurations of the documentation work; those without Docker or GPU are run."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from hotseat.commands import COMMANDS
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [DOCS / "README.md", DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
+SOURCE = ROOT / "src" / "hotseat"
 STACK = ROOT / "deploy" / "compose"
 KEYS = {"VLLM_API_KEY": "sk-" + "1" * 40, "SITE_KEY": "sk-" + "2" * 40}
 
@@ -60,6 +61,27 @@ def test_every_page_is_in_the_index() -> None:
     assert pages <= linked
 
 
+def test_the_design_names_files_that_exist() -> None:
+    page = (DOCS / "design.md").read_text()
+    named = {word for word in re.findall(r"`([\w./-]+)`", page) if "/" in word or word.endswith(".py")}
+    missing = [
+        word
+        for word in sorted(named)
+        if not word.startswith("/") and not any((base / word).exists() for base in (ROOT, SOURCE))
+    ]
+    assert missing == [], missing
+
+
+def test_the_layout_names_every_package_and_module() -> None:
+    page = (DOCS / "design.md").read_text()
+    found = re.search(r"^src/hotseat/\n(.*?)```", page, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    named = set(re.findall(r"[\w.]+", found[1]))
+    skipped = {"__init__.py", "__pycache__", "py.typed"}
+    names = {path.name for folder in (SOURCE, SOURCE / "gateway") for path in folder.iterdir()} - skipped
+    assert names <= named, names - named
+
+
 @pytest.mark.parametrize(("page", "block"), BLOCKS)
 def test_configurations_are_right(page: str, block: str, tmp_path: Path) -> None:
     (tmp_path / "tls").mkdir()
@@ -83,7 +105,7 @@ def test_commands_and_their_options_exist(line: str, tmp_path: Path) -> None:
     command = importlib.import_module(f"hotseat.commands.{name.replace('-', '_')}").command
     assert isinstance(command, click.Command)
     words = [str(tmp_path) if word.startswith("/srv") else word for word in words if word != "--help"]
-    # As under the whole program: click remembers the first help option that it makes.
+    # As in the whole program: click caches the first help option that it creates.
     command.make_context(name, words, help_option_names=["-h", "--help"])  # raises a UsageError
 
 
@@ -103,12 +125,12 @@ def test_compose_lines_name_files_that_are_there() -> None:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Path:
-    """The folder, as the tutorial copies it."""
+    """Copy of the stack's folder, as the tutorial makes it."""
     return Path(shutil.copytree(STACK, tmp_path / "compose"))
 
 
 def typed(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **env: str) -> Result:
-    """A line of the pages, run in this folder."""
+    """Run a command line of the pages in a folder."""
     assert line in {one for page in PAGES for one in lines(page)}, f"no page says: {line}"
     monkeypatch.chdir(folder)
     others = {name: None for name in os.environ if name.startswith(("HF_", "HOTSEAT_", "VLLM_", "CACHE_"))}

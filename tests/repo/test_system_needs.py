@@ -1,4 +1,4 @@
-"""A missing tool is a skip here and a failure in CI."""
+"""Tests whose system command is missing are skipped locally and fail in CI."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every command block of the README and of the tutorial is typed, word for word, into a shell.
+"""Command blocks of the README and of the tutorial are typed, word for word, into a shell.
 
-In namespaces of its own, with stand-ins for what this machine has not got: model servers, images, a hub
+The shell runs in namespaces of its own, with stand-ins for model servers, images and a hub
 (``fakes/typist.py`` lists them). The stack itself runs on a real Engine in ``tests/stack``.
 """
 
@@ -29,16 +29,16 @@ pytestmark = pytest.mark.system("unshare", "ip", "mount", "make", "curl", "bash"
 
 @dataclass(frozen=True)
 class Typed:
-    """What became of one block."""
+    """Result of one command block."""
 
     block: str
     output: str
     failed: list[str]
-    """Its commands that ended with another exit status than 0."""
+    """Commands of the block with an exit status other than 0."""
 
 
 def typed(page: Path, folder: Path) -> list[Typed]:
-    """Type a page."""
+    """Type all command blocks of a page; returns their results, in order."""
     project, home = folder / "project", folder / "home"
     project.mkdir()
     home.mkdir()
@@ -51,7 +51,7 @@ def typed(page: Path, folder: Path) -> list[Typed]:
             shutil.copy(source, project)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     [packages] = (folder / "venv" / "lib").glob("python*/site-packages")
-    # What hotseat depends on, and not hotseat itself: that is installed as the page says.
+    # The dependencies of hotseat, but not hotseat itself: the page installs it.
     (packages / "theirs.pth").write_text(f"{site.getsitepackages()[0]}\n")
     pip = folder / "venv" / "bin" / "pip"
     pip.write_text(f'#!/bin/sh\nexec "{folder}/venv/bin/python" -m pip "$@"\n')
@@ -78,7 +78,7 @@ def of(found: list[Typed], words: str) -> Typed:
 def check(
     found: list[Typed], page: Path, expected: Mapping[str, list[str]], may_fail: tuple[str, ...] = ()
 ) -> None:
-    """Each block has its expectation, and did what it says."""
+    """Assert that every block has an expectation and met it."""
     assert [one.block for one in found] == blocks(page.read_text())
     for one in found:
         assert len([words for words in expected if words in one.block]) == 1, one.block
@@ -94,13 +94,13 @@ def test_the_readme(tmp_path: Path) -> None:
     expected = {
         "make demo": ["demo/show.py", "pytest -n auto"],
         "pip install .": ["Successfully installed hotseat"],
-        "hotseat serve": ["is right. It listens on 127.0.0.1:8000", "vllm"],
+        "hotseat serve": ["is valid. hotseat will listen on 127.0.0.1:8000", "vllm"],
         "chat/completions": ['data: {"id"', "data: [DONE]", "coder  ready"],
         "hotseat logs": ['"status":"ok"', '"spin_up_s"', "coder: ", "Starting vLLM server"],
     }
     found = typed(page, tmp_path)
     check(found, page, expected)
-    assert "chat   stopped" in of(found, "chat/completions").output  # only the asked one was started
+    assert "chat   stopped" in of(found, "chat/completions").output  # only the requested model was started
 
 
 def test_the_tutorial(tmp_path: Path) -> None:
@@ -115,5 +115,5 @@ def test_the_tutorial(tmp_path: Path) -> None:
         "curl -N": ['data: {"id"', "data: [DONE]"],
         "hotseat status": ["chat   ready", "Starting vLLM server"],
     }
-    # The page says so: the weights are missing, and here Docker and a GPU are, too.
+    # As the page says, the weights are missing; Docker and a GPU are missing here too.
     check(typed(page, tmp_path), page, expected, may_fail=("hotseat doctor",))

@@ -15,12 +15,13 @@ from fakes.clock import run_virtual
 from fakes.engine import command
 from fakes.runtime import FakeRuntime, Faults, World
 from hotseat.core.errors import Reason
-from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulingSpec
+from hotseat.core.spec import ModelSpec, SchedulingSpec
 from hotseat.probing.readiness import until_ready
 from hotseat.runtimes.base import Handle, Runtime
 from hotseat.runtimes.process import procfs
 from hotseat.runtimes.process.launch_records import OWNER, owner_of
 from hotseat.runtimes.process.runtime import ProcessRuntime
+from hotseat.runtimes.process.spec import ProcessSpec
 
 
 def spec(name: str, launch: tuple[str, ...], fingerprint: str) -> ModelSpec:

@@ -12,7 +12,7 @@ import pytest
 
 from fakes.compose_binary import compose_binary
 from hotseat import config
-from hotseat.core.spec import DockerSpec
+from hotseat.runtimes.docker.spec import DockerSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {"coder3b": "coder3b", "sitechat": "chat", "qwen7b-bnb4": "qwen7b"}

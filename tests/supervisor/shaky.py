@@ -95,7 +95,7 @@ class Shaky(FakeRuntime):
         """The process that it belongs to was killed."""
         self.failed: list[tuple[str, int]] = []
         """Runs that it could not launch, by model and number."""
-        self._signs: asyncio.Queue[HealthReport] = asyncio.Queue()
+        self._reports: asyncio.Queue[HealthReport] = asyncio.Queue()
 
     async def alive(self) -> None:
         """Never return once the process that it belongs to was killed."""
@@ -162,12 +162,12 @@ class Shaky(FakeRuntime):
 
     def seems_ill(self, run: FakeRun) -> None:
         """The runtime hears that a run cannot answer."""
-        self._signs.put_nowait(HealthReport(run.handle, Reason(summary="paused")))
+        self._reports.put_nowait(HealthReport(run.handle, Reason(summary="paused")))
 
-    async def signs(self) -> AsyncIterator[HealthReport]:
+    async def health_reports(self) -> AsyncIterator[HealthReport]:
         """What ``seems_ill`` says."""
         while not self.dead:
-            yield await self._signs.get()
+            yield await self._reports.get()
 
 
 class Naps:

@@ -159,7 +159,7 @@ class House:
     async def _memory_free(self, model: ModelSpec) -> Reason | None:
         back_s = self.machine.moods(model.name).no_room_s
         await asyncio.sleep(min(back_s, gpu.BACK_WITHIN_S))
-        return None if back_s <= gpu.BACK_WITHIN_S else Reason(summary="GPU memory did not come back")
+        return None if back_s <= gpu.BACK_WITHIN_S else Reason(summary="GPU memory was not freed")
 
     async def serve(self, client: Client, key: str, priority: int) -> None:
         """A client's whole life."""

@@ -163,7 +163,7 @@ def test_a_start_whose_memory_does_not_come_back_is_given_up_and_says_why() -> N
         device = OneGpu(free_mib=2_000)
         chat, coder = model("chat", 0.6), model("coder", 0.2)
         async with house(
-            chat, coder, memory_free=lambda spec: gpu.room_for(device, spec.scheduling.footprint)
+            chat, coder, memory_free=lambda spec: gpu.wait_for_free_memory(device, spec.scheduling.footprint)
         ) as home:
             with pytest.raises(LeaseRefused) as refused:
                 await home.answer("chat")
@@ -171,9 +171,7 @@ def test_a_start_whose_memory_does_not_come_back_is_given_up_and_says_why() -> N
             assert home.world.starts("chat") == 0  # nothing was launched into memory that is not there
             said = refused.value.refusal
             assert said.code is Code.MODEL_BACKOFF
-            assert (
-                "GPU memory did not come back: GPU 0 has 2000 MiB free, 14160 MiB are needed" in said.message
-            )
+            assert "GPU memory was not freed: GPU 0 has 2000 MiB free, 14160 MiB are needed" in said.message
             device.free_mib = 23_900
             await asyncio.sleep(2)
             assert await home.answer("chat") == pytest.approx(1.0)
@@ -186,7 +184,7 @@ def test_memory_that_comes_back_late_delays_the_start_and_nobody_else() -> None:
         device = OneGpu(free_mib=6_000)
         chat, coder = model("chat", 0.6), model("coder", 0.2)
         async with house(
-            chat, coder, memory_free=lambda spec: gpu.room_for(device, spec.scheduling.footprint)
+            chat, coder, memory_free=lambda spec: gpu.wait_for_free_memory(device, spec.scheduling.footprint)
         ) as home:
             waiting = asyncio.gather(home.answer("chat"))
             await asyncio.sleep(1)

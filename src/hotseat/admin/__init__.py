@@ -1,1 +1,1 @@
-"""The control plane: what is going on, and orders to change it."""
+"""The control plane: endpoints that show the state of hotseat and its models, and orders that change it."""

@@ -1,19 +1,22 @@
-"""The admin API: health, routes, stats, orders and what can be watched. Nothing here counts as traffic."""
+"""The admin API: health, routes, stats, metrics, events, logs, and orders. Its requests are not traffic."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hotseat.admin.answers import error, error_body, http_error, order
+from hotseat.admin import schema
 from hotseat.admin.control import CannotReload, CaptureControl, Control, Reload
-from hotseat.admin.endpoints import ENDPOINTS, openapi
+from hotseat.admin.endpoints import ENDPOINTS
+from hotseat.admin.openapi import openapi
+from hotseat.admin.requests import read_body
+from hotseat.admin.responses import error_detail, error_response, http_error, json_response
 from hotseat.admin.stats import StatsView, shares
 from hotseat.admin.watching import WatchEndpoints
 from hotseat.core.access_spec import AdminRole
@@ -23,12 +26,9 @@ from hotseat.logs import redact
 from hotseat.telemetry.metrics import DeviceMemory
 from hotseat.telemetry.recorder import Recorder
 
-CAPTURE_MOST_S = 3600
-"""The longest time that a capture can be ordered for."""
-
 
 class Admin:
-    """The endpoints, over a ``Control``; ``configure`` swaps the configuration that they speak of."""
+    """The endpoints over a ``Control``; ``configure`` replaces the configuration that they describe."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Admin:
         )
         self._watching = WatchEndpoints(control, chronicle, self._stats, self._find)
         self.configure(settings)
-        answers = {
+        handlers = {
             "/healthz": self._healthz,
             "/health": self._health,
             "/routes": self._get_routes,
@@ -65,45 +65,47 @@ class Admin:
             "/admin/capture": self._capture,
         }
         self.app = Starlette(
-            routes=[Route(one.path, answers[one.path], methods=[one.method]) for one in ENDPOINTS],
+            routes=[Route(one.path, handlers[one.path], methods=[one.method]) for one in ENDPOINTS],
             exception_handlers={HTTPException: http_error},
         )
         self.app.router.redirect_slashes = False  # a path has one spelling
 
     def configure(self, settings: Settings) -> None:
-        """Speak of this configuration from now on."""
+        """Describe this configuration from now on."""
         self._stats.configure(settings)
 
     def close(self) -> None:
-        """Bring the streams to their end; there is nothing more to tell."""
+        """End the open streams of events and logs."""
         self._watching.streams.close()
 
-    # what is going on
+    # state
 
     async def _healthz(self, request: Request) -> Response:
-        broken = self._control.unusable()
-        body: dict[str, Any] = {"status": "unavailable" if broken else "ok"}
-        standing = request.scope["state"]["standing"]
-        if standing > AdminRole.STRANGER:
-            body["routes"] = self._stats.route_table(lines=standing >= AdminRole.ADMIN)
-            body["budget"] = shares(self._stats.settings.scheduler.budget)
-            if broken:
-                body["runtimes"] = dict(broken)
-        return JSONResponse(body, status_code=503 if broken else 200)
+        unusable = self._control.unusable()
+        health = schema.HealthResponse(status="unavailable" if unusable else "ok")
+        role = request.scope["state"]["admin_role"]
+        if role > AdminRole.ANONYMOUS:
+            health = msgspec.structs.replace(
+                health,
+                routes=self._stats.route_table(for_admin=role >= AdminRole.ADMIN),
+                budget=shares(self._stats.settings.scheduler.budget),
+                runtimes=dict(unusable) if unusable else msgspec.UNSET,
+            )
+        return json_response(health, 503 if unusable else 200)
 
     async def _health(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        return json_response(schema.LivenessResponse(status="ok"))
 
     async def _get_routes(self, request: Request) -> Response:
-        return JSONResponse({"routes": self._stats.route_table()})
+        return json_response(schema.RoutesResponse(routes=self._stats.route_table()))
 
     async def _get_stats(self, request: Request) -> Response:
-        return JSONResponse(self._stats.everything())
+        return json_response(self._stats.stats())
 
     async def _launch(self, request: Request) -> Response:
         model = self._find(request.path_params["model"])
         command, image = await self._control.made_of(model)
-        return JSONResponse(self._stats.launch(model, command, image))
+        return json_response(self._stats.launch(model, command, image))
 
     async def _openapi(self, request: Request) -> Response:
         return JSONResponse(openapi())
@@ -111,65 +113,52 @@ class Admin:
     # orders
 
     async def _start(self, request: Request) -> Response:
-        model, order = await self._order(request, wait=False)
-        refusal = await self._control.start(model, wait=order["wait"])
-        return self._done(model, refusal)
+        order = await read_body(request, schema.StartRequest)
+        model = self._find(order.route)
+        refusal = await self._control.start(model, wait=order.wait)
+        return self._model_response(model, refusal)
 
     async def _stop(self, request: Request) -> Response:
-        model, order = await self._order(request, wait=False, sleep=False)
-        if order["sleep"] and self._stats.settings.models[model].scheduling.sleep is None:
-            raise HTTPException(400, f"{model} does not sleep: configure sleep for it")
-        await self._control.stop(model, wait=order["wait"], to_sleep=order["sleep"])
-        return self._done(model, None)
+        order = await read_body(request, schema.StopRequest)
+        model = self._find(order.route)
+        if order.sleep and self._stats.settings.models[model].scheduling.sleep is None:
+            raise HTTPException(400, f"{model} cannot sleep: set sleep for it in the configuration")
+        await self._control.stop(model, wait=order.wait, to_sleep=order.sleep)
+        return self._model_response(model, None)
 
     async def _reload(self, request: Request) -> Response:
-        await order(request, ())
+        await read_body(request, schema.ReloadRequest)
         try:
             changes = await self._reload_config()
         except CannotReload as error:
             message = "\n".join([f"{error}:", *error.problems])
-            body = error_body(message, "invalid_config") | {"problems": error.problems}
-            return JSONResponse(body, status_code=400)
-        return JSONResponse({"status": "ok", **changes})
-
-    def _done(self, model: str, refusal: Refusal | None) -> Response:
-        if refusal is not None:
-            return error(refusal.status, refusal.message, str(refusal.code))
-        view = self._control.views()[model]
-        return JSONResponse({"model": model, **self._stats.model(view)})
+            detail = error_detail(message, "invalid_config")
+            return json_response(schema.ReloadError(error=detail, problems=error.problems), 400)
+        return json_response(msgspec.convert({"status": "ok", **changes}, schema.ReloadResponse))
 
     async def _capture(self, request: Request) -> Response:
-        model, order = await self._order(request, seconds=60)
-        seconds: int = order["seconds"]
-        if not 0 <= seconds <= CAPTURE_MOST_S:
-            raise HTTPException(400, f"seconds must be a whole number from 0 (end it) to {CAPTURE_MOST_S}")
+        order = await read_body(request, schema.CaptureRequest)
+        model, seconds = self._find(order.route), order.seconds
         try:
-            told = self._capturing.start(model, seconds) if seconds else self._capturing.stop(model)
-        except OSError as problem:
-            why = f"{problem.filename}: {problem.strerror}"
-            return error(500, f"the file cannot be made: {why}", "cannot_capture")
-        return JSONResponse({"model": model, "capturing": seconds > 0, **(told or {})})
+            status = self._capturing.start(model, seconds) if seconds else self._capturing.stop(model)
+        except OSError as error:
+            why = f"{error.filename}: {error.strerror}"
+            return error_response(500, f"the capture's file cannot be created: {why}", "cannot_capture")
+        fields = {"model": model, "capturing": seconds > 0, **(status or {})}
+        return json_response(msgspec.convert(fields, schema.CaptureResponse))
 
-    async def _order(self, request: Request, **defaults: bool | int) -> tuple[str, dict[str, Any]]:
-        """The model that ``route`` names, and what is said of the rest; each is of its default's kind."""
-        given = await order(request, ("route", *defaults))
-        if not isinstance(given.get("route"), str):
-            raise HTTPException(400, 'the body must be like {"route": "chat"}, with the name as a string')
-        given = {**defaults, **given}
-        for name, default in defaults.items():
-            if type(given[name]) is float and given[name].is_integer():
-                given[name] = int(given[name])  # JSON knows one kind of number
-            if type(given[name]) is not type(default):
-                wanted = "true or false" if isinstance(default, bool) else "a whole number"
-                raise HTTPException(400, f"{name} must be {wanted}")
-        return self._find(given["route"]), given
+    def _model_response(self, model: str, refusal: Refusal | None) -> Response:
+        if refusal is not None:
+            return error_response(refusal.status, refusal.message, str(refusal.code))
+        status = self._stats.model(self._control.views()[model])
+        return json_response(schema.ModelResponse(**msgspec.structs.asdict(status), model=model))
 
     def _find(self, name: str) -> str:
+        """The model of a route's or model's name. Raises ``HTTPException`` (404)."""
         stats = self._stats
         if name in stats.routes:
             return stats.routes[name].model
         if name in stats.settings.models:
             return name
-        raise HTTPException(
-            404, f"no route or model is called {redact(name)[:100]!r}; there are {', '.join(stats.routes)}"
-        )
+        routes = ", ".join(stats.routes)
+        raise HTTPException(404, f"no route or model is called {redact(name)[:100]!r}; there are {routes}")

@@ -1,4 +1,4 @@
-"""The small protocol that the admin API needs from whoever owns the models."""
+"""Protocols that the admin API needs from the owner of the models."""
 
 from __future__ import annotations
 
@@ -10,75 +10,77 @@ from hotseat.core.views import ModelView, Upstream
 
 
 class CannotReload(Exception):
-    """The configuration was read again and is not right; nothing has changed."""
+    """The configuration was read again and is invalid; nothing has changed."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         count = len(problems)
         super().__init__(
-            f"nothing was changed: the configuration has {count} problem{'' if count == 1 else 's'}"
+            f"the configuration has {count} problem{'' if count == 1 else 's'}, so nothing was changed"
         )
         self.problems = list(problems)
 
 
 Reload = Callable[[], Awaitable[Mapping[str, list[str]]]]
-"""Reads the configuration again and applies it; what it changed. Raises ``CannotReload``."""
+"""Reads the configuration again, applies it and returns what it changed. Raises ``CannotReload``."""
 
 
 class CaptureControl(Protocol):
-    """The debug capture: prompts and answers of one model, to a file, for a bounded time."""
+    """The debug capture: writes prompts and answers of one model to a file for a limited time."""
 
     def start(self, model: str, seconds: float) -> Mapping[str, Any]:
-        """Begin, or go on until so many seconds from now; what ``told`` says of it. Raises
-        ``OSError`` where the file cannot be made."""
+        """Begin a capture, or extend it, until ``seconds`` from now; returns its entry in ``told``.
+
+        Raises ``OSError`` when the file cannot be created.
+        """
 
     def stop(self, model: str) -> Mapping[str, Any] | None:
-        """End it; what came of it, or ``None`` where there was none."""
+        """End a capture; returns its last entry in ``told``, or ``None`` when there was none."""
 
     def told(self) -> Mapping[str, Mapping[str, Any]]:
-        """What is captured now, by model: ``file``, ``until``, ``requests``, ``bytes``."""
+        """Running captures by model: ``file``, ``until``, ``requests``, ``bytes``."""
 
 
 class Control(Protocol):
-    """What is going on, and orders to change it."""
+    """State of the models, and orders that change it."""
 
     def views(self) -> Mapping[str, ModelView]:
         """A snapshot of every model."""
 
     def now(self) -> float:
-        """The time in which snapshots speak (monotonic seconds)."""
+        """The clock of the snapshots' times (monotonic seconds)."""
 
     def phase(self, model: str) -> str | None:
-        """How far a loading model is."""
+        """Phase of a loading model, such as ``compiling``; ``None`` for others."""
 
     def eta_s(self, model: str) -> float | None:
-        """How long until it is ready, learned; ``None`` until there is data."""
+        """Seconds until it is ready, estimated from past starts; ``None`` without data."""
 
     def spin_ups(self, model: str) -> list[float]:
-        """How long its latest starts took, in seconds, oldest first."""
+        """Seconds that its latest starts took, oldest first."""
 
     def requests(self, model: str) -> int:
-        """Leases granted since we run."""
+        """Leases granted since hotseat started."""
 
     def unusable(self) -> Mapping[str, str]:
-        """Runtimes that cannot work now, and why."""
+        """Runtimes that cannot be used now, and why."""
 
     async def start(self, model: str, *, wait: bool) -> Refusal | None:
-        """Start it, backoff or not. With ``wait``: return when it is ready, or why it is not."""
+        """Start a model, even in backoff. With ``wait``: return when it is ready, or the refusal."""
 
     async def stop(self, model: str, *, wait: bool, to_sleep: bool = False) -> Reason | None:
-        """Drain and stop it. With ``wait``: return when it is gone.
+        """Drain and stop a model. With ``wait``: return when its run has ended.
 
-        ``to_sleep``: put it to sleep instead, where it sleeps at all.
+        ``to_sleep``: put it to sleep instead, if it can sleep.
         """
 
     async def made_of(self, model: str) -> tuple[tuple[str, ...] | None, str | None]:
-        """The command of its server, and the image of its container, as far as they are known now."""
+        """The command of its server and the image of its container, each ``None`` while unknown."""
 
     async def tail(self, model: str, count: int) -> list[str]:
-        """The last lines that its current or latest run wrote."""
+        """The last ``count`` log lines of its current or latest run."""
 
     def follow(self, model: str, last: int) -> AsyncIterator[str]:
-        """The last lines of its current or latest run, then each as it comes, through all runs to come."""
+        """The last lines of its current or latest run, then each new line, through all later runs."""
 
     def upstream(self, model: str) -> Upstream | None:
-        """The address of its run while that is ready."""
+        """The address of its run while that is ready, otherwise ``None``."""

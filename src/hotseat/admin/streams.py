@@ -1,4 +1,4 @@
-"""Responses without an end of their own: events, and logs that are followed."""
+"""Responses without an end of their own: events, and followed logs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-Pieces = AsyncGenerator[bytes, None]
+Chunks = AsyncGenerator[bytes, None]
 
 
 class OpenStreams:
-    """All that are open; they end when the client goes, or when ``close`` says so."""
+    """All open streams; each ends when its client disconnects, or with ``close``."""
 
     def __init__(self) -> None:
         self._open: set[asyncio.Timeout] = set()
@@ -23,41 +23,41 @@ class OpenStreams:
     def __len__(self) -> int:
         return len(self._open)
 
-    def response(self, pieces: Pieces, media_type: str) -> Response:
-        """A response that goes on for as long as there are pieces and somebody takes them.
+    def response(self, chunks: Chunks, media_type: str) -> Response:
+        """A response that sends chunks until there are no more or the client disconnects.
 
-        The next piece is asked for when the one before it is on its way: a client that does not read
-        holds up nothing but its own pieces.
+        The next chunk is taken when the one before it has been sent: a client that does not read holds up
+        its own stream alone.
         """
-        return _Stream(self, pieces, media_type)
+        return _Stream(self, chunks, media_type)
 
     def close(self) -> None:
-        """Bring all to their end, and those that come later."""
+        """End all streams, and from now on every new one at once."""
         self._closed = True
         for limit in list(self._open):
             limit.reschedule(0)
 
-    async def run(self, pieces: Pieces, receive: Receive, send: Send) -> None:
-        """Send the pieces until an end."""
+    async def run(self, chunks: Chunks, receive: Receive, send: Send) -> None:
+        """Send chunks until the end of them, the client's disconnect, or ``close``."""
         try:
             async with asyncio.timeout(0 if self._closed else None) as limit:
                 self._open.add(limit)
                 try:
-                    await self._pass_on(limit, pieces, receive, send)
+                    await self._send_all(limit, chunks, receive, send)
                 finally:
                     self._open.discard(limit)
         except TimeoutError:
             return
 
-    async def _pass_on(self, limit: asyncio.Timeout, pieces: Pieces, receive: Receive, send: Send) -> None:
-        async with aclosing(pieces), asyncio.TaskGroup() as group:
-            watching = group.create_task(_until_gone(limit, receive))
-            async for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            watching.cancel()
+    async def _send_all(self, limit: asyncio.Timeout, chunks: Chunks, receive: Receive, send: Send) -> None:
+        async with aclosing(chunks), asyncio.TaskGroup() as group:
+            watcher = group.create_task(_until_disconnect(limit, receive))
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            watcher.cancel()
 
 
-async def _until_gone(limit: asyncio.Timeout, receive: Receive) -> None:
+async def _until_disconnect(limit: asyncio.Timeout, receive: Receive) -> None:
     message: MutableMapping[str, Any] = {}
     while message.get("type") != "http.disconnect":
         message = await receive()
@@ -65,15 +65,15 @@ async def _until_gone(limit: asyncio.Timeout, receive: Receive) -> None:
 
 
 class _Stream(Response):
-    """The header, the pieces, the end."""
+    """A streaming response that ``OpenStreams`` can end in order."""
 
-    def __init__(self, streams: OpenStreams, pieces: Pieces, media_type: str) -> None:
-        self._streams, self._pieces = streams, pieces
+    def __init__(self, streams: OpenStreams, chunks: Chunks, media_type: str) -> None:
+        self._streams, self._chunks = streams, chunks
         self.status_code, self.media_type, self.background = 200, media_type, None
         self.init_headers({"cache-control": "no-store", "x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         if scope["method"] != "HEAD":
-            await self._streams.run(self._pieces, receive, send)
+            await self._streams.run(self._chunks, receive, send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})

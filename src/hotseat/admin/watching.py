@@ -1,4 +1,4 @@
-"""What can be watched: metrics, events as they happen, and what a model's server writes."""
+"""``/metrics``, ``/metrics/models``, ``/events`` and ``/logs/{model}``."""
 
 from __future__ import annotations
 
@@ -6,77 +6,82 @@ from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from hotseat.admin import upstream_metrics
-from hotseat.admin.answers import flag, number
+from hotseat.admin import schema, upstream_metrics
 from hotseat.admin.control import Control
+from hotseat.admin.requests import read_query
+from hotseat.admin.responses import json_response
 from hotseat.admin.stats import StatsView
-from hotseat.admin.streams import OpenStreams, Pieces
+from hotseat.admin.streams import Chunks, OpenStreams
 from hotseat.telemetry.event_stream import MOST_READERS, EventStream
 from hotseat.telemetry.metrics import CONTENT_TYPE, expose
 from hotseat.telemetry.recorder import Recorder
 
-LINES_DEFAULT, LINES_MAX = 100, 10_000
-STILL_HERE_S = 15.0
-"""A stream of events in which nothing happens says so that often, for proxies."""
+KEEP_ALIVE_S = 15.0
+"""Seconds between the comments that keep an idle stream of events open through proxies."""
 
 
 class WatchEndpoints:
-    """``/metrics``, ``/events`` and ``/logs``."""
+    """The endpoints that monitoring reads and people watch."""
 
     def __init__(
-        self, control: Control, chronicle: Recorder, stats: StatsView, find: Callable[[str], str]
+        self, control: Control, recorder: Recorder, stats: StatsView, find: Callable[[str], str]
     ) -> None:
-        """``find`` is the model of a route's or model's name; raises ``HTTPException`` (404)."""
-        self._control, self._chronicle, self._stats, self._find = control, chronicle, stats, find
+        """``find`` returns the model of a route's or model's name; raises ``HTTPException`` (404)."""
+        self._control, self._recorder, self._stats, self._find = control, recorder, stats, find
         self.streams = OpenStreams()
 
     async def metrics(self, request: Request) -> Response:
-        """All that is counted."""
-        return Response(expose(self._chronicle.metrics, self._stats.snapshot()), media_type=CONTENT_TYPE)
+        """``/metrics``: hotseat's own metrics."""
+        return Response(expose(self._recorder.metrics, self._stats.snapshot()), media_type=CONTENT_TYPE)
 
     async def model_metrics(self, request: Request) -> Response:
-        """The models' own metrics; nothing is started for it."""
+        """``/metrics/models``: the metrics of the ready models' servers. Starts none."""
         models = self._stats.settings.models
-        asked = {name: (model, self._control.upstream(name)) for name, model in models.items()}
-        return Response(await upstream_metrics.gather(asked), media_type=CONTENT_TYPE)
+        servers = {name: (model, self._control.upstream(name)) for name, model in models.items()}
+        return Response(await upstream_metrics.gather(servers), media_type=CONTENT_TYPE)
 
     async def events(self, request: Request) -> Response:
-        """What happens, as it happens."""
-        after = request.headers.get("last-event-id") or request.query_params.get("after")
-        feed = self._chronicle.feed
+        """``/events``: server-sent events, from ``Last-Event-ID`` on."""
+        after = request.headers.get("last-event-id") or read_query(request, schema.EventsQuery).after
+        feed = self._recorder.events
         if len(feed) >= MOST_READERS:
-            raise HTTPException(503, "too many read the events already", {"Retry-After": "30"})
-        return self.streams.response(_events(feed, after), "text/event-stream")
+            message = f"{MOST_READERS} clients read the events already; try again later"
+            raise HTTPException(503, message, {"Retry-After": "30"})
+        return self.streams.response(event_chunks(feed, after), "text/event-stream")
 
     async def logs(self, request: Request) -> Response:
-        """The last lines, and with ``follow=1`` those to come."""
+        """``/logs/{model}``: the latest lines, and with ``follow=1`` those to come."""
         model = self._find(request.path_params["model"])
-        count = number(request, "lines", LINES_DEFAULT, LINES_MAX)
-        if flag(request, "follow"):
-            lines = _lines(self._control, model, count)
+        query = read_query(request, schema.LogsQuery)
+        if query.follow:
+            lines = log_chunks(self._control, model, query.lines)
             return self.streams.response(lines, "text/plain; charset=utf-8")
-        return JSONResponse({"model": model, "lines": await self._control.tail(model, count)})
+        return json_response(
+            schema.LogsResponse(model=model, lines=await self._control.tail(model, query.lines))
+        )
 
 
-async def _events(feed: EventStream, after: str | None) -> Pieces:
+async def event_chunks(feed: EventStream, after: str | None) -> Chunks:
+    """Server-sent events: those after the id ``after`` first, then new ones without end."""
     with feed.reader(after) as reader:
         yield b"retry: 2000\n\n"
         while True:
-            if not await reader.wait(STILL_HERE_S):
+            if not await reader.wait(KEEP_ALIVE_S):
                 yield b": still here\n\n"
                 continue
             dropped, events = reader.take()
-            pieces = [b'event: dropped\ndata: {"count":%d}\n\n' % dropped] if dropped else []
-            pieces += [
-                f"id: {feed.ident(event)}\nevent: {event.kind}\ndata: ".encode() + event.data + b"\n\n"
+            chunks = [b'event: dropped\ndata: {"count":%d}\n\n' % dropped] if dropped else []
+            chunks += [
+                f"id: {feed.event_id(event)}\nevent: {event.kind}\ndata: ".encode() + event.data + b"\n\n"
                 for event in events
             ]
-            yield b"".join(pieces)
+            yield b"".join(chunks)
 
 
-async def _lines(control: Control, model: str, count: int) -> Pieces:
-    yield b""  # the header goes at once, whether or not there is a line
+async def log_chunks(control: Control, model: str, count: int) -> Chunks:
+    """The last ``count`` log lines, then new ones, each ended by a line feed."""
+    yield b""  # sends the header at once, even while there is no line
     async for line in control.follow(model, count):
         yield f"{line}\n".encode(errors="replace")

@@ -1,1 +1,1 @@
-"""Benchmarks of the models: measured through the running launcher, kept, compared, judged and drawn."""
+"""Benchmarks of models: measured through the running launcher, saved, compared, checked and drawn."""

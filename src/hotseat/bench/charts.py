@@ -1,4 +1,4 @@
-"""Results over time, as SVG (by pygal, the extra ``bench``)."""
+"""Charts of results over time, as SVG (by pygal, the extra ``bench``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 import pygal
 from pygal.style import Style
 
-from hotseat.bench.figures import MEASURES
+from hotseat.bench.figures import FIGURES
 from hotseat.bench.results import BenchResult, ResultsFile
 
 _STYLE = Style(
@@ -28,11 +28,11 @@ _STYLE = Style(
     value_font_size=12,
 )
 _SHORT_TIME = slice(5, 16)
-"""Of an ISO time: month, day, hour and minute."""
+"""Month, day, hour and minute of an ISO time."""
 
 
 def draw(results: ResultsFile, measure: str, folder: Path) -> Path | None:
-    """``MEASURE.svg``: one line for each series that has the measure; ``None`` where there is none.
+    """Write ``MEASURE.svg`` with a line for each series that has the figure; ``None`` when there is none.
 
     Raises ``OSError``.
     """
@@ -40,12 +40,12 @@ def draw(results: ResultsFile, measure: str, folder: Path) -> Path | None:
     if not lines:
         return None
     moments = sorted({one.at for line in lines.values() for one in line})
-    about = MEASURES[measure]
+    figure = FIGURES[measure]
     chart = pygal.Line(
         style=_STYLE,
         js=(),
-        title=f"{about.words[:1].upper()}{about.words[1:]}",
-        y_title="seconds" if about.unit == "s" else "per second",
+        title=f"{figure.title[:1].upper()}{figure.title[1:]}",
+        y_title="seconds" if figure.unit == "s" else "per second",
         x_labels=[at[_SHORT_TIME].replace("T", " ") for at in moments],
         x_label_rotation=30,
         include_x_axis=True,
@@ -70,7 +70,7 @@ def draw(results: ResultsFile, measure: str, folder: Path) -> Path | None:
 
 
 def _without_scripts(root: Element) -> Element:
-    """A picture runs nothing where it is shown."""
+    """Remove scripts: a chart must not run anything in the page that shows it."""
     for around in root.iter():
         for script in [one for one in around if str(one.tag).endswith("script")]:
             around.remove(script)
@@ -85,7 +85,7 @@ def _point(results: ResultsFile, one: BenchResult | None, measure: str) -> objec
 
 
 def _lines(results: ResultsFile, measure: str) -> Mapping[str, Sequence[BenchResult]]:
-    """By title; two machines with the same title are told apart by a number."""
+    """Results by the title of their series; series of the same title get a number."""
     found: dict[str, Sequence[BenchResult]] = {}
     for series in results.series().values():
         line = [one for one in series if measure in one.figures]

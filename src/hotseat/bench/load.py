@@ -1,4 +1,4 @@
-"""Completions as a client takes them: streamed, timed chunk by chunk, several at once."""
+"""Completions as a client gets them: streamed, timed chunk by chunk, several concurrently."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from typing import Any
 from hotseat.bench.figures import quantile, quantiles
 
 
-class BadAnswer(Exception):
-    """What came is no completion; why."""
+class InvalidStream(Exception):
+    """A stream that is not a whole completion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """One completion, taken to its end. Times are monotonic seconds."""
+    """One completion, read to its end. Times are monotonic seconds."""
 
     began_at: float
     chunks: Sequence[float]
-    """When each piece of text came."""
+    """When each chunk of text arrived."""
     ended_at: float
     tokens: int
-    """As the server counts them; where it does not say, the pieces."""
+    """Reported by the server, otherwise the number of chunks."""
     counted: bool
-    """The server said how many tokens it made."""
+    """The server reported its number of tokens."""
     finish: str | None
-    """``length`` where it went on to the limit, ``stop`` where the model ended by itself."""
+    """``length``: ended by the token limit; ``stop``: ended by the model itself."""
 
     @property
     def ttft_s(self) -> float:
-        """From the request to the first piece of text."""
+        """Time to first token: from the request to the first chunk of text."""
         return self.chunks[0] - self.began_at
 
     @property
     def gaps_s(self) -> list[float]:
-        """Between two pieces."""
+        """Times between chunks (inter-token latencies)."""
         return [late - early for early, late in zip(self.chunks, self.chunks[1:], strict=False)]
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Of this stream, from its first piece to its last; ``None`` for one that is too short."""
+        """Rate of this stream from its first chunk to its last; ``None`` when it is too short."""
         took_s = self.chunks[-1] - self.chunks[0]
         return (self.tokens - 1) / took_s if took_s > 0 and self.tokens > 1 else None
 
     def as_dict(self) -> dict[str, Any]:
-        """For the results."""
+        """The entry in a result's ``runs``."""
         rate = self.tokens_per_s
         return {
             "ttft_s": round(self.ttft_s, 6),
@@ -60,32 +60,34 @@ class Completion:
         }
 
 
-def take(lines: Iterable[str], began_at: float, clock: Callable[[], float] = time.monotonic) -> Completion:
-    """Read the lines of a stream of chat or text completions. Raises ``BadAnswer``."""
+def read_stream(
+    lines: Iterable[str], began_at: float, clock: Callable[[], float] = time.monotonic
+) -> Completion:
+    """Read the lines of a streamed chat or text completion. Raises ``InvalidStream``."""
     chunks: list[float] = []
     tokens: int | None = None
     finish: str | None = None
     done = False
     for line in lines:
         if not line.startswith("data:"):
-            continue  # comments keep a stream alive while the model loads
+            continue  # a comment: hotseat sends them while the model loads
         at, text = clock(), line[5:].strip()
         if text == "[DONE]":
             done = True
             break
-        piece = _json(text)
-        for choice in piece.get("choices") or ():
+        event = _json(text)
+        for choice in event.get("choices") or ():
             if _text_of(choice):
                 chunks.append(at)
             finish = choice.get("finish_reason") or finish
-        if isinstance(usage := piece.get("usage"), dict) and usage.get("completion_tokens"):
+        if isinstance(usage := event.get("usage"), dict) and usage.get("completion_tokens"):
             tokens = int(usage["completion_tokens"])
     if not done:
-        raise BadAnswer("the stream broke off before its end")
+        raise InvalidStream("the stream ended early")
     if finish not in (None, "stop", "length"):
-        raise BadAnswer(f"the completion was cut off ({finish})")
+        raise InvalidStream(f"the completion was cut off ({finish})")
     if not chunks:
-        raise BadAnswer("the stream had no text in it")
+        raise InvalidStream("the stream contained no text")
     counted = tokens is not None
     return Completion(
         began_at=began_at,
@@ -99,15 +101,15 @@ def take(lines: Iterable[str], began_at: float, clock: Callable[[], float] = tim
 
 def _json(text: str) -> dict[str, Any]:
     try:
-        piece = json.loads(text)
+        event = json.loads(text)
     except ValueError:
-        piece = None
-    if not isinstance(piece, dict):
-        raise BadAnswer("a piece of the stream is no JSON object")
-    if (error := piece.get("error")) is not None:
+        event = None
+    if not isinstance(event, dict):
+        raise InvalidStream("an event of the stream is not a JSON object")
+    if (error := event.get("error")) is not None:
         message = error.get("message") if isinstance(error, dict) else error
-        raise BadAnswer(f"the stream ended in an error: {message}")
-    return piece
+        raise InvalidStream(f"the stream ended with an error: {message}")
+    return event
 
 
 def _text_of(choice: dict[str, Any]) -> str:
@@ -115,18 +117,18 @@ def _text_of(choice: dict[str, Any]) -> str:
     return str(delta.get("content") or delta.get("reasoning_content") or choice.get("text") or "")
 
 
-Ask = Callable[[int], Completion]
-"""Does the completion of this number, each with a prompt of its own; raises what went wrong."""
+Complete = Callable[[int], Completion]
+"""Runs the completion of this number; raises when it fails."""
 
 
-def at_once(ask: Ask, streams: int, each: int) -> Iterator[Completion | Exception]:
-    """``streams`` clients, each with ``each`` completions after one another; yields what comes, as it comes.
+def run_streams(complete: Complete, streams: int, each: int) -> Iterator[Completion | Exception]:
+    """Run ``streams`` concurrent clients with ``each`` completions one after the other; yields as they end.
 
-    A client that fails ends; the others go on. Numbers of completions begin at 1.
+    A client ends with its first failure; the others continue. Numbers of completions begin at 1.
     """
     ready = threading.Barrier(streams)
     lock = threading.Condition()
-    came: list[Completion | Exception] = []
+    finished: list[Completion | Exception] = []
     left = streams
 
     def client(number: int) -> None:
@@ -134,35 +136,35 @@ def at_once(ask: Ask, streams: int, each: int) -> Iterator[Completion | Exceptio
         try:
             ready.wait()
             for turn in range(each):
-                done = ask(1 + turn * streams + number)
+                done = complete(1 + turn * streams + number)
                 with lock:
-                    came.append(done)
+                    finished.append(done)
                     lock.notify()
         except Exception as error:
             with lock:
-                came.append(error)
+                finished.append(error)
         finally:
             with lock:
                 left -= 1
                 lock.notify()
 
     for number in range(streams):
-        # They hold an interrupted program no longer than itself.
+        # Daemon threads do not keep an interrupted program alive.
         threading.Thread(target=client, args=[number], daemon=True).start()
-    told = 0
+    yielded = 0
     while True:
         with lock:
-            while told == len(came) and left:
+            while yielded == len(finished) and left:
                 lock.wait()
-            if told == len(came):
+            if yielded == len(finished):
                 return
-            one = came[told]
-            told += 1
+            one = finished[yielded]
+            yielded += 1
         yield one
 
 
 def figures(done: Sequence[Completion]) -> dict[str, float]:
-    """What the completions of one step come to; empty where there are none."""
+    """The figures of one step's completions; empty for none."""
     if not done:
         return {}
     took_s = max(one.ended_at for one in done) - min(one.began_at for one in done)

@@ -1,4 +1,4 @@
-"""The machine's page cache: dropped, so that a start reads its files from the disk."""
+"""Drop the machine's page cache, so that a start reads its files from disk."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ DROP = Path("/proc/sys/vm/drop_caches")
 
 
 class CannotDrop(Exception):
-    """The page cache cannot be dropped here, and why."""
+    """The page cache cannot be dropped here; says why."""
 
 
-def may_drop() -> None:
-    """Raises ``CannotDrop`` where ``drop`` would; changes nothing."""
+def check_droppable() -> None:
+    """Check that ``drop`` would work, without dropping anything. Raises ``CannotDrop``."""
     try:
         os.close(os.open(DROP, os.O_WRONLY))
     except OSError as error:
         raise CannotDrop(
-            f"{DROP} cannot be written ({error.strerror}): it needs root on this machine"
+            f"{DROP} cannot be written ({error.strerror}); this needs root on the host"
         ) from None
 
 
 def drop() -> None:
-    """Write back what is dirty, then drop all clean pages, dentries and inodes. Raises ``CannotDrop``."""
+    """Write back dirty pages, then drop all clean pages, dentries and inodes. Raises ``CannotDrop``."""
     os.sync()
     try:
         DROP.write_text("3\n", encoding="ascii")
     except OSError as error:
         raise CannotDrop(
-            f"{DROP} cannot be written ({error.strerror}): it needs root on this machine"
+            f"{DROP} cannot be written ({error.strerror}); this needs root on the host"
         ) from None

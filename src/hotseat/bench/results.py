@@ -1,6 +1,6 @@
-"""The file of results: JSON lines, only ever added to, so that an interrupted run spoils nothing.
+"""The file of results: JSON lines, append-only, so that an interrupted run cannot damage earlier results.
 
-A line is a result, or says which results were accepted (``{"kind": "accept", "ids": […]}``).
+A line is a result, or a list of accepted results (``{"kind": "accept", "ids": […]}``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAME = "bench.jsonl"
 
 
 class ResultsError(Exception):
-    """The file cannot be read or written; which, where and why."""
+    """The file cannot be read or written; names file, line and reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,23 +30,23 @@ class BenchResult:
     """``start`` or ``throughput``."""
     model: str
     how: Mapping[str, Any]
-    """What was asked for and what state was made: part of what makes two results comparable."""
+    """Parameters of the benchmark; only results with equal parameters are comparable."""
     figures: Mapping[str, float]
-    """By the names of ``figures.MEASURES``; seconds."""
+    """By the names of ``figures.FIGURES``; times are seconds."""
     runs: Sequence[Mapping[str, Any]]
-    """What each run took."""
+    """Measurements of each run."""
     launch: Mapping[str, Any]
-    """Runtime, image, command, machine and hotseat's version, as ``/admin/launch/{model}`` tells them."""
+    """The response of ``/admin/launch/{model}``: runtime, image, command, machine, hotseat's version."""
     complete: bool = True
-    """All runs that were asked for are in it (it was not interrupted)."""
+    """Contains all runs: the benchmark was not interrupted."""
     id: str = field(default_factory=lambda: secrets.token_hex(6))
     at: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
 
     @property
     def series(self) -> str:
-        """Results of one series can be compared: model, kind, how, and machine are the same.
+        """Key of comparable results: the same model, kind, parameters and machine.
 
-        The host's name is not looked at: a launcher in a container has another one each time it is made.
+        The host's name does not count: a launcher in a container gets a new one with each container.
         """
         machine = self.launch.get("machine") or {}
         same = {name: machine.get(name) for name in ("cpu", "cores", "gpus")}
@@ -60,12 +60,12 @@ class BenchResult:
         return f"{self.model}, {self.how.get('concurrency')} x {self.how.get('tokens')} tokens"
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The line in the file."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
-        """Raises ``ValueError`` for what is no result."""
+        """Read a line of the file. Raises ``ValueError`` for what is not a result."""
         try:
             result = cls(**{one.name: data[one.name] for one in fields(cls)})
         except KeyError as error:
@@ -73,22 +73,22 @@ class BenchResult:
         texts = (result.kind, result.model, result.id, result.at)
         mappings = (result.how, result.figures, result.launch)
         if not all(isinstance(one, str) for one in texts) or not all(isinstance(m, dict) for m in mappings):
-            raise ValueError("a value is of the wrong kind")
+            raise ValueError("a value has the wrong type")
         if not all(isinstance(value, int | float) for value in result.figures.values()):
-            raise ValueError("a figure is no number")
+            raise ValueError("a figure is not a number")
         return result
 
 
 @dataclass(frozen=True, slots=True)
 class ResultsFile:
-    """All that a file holds, oldest first."""
+    """The contents of a file, oldest first."""
 
     all: Sequence[BenchResult]
     accepted: frozenset[str]
-    """Ids."""
+    """Ids of accepted results."""
 
     def series(self) -> dict[str, list[BenchResult]]:
-        """Complete results that can be compared with each other, oldest first."""
+        """Complete results by series, oldest first."""
         found: dict[str, list[BenchResult]] = {}
         for one in self.all:
             if one.complete and one.figures:
@@ -96,19 +96,19 @@ class ResultsFile:
         return found
 
     def accepted_before(self, result: BenchResult) -> BenchResult | None:
-        """The latest accepted one of its series, itself left out."""
+        """The latest accepted result of the same series, other than ``result`` itself."""
         same = [one for one in self.series().get(result.series, []) if one.id != result.id]
         return next((one for one in reversed(same) if one.id in self.accepted), None)
 
 
 def read(file: Path) -> ResultsFile:
-    """Raises ``ResultsError``; a file that is not there holds nothing."""
+    """Read a file; a missing file is empty. Raises ``ResultsError``."""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         return ResultsFile([], frozenset())
     except (OSError, UnicodeDecodeError) as error:
-        raise ResultsError(f"{file}: {_words(error)}") from None
+        raise ResultsError(f"{file}: {_explain(error)}") from None
     found: list[BenchResult] = []
     accepted: set[str] = set()
     for number, line in enumerate(text.splitlines(), 1):
@@ -117,23 +117,23 @@ def read(file: Path) -> ResultsFile:
         try:
             data = json.loads(line)
             if not isinstance(data, dict):
-                raise ResultsError(f"{file}:{number}: this line is no result (no JSON object)")
+                raise ResultsError(f"{file}:{number}: this line is not a result (not a JSON object)")
             if data.get("kind") == "accept":
                 accepted.update(str(one) for one in data.get("ids", ()))
             else:
                 found.append(BenchResult.of(data))
         except ValueError as error:
-            raise ResultsError(f"{file}:{number}: this line is no result ({_words(error)})") from None
+            raise ResultsError(f"{file}:{number}: this line is not a result ({_explain(error)})") from None
     return ResultsFile(found, frozenset(accepted))
 
 
 def add(file: Path, result: BenchResult) -> None:
-    """Append it; on disk when this returns. Raises ``ResultsError``."""
+    """Append a result; it is on disk when this returns. Raises ``ResultsError``."""
     _append(file, result.as_dict())
 
 
 def accept(file: Path, ids: Sequence[str]) -> None:
-    """Note that these are good to compare with. Raises ``ResultsError``."""
+    """Record that these results are accepted as baselines. Raises ``ResultsError``."""
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     _append(file, {"kind": "accept", "at": at, "ids": list(ids)})
 
@@ -147,8 +147,8 @@ def _append(file: Path, data: Mapping[str, Any]) -> None:
             out.flush()
             os.fsync(out.fileno())
     except OSError as error:
-        raise ResultsError(f"{file} cannot be written: {_words(error)}") from None
+        raise ResultsError(f"{file} cannot be written: {_explain(error)}") from None
 
 
-def _words(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

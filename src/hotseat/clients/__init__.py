@@ -1,1 +1,1 @@
-"""Ready configurations for the programs that talk to hotseat."""
+"""Ready configurations for programs that use hotseat."""

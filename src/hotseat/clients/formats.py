@@ -1,6 +1,6 @@
-"""The programs, and their configuration files.
+"""The programs, and how their configuration files are written.
 
-Read from each program's own documentation: Continue (config.yaml, schema v1, and config.json before it),
+Taken from each program's own documentation: Continue (config.yaml, schema v1, and config.json before it),
 opencode, Cline, Claude Code, Open WebUI, LibreChat (custom endpoints), Zed (openai_compatible), aider.
 """
 
@@ -17,23 +17,23 @@ import yaml
 from hotseat.clients.offer import SAFE_CONTEXT, Choice, Offered
 
 TIMEOUT_S = 900
-"""What a program is told to wait: a start may be part of an answer."""
+"""Time-out that programs are given, in seconds: an answer may include a model's start."""
 ZED_VARIABLE = "HOTSEAT_API_KEY"
-"""Where Zed looks for the key of a provider that is called hotseat."""
+"""The variable from which Zed reads the key of a provider called hotseat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """One program's configuration."""
+    """The configuration of one program."""
 
     title: str
     render: Callable[[Choice], str]
     coding: bool = False
-    """A program for programmers."""
+    """The program is a coding tool."""
     note: str = ""
-    """What to do with it; ``{variable}`` stands for the key's variable."""
-    blind: bool = False
-    """It can hold a key, and no reference to one."""
+    """Printed below the configuration; ``{variable}`` stands for the key's variable."""
+    needs_key: bool = False
+    """The configuration can hold a key, but no reference to an environment variable."""
 
 
 def _yaml(data: Any, *comments: str) -> str:
@@ -50,7 +50,7 @@ def _placeholder(choice: Choice) -> str:
 
 
 def _continue_model(choice: Choice, one: Offered) -> dict[str, Any]:
-    roles = ["chat", "edit", "apply"] + (["autocomplete"] if one == choice.completing else [])
+    roles = ["chat", "edit", "apply"] + (["autocomplete"] if one == choice.autocomplete else [])
     model: dict[str, Any] = {
         "name": one.name,
         "provider": "openai",
@@ -77,7 +77,7 @@ def _continue(choice: Choice) -> str:
 
 def _continue_json(choice: Choice) -> str:
     def model(one: Offered) -> dict[str, Any]:
-        made: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "title": one.name,
             "provider": "openai",
             "model": one.name,
@@ -85,10 +85,10 @@ def _continue_json(choice: Choice) -> str:
             "apiKey": _placeholder(choice),
             "requestOptions": {"timeout": TIMEOUT_S},
         }
-        return made | ({"contextLength": one.context} if one.context else {})
+        return fields | ({"contextLength": one.context} if one.context else {})
 
     models = [model(one) for one in choice.offered]
-    return _json({"models": models, "tabAutocompleteModel": model(choice.completing)})
+    return _json({"models": models, "tabAutocompleteModel": model(choice.autocomplete)})
 
 
 def _opencode(choice: Choice) -> str:
@@ -96,7 +96,7 @@ def _opencode(choice: Choice) -> str:
         limit = {"limit": {"context": one.context, "output": one.context // 2}} if one.context else {}
         return {"name": one.name, **limit}
 
-    chat = f"hotseat/{choice.chatting.name}"
+    chat = f"hotseat/{choice.chat.name}"
     provider = {
         "npm": "@ai-sdk/openai-compatible",
         "name": "hotseat",
@@ -118,7 +118,7 @@ def _opencode(choice: Choice) -> str:
 
 
 def _cline(choice: Choice) -> str:
-    one = choice.chatting
+    one = choice.chat
     fields = {
         "API Provider": "OpenAI Compatible",
         "Base URL": choice.v1,
@@ -134,11 +134,11 @@ def _shell_key(choice: Choice) -> str:
 
 
 def _claude_code(choice: Choice) -> str:
-    one = choice.chatting
+    one = choice.chat
     model = shlex.quote(one.name)
-    room = []
-    if one.context:  # of a model that it does not know it expects far more than a small one has
-        room = [
+    limits = []
+    if one.context:  # Claude Code assumes a far larger context for models that it does not know
+        limits = [
             f"CLAUDE_CODE_MAX_CONTEXT_TOKENS={one.context}",
             f"CLAUDE_CODE_MAX_OUTPUT_TOKENS={one.context // 4}",
         ]
@@ -149,7 +149,7 @@ def _claude_code(choice: Choice) -> str:
             f"ANTHROPIC_BASE_URL={shlex.quote(choice.url)}",
             f"ANTHROPIC_AUTH_TOKEN={_shell_key(choice)}",
             *(f"ANTHROPIC_{name}={model}" for name in names),
-            *room,
+            *limits,
             f"API_TIMEOUT_MS={TIMEOUT_S * 1000}",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
         ]
@@ -161,10 +161,10 @@ def _open_webui(choice: Choice) -> str:
         "ENABLE_OLLAMA_API": "false",
         "OPENAI_API_BASE_URLS": choice.v1,
         "OPENAI_API_KEYS": choice.key.replace("$", "$$") if choice.key else f"${{{choice.variable}}}",
-        "DEFAULT_MODELS": choice.chatting.name,
+        "DEFAULT_MODELS": choice.chat.name,
         "AIOHTTP_CLIENT_TIMEOUT": str(TIMEOUT_S),
     }
-    comment = "For Compose. In a container, 127.0.0.1 is the container: name this machine's address."
+    comment = "For Compose. In a container, 127.0.0.1 is the container itself: use this machine's address."
     return _yaml({"services": {"open-webui": {"environment": environment}}}, comment)
 
 
@@ -178,7 +178,7 @@ def _librechat(choice: Choice) -> str:
         "titleModel": "current_model",
         "modelDisplayLabel": "hotseat",
     }
-    comment = "Titles are made by the model of the chat: another one would take its place on the GPU."
+    comment = "The chat's own model makes the titles: another model would evict it from the GPU."
     return _yaml({"version": "1.2.1", "endpoints": {"custom": [endpoint]}}, comment)
 
 
@@ -197,12 +197,12 @@ def _zed(choice: Choice) -> str:
         }
 
     provider = {"api_url": choice.v1, "available_models": [model(one) for one in choice.offered]}
-    agent = {"default_model": {"provider": "hotseat", "model": choice.chatting.name}}
+    agent = {"default_model": {"provider": "hotseat", "model": choice.chat.name}}
     return _json({"language_models": {"openai_compatible": {"hotseat": provider}}, "agent": agent})
 
 
 def _aider(choice: Choice) -> str:
-    model = f"openai/{choice.chatting.name}"
+    model = f"openai/{choice.chat.name}"
     data: dict[str, Any] = {
         "openai-api-base": choice.v1,
         "model": model,
@@ -213,7 +213,9 @@ def _aider(choice: Choice) -> str:
     }
     if choice.key:
         return _yaml(data | {"openai-api-key": choice.key})
-    return _yaml(data, f'The key comes from the environment: export OPENAI_API_KEY="${choice.variable}"')
+    return _yaml(
+        data, f'aider reads the key from the environment: export OPENAI_API_KEY="${choice.variable}"'
+    )
 
 
 def _python_key(choice: Choice) -> str:
@@ -227,7 +229,7 @@ def _openai_sdk(choice: Choice) -> str:
 
 client = OpenAI(base_url={choice.v1!r}, api_key={_python_key(choice)}, timeout={TIMEOUT_S})
 stream = client.chat.completions.create(
-    model={choice.chatting.name!r},
+    model={choice.chat.name!r},
     messages=[{{"role": "user", "content": "Hello!"}}],
     stream=True,
 )
@@ -245,7 +247,7 @@ def _anthropic_sdk(choice: Choice) -> str:
 
 client = Anthropic(base_url={choice.url!r}, api_key={_python_key(choice)}, timeout={TIMEOUT_S})
 with client.messages.stream(
-    model={choice.chatting.name!r},
+    model={choice.chat.name!r},
     max_tokens=1024,
     messages=[{{"role": "user", "content": "Hello!"}}],
 ) as stream:
@@ -257,7 +259,7 @@ print()
 
 def _curl(choice: Choice) -> str:
     body = {
-        "model": choice.chatting.name,
+        "model": choice.chat.name,
         "messages": [{"role": "user", "content": "Hello!"}],
         "stream": True,
     }
@@ -278,31 +280,32 @@ FORMATS: Mapping[str, Format] = {
         note="Continue reads {variable} from ~/.continue/.env.",
     ),
     "continue-json": Format(
-        title="Continue before config.yaml: ~/.continue/config.json",
+        title="Continue (older versions): ~/.continue/config.json",
         render=_continue_json,
         coding=True,
-        blind=True,
+        needs_key=True,
     ),
     "opencode": Format(title="opencode: opencode.json", render=_opencode, coding=True),
-    "cline": Format(title="Cline: what to enter in its settings", render=_cline, coding=True, blind=True),
+    "cline": Format(title="Cline: values for its settings page", render=_cline, coding=True, needs_key=True),
     "claude-code": Format(
-        title="Claude Code: for the shell",
+        title="Claude Code: environment variables for the shell",
         render=_claude_code,
         coding=True,
-        note="Its own instructions take some 12,000 tokens: give the model a context of 32,768 or more.",
+        note="Claude Code's own instructions take about 12,000 tokens: give the model a context of at least "
+        "32,768 tokens.",
     ),
-    "open-webui": Format(title="Open WebUI: for its Compose file", render=_open_webui),
+    "open-webui": Format(title="Open WebUI: environment for its Compose file", render=_open_webui),
     "librechat": Format(title="LibreChat: librechat.yaml", render=_librechat),
     "zed": Format(
         title="Zed: settings.json",
         render=_zed,
         coding=True,
-        note=f"Zed takes the key from the environment ({ZED_VARIABLE}) or from its settings page, not from "
+        note=f"Zed reads the key from the environment ({ZED_VARIABLE}) or from its settings page, not from "
         "this file.",
     ),
     "aider": Format(title="aider: ~/.aider.conf.yml", render=_aider, coding=True),
-    "openai-sdk": Format(title="OpenAI's SDK: a Python program", render=_openai_sdk),
-    "anthropic-sdk": Format(title="Anthropic's SDK: a Python program", render=_anthropic_sdk),
+    "openai-sdk": Format(title="OpenAI SDK: a Python program", render=_openai_sdk),
+    "anthropic-sdk": Format(title="Anthropic SDK: a Python program", render=_anthropic_sdk),
     "curl": Format(title="curl: a command", render=_curl),
 }
-"""By the name that ``hotseat clients`` knows them by."""
+"""By their names in ``hotseat clients``."""

@@ -1,7 +1,7 @@
-"""What a launcher offers to its clients, and which of its models a client is best given.
+"""The models that a launcher offers to its clients, and the choice between them for one program.
 
-Programs for programmers ask two models in turn, one to chat and one to complete at every keystroke. Where
-the two do not fit on the GPU together they would swap all the time, so both jobs go to one model.
+Coding tools send requests to two models in turn: one for chat, one to complete at every keystroke. If the two
+do not fit on the GPU together, they would evict each other all the time, so one model does both.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 SAFE_CONTEXT = 8192
-"""Tokens of context to name where a program wants a number and none is known."""
+"""Context length, in tokens, for programs that require one when it is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,43 +19,43 @@ class Offered:
 
     name: str
     model: str
-    """What it leads to: two names of one model never swap."""
+    """The model behind the name: two names of one model never evict each other."""
     footprint: Mapping[str, float]
-    """Share of each GPU."""
+    """Share of each GPU's memory, by device."""
     default: bool = False
     context: int | None = None
-    """Tokens, prompt and answer together."""
+    """Context length in tokens, prompt and answer together; ``None``: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Everything that a configuration is made of."""
+    """Everything that goes into a program's configuration."""
 
     url: str
-    """Without ``/v1`` and without a slash at its end."""
+    """Without ``/v1`` and without a slash at the end."""
     offered: Sequence[Offered]
-    """The one to chat with comes first."""
-    completing: Offered
-    """The one that completes while somebody types."""
+    """The model for chat comes first."""
+    autocomplete: Offered
+    """The model that completes while somebody types."""
     why: str
-    """In a few words: why these two."""
+    """Why these two, in a few words."""
     key: str | None = None
-    """Written out; ``None``: by reference to the variable ``variable``."""
+    """The key itself; ``None``: a reference to the environment variable ``variable``."""
     variable: str = "VLLM_API_KEY"
 
     @property
-    def chatting(self) -> Offered:
-        """The one to chat with."""
+    def chat(self) -> Offered:
+        """The model for chat."""
         return self.offered[0]
 
     @property
     def v1(self) -> str:
-        """The base URL of OpenAI's clients."""
+        """The base URL for OpenAI's clients."""
         return f"{self.url}/v1"
 
 
 class NotOffered(ValueError):
-    """A name that is not there."""
+    """A model was named that the launcher does not offer."""
 
 
 def choose(
@@ -64,41 +64,44 @@ def choose(
     budget: Mapping[str, float],
     *,
     coding: bool,
-    chatting: str | None = None,
-    completing: str | None = None,
+    chat: str | None = None,
+    autocomplete: str | None = None,
     key: str | None = None,
 ) -> Choice:
-    """Pick the models. ``coding``: for a program for programmers. Raises ``NotOffered``."""
+    """Choose the models for a program; ``chat`` and ``autocomplete`` override the choice by name.
+
+    ``coding``: the program is a coding tool. Raises ``NotOffered``.
+    """
     if not offered:
-        raise NotOffered("there is no model")
+        raise NotOffered("the launcher has no model")
     coders = [one for one in offered if "cod" in one.name.lower()]
     defaults = [one for one in offered if one.default]
     usual = [*(coders if coding else ()), *defaults, *offered][0]
-    first = _find(offered, chatting) or usual
-    second = _find(offered, completing) or (coders or [first])[0]
+    first = _find(offered, chat) or usual
+    second = _find(offered, autocomplete) or (coders or [first])[0]
     fits = together(first, second, budget)
     if second.name == first.name:
-        why = f"{first.name} does both, chat and autocomplete"
+        why = f"{first.name} does both chat and autocomplete"
     elif fits:
-        why = f"{second.name} completes: it fits beside {first.name}"
+        why = f"{second.name} does autocomplete: it fits on the GPU together with {first.name}"
     else:
-        why = f"{first.name} completes too: {second.name} does not fit beside it, and the two would swap"
+        why = f"{first.name} does autocomplete too: {second.name} does not fit on the GPU together with it"
         second = first
     return Choice(
         url=url,
         offered=[first, *(one for one in offered if one.name != first.name)],
-        completing=second,
+        autocomplete=second,
         why=why,
         key=key,
     )
 
 
 def together(one: Offered, other: Offered, budget: Mapping[str, float]) -> bool:
-    """Whether both may run at once."""
+    """Whether both fit into the budget at once."""
     if one.model == other.model:
         return True
     devices = {*one.footprint, *other.footprint}
-    # Shares are read to a millionth, as the launcher keeps them.
+    # Compared in millionths, as the launcher does.
     return all(
         round((one.footprint.get(device, 0.0) + other.footprint.get(device, 0.0)) * 1e6)
         <= round(budget.get(device, 0.0) * 1e6)
@@ -112,4 +115,4 @@ def _find(offered: Sequence[Offered], name: str | None) -> Offered | None:
     for one in offered:
         if one.name == name:
             return one
-    raise NotOffered(f"there is no {name!r} here; there are {', '.join(one.name for one in offered)}")
+    raise NotOffered(f"no model is called {name!r}; there are {', '.join(one.name for one in offered)}")

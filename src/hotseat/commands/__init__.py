@@ -1,4 +1,4 @@
-"""The commands, one module each (``check-config`` is ``check_config``), with a ``command`` in it."""
+"""The commands, one module each (``check-config`` is ``check_config``), each with a ``command``."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from enum import IntEnum
 
 COMMANDS: Mapping[str, str] = {
     "serve": "Run the launcher.",
-    "check-config": "Say whether a configuration is right, or all that is wrong with it.",
+    "check-config": "Check a configuration and list all its problems.",
     "status": "Show the models of the running launcher.",
     "start": "Start a model now.",
     "stop": "Stop a model now.",
-    "reload": "Have the running launcher read its configuration again.",
-    "logs": "Print the last lines that a model's server wrote.",
-    "capture": "Write a model's prompts and answers to a file, for a while.",
-    "top": "Watch the running launcher, live.",
-    "check": "Ask models, and fail if they do not answer in time.",
-    "clients": "Print a ready configuration for a program that talks to hotseat.",
-    "seed": "Download models before they are asked for.",
-    "bench": "Measure starts and throughput of models, and judge the results.",
+    "reload": "Make the running launcher read its configuration again.",
+    "logs": "Print the latest log lines of a model's server.",
+    "capture": "Record a model's prompts and answers in a file for a limited time.",
+    "top": "Watch the running launcher live.",
+    "check": "Check that models answer in time.",
+    "clients": "Print a ready configuration for a program that uses hotseat.",
+    "seed": "Download models ahead of their first start.",
+    "bench": "Measure start times and throughput, and check for regressions.",
     "switch": "Stop the other models and start one.",
-    "simulate": "Compare ways to take turns, over made-up or recorded traffic.",
-    "lint": "Check the Compose files of a stack.",
-    "doctor": "Say what is wrong on this machine, and what to type.",
+    "simulate": "Compare scheduling policies on generated or recorded traffic.",
+    "lint": "Find mistakes in the Compose files of a stack.",
+    "doctor": "Check this machine and the stack, and say how to fix problems.",
     "init": "Write the stack's .env with fresh keys.",
     "rotate-key": "Replace the clients' key; the old one stays valid for a while.",
-    "install-service": "Install the systemd unit of the stack.",
+    "install-service": "Install a systemd unit for the stack.",
 }
 """Every command and its one-line help, known without importing it."""
 
@@ -37,8 +37,8 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
-    """Wrong usage, or a configuration that is not right."""
+    """Wrong usage, or an invalid configuration."""
     UNREACHABLE = 3
     """No launcher answers at that address."""
     INTERRUPTED = 128 + signal.SIGINT
-    """Ctrl-C, where that is no ordinary end."""
+    """Ctrl-C, unless it is the ordinary way to end the command."""

@@ -1,59 +1,50 @@
-"""The running launcher, as the commands ask it: over HTTP, with nothing but the standard library."""
+"""Requests to a running launcher: its admin API, and its models as their clients see them."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
-import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import click
+import msgspec
 
 from hotseat.commands import _credentials
-from hotseat.commands._errors import CommandFailed, InvalidConfig, LauncherUnreachable
-from hotseat.config.listen import listens
-from hotseat.config.problems import ConfigError
-
-KEY_VARIABLES = ("HOTSEAT_ADMIN_KEY", "ADMIN_API_KEY", "VLLM_API_KEY")
-"""The first of these that is set is sent as the key."""
-CLIENT_KEY_VARIABLES = ("HOTSEAT_API_KEY", "VLLM_API_KEY")
-"""The same for requests to models, which an admin's key need not open."""
+from hotseat.commands._connection import LauncherAddress, explain
+from hotseat.commands._errors import CommandFailed
 
 CONNECT_TIMEOUT_S = 5.0
-ANSWER_TIMEOUT_S = 30.0
-_MAX_ANSWER = 64 * 1024 * 1024
+RESPONSE_TIMEOUT_S = 30.0
+_MAX_RESPONSE = 64 * 1024 * 1024
 _MAX_LINE = 64 * 1024
-_SECOND_FACTORS = {"missing_api_secret": _credentials.SECRET, "missing_basic_auth": _credentials.BASIC}
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_SECOND_FACTORS = {
+    "missing_api_secret": _credentials.API_SECRET,
+    "missing_basic_auth": _credentials.BASIC,
+}
 
-_HEADERS_FILE = "hotseat.headers_file"
-_PEM_BEGIN, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LauncherReply:
-    """An answer to a client's request, whatever its status."""
+    """A response of whatever status; it may come from a model's server or a front as well as from hotseat."""
 
     status: int
     code: str | None
-    """Of an error, for machines: ``model_backoff``."""
+    """Of an error, for programs: ``model_backoff``."""
     message: str | None
     """Of an error, for people."""
     retry_after_s: float | None
     body: Mapping[str, Any]
-    """Empty where it is no JSON object."""
+    """Empty when it is not a JSON object."""
 
 
 class LauncherRefused(CommandFailed):
-    """A client's request was answered with an error."""
+    """A request to a model was answered with an error."""
 
     def __init__(self, reply: LauncherReply, what: str) -> None:
         super().__init__(f"{what}: {reply.message}" if reply.message else what)
@@ -61,270 +52,170 @@ class LauncherRefused(CommandFailed):
 
 
 class LauncherClient:
-    """One launcher, at a URL."""
+    """HTTP client of one launcher. A connection for each request: a command makes few."""
 
     def __init__(
         self,
-        url: str,
+        address: LauncherAddress,
         env: Mapping[str, str],
-        key_variables: tuple[str, ...] = KEY_VARIABLES,
+        key_variables: tuple[str, ...] = _credentials.ADMIN_KEYS,
         *,
         headers_file: str | None = None,
-        cert: str | None = None,
     ) -> None:
-        """``cert``: the certificate that it must show, a PEM file; else any that this machine trusts will do.
+        """Takes the key from the first of ``key_variables`` that is set.
 
-        Raises ``click.BadParameter`` for a text that is no URL, ``CommandFailed`` for a key that is none.
+        Raises ``CommandFailed`` for credentials that cannot be sent.
         """
-        try:
-            parts = urlsplit(url if "://" in url else f"http://{url}")
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host, port = None, None
-        if not host or parts.scheme not in ("http", "https") or parts.username or parts.query:
-            raise click.BadParameter("expected a URL such as http://127.0.0.1:8000", param_hint="--url")
-        self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-        self._https, self._host, self._port = parts.scheme == "https", host, port
-        self._base = parts.path.rstrip("/")
-        self._key_variables = key_variables
+        self._address, self._key_variables = address, key_variables
         key = next((env[name] for name in key_variables if env.get(name)), None)
-        self._proofs = _credentials.fields(key, env, headers_file)
-        self._cert = None if cert is None else _certificate(cert)
+        self._credentials = _credentials.header_fields(key, env, headers_file)
 
-    def get(self, path: str, *, also: int | None = None) -> dict[str, Any]:
-        """A JSON object; ``also`` is a status that is an answer too.
+    @property
+    def url(self) -> str:
+        """The launcher's base URL, without a slash at the end."""
+        return self._address.url
 
-        Raises ``LauncherUnreachable`` or ``CommandFailed``.
+    # the admin API
+
+    def get(self, path: str, kind: type[T], *, also: int | None = None) -> T:
+        """GET a JSON object; status ``also`` counts as success, besides 200.
+
+        Raises ``LauncherUnreachable`` and ``CommandFailed``.
         """
-        return self._ask("GET", path, None, ANSWER_TIMEOUT_S, also)
+        return self._request("GET", path, kind, None, RESPONSE_TIMEOUT_S, also)
 
-    def post(self, path: str, body: Mapping[str, Any], timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
-        """A JSON object for a JSON object. Raises ``LauncherUnreachable`` or ``CommandFailed``."""
-        return self._ask("POST", path, json.dumps(body), timeout_s)
-
-    def ask(self, path: str, timeout_s: float) -> LauncherReply:
-        """A client's GET.
-
-        Raises ``TimeoutError`` when it takes longer, ``LauncherUnreachable`` or ``CommandFailed``.
-        """
-        deadline = time.monotonic() + timeout_s
-        connection = self._connect(min(timeout_s, CONNECT_TIMEOUT_S))
-        try:
-            assert connection.sock is not None
-            connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
-            connection.request("GET", self._base + path, headers=self._headers())
-            response = connection.getresponse()
-            return _reply(response, response.read(_MAX_ANSWER))
-        except TimeoutError:
-            raise
-        except (OSError, http.client.HTTPException) as error:
-            raise CommandFailed(f"{self.url} broke off: {_words(error)}") from None
-        finally:
-            connection.close()
+    def post(
+        self, path: str, body: msgspec.Struct, kind: type[T], timeout_s: float = RESPONSE_TIMEOUT_S
+    ) -> T:
+        """POST a JSON object for another. Raises ``LauncherUnreachable`` and ``CommandFailed``."""
+        return self._request("POST", path, kind, msgspec.json.encode(body), timeout_s)
 
     def follow(self, path: str) -> Iterator[str]:
-        """The lines of an answer that goes on until the launcher ends it. Raises ``LauncherUnreachable`` or
-        ``CommandFailed``."""
-        connection = self._connect(CONNECT_TIMEOUT_S)
-        try:
-            assert connection.sock is not None
-            connection.sock.settimeout(ANSWER_TIMEOUT_S)
-            connection.request("GET", self._base + path, headers=self._headers())
+        """The lines of a response that continues until the launcher ends it.
+
+        Raises ``LauncherUnreachable`` and ``CommandFailed``.
+        """
+        with self._connected(CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S) as connection:
+            connection.request("GET", self._address.base_path + path, headers=self._headers())
             socket = connection.sock
             response = connection.getresponse()
             if response.status != 200:
-                self._read(response.status, response.read(_MAX_ANSWER))
-                raise CommandFailed(f"{self.url} answered with status {response.status}")
-            socket.settimeout(None)  # nobody knows when the next line comes
+                raise self._error(response, response.read(_MAX_RESPONSE))
+            socket.settimeout(None)  # the next line may come at any time
             while line := response.readline(_MAX_LINE):
                 yield line.decode("utf-8", "replace").rstrip("\n")
+
+    # models
+
+    def fetch(self, path: str, timeout_s: float) -> LauncherReply:
+        """GET as a client of a model does; an error status is a reply, too.
+
+        Raises ``TimeoutError`` when it takes longer, ``LauncherUnreachable`` and ``CommandFailed``.
+        """
+        deadline = time.monotonic() + timeout_s
+        connection = self._address.connect(min(timeout_s, CONNECT_TIMEOUT_S))
+        try:
+            assert connection.sock is not None
+            connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
+            connection.request("GET", self._address.base_path + path, headers=self._headers())
+            response = connection.getresponse()
+            return _reply(response, response.read(_MAX_RESPONSE))
         except TimeoutError:
-            raise CommandFailed(f"{self.url} did not answer within {ANSWER_TIMEOUT_S:g} seconds") from None
+            raise
         except (OSError, http.client.HTTPException) as error:
-            raise CommandFailed(f"{self.url} broke off: {_words(error)}") from None
+            raise self._broken(error) from None
         finally:
             connection.close()
 
     def stream(self, path: str, body: Mapping[str, Any], silence_s: float) -> Iterator[str]:
-        """The lines of a streamed answer to a client's POST.
+        """POST as a client of a model does; the lines of the streamed response.
 
-        Raises ``LauncherRefused``, ``LauncherUnreachable``, ``CommandFailed``.
-
-        ``silence_s``: so long nothing may come.
+        Raises ``LauncherRefused``, ``LauncherUnreachable``, and ``CommandFailed``, also when nothing comes
+        for ``silence_s``.
         """
-        connection = self._connect(CONNECT_TIMEOUT_S)
-        try:
-            assert connection.sock is not None
-            connection.sock.settimeout(silence_s)
+        with self._connected(CONNECT_TIMEOUT_S, silence_s) as connection:
             headers = {**self._headers(), "Accept": "text/event-stream", "Content-Type": "application/json"}
-            connection.request("POST", self._base + path, json.dumps(body), headers)
+            connection.request("POST", self._address.base_path + path, json.dumps(body), headers)
             response = connection.getresponse()
             if response.status != 200:
-                reply = _reply(response, response.read(_MAX_ANSWER))
+                reply = _reply(response, response.read(_MAX_RESPONSE))
                 raise LauncherRefused(reply, f"{self.url}{path} answered with status {reply.status}")
             while line := response.readline(_MAX_LINE):
                 yield line.decode("utf-8", "replace").rstrip("\r\n")
-        except TimeoutError:
-            raise CommandFailed(f"{self.url} was silent for {silence_s:g} seconds") from None
-        except (OSError, http.client.HTTPException) as error:
-            raise CommandFailed(f"{self.url} broke off: {_words(error)}") from None
-        finally:
-            connection.close()
 
-    def _headers(self) -> dict[str, str]:
-        return {"Accept": "application/json", **self._proofs}
+    # inside
 
-    def _ask(
-        self, method: str, path: str, body: str | None, timeout_s: float, also: int | None = None
-    ) -> dict[str, Any]:
-        connection = self._connect(CONNECT_TIMEOUT_S)
+    def _request(
+        self,
+        method: str,
+        path: str,
+        kind: type[T],
+        body: bytes | None,
+        timeout_s: float,
+        also: int | None = None,
+    ) -> T:
         headers = self._headers()
         if body is not None:
             headers["Content-Type"] = "application/json"
-        try:
-            assert connection.sock is not None
-            connection.sock.settimeout(timeout_s)
-            connection.request(method, self._base + path, body, headers)
+        with self._connected(CONNECT_TIMEOUT_S, timeout_s) as connection:
+            connection.request(method, self._address.base_path + path, body, headers)
             response = connection.getresponse()
-            status = 200 if response.status == also else response.status
-            raw = response.read(_MAX_ANSWER)
+            raw = response.read(_MAX_RESPONSE)
             if response.length:
                 raise http.client.IncompleteRead(raw, response.length)
-            return self._read(status, raw)
+        if response.status not in (200, also):
+            raise self._error(response, raw)
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise CommandFailed(
+                f"the response of {self.url}{path} is not a hotseat launcher's ({error}). Check the address, "
+                "and that command and launcher are of the same version."
+            ) from None
+
+    def _headers(self) -> dict[str, str]:
+        return {"Accept": "application/json", **self._credentials}
+
+    @contextmanager
+    def _connected(self, connect_s: float, silence_s: float) -> Iterator[http.client.HTTPConnection]:
+        """A connection that is closed at the end, and its errors as ``CommandFailed``."""
+        connection = self._address.connect(connect_s)
+        try:
+            assert connection.sock is not None
+            connection.sock.settimeout(silence_s)
+            yield connection
         except TimeoutError:
-            raise CommandFailed(f"{self.url} did not answer within {timeout_s:g} seconds") from None
+            raise CommandFailed(f"{self.url} sent nothing for {silence_s:g} seconds") from None
         except (OSError, http.client.HTTPException) as error:
-            raise CommandFailed(f"{self.url} broke off: {_words(error)}") from None
+            raise self._broken(error) from None
         finally:
             connection.close()
 
-    def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection
-        if self._https:
-            context = ssl.create_default_context()
-            if self._cert is not None:  # it is compared below, whatever name it is for and whoever signed it
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=timeout_s, context=context
-            )
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
-        try:
-            connection.connect()
-            if isinstance(connection.sock, ssl.SSLSocket) and self._cert is not None:
-                self._check_certificate(connection.sock)
-        except ssl.SSLError as error:
-            raise CommandFailed(f"{self.url}: {_words(error)}") from None
-        except OSError as error:
-            raise LauncherUnreachable(
-                f"no launcher answers at {self.url} ({_words(error)}).\n"
-                "Start one with: hotseat serve -c FILE. If it runs elsewhere: --url or HOTSEAT_URL."
-            ) from None
-        return connection
+    def _broken(self, error: Exception) -> CommandFailed:
+        return CommandFailed(f"{self.url} closed the connection early ({explain(error)})")
 
-    def _check_certificate(self, sock: ssl.SSLSocket) -> None:
-        if sock.getpeercert(binary_form=True) != self._cert:
-            sock.close()
-            raise CommandFailed(
-                f"{self.url} shows another certificate than the configuration's: hotseat reload"
-            )
-
-    def _read(self, status: int, raw: bytes) -> dict[str, Any]:
-        try:
-            answer = json.loads(raw)
-        except ValueError:
-            answer = None
-        error = answer.get("error") if isinstance(answer, dict) else None
-        code = error.get("code") if isinstance(error, dict) else None
-        if status in (401, 403) and code in _SECOND_FACTORS:
-            raise CommandFailed(
-                f"{self.url} wants a second factor: set {_SECOND_FACTORS[code]} in the environment"
-            )
-        if status in (401, 403):
-            kind = "an admin" if self._key_variables is KEY_VARIABLES else "another"
-            raise CommandFailed(
-                f"{self.url} wants {kind} key: set {self._key_variables[0]} in the environment"
-            )
-        if not isinstance(answer, dict):
-            raise CommandFailed(f"what answers at {self.url} is no hotseat (status {status})")
-        if status >= 400:
-            message = error.get("message") if isinstance(error, dict) else None
-            raise CommandFailed(str(message or f"{self.url} answered with status {status}"))
-        return answer
+    def _error(self, response: http.client.HTTPResponse, raw: bytes) -> CommandFailed:
+        """The error that a response of another status than 200 tells."""
+        reply = _reply(response, raw)
+        if reply.status in (401, 403):
+            if reply.code in _SECOND_FACTORS:
+                variable = _SECOND_FACTORS[reply.code]
+                return CommandFailed(
+                    f"{self.url} requires a second factor: set {variable} in the environment"
+                )
+            kind = "an admin" if self._key_variables is _credentials.ADMIN_KEYS else "another"
+            variable = self._key_variables[0]
+            return CommandFailed(f"{self.url} requires {kind} key: set {variable} in the environment")
+        return CommandFailed(reply.message or f"{self.url} answered with status {reply.status}")
 
 
-def segment(name: str) -> str:
-    """A name as one part of a path."""
+def path_segment(name: str) -> str:
+    """A name, quoted to be one part of a path."""
     return quote(name, safe="")
 
 
-def options(command: _Command) -> _Command:
-    """The options that say which launcher is meant."""
-    url = click.option(
-        "--url",
-        envvar="HOTSEAT_URL",
-        metavar="URL",
-        help="The launcher; by default where the configuration says that it listens. [env: HOTSEAT_URL]",
-    )
-    config = click.option(
-        "-c",
-        "--config",
-        metavar="FILE",
-        help="The launcher's configuration, to read its address from. [env: HOTSEAT_CONFIG]",
-    )
-    headers_file = click.option(
-        "--headers-file",
-        envvar=_credentials.HEADERS_FILE,
-        metavar="FILE",
-        expose_value=False,
-        callback=_keep_headers_file,
-        help=f"Header fields to send, each on a line (a front may want some). A second factor is taken from "
-        f"{_credentials.SECRET} (X-API-Secret) or {_credentials.BASIC} (user:password). "
-        f"[env: {_credentials.HEADERS_FILE}]",
-    )
-    return url(config(headers_file(command)))
-
-
-def _keep_headers_file(context: click.Context, _: click.Parameter, value: str | None) -> None:
-    context.meta[_HEADERS_FILE] = value
-
-
-def connect(
-    url: str | None, config: str | None, key_variables: tuple[str, ...] = KEY_VARIABLES
-) -> LauncherClient:
-    """The launcher that the options name."""
-    cert = None
-    if url is None:
-        try:
-            where = listens(config, os.environ)
-        except ConfigError as error:
-            raise InvalidConfig(error) from None
-        host, cert = _WILDCARDS.get(where.host, where.host), where.cert
-        scheme = "http" if cert is None else "https"
-        url = f"{scheme}://[{host}]:{where.port}" if ":" in host else f"{scheme}://{host}:{where.port}"
-    context = click.get_current_context(silent=True)
-    headers_file = None if context is None else context.meta.get(_HEADERS_FILE)
-    return LauncherClient(url, os.environ, key_variables, headers_file=headers_file, cert=cert)
-
-
-def _certificate(file: str) -> bytes:
-    """The first certificate of a PEM file. Raises ``CommandFailed``."""
-    try:
-        text = Path(file).read_text("latin-1")
-        begin = text.index(_PEM_BEGIN)
-        return ssl.PEM_cert_to_DER_cert(text[begin : text.index(_PEM_END, begin) + len(_PEM_END)])
-    except OSError as error:
-        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise CommandFailed(f"{file} holds no certificate") from None
-
-
 def _reply(response: http.client.HTTPResponse, raw: bytes) -> LauncherReply:
-    try:
-        body = json.loads(raw)
-    except ValueError:
-        body = None
-    body = body if isinstance(body, dict) else {}
+    body = _json_object(raw)
     error = body.get("error")
     error = error if isinstance(error, dict) else {}
     after = response.getheader("Retry-After", "")
@@ -337,6 +228,9 @@ def _reply(response: http.client.HTTPResponse, raw: bytes) -> LauncherReply:
     )
 
 
-def _words(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text or type(error).__name__).lower()
+def _json_object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

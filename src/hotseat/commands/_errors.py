@@ -1,4 +1,4 @@
-"""How a command ends when it cannot do what it was told."""
+"""Errors that end a command, with their exit statuses."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from hotseat.config.problems import ConfigError
 
 
 class CommandFailed(click.ClickException):
-    """It was tried and did not work."""
+    """The command did not succeed; exit status 1."""
 
     exit_code = int(ExitCode.FAILED)
 
 
 class LauncherUnreachable(click.ClickException):
-    """No launcher answers."""
+    """No launcher answers; exit status 3."""
 
     exit_code = int(ExitCode.UNREACHABLE)
 
 
 class Interrupted(click.ClickException):
-    """Ctrl-C before it was done."""
+    """Ctrl-C before the command was done; exit status 130."""
 
     exit_code = int(ExitCode.INTERRUPTED)
 
@@ -35,7 +35,7 @@ class Interrupted(click.ClickException):
 
 
 class InvalidConfig(click.ClickException):
-    """The configuration cannot be used; every problem on a line of its own."""
+    """The configuration is invalid; prints every problem on a line of its own. Exit status 2."""
 
     exit_code = int(ExitCode.USAGE)
 
@@ -46,5 +46,5 @@ class InvalidConfig(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         for problem in self.problems:
             click.echo(str(problem), file=file, err=file is None)
-        count = len(self.problems)
-        click.echo(f"{count} problem{'' if count == 1 else 's'}.", file=file, err=file is None)
+        number = len(self.problems)
+        click.echo(f"{number} problem{'' if number == 1 else 's'}.", file=file, err=file is None)

@@ -1,22 +1,25 @@
-"""What the orders ``start`` and ``stop`` have in common."""
+"""Shared by ``start``, ``stop`` and ``switch``: their options, and sending the order."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import click
 
-from hotseat.commands._client import ANSWER_TIMEOUT_S, LauncherClient
-from hotseat.commands._errors import Interrupted
-from hotseat.commands.status import describe
+from hotseat.admin.schema import ModelResponse, StartRequest, StatsResponse, StopRequest
+from hotseat.commands._client import RESPONSE_TIMEOUT_S, LauncherClient
+from hotseat.commands._describe import blocked_by, describe, is_queued
+from hotseat.commands._errors import CommandFailed, Interrupted, LauncherUnreachable
+from hotseat.commands._options import json_option
+from hotseat.commands._output import echo_json
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def options(wait_help: str) -> Callable[[_Command], _Command]:
-    """The options of an order."""
+def order_options(wait_help: str) -> Callable[[_Command], _Command]:
+    """``--wait``, ``--timeout`` and ``--json``."""
 
     def add(command: _Command) -> _Command:
         wait = click.option("--wait", is_flag=True, help=wait_help)
@@ -27,35 +30,39 @@ def options(wait_help: str) -> Callable[[_Command], _Command]:
             default=900.0,
             show_default=True,
             metavar="SECONDS",
-            help="With --wait: give up watching after so long (the order stands).",
+            help="With --wait: stop waiting after this long. The launcher carries on.",
         )
-        as_json = click.option("--json", "as_json", is_flag=True, help="Print the launcher's answer as JSON.")
-        return wait(timeout(as_json(command)))
+        return wait(timeout(json_option("the launcher's response")(command)))
 
     return add
 
 
-def order(
-    running: LauncherClient,
-    verb: Literal["start", "stop"],
-    name: str,
-    *,
-    wait: bool,
-    timeout_s: float,
-    as_json: bool,
-    **more: bool,
-) -> None:
-    """Give the order (``more``: further fields) and say what came of it.
+def start(running: LauncherClient, order: StartRequest, *, timeout_s: float, as_json: bool) -> None:
+    """Order a start and print the model's state. Raises as ``_send`` does."""
+    _send(running, "/admin/start", order, timeout_s, as_json)
 
-    Raises ``Failed``, ``Unreachable`` or ``Interrupted``.
-    """
+
+def stop(running: LauncherClient, order: StopRequest, *, timeout_s: float, as_json: bool) -> None:
+    """Order a stop and print the model's state. Raises as ``_send`` does."""
+    _send(running, "/admin/stop", order, timeout_s, as_json)
+
+
+def _send(
+    running: LauncherClient, path: str, order: StartRequest | StopRequest, timeout_s: float, as_json: bool
+) -> None:
+    """Raises ``CommandFailed``, ``LauncherUnreachable`` and ``Interrupted``."""
     try:
-        answer = running.post(
-            f"/admin/{verb}", {"route": name, "wait": wait, **more}, timeout_s if wait else ANSWER_TIMEOUT_S
-        )
+        model = running.post(path, order, ModelResponse, timeout_s if order.wait else RESPONSE_TIMEOUT_S)
     except KeyboardInterrupt:
-        raise Interrupted("The order stands.") from None
+        raise Interrupted("The launcher carries on with the order.") from None
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
+        echo_json(model)
     else:
-        click.echo(f"{answer.get('model', name)}: {describe(answer)}")
+        click.echo(f"{model.model}: {describe(model, _blocker(running, model))}")
+
+
+def _blocker(running: LauncherClient, model: ModelResponse) -> str:
+    if is_queued(model):
+        with suppress(CommandFailed, LauncherUnreachable):  # the order itself has succeeded
+            return blocked_by(model.model, running.get("/stats", StatsResponse).models)
+    return ""

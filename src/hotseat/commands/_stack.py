@@ -1,4 +1,4 @@
-"""Options and errors that the commands about the stack share."""
+"""Options and errors that the commands for a stack share."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class StackUnreadable(click.ClickException):
-    """A file of the stack, or a name in it, that makes no sense."""
+    """A file of the stack cannot be read, or does not have the name; exit status 2."""
 
     exit_code = int(ExitCode.USAGE)
 
 
 def stack_option(function: _F) -> _F:
-    """``--stack DIR``: where docker-compose.yml, hotseat.yaml and .env lie."""
+    """``--stack DIR``: the folder with docker-compose.yml, hotseat.yaml and .env."""
     return click.option(
         "--stack",
         "folder",
@@ -39,12 +39,12 @@ def stack_option(function: _F) -> _F:
 
 
 def in_folder(folder: Path) -> str:
-    """What stands before a command that is to be typed in this folder."""
+    """Prefix for a command that is to be run in this folder."""
     return "" if folder == Path() else f"cd {shlex.quote(str(folder))} && "
 
 
 def read_stack(folder: Path, files: tuple[Path, ...] = ()) -> ComposeReading:
-    """The Compose project of a folder, or of files. Raises ``StackUnreadable``."""
+    """Read the Compose project of a folder, or of files. Raises ``StackUnreadable``."""
     try:
         chosen = list(files) or compose_files(folder, stack_environment(folder, os.environ))
         return read_project(chosen, os.environ)
@@ -53,7 +53,7 @@ def read_stack(folder: Path, files: tuple[Path, ...] = ()) -> ComposeReading:
 
 
 def read_settings(file: Path, folder: Path) -> Settings:
-    """The configuration, with the folder's ``.env`` below the environment.
+    """Read the configuration, with variables from the environment and then from the folder's ``.env``.
 
     Raises ``InvalidConfig`` and ``StackUnreadable``.
     """

@@ -1,4 +1,4 @@
-"""``hotseat bench``: measure starts and throughput, keep the results, judge them."""
+"""``hotseat bench``: measure starts and throughput, save the results, check for regressions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from hotseat.commands import bench_report, bench_start, bench_throughput
 
 @click.group("bench", no_args_is_help=True)
 def command() -> None:
-    """Measure how fast models start and generate, and whether that gets worse.
+    """Measure how fast models start and generate, and check for regressions.
 
     \b
-    hotseat bench start coder          starts, from the launch to the first good health check
-    hotseat bench throughput coder     tokens per second, time to first token, between tokens
-    hotseat bench report --compare     the results so far; fails where the latest are worse
+    hotseat bench start coder          start times, from launch to the first passed health check
+    hotseat bench throughput coder     tokens per second, time to first token, inter-token latency
+    hotseat bench report --compare     all results; fails if the latest are worse than accepted ones
     """
 
 

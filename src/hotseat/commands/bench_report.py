@@ -1,8 +1,7 @@
-"""``hotseat bench report``: results as a table and as pictures, compared and held against service levels."""
+"""``hotseat bench report``: results as tables and charts, and checks of the latest ones."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -14,20 +13,20 @@ from typing import Any
 import click
 
 from hotseat.bench import judgement, results
-from hotseat.bench.figures import MEASURES, told
+from hotseat.bench.figures import FIGURES, format_figure
 from hotseat.bench.judgement import Verdict
 from hotseat.bench.results import BenchResult, ResultsError, ResultsFile
 from hotseat.commands import ExitCode
 from hotseat.commands._bench import results_option, results_path
 from hotseat.commands._errors import CommandFailed, InvalidConfig
-from hotseat.commands._table import table
+from hotseat.commands._output import echo_json, table
 from hotseat.config import ConfigError, read_levels
 
-DRAWN = ("start_p50", "tokens_per_s", "ttft_p50", "itl_p50")
+CHARTS = ("start_p50", "tokens_per_s", "ttft_p50", "itl_p50")
 
 
 class Tolerance(click.ParamType[float]):
-    """``10%`` or ``0.1``."""
+    """A share: ``10%`` or ``0.1``."""
 
     name = "tolerance"
 
@@ -43,9 +42,9 @@ class Tolerance(click.ParamType[float]):
 @click.command(
     "report",
     epilog="""\b
-Results can be compared where model, kind, state or concurrency, and the machine (processor, cores, GPUs)
-are the same; command, image and hotseat's version may differ, and a difference is told. --compare looks at
-medians and tokens per second. Incomplete results are shown and not used.
+Results are comparable if model, benchmark, state or concurrency, and machine (processor, cores, GPUs) are the
+same. Command, image and hotseat's version may differ; differences are printed. --compare looks at medians and
+tokens per second. Incomplete results are shown but not used.
 
 \b
 Examples:
@@ -54,37 +53,41 @@ Examples:
   hotseat bench report --compare --tolerance 15% --slo hotseat.yaml
   hotseat bench report --plot pictures/
 
-Exit status: 0 all is well, 1 something is worse or misses its level, or there is nothing to judge, 2 wrong
-usage or configuration.""",
+Exit status: 0 all checks passed, 1 a check failed or there is nothing to check, 2 wrong usage or
+configuration.""",
 )
-@click.option("--model", "only", metavar="MODEL", help="This model's results alone.")
+@click.option("--model", "only", metavar="MODEL", help="Only show results of this model.")
 @click.option(
-    "--last", type=click.IntRange(1), default=20, show_default=True, help="Rows to show of each kind."
+    "--last",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Show at most this many rows per table.",
 )
-@click.option("--accept", is_flag=True, help="Note the latest result of each series as good.")
-@click.option("--compare", is_flag=True, help="Hold the latest results against the last accepted ones.")
+@click.option("--accept", is_flag=True, help="Accept the latest result of each series as the baseline.")
+@click.option("--compare", is_flag=True, help="Compare the latest results with the accepted ones.")
 @click.option(
     "--tolerance",
     type=Tolerance(),
     default="10%",
     show_default=True,
     metavar="SHARE",
-    help="With --compare: how much worse is still good.",
+    help="With --compare: how much worse a result may be.",
 )
 @click.option(
     "--slo",
     "slo_file",
     metavar="FILE",
-    help="Hold the latest results against the service levels (slo:) of this file; the configuration will do.",
+    help="Check the latest results against the service levels (slo:) in this file, such as hotseat.yaml.",
 )
 @click.option(
     "--plot",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Draw the results over time as SVG files (needs the extra bench).",
+    help="Draw charts of the results over time as SVG files. Needs pip install 'hotseat[bench]'.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print results and verdicts as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print results and checks as JSON.")
 @results_option
 @click.option(
     "-c",
@@ -104,7 +107,7 @@ def command(
     results_file: Path | None,
     config: str | None,
 ) -> None:
-    """Show the results of benchmarks, and judge the latest of each series."""
+    """Show the results of benchmarks, and check the latest of each series."""
     file = results_path(results_file, config)
     limits = _limits(slo_file)
     found = _read(file)
@@ -112,7 +115,7 @@ def command(
         found = replace(found, all=[one for one in found.all if one.model == only])
     if not found.all:
         raise CommandFailed(
-            f"{file} holds no results{f' of {only}' if only else ''}: hotseat bench start MODEL makes some"
+            f"{file} contains no results{f' of {only}' if only else ''}: run hotseat bench start MODEL first"
         )
     latest = [line[-1] for line in found.series().values()]
     verdicts: list[Verdict] = []
@@ -121,13 +124,11 @@ def command(
     if compare:
         _compare(found, latest, tolerance, verdicts, notes, troubles)
     if limits is not None:
-        _hold(latest, limits, verdicts, troubles)
+        _check_levels(latest, limits, verdicts, troubles)
     if as_json:
         rows = [{**one.as_dict(), "accepted": one.id in found.accepted} for one in found.all]
         judged = [_as_dict(one) for one in verdicts]
-        click.echo(
-            json.dumps({"results": rows, "verdicts": judged, "notes": notes, "troubles": troubles}, indent=2)
-        )
+        echo_json({"results": rows, "verdicts": judged, "notes": notes, "troubles": troubles})
     else:
         click.echo(render(found, last))
         if verdicts:
@@ -136,10 +137,10 @@ def command(
             click.echo(f"FAILED  {trouble}", err=True)
     if folder is not None:
         _draw(found, folder, quiet=as_json)
-    bad = bool(troubles) or not all(one.ok for one in verdicts)
+    failed = bool(troubles) or not all(one.ok for one in verdicts)
     if accept:
-        _accept(file, latest, bad, quiet=as_json)
-    sys.exit(ExitCode.FAILED if bad else ExitCode.OK)
+        _accept(file, latest, failed, quiet=as_json)
+    sys.exit(ExitCode.FAILED if failed else ExitCode.OK)
 
 
 def _read(file: Path) -> ResultsFile:
@@ -167,13 +168,13 @@ def _compare(
     for one in latest:
         accepted = found.accepted_before(one)
         if accepted is not None:
-            verdicts.extend(judgement.against(accepted, one, tolerance))
+            verdicts.extend(judgement.compare(accepted, one, tolerance))
             notes.extend(f"{one.title}: {words}" for words in judgement.differences(accepted, one))
         elif one.id not in found.accepted:
-            troubles.append(f"{one.title}: there is no accepted result to compare with (--accept makes one)")
+            troubles.append(f"{one.title}: no accepted result to compare with; use --accept first")
 
 
-def _hold(
+def _check_levels(
     latest: Sequence[BenchResult],
     limits: tuple[Mapping[str, float], Mapping[str, Mapping[str, float]]],
     verdicts: list[Verdict],
@@ -183,17 +184,17 @@ def _hold(
     judged: set[tuple[str | None, str]] = set()
     for one in latest:
         mine = own.get(one.model, {})
-        found = judgement.levels(one, {**top, **mine})
+        found = judgement.check_levels(one, {**top, **mine})
         verdicts.extend(found)
         judged |= {(one.model if verdict.measure in mine else None, verdict.measure) for verdict in found}
     wanted = {(None, name) for name in top} | {(model, name) for model, some in own.items() for name in some}
     for model, name in sorted(wanted - judged, key=str):
         of = f" of {model}" if model else ""
-        troubles.append(f"{name}{of}: no result says anything of it")
+        troubles.append(f"{name}{of}: no result has this figure")
 
 
 def render(found: ResultsFile, last: int) -> str:
-    """A table for each kind of result."""
+    """A table for each benchmark."""
     parts = []
     for kind, columns in _COLUMNS.items():
         some = [one for one in found.all if one.kind == kind][-last:]
@@ -208,7 +209,7 @@ _COLUMNS = {
     "start": {"start_p50": "P50", "start_p95": "P95", "start_p99": "P99"},
     "throughput": {
         "tokens_per_s": "TOKENS/S",
-        "stream_tokens_per_s": "OF A STREAM",
+        "stream_tokens_per_s": "PER STREAM",
         "ttft_p50": "TTFT P50",
         "ttft_p99": "TTFT P99",
         "itl_p50": "ITL P50",
@@ -218,20 +219,20 @@ _COLUMNS = {
 
 
 def _row(one: BenchResult, columns: Mapping[str, str], accepted: bool) -> list[str]:
-    values = [told(name, one.figures[name]) if name in one.figures else "" for name in columns]
+    values = [format_figure(name, one.figures[name]) if name in one.figures else "" for name in columns]
     note = ", ".join(word for word, so in (("accepted", accepted), ("incomplete", not one.complete)) if so)
     at = one.at[:16].replace("T", " ")
     return [at, one.title, str(len(one.runs)), *values, str(one.launch.get("hotseat", "")), note]
 
 
 def _line(one: Verdict) -> str:
-    word, words = ("ok    " if one.ok else "FAILED"), MEASURES[one.measure].words
-    now, limit = told(one.measure, one.value), told(one.measure, one.limit)
+    figure = FIGURES[one.measure]
+    value, limit = format_figure(one.measure, one.value), format_figure(one.measure, one.limit)
     if one.change is not None:
-        against = f"{now}, accepted {limit} ({one.change:+.1%})"
+        against = f"accepted {limit} ({one.change:+.1%})"
     else:
-        against = f"{now}, {'at least' if MEASURES[one.measure].more_is_better else 'at most'} {limit}"
-    return f"{word}  {one.result.title}: {words} {against}"
+        against = f"{'at least' if figure.more_is_better else 'at most'} {limit}"
+    return f"{'ok    ' if one.ok else 'FAILED'}  {one.result.title}: {figure.title} {value}, {against}"
 
 
 def _as_dict(one: Verdict) -> dict[str, Any]:
@@ -250,19 +251,21 @@ def _as_dict(one: Verdict) -> dict[str, Any]:
 def _draw(found: ResultsFile, folder: Path, *, quiet: bool) -> None:
     try:
         from hotseat.bench.charts import draw
-    except ImportError as error:
-        raise CommandFailed(f"--plot needs {error.name}: pip install 'hotseat[bench]'") from None
+    except ImportError:
+        raise CommandFailed("--plot needs an extra package: pip install 'hotseat[bench]'") from None
     try:
-        files = [file for name in DRAWN if (file := draw(found, name, folder)) is not None]
+        files = [file for name in CHARTS if (file := draw(found, name, folder)) is not None]
     except OSError as error:
         raise CommandFailed(f"{folder} cannot be written: {error.strerror}") from None
     if not quiet:
         click.echo("\n" + "\n".join(f"Drawn: {file}" for file in files))
 
 
-def _accept(file: Path, latest: Sequence[BenchResult], bad: bool, *, quiet: bool) -> None:
-    if bad:
-        click.echo("Not accepted: see above. Without --compare and --slo all is accepted.", err=True)
+def _accept(file: Path, latest: Sequence[BenchResult], failed: bool, *, quiet: bool) -> None:
+    if failed:
+        click.echo(
+            "Nothing was accepted: a check failed. To accept anyway, leave out --compare and --slo.", err=True
+        )
         return
     if not latest:
         raise CommandFailed("there is no complete result to accept")

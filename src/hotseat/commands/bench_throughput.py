@@ -1,4 +1,4 @@
-"""``hotseat bench throughput``: tokens per second, and how long each takes."""
+"""``hotseat bench throughput``: tokens per second and latencies of a model's answers."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ import click
 from hotseat.bench import load
 from hotseat.bench.load import Completion
 from hotseat.bench.results import BenchResult
-from hotseat.commands import _client
+from hotseat.commands import _options
 from hotseat.commands._bench import (
     BenchedModel,
-    keep,
-    left_as_found,
+    check_writable,
+    echo_figures,
+    restored,
     results_option,
     results_path,
-    say_figures,
-    writable,
+    save,
 )
-from hotseat.commands._client import CLIENT_KEY_VARIABLES, LauncherClient, LauncherRefused
+from hotseat.commands._client import LauncherClient, LauncherRefused, path_segment
+from hotseat.commands._credentials import CLIENT_KEYS
 from hotseat.commands._errors import CommandFailed
+from hotseat.commands._output import count
 
 TEMPERATURE = 0.2
 SILENCE_S = 900.0
-"""Nothing may come for so long: a start may be in it."""
+"""Longest time without a byte; it may include a start."""
 WARM_UP_TOKENS = 16
 
 
 class ConcurrencySteps(click.ParamType[tuple[int, ...]]):
-    """``1,2,4``."""
+    """Numbers of concurrent streams: ``1,2,4``."""
 
     name = "steps"
 
@@ -45,25 +47,25 @@ class ConcurrencySteps(click.ParamType[tuple[int, ...]]):
             self.fail("expected numbers such as 1,2,4", param, ctx)
         steps = tuple(int(word) for word in words)
         if not all(1 <= step <= 1024 for step in steps):
-            self.fail("each step is a number from 1 to 1024", param, ctx)
+            self.fail("each number must be from 1 to 1024", param, ctx)
         return steps
 
 
 @click.command(
     "throughput",
     epilog="""\b
-What is asked: a chat completion of --tokens tokens at temperature 0.2, streamed, through the route MODEL, so
-that hotseat's own time is in it. ignore_eos is sent along so that the model does not end early; where the
-server does not know that, it may. Every prompt is different at its beginning, so that no prefix cache helps.
-Before each step one short completion per stream is not counted; the first of them starts the model.
+Each request is a streamed chat completion of --tokens tokens at temperature 0.2, sent to the route MODEL, so
+the figures include hotseat's overhead. ignore_eos keeps the model from ending early; servers that do not
+support it may still end early. Every prompt begins differently, so prefix caches do not help. Before each
+step, one short completion per stream warms the model up (and starts it) and is not counted.
 
 \b
 Examples:
   hotseat bench throughput coder
   hotseat bench throughput coder --concurrency 1,2,4,8 --runs 5
 
-Exit status: 0 measured and kept, 1 it did not work, 2 wrong usage, 3 no launcher answers, 130 interrupted
-(what was complete is kept, marked as incomplete).""",
+Exit status: 0 measured and saved, 1 failed, 2 wrong usage, 3 no launcher answers, 130 interrupted (finished
+completions are saved, marked as incomplete).""",
 )
 @click.argument("name", metavar="MODEL")
 @click.option(
@@ -71,20 +73,24 @@ Exit status: 0 measured and kept, 1 it did not work, 2 wrong usage, 3 no launche
     type=ConcurrencySteps(),
     default=(1,),
     metavar="N,N…",
-    help="Streams at once, a step each. [default: 1]",
+    help="Numbers of concurrent streams, one step for each. [default: 1]",
 )
 @click.option(
     "--runs",
     type=click.IntRange(1, 1000),
     default=3,
     show_default=True,
-    help="Completions of each stream in a step.",
+    help="Completions per stream in each step.",
 )
 @click.option(
-    "--tokens", type=click.IntRange(2, 1_000_000), default=1000, show_default=True, help="Of each completion."
+    "--tokens",
+    type=click.IntRange(2, 1_000_000),
+    default=1000,
+    show_default=True,
+    help="Length of each completion.",
 )
 @results_option
-@_client.options
+@_options.launcher_options
 def command(
     name: str,
     concurrency: tuple[int, ...],
@@ -94,22 +100,22 @@ def command(
     url: str | None,
     config: str | None,
 ) -> None:
-    """Measure what MODEL generates: tokens per second, time to first token, time between tokens.
+    """Measure throughput of MODEL: tokens per second, time to first token, inter-token latency.
 
-    The model's key is taken from HOTSEAT_API_KEY or VLLM_API_KEY, an admin's (to see and restore its
-    state) from HOTSEAT_ADMIN_KEY, ADMIN_API_KEY or VLLM_API_KEY. Afterwards the model is as it was before.
+    Reads a client's key from HOTSEAT_API_KEY or VLLM_API_KEY, and an admin key (to see and restore the
+    model's state) from HOTSEAT_ADMIN_KEY, ADMIN_API_KEY or VLLM_API_KEY. Afterwards the model is brought
+    back to its state before.
     """
     file = results_path(results_file, config)
-    writable(file)
-    subject = BenchedModel(_client.connect(url, config), name)
-    client = BenchClient(_client.connect(url, config, CLIENT_KEY_VARIABLES), name)
-    if company := subject.stats().get("in_flight", 0):
-        click.echo(
-            f"Other requests use {subject.model} now ({company}): the figures are of their company, too.",
-            err=True,
-        )
-    click.echo(f"{subject.what()}: {tokens} tokens at temperature {TEMPERATURE}, {runs} per stream.")
-    with left_as_found(subject):
+    check_writable(file)
+    subject = BenchedModel(_options.connect(url, config), name)
+    client = BenchClient(_options.connect(url, config, CLIENT_KEYS), name)
+    if (before := subject.status()) and before.in_flight:
+        others = count(before.in_flight, "other request")
+        click.echo(f"{subject.model} is serving {others}: they affect the figures.", err=True)
+    each = f"{count(runs, 'completion')} of {tokens} tokens per stream"
+    click.echo(f"{subject.title()}: {each}, at temperature {TEMPERATURE}.")
+    with restored(subject):
         for streams in concurrency:
             _step(subject, client, file, streams, runs, tokens)
 
@@ -117,20 +123,20 @@ def command(
 def _step(
     subject: BenchedModel, client: BenchClient, file: Path, streams: int, runs: int, tokens: int
 ) -> None:
-    click.echo(f"{streams} at once:")
-    for one in load.at_once(lambda number: client.complete(-number, WARM_UP_TOKENS), streams, 1):
+    click.echo(f"{count(streams, 'stream')}:")
+    for one in load.run_streams(lambda number: client.complete(-number, WARM_UP_TOKENS), streams, 1):
         if isinstance(one, Exception):
             raise CommandFailed(str(one)) from None
     done: list[Completion] = []
-    problem: Exception | None = None
+    failure: Exception | None = None
     complete = False
     try:
-        for one in load.at_once(lambda number: client.complete(number, tokens), streams, runs):
+        for one in load.run_streams(lambda number: client.complete(number, tokens), streams, runs):
             if isinstance(one, Exception):
-                problem = one
+                failure = one
                 break
             done.append(one)
-            click.echo(f"  {len(done):>4}  {_told(one)}")
+            click.echo(f"  {len(done):>4}  {_describe(one)}")
         else:
             complete = True
     finally:
@@ -146,43 +152,46 @@ def _step(
                 },
                 figures=load.figures(done),
                 runs=[one.as_dict() for one in done],
-                launch=subject.launch,
+                launch=subject.launch_record(),
                 complete=complete,
             )
-            say_figures(result)
-            _say_lengths(done, tokens)
-            keep(file, result)
-    if problem is not None:
-        raise CommandFailed(f"{streams} at once: {problem}")
+            echo_figures(result)
+            _echo_lengths(done, tokens)
+            save(file, result)
+    if failure is not None:
+        raise CommandFailed(f"{count(streams, 'stream')}: {failure}")
 
 
-def _told(one: Completion) -> str:
+def _describe(one: Completion) -> str:
     rate = one.tokens_per_s
     per_s = "" if rate is None else f", {rate:.1f} tokens/s"
-    return f"{one.tokens} tokens, the first after {one.ttft_s:.3f} s{per_s}"
+    return f"{one.tokens} tokens, first after {one.ttft_s:.3f} s{per_s}"
 
 
-def _say_lengths(done: list[Completion], tokens: int) -> None:
+def _echo_lengths(done: list[Completion], tokens: int) -> None:
     short = [one.tokens for one in done if one.counted and one.tokens < tokens]
     if short:
         click.echo(
-            f"  {len(short)} ended early ({min(short)} to {max(short)} tokens of {tokens}): "
-            "a limit of the route or the context, or the model's own end"
+            f"  {len(short)} ended early, after {min(short)} to {max(short)} of {tokens} tokens: "
+            "the route or the context limits them, or the model ended by itself"
         )
     if not all(one.counted for one in done):
-        click.echo("  the server does not count tokens: pieces of text are counted instead")
+        click.echo("  the server does not report tokens: chunks of text are counted instead")
 
 
 class BenchClient:
-    """Asks for completions as any client does."""
+    """Sends completions as any client does."""
 
     def __init__(self, running: LauncherClient, name: str) -> None:
         self._running, self._name = running, name
         self.ignore_eos = True
-        """The server takes it."""
+        """The server accepts the field ``ignore_eos``, as far as is known."""
 
     def complete(self, number: int, tokens: int) -> Completion:
-        """One completion. Raises ``CommandFailed``, ``Unreachable``, ``BadAnswer``."""
+        """One completion; each ``number`` has a prompt of its own.
+
+        Raises ``CommandFailed``, ``LauncherUnreachable`` and ``InvalidStream``.
+        """
         try:
             return self._complete(number, tokens)
         except LauncherRefused as refused:
@@ -202,8 +211,8 @@ class BenchClient:
         }
         if self.ignore_eos:
             body["ignore_eos"] = True
-        path = f"/{_client.segment(self._name)}/v1/chat/completions"
-        return load.take(self._running.stream(path, body, SILENCE_S), time.monotonic())
+        path = f"/{path_segment(self._name)}/v1/chat/completions"
+        return load.read_stream(self._running.stream(path, body, SILENCE_S), time.monotonic())
 
 
 def _prompt(number: int) -> str:

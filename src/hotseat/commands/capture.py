@@ -1,12 +1,12 @@
-"""``hotseat capture``: write a model's prompts and answers to a file, for a while."""
+"""``hotseat capture``: record a model's prompts and answers in a file for a limited time."""
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from hotseat.commands import _client
+from hotseat.admin.schema import CAPTURE_SECONDS, CaptureRequest, CaptureResponse
+from hotseat.commands import _options
+from hotseat.commands._output import echo_json
 
 
 @click.command(
@@ -17,37 +17,36 @@ Examples:
   hotseat capture chat --stop
   jq -r .request /var/lib/hotseat/captures/chat.jsonl
 
-Exit status: 0 done, 1 it did not work, 2 wrong usage, 3 no launcher answers.""",
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 no launcher answers.""",
 )
 @click.argument("name")
 @click.option(
     "--for",
     "seconds",
-    type=click.IntRange(1, 3600),
-    default=60,
+    type=click.IntRange(max(1, CAPTURE_SECONDS.least), CAPTURE_SECONDS.most),
+    default=CAPTURE_SECONDS.default,
     show_default=True,
     metavar="SECONDS",
-    help="How long, an hour at most.",
+    help="Capture for this long.",
 )
-@click.option("--stop", is_flag=True, help="End it now.")
-@click.option("--json", "as_json", is_flag=True, help="Print the launcher's answer as JSON.")
-@_client.options
+@click.option("--stop", is_flag=True, help="End the capture now.")
+@_options.json_option("the launcher's response")
+@_options.launcher_options
 def command(name: str, seconds: int, stop: bool, as_json: bool, url: str | None, config: str | None) -> None:
-    """Write what a model is asked and answers to a file, for a while.
+    """Record a model's prompts and answers in a file for a limited time.
 
-    For debugging: prompts and answers are kept nowhere else. NAME is a route or a model. The file is made
-    on the launcher's machine, readable for its user alone, without headers and credentials; it takes
-    64 MiB at most, and stays until the next capture of the model or until you remove it.
+    For debugging: hotseat keeps prompts and answers nowhere else. NAME is a route or a model. The file is
+    created on the launcher's machine, readable by the launcher's user alone, without headers and
+    credentials. It grows to at most 64 MiB and stays until the model's next capture or until you delete it.
     """
-    answer = _client.connect(url, config).post(
-        "/admin/capture", {"route": name, "seconds": 0 if stop else seconds}
-    )
+    order = CaptureRequest(route=name, seconds=0 if stop else seconds)
+    response = _options.connect(url, config).post("/admin/capture", order, CaptureResponse)
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
-    elif answer.get("capturing"):
-        click.echo(f"{answer['model']}: CAPTURING prompts and answers until {answer.get('until')}")
-        click.echo(f"to {answer.get('file')}")
-    elif answer.get("file"):
-        click.echo(f"{answer['model']}: capture ended, {answer.get('requests')} requests in {answer['file']}")
+        echo_json(response)
+    elif response.capturing:
+        click.echo(f"{response.model}: CAPTURING prompts and answers until {response.until}")
+        click.echo(f"to {response.file}")
+    elif response.file:
+        click.echo(f"{response.model}: capture ended, {response.requests} requests in {response.file}")
     else:
-        click.echo(f"{answer.get('model', name)}: nothing was captured")
+        click.echo(f"{response.model}: nothing was captured")

@@ -1,17 +1,16 @@
-"""``hotseat check-config``: is the configuration right?"""
+"""``hotseat check-config``: check a configuration."""
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 
 import click
 
 from hotseat.commands._errors import InvalidConfig
-from hotseat.commands._table import table
+from hotseat.commands._output import echo_json, table
 from hotseat.config import ConfigError, load
-from hotseat.core.spec import DockerSpec, ModelSpec, Settings
+from hotseat.core.spec import ModelSpec, Settings
 
 
 @click.command(
@@ -22,20 +21,20 @@ Examples:
   hotseat check-config --json | jq '.problems[].message'
   hotseat check-config --schema > config.schema.json
 
-Exit status: 0 it is right, 2 it is not.""",
+Exit status: 0 valid, 2 invalid.""",
 )
 @click.option(
     "-c",
     "--config",
     metavar="FILE",
-    help="The configuration; by default the one that serve would read. [env: HOTSEAT_CONFIG]",
+    help="The configuration. Default: the one that hotseat serve would read. [env: HOTSEAT_CONFIG]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option("--schema", is_flag=True, help="Print the JSON schema of the file, for editors, and end.")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of the file, for editors, and exit.")
 def command(config: str | None, as_json: bool, schema: bool) -> None:
-    """Say whether a configuration is right, or all that is wrong with it.
+    """Check a configuration and list all its problems.
 
-    Every problem is told with its file, line and key. Nothing is started.
+    Each problem is printed with its file, line and key. Nothing is started.
     """
     if schema:
         from hotseat.config.reference import schema_text
@@ -47,11 +46,11 @@ def command(config: str | None, as_json: bool, schema: bool) -> None:
     except ConfigError as error:
         if as_json:
             problems = [asdict(problem) for problem in error.problems]
-            click.echo(json.dumps({"ok": False, "problems": problems}, indent=2))
+            echo_json({"ok": False, "problems": problems})
             raise click.exceptions.Exit(InvalidConfig.exit_code) from None
         raise InvalidConfig(error) from None
     if as_json:
-        click.echo(json.dumps({"ok": True, "file": settings.source, "problems": []}, indent=2))
+        echo_json({"ok": True, "file": settings.source, "problems": []})
     else:
         click.echo(_summary(settings))
 
@@ -63,11 +62,19 @@ def _summary(settings: Settings) -> str:
     for route in settings.routes:
         paths.setdefault(route.model, []).append(route.path)
     rows = [
-        [name, model.runtime, ", ".join(paths.get(name, [])), _gpu(model), _idle(model), _what(model)]
+        [
+            name,
+            model.runtime,
+            ", ".join(paths.get(name, [])),
+            _gpu(model),
+            _idle(model),
+            model.launch.describe(),
+        ]
         for name, model in settings.models.items()
     ]
     return (
-        f"{settings.source} is right. It listens on {at}, the state is in {settings.serve.state_dir}.\n\n"
+        f"{settings.source} is valid. hotseat will listen on {at} and keep its state in "
+        f"{settings.serve.state_dir}.\n\n"
         + table(["MODEL", "RUNTIME", "PATH", "GPU", "IDLE", "STARTS"], rows)
     )
 
@@ -81,8 +88,3 @@ def _gpu(model: ModelSpec) -> str:
 
 def _idle(model: ModelSpec) -> str:
     return "never" if model.scheduling.idle_s is None else f"{model.scheduling.idle_s:g}s"
-
-
-def _what(model: ModelSpec) -> str:
-    launch = model.launch
-    return f"container {launch.container}" if isinstance(launch, DockerSpec) else launch.command[0]

@@ -1,21 +1,22 @@
-"""``hotseat clients``: a ready configuration for a program that talks to hotseat."""
+"""``hotseat clients``: print a ready configuration for a program that uses hotseat."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import click
 
 from hotseat import config
+from hotseat.admin.schema import HealthResponse
 from hotseat.clients.formats import FORMATS, Format
 from hotseat.clients.offer import Choice, NotOffered, Offered, choose
-from hotseat.commands import _client
-from hotseat.commands._client import CLIENT_KEY_VARIABLES
+from hotseat.commands import _options
+from hotseat.commands._credentials import CLIENT_KEYS
 from hotseat.commands._errors import CommandFailed, InvalidConfig
-from hotseat.core.spec import PPM, ProcessSpec, Settings
+from hotseat.commands._model_list import ModelList
+from hotseat.core.spec import PPM, Settings
 from hotseat.engines import flags
 
 _LIST = "\n".join(f"  {name.ljust(14)} {one.title}" for name, one in FORMATS.items())
@@ -33,49 +34,49 @@ Examples:
   hotseat clients opencode -c hotseat.yaml --url http://gpu-box:8000
   eval "$(hotseat clients claude-code --model coder)"
 
-Exit status: 0 printed, 1 the launcher refused, 2 wrong usage, 3 no launcher answers.""",
+Exit status: 0 printed, 1 failed, 2 wrong usage, 3 no launcher answers.""",
 )
 @click.argument("name", type=click.Choice(list(FORMATS)), metavar="NAME")
 @click.option(
     "--url",
     envvar="HOTSEAT_URL",
     metavar="URL",
-    help="The launcher, as the program will reach it.  [env: HOTSEAT_URL]",
+    help="The launcher's URL, as the program will reach it.  [env: HOTSEAT_URL]",
 )
 @click.option(
     "-c",
     "--config",
     "file",
     metavar="FILE",
-    help="Ask no launcher: take the models from this configuration.",
+    help="Take the models from this configuration instead of from a running launcher.",
 )
-@click.option("--model", "chatting", metavar="NAME", help="The model to talk to.")
-@click.option(
-    "--autocomplete", "completing", metavar="NAME", help="The model that completes, if it fits beside it."
-)
+@click.option("--model", "chat", metavar="NAME", help="The model for chat.")
+@click.option("--autocomplete", metavar="NAME", help="The model for autocomplete, if both fit on the GPU.")
 @click.option(
     "--context",
     type=click.IntRange(min=256),
     metavar="TOKENS",
-    help="The models' context; by default --max-model-len in the configuration's commands.",
+    help="The models' context length. Default: --max-model-len in the configuration's commands.",
 )
 @click.option(
-    "--with-key", is_flag=True, help="Write the key out (from HOTSEAT_API_KEY or VLLM_API_KEY), not its name."
+    "--with-key",
+    is_flag=True,
+    help="Include the key itself (from HOTSEAT_API_KEY or VLLM_API_KEY), not its variable.",
 )
 def command(
     name: str,
     url: str | None,
     file: str | None,
-    chatting: str | None,
-    completing: str | None,
+    chat: str | None,
+    autocomplete: str | None,
     context: int | None,
     with_key: bool,
 ) -> None:
-    """Print a ready configuration for the program NAME, from the routes of the running launcher.
+    """Print a ready configuration for the program NAME, with the models of the running launcher.
 
-    Programs for programmers get the first model whose name says code, others the default model. Where
-    two models would take turns on the GPU, one does both chat and autocomplete. Keys are references to
-    the environment.
+    Coding tools get the first model with "cod" in its name, other programs the default model. If the
+    models for chat and autocomplete do not fit on the GPU together, one model does both, so that they do
+    not evict each other all the time. Keys are references to environment variables.
     """
     format_ = FORMATS[name]
     base, offered, budget = _of_config(file, url) if file else _of_launcher(url)
@@ -87,22 +88,25 @@ def command(
             offered,
             budget,
             coding=format_.coding,
-            chatting=chatting,
-            completing=completing,
+            chat=chat,
+            autocomplete=autocomplete,
             key=_key() if with_key else None,
         )
     except NotOffered as error:
         raise click.UsageError(str(error)) from None
     click.echo(format_.render(choice), nl=False)
-    _say(format_, choice)
+    _print_notes(format_, choice)
 
 
-def _say(format_: Format, choice: Choice) -> None:
+def _print_notes(format_: Format, choice: Choice) -> None:
     if format_.note:
         click.echo(format_.note.format(variable=choice.variable), err=True)
-    if format_.blind and choice.key is None:
-        words = f"This program knows no references: put the key of {choice.variable} in its place,"
-        click.echo(f"{words} or use --with-key.", err=True)
+    if format_.needs_key and choice.key is None:
+        click.echo(
+            f"This program cannot read the key from the environment. Replace the placeholder with the value "
+            f"of {choice.variable}, or use --with-key.",
+            err=True,
+        )
 
 
 def _key() -> str:
@@ -110,10 +114,10 @@ def _key() -> str:
         env = config.environment(os.environ)
     except config.ConfigError as error:
         raise InvalidConfig(error) from None
-    for variable in CLIENT_KEY_VARIABLES:
+    for variable in CLIENT_KEYS:
         if key := env.get(variable):
             return key
-    raise CommandFailed(f"there is no key to write: set {' or '.join(CLIENT_KEY_VARIABLES)}")
+    raise CommandFailed(f"there is no key to include: set {' or '.join(CLIENT_KEYS)}")
 
 
 def _of_config(file: str, url: str | None) -> tuple[str, list[Offered], Mapping[str, float]]:
@@ -131,27 +135,21 @@ def _of_config(file: str, url: str | None) -> tuple[str, list[Offered], Mapping[
         )
         for route in settings.routes
     ]
-    return _client.connect(url, file).url, offered, _shares(settings.scheduler.budget)
+    return _options.connect(url, file).url, offered, _shares(settings.scheduler.budget)
 
 
 def _of_launcher(url: str | None) -> tuple[str, list[Offered], Mapping[str, float]]:
-    running = _client.connect(url, None, CLIENT_KEY_VARIABLES)
-    seen = {str(one["id"]) for one in running.get("/v1/models").get("data", [])}
-    health = running.get("/healthz", also=503)
-    routes: Mapping[str, Any] = health.get("routes") or {}
+    running = _options.connect(url, None, CLIENT_KEYS)
+    names = running.get("/v1/models", ModelList).names
+    health = running.get("/healthz", HealthResponse, also=503)
     offered = [
-        Offered(
-            name=name,
-            model=str(route["model"]),
-            footprint=route.get("footprint", {}),
-            default=bool(route.get("default")),
-        )
-        for name, route in routes.items()
-        if name in seen
+        Offered(name=name, model=route.model, footprint=route.footprint, default=route.default)
+        for name, route in (health.routes or {}).items()
+        if name in names
     ]
     if not offered:
-        raise CommandFailed(f"{running.url} has no model for this key")
-    return running.url, offered, health.get("budget", {})
+        raise CommandFailed(f"this key gives access to no model of {running.url}")
+    return running.url, offered, health.budget or {}
 
 
 def _shares(footprint: Mapping[str, int]) -> dict[str, float]:
@@ -159,8 +157,8 @@ def _shares(footprint: Mapping[str, int]) -> dict[str, float]:
 
 
 def _context(settings: Settings, model: str) -> int | None:
-    launch = settings.models[model].launch
-    if not isinstance(launch, ProcessSpec):
+    program = settings.models[model].launch.program
+    if program is None:
         return None
-    tokens = flags.number(flags.words(launch.command), "--max-model-len", "--ctx-size", "-c")
+    tokens = flags.number(flags.words(program.command), "--max-model-len", "--ctx-size", "-c")
     return int(tokens) if tokens else None

@@ -1,8 +1,7 @@
-"""``hotseat doctor``: what is wrong on this machine, and what to type."""
+"""``hotseat doctor``: check this machine and the stack, and say how to fix problems."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -12,9 +11,10 @@ from pathlib import Path
 import click
 
 from hotseat import config
+from hotseat.commands._output import count, echo_json
 from hotseat.commands._stack import StackUnreadable, stack_option
-from hotseat.config.parsers import values
-from hotseat.core.spec import ProcessSpec, Settings
+from hotseat.config.parsers import sizes
+from hotseat.core.spec import Settings
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
 from hotseat.stack.compose.compose_file import ComposeFileError
@@ -41,7 +41,7 @@ Examples:
   hotseat doctor --card 24GiB --json
   hotseat doctor -c hotseat.yaml
 
-Exit status: 0 nothing is wrong, 1 something is.""",
+Exit status: 0 no errors, 1 errors found.""",
 )
 @stack_option
 @click.option(
@@ -52,23 +52,23 @@ Exit status: 0 nothing is wrong, 1 something is.""",
     help="hotseat's configuration.  [default: hotseat.yaml in the folder]",
 )
 @click.option(
-    "--card", metavar="SIZE", help="Reckon with a GPU of this size (24GiB) instead of the one here."
+    "--card", metavar="SIZE", help="Assume a GPU with this much memory (24GiB) instead of the one here."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(folder: Path, config_file: Path | None, card: str | None, as_json: bool) -> None:
-    """Look at the stack on this machine: a line for each thing, and what to type where it is wrong.
+    """Check this machine and the stack: one line per check, and for each problem a command that fixes it.
 
-    Configuration, keys and their age, Compose, Docker, the GPU and its container toolkit, images and
-    containers, cache and disk, the port, and whether each model fits its share of the GPU. Where all
+    Checks the configuration, keys and their age, Compose, Docker, the GPU and its container toolkit, images
+    and containers, cache and disk, the port, and whether each model fits into its share of the GPU. If all
     models are plain processes and there is no Compose file: their programs, the port, disk and GPU.
     """
     try:
-        size = values.size(card) if card else None
+        size = sizes.size(card) if card else None
     except ValueError as problem:
         raise StackUnreadable(f"--card: {problem}") from None
     checks = list(_checks(folder, config_file or folder / "hotseat.yaml", size))
     if as_json:
-        click.echo(json.dumps({"checks": [one.as_json() for one in checks]}, indent=2))
+        echo_json({"checks": [one.as_json() for one in checks]})
     else:
         for one in checks:
             click.echo(f"{_MARKS[one.state]} {one.name}: {one.message}")
@@ -88,13 +88,13 @@ def _checks(folder: Path, config_file: Path, card: int | None) -> Iterator[Check
             yield ok("config", f"{config_file}: {', '.join(settings.models)}")
         elif isinstance(read, ComposeModel):
             project = read
-            yield ok("compose files", f"{len(project.services)} services")
+            yield ok("compose files", count(len(project.services), "service"))
         else:
             yield read
     try:
         given = disk.read(folder / ".env", os.environ)
     except (OSError, EnvFileError):
-        given = {}  # the check of the file itself says why
+        given = {}  # the check of the file itself reports why
     yield from examine(
         DoctorContext(
             folder=folder.resolve(),
@@ -110,10 +110,10 @@ def _checks(folder: Path, config_file: Path, card: int | None) -> Iterator[Check
 
 
 def _needs_no_stack(read: object, folder: Path) -> bool:
-    """Whether the models are processes, and nothing here says that there should be a stack."""
+    """Whether all models are processes and the folder has no Compose file."""
     if not isinstance(read, Settings) or any((folder / one).is_file() for one in COMPOSE_NAMES):
         return False
-    return all(isinstance(model.launch, ProcessSpec) for model in read.models.values())
+    return all(model.launch.program is not None for model in read.models.values())
 
 
 def _settings(file: Path, folder: Path) -> Settings | CheckResult:

@@ -19,10 +19,10 @@ _SOCKET = "/var/run/docker.sock"
 @click.command("init", epilog="Exit status: 0 written, 1 not written.")
 @stack_option
 def command(folder: Path) -> None:
-    """Write the stack's .env, with fresh random keys, for its owner's eyes alone (mode 600).
+    """Write the stack's .env with fresh random keys, readable by its owner alone (mode 600).
 
-    VLLM_API_KEY is what clients send, UPSTREAM_API_KEY what the containers want, and ADMIN_API_KEY
-    opens the admin API. A .env that is there is never overwritten.
+    VLLM_API_KEY is the clients' key, UPSTREAM_API_KEY the key of the model containers, and ADMIN_API_KEY
+    the key for the admin API. An existing .env is never overwritten.
     """
     path = folder / ".env"
     named = os.environ.get("DOCKER_HOST", "")
@@ -40,18 +40,18 @@ def command(folder: Path) -> None:
         os.chown(path, *owner)
     except FileExistsError:
         raise CommandFailed(
-            f"{path} is there already, and is never overwritten (hotseat rotate-key changes the key)"
+            f"{path} already exists and is never overwritten. To replace the key: hotseat rotate-key"
         ) from None
     except OSError as error:
         raise CommandFailed(f"{path}: {error.strerror}") from None
     click.echo(f"{path} written, mode 600, with fresh keys for clients, containers and the admin API.")
     if not socket.exists():
-        click.echo(f"There is no {socket} here: set DOCKER_GID to its group before the launcher starts.")
-    click.echo(f"Next: look it over, then  {in_folder(folder)}docker compose up -d launcher")
+        click.echo(f"{socket} does not exist yet: set DOCKER_GID to its group before you start the launcher.")
+    click.echo(f"Next: check the file, then run  {in_folder(folder)}docker compose up -d launcher")
 
 
 def _owner(folder: Path) -> tuple[int, int]:
-    """Who runs the launcher: whoever calls this, or, with sudo, the folder's owner."""
+    """The user and group that run the launcher: the caller, or with sudo the folder's owner."""
     home = folder.stat()
     if os.getuid() == 0 and home.st_uid != 0:
         return home.st_uid, home.st_gid

@@ -1,4 +1,4 @@
-"""``hotseat install-service``: the systemd unit of the stack."""
+"""``hotseat install-service``: install a systemd unit for the stack."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ Examples:
 Exit status: 0 done, 1 failed, 2 wrong usage or unreadable files.""",
 )
 @stack_option
-@click.option("--model", metavar="NAME", help="The model that is started too.  [default: none]")
+@click.option("--model", metavar="NAME", help="Also start this model.  [default: none]")
 @click.option(
-    "--user/--system", default=False, help="A unit of this user, or of the system.  [default: system]"
+    "--user/--system", default=False, help="Install for this user, or for the system.  [default: system]"
 )
-@click.option("--print", "only_print", is_flag=True, help="Only print the unit.")
-@click.option("--force", is_flag=True, help="Replace another unit of this name.")
+@click.option("--print", "only_print", is_flag=True, help="Print the unit and exit.")
+@click.option("--force", is_flag=True, help="Replace a different unit of the same name.")
 def command(folder: Path, model: str | None, user: bool, only_print: bool, force: bool) -> None:
-    """Install and enable a systemd unit that starts the launcher, and one model if you name it.
+    """Install and enable a systemd unit that starts the launcher, and with --model also one model.
 
-    Stopping the unit stops every model container with the launcher.
+    Stopping the unit stops the launcher and every model container.
     """
     settings = read_settings(folder / "hotseat.yaml", folder)
     project = read_stack(folder).project
@@ -63,13 +63,13 @@ def command(folder: Path, model: str | None, user: bool, only_print: bool, force
         old = path.read_text(encoding="utf-8") if path.exists() else text
         if old != text and not force:
             raise CommandFailed(
-                f"{path} is there and differs: look at it (--print shows the new one), then use --force"
+                f"{path} exists and differs from the output of --print. To replace it, use --force."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CommandFailed(
-            f"{path}: {error.strerror} (a system's unit is installed with sudo; --user needs none)"
+            f"{path}: {error.strerror}. Use sudo, or install for this user with --user."
         ) from None
     click.echo(f"{path} written.")
     _enable(["--user"] if user else [])
@@ -86,10 +86,10 @@ def _enable(scope: list[str]) -> None:
     start = " ".join(["systemctl", *scope, "start", _NAME])
     if program is None:
         raise CommandFailed(
-            "there is no systemctl here (WSL: systemd=true in /etc/wsl.conf, then wsl --shutdown)"
+            "systemctl is missing. On WSL, set systemd=true in /etc/wsl.conf, then run wsl --shutdown."
         )
     for words in (["daemon-reload"], ["enable", _NAME]):
         done = subprocess.run([program, *scope, *words], check=False)
         if done.returncode:
             sys.exit(done.returncode)
-    click.echo(f"It starts at the next boot; now: {start}")
+    click.echo(f"The stack starts at the next boot. To start it now: {start}")

@@ -1,14 +1,15 @@
-"""``hotseat logs``: the last lines of a model's server."""
+"""``hotseat logs``: the latest log lines of a model's server."""
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 
 import click
 
-from hotseat.commands import _client
-from hotseat.commands._table import one_line
+from hotseat.admin.schema import LOG_LINES, LogsResponse
+from hotseat.commands import _options
+from hotseat.commands._client import path_segment
+from hotseat.commands._output import echo_json, one_line
 
 
 @click.command(
@@ -19,37 +20,38 @@ Examples:
   hotseat logs chat -n 1000 | grep -i error
   hotseat logs -f chat
 
-Exit status: 0 shown, 1 the launcher refused, 2 wrong usage, 3 no launcher answers.""",
+Exit status: 0 shown, 1 failed, 2 wrong usage, 3 no launcher answers.""",
 )
 @click.argument("name")
 @click.option(
     "-n",
     "--lines",
-    type=click.IntRange(1, 10_000),
-    default=100,
+    type=click.IntRange(LOG_LINES.least, LOG_LINES.most),
+    default=LOG_LINES.default,
     show_default=True,
-    help="How many lines at most.",
+    help="Show at most this many past lines.",
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with what it writes, until Ctrl-C.")
-@_client.options
-@click.option("--json", "as_json", is_flag=True, help="Print the lines as JSON.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines, until Ctrl-C.")
+@_options.launcher_options
+@_options.json_option("the lines")
 def command(name: str, lines: int, follow: bool, url: str | None, config: str | None, as_json: bool) -> None:
-    """Print the last lines that a model's server wrote.
+    """Print the latest log lines of a model's server.
 
-    NAME is a model or a route. The lines are those of its current run, or of its latest one; with
-    --follow the lines of the runs after it come too.
+    NAME is a model or a route. The lines are from its current run, or from the latest one if it is not
+    running; with --follow, the lines of later runs come too.
     """
-    running = _client.connect(url, config)
+    running = _options.connect(url, config)
+    path = f"/logs/{path_segment(name)}?lines={lines}"
     if follow:
         if as_json:
-            raise click.UsageError("--follow prints lines as they come, not JSON")
+            raise click.UsageError("--follow and --json cannot be used together")
         with suppress(KeyboardInterrupt):
-            for line in running.follow(f"/logs/{_client.segment(name)}?lines={lines}&follow=1"):
+            for line in running.follow(f"{path}&follow=1"):
                 click.echo(one_line(line.expandtabs()))
         return
-    answer = running.get(f"/logs/{_client.segment(name)}?lines={lines}")
+    response = running.get(path, LogsResponse)
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
+        echo_json(response)
         return
-    for line in answer.get("lines", []):
-        click.echo(one_line(str(line).expandtabs()))  # a server's output does not steer this terminal
+    for line in response.lines:
+        click.echo(one_line(line.expandtabs()))  # a server's output must not control this terminal

@@ -1,4 +1,4 @@
-"""The reference pages, made from the program: ``python -m hotseat.commands.reference docs/reference``."""
+"""Generate the reference pages: ``python -m hotseat.commands.reference docs/reference``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from hotseat.admin import endpoints
+from hotseat.admin import openapi
 from hotseat.commands import COMMANDS
 from hotseat.config import reference as config_reference
 from hotseat.stack import lint as lint_rules
@@ -20,13 +20,13 @@ INTRODUCTION = """\
 
 `hotseat COMMAND --help` prints the same.
 
-Exit status of all commands: 0 done, 1 failed, 2 wrong usage or a configuration that is not right,
-3 no launcher answers, 130 interrupted.
+Exit status of all commands: 0 done, 1 failed, 2 wrong usage or invalid configuration, 3 no launcher answers,
+130 interrupted.
 """
 
 
 def commands_page() -> str:
-    """``commands.md``."""
+    """``commands.md``: the help text of every command."""
     parts = [INTRODUCTION]
     for name, short in COMMANDS.items():
         command: click.Command = importlib.import_module(f"hotseat.commands.{name.replace('-', '_')}").command
@@ -49,14 +49,14 @@ def pages() -> Mapping[str, str]:
         "commands.md": commands_page(),
         "config.md": config_reference.markdown(),
         "config.schema.json": config_reference.schema_text(),
-        "endpoints.md": endpoints.reference(),
+        "endpoints.md": openapi.reference(),
         "lint.md": lint_rules.reference(),
         "metrics.md": catalogue.reference(),
     }
 
 
 def main() -> None:
-    """Write the pages into the folder that is named."""
+    """Write the pages into the folder given as an argument."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/reference")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():

@@ -1,44 +1,44 @@
-"""``hotseat reload``: have the running launcher read its configuration again."""
+"""``hotseat reload``: make the running launcher read its configuration again."""
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from hotseat.commands import _client
-
-_WORDS = {
-    "added": "new",
-    "removed": "gone, stopped when their requests have ended",
-    "changed": "changed, restarted when idle (hotseat stop NAME: now)",
-    "needs_restart": "taken over only when hotseat is restarted",
-}
+from hotseat.admin.schema import ReloadRequest, ReloadResponse
+from hotseat.commands import _options
+from hotseat.commands._output import echo_json
 
 
 @click.command(
     "reload",
-    epilog="""\\b
+    epilog="""\b
 Examples:
   hotseat reload
-  kill -HUP PID (the same; what comes of it is in the launcher's log)
+  kill -HUP PID     the same; the launcher's log shows the result
 
-Exit status: 0 done, 1 the configuration is not right and nothing was changed, 2 wrong usage,
+Exit status: 0 done, 1 the configuration is invalid and nothing was changed, 2 wrong usage,
 3 no launcher answers.""",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the launcher's answer as JSON.")
-@_client.options
+@_options.json_option("the launcher's response")
+@_options.launcher_options
 def command(as_json: bool, url: str | None, config: str | None) -> None:
-    """Have the running launcher read its configuration again.
+    """Make the running launcher read its configuration again.
 
-    It reads the file that it was started with, and the one that HOTSEAT_ENV_FILE names. Models that
-    are as they were run on, with their requests.
+    The launcher reads the file it was started with, and the file named by HOTSEAT_ENV_FILE. Models whose
+    configuration has not changed keep running, with their requests.
     """
-    answer = _client.connect(url, config).post("/admin/reload", {})
+    response = _options.connect(url, config).post("/admin/reload", ReloadRequest(), ReloadResponse)
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
-        return
-    click.echo("reloaded")
-    for name, words in _WORDS.items():
-        if names := answer.get(name):
-            click.echo(f"{', '.join(map(str, names))}: {words}")
+        echo_json(response)
+    else:
+        click.echo("\n".join(["Reloaded.", *_changes(response)]))
+
+
+def _changes(response: ReloadResponse) -> list[str]:
+    lines = [f"{name}: added" for name in response.added]
+    lines += [f"{name}: removed; stops when its requests have finished" for name in response.removed]
+    lines += [
+        f"{name}: changed; restarts when idle. To restart now: hotseat stop {name}"
+        for name in response.changed
+    ]
+    return lines + [f"{name}: takes effect when hotseat is restarted" for name in response.needs_restart]

@@ -9,7 +9,7 @@ import click
 
 from hotseat.commands._errors import CommandFailed
 from hotseat.commands._stack import StackUnreadable, in_folder, stack_option
-from hotseat.config.parsers import values
+from hotseat.config.parsers.times import duration
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
 from hotseat.stack.keys import KeyFileError, rotate
@@ -26,36 +26,40 @@ Exit status: 0 replaced, 1 not replaced, 2 wrong usage.""",
 )
 @stack_option
 @click.option(
-    "--grace", default="24h", show_default=True, help="How long the old key stays valid (0: not at all)."
+    "--grace",
+    default="24h",
+    show_default=True,
+    metavar="DURATION",
+    help="How long the old key stays valid (0: not at all).",
 )
 def command(folder: Path, grace: str) -> None:
     """Replace the clients' key (VLLM_API_KEY) in the stack's .env; the old one stays valid for a while.
 
-    The containers keep the key that they were started with. The launcher takes the new key over when it
-    reads its configuration the next time (SIGHUP, or a restart): running answers go on. An older key that
-    was still in its time of grace ends at once.
+    The containers keep the key that they were started with. The launcher uses the new key once it has read
+    its configuration again (SIGHUP or a restart); running requests are not affected. An older key that was
+    still valid ends at once.
     """
     path = folder / ".env"
     try:
-        wait = timedelta(seconds=values.duration(grace))
+        wait = timedelta(seconds=duration(grace))
     except ValueError as error:
         raise StackUnreadable(f"--grace: {error}") from None
     try:
         rotation = rotate(path.read_text(encoding="utf-8"), datetime.now(UTC), wait)
         disk.replace_private(path, rotation.text)
     except FileNotFoundError:
-        raise CommandFailed(f"there is no {path}: run hotseat init") from None
+        raise CommandFailed(f"{path} does not exist: run hotseat init first") from None
     except (KeyFileError, EnvFileError) as error:
         raise CommandFailed(f"{path}: {error}") from None
     except OSError as error:
         raise CommandFailed(f"{path}: {error.strerror}") from None
-    click.echo(f"{path}: VLLM_API_KEY is new (it is not shown; look there).")
+    click.echo(f"{path}: VLLM_API_KEY was replaced (not shown here; read the file).")
     if rotation.old_until:
-        click.echo(f"The old one stays valid until {rotation.old_until:%Y-%m-%d %H:%M} UTC.")
+        click.echo(f"The old key stays valid until {rotation.old_until:%Y-%m-%d %H:%M} UTC.")
     else:
-        click.echo("The old one ends as soon as the launcher has read this.")
+        click.echo("The old key ends as soon as the launcher has read the new one.")
     if rotation.kept_upstream:
-        click.echo("UPSTREAM_API_KEY was added: the containers keep the key that they were started with.")
+        click.echo("UPSTREAM_API_KEY was added, so that the containers keep the key they were started with.")
     click.echo(
         f"Next: {in_folder(folder)}docker compose kill -s HUP launcher, then give clients the new key."
     )

@@ -1,4 +1,4 @@
-"""``hotseat seed``: download models before they are asked for."""
+"""``hotseat seed``: download models ahead of their first start."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import click
 from hotseat import config
 from hotseat.commands import ExitCode
 from hotseat.commands._errors import CommandFailed, InvalidConfig
+from hotseat.commands._output import count
 from hotseat.commands._stack import StackUnreadable, read_settings
 from hotseat.config import ConfigError
-from hotseat.core.spec import ModelSpec, ProcessSpec, Settings
+from hotseat.core.spec import ModelSpec, Settings
 from hotseat.stack.compose.compose_file import ComposeFileError
 from hotseat.stack.compose.reading import read_project, stack_environment
 from hotseat.weights.wanted import WantedFiles, hub_folder, of_command, parse, plain_folder
@@ -34,25 +35,33 @@ Examples:
   hotseat seed coder chat
   hotseat seed Qwen/Qwen2.5-Coder-3B-Instruct@488639f1ff808d1d3d0ba301aef8c11461451ec5
 
-Needs the extra seed: pip install 'hotseat[seed]'. HF_ENDPOINT names another hub, HF_TOKEN a token.
+Needs an extra package: pip install 'hotseat[seed]'. HF_ENDPOINT selects another hub, HF_TOKEN is the
+hub's token.
 
-Exit status: 0 all are there, 1 one is not, 2 wrong usage or configuration, 130 interrupted.""",
+Exit status: 0 all models are there, 1 at least one is not, 2 wrong usage or configuration,
+130 interrupted.""",
 )
 @click.argument("names", nargs=-1, metavar="[MODEL]...")
-@click.option("-c", "--config", "file", metavar="FILE", help="The configuration with the models.")
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    metavar="FILE",
+    help="The configuration that names the models. Default: the one that hotseat serve would read.",
+)
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The stack's cache folder (CACHE_DIR in its .env): files go to DIR/huggingface/hub. Without one, "
-    "they go where Hugging Face's tools look (HF_HUB_CACHE, HF_HOME).",
+    help="The cache folder; files go to DIR/huggingface/hub. Default: CACHE_DIR in the stack's .env, or else "
+    "the folder that Hugging Face's tools use (HF_HUB_CACHE, HF_HOME).",
     metavar="DIR",
 )
 @click.option(
     "--token-file", type=click.File("r"), metavar="FILE", help="Read the hub's token from this file."
 )
-@click.option("--all-files", is_flag=True, help="Other formats of the same weights, too.")
-@click.option("--verify", is_flag=True, help="Compare checksums of what is there already, too.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be fetched.")
+@click.option("--all-files", is_flag=True, help="Also download other formats of the same weights.")
+@click.option("--verify", is_flag=True, help="Also verify the checksums of files that are already there.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be downloaded.")
 def command(
     names: tuple[str, ...],
     file: str | None,
@@ -62,16 +71,17 @@ def command(
     verify: bool,
     dry_run: bool,
 ) -> None:
-    """Download models into the Hugging Face cache, so that a first start need not.
+    """Download models into the Hugging Face cache, so that the first start does not have to.
 
-    MODEL is OWNER/NAME at the hub, with @REVISION to pin it, or a model of the configuration; without
-    one, all that the configuration's vLLM commands and containers name. What is there already is left
-    alone, a folder made with --local-dir too. Fetched files are compared with the hub's checksums.
+    MODEL is OWNER/NAME on the hub, with @REVISION to pin a revision, or a model of the configuration.
+    Without MODEL, downloads every model that the configuration's vLLM commands and containers use. Models
+    that are already there are skipped, also in folders made with --local-dir. Downloaded files are verified
+    against the hub's checksums. Ctrl-C is safe; run the command again to resume.
     """
     try:
         from hotseat.weights.hub import Hub
-    except ImportError as error:
-        raise CommandFailed(f"hotseat seed needs {error.name}: pip install 'hotseat[seed]'") from None
+    except ImportError:
+        raise CommandFailed("hotseat seed needs an extra package: pip install 'hotseat[seed]'") from None
     wanted, env = _wanted(names, file)
     if cache is None and env.get("CACHE_DIR"):
         cache = Path(env["CACHE_DIR"])
@@ -83,11 +93,11 @@ def command(
         endpoint=env.get("HF_ENDPOINT"),
         quiet=not sys.stderr.isatty(),
     )
-    places = [folder] if cache is None else [cache, cache / "huggingface", folder]
+    folders = [folder] if cache is None else [cache, cache / "huggingface", folder]
     todo = []
     for one in wanted:
-        if plain := plain_folder(places, one):
-            click.echo(f"{one}: there already, as a folder of its own. Serve it by its path: {plain}")
+        if plain := plain_folder(folders, one):
+            click.echo(f"{one}: already there as a plain folder. Serve it by its path: {plain}")
         else:
             todo.append(one)
     with _interruptible():
@@ -97,14 +107,14 @@ def command(
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends the program at once: as an exception it would wait for every thread of the download."""
-    from hotseat.weights.hub import leave_now
+    """Exit at once on Ctrl-C and SIGTERM: an exception would wait for every download thread."""
+    from hotseat.weights.hub import exit_now
 
-    def told(number: int, frame: object) -> None:
-        click.echo("\nInterrupted. Whole files are kept: run it again to go on.", err=True)
-        leave_now(128 + number)
+    def handle(number: int, frame: object) -> None:
+        click.echo("\nInterrupted. Complete files are kept; run the command again to resume.", err=True)
+        exit_now(128 + number)
 
-    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
@@ -125,15 +135,18 @@ def _seed(hub: Hub, todo: list[WantedFiles], *, all_files: bool, verify: bool, d
             ok = False
             continue
         plans.append(plan)
+        files = count(len(plan.files), "file")
         click.echo(
-            f"{one}: {len(plan.files)} files, {_size(plan.size)}, {_size(plan.missing)} to fetch; "
-            f"commit {plan.commit}"
+            f"{one}: {files}, {_size(plan.size)}, {_size(plan.missing)} to download, commit {plan.commit}"
         )
-    missing, room = sum(plan.missing for plan in plans), hub.room()
+    missing, free = sum(plan.missing for plan in plans), hub.free_bytes()
     if missing:
-        click.echo(f"{_size(missing)} go to {hub.folder}, where {_size(room)} are free")
-    if missing > room:
-        raise CommandFailed(f"{_size(missing - room)} too little room in {hub.folder}: nothing was fetched")
+        click.echo(f"Downloading {_size(missing)} to {hub.folder} ({_size(free)} free)")
+    if missing > free:
+        lacking = _size(missing - free)
+        raise CommandFailed(
+            f"not enough disk space in {hub.folder}: {lacking} more needed. Nothing was downloaded."
+        )
     if dry_run:
         return ok
     for plan in plans:
@@ -144,13 +157,13 @@ def _seed(hub: Hub, todo: list[WantedFiles], *, all_files: bool, verify: bool, d
             click.echo(f"ERROR {error}", err=True)
             ok = False
             continue
-        told = f", {checked} files have the right checksum" if checked else ""
-        click.echo(f"{plan.wanted}: ready{told}: {place}")
+        verified = f", {count(checked, 'checksum')} verified" if checked else ""
+        click.echo(f"{plan.wanted}: ready{verified}: {place}")
     return ok
 
 
 def _wanted(names: tuple[str, ...], file: str | None) -> tuple[list[WantedFiles], Mapping[str, str]]:
-    """The models at the hub, each once, and the environment with the stack's ``.env`` below it."""
+    """The models on the hub, each once, and the environment merged over the stack's ``.env``."""
     parsed = [(name, parse(name)) for name in names]
     if names and file is None and all(one for _, one in parsed):
         return list(dict.fromkeys(one for _, one in parsed if one)), os.environ
@@ -174,10 +187,12 @@ def _named(name: str, settings: Settings) -> WantedFiles:
     route = next((one for one in settings.routes if name in (one.name, *one.aliases)), None)
     model = settings.models.get(route.model if route else name)
     if model is None:
-        raise StackUnreadable(f"{name!r} is neither OWNER/NAME nor one of {', '.join(settings.models)}")
+        raise StackUnreadable(
+            f"{name!r} is neither OWNER/NAME nor a model of the configuration ({', '.join(settings.models)})"
+        )
     wanted = _of_model(model)
     if wanted is None:
-        raise StackUnreadable(f"{name}: its command names no model at the hub; write OWNER/NAME")
+        raise StackUnreadable(f"{name}: its command names no model on the hub; use OWNER/NAME instead")
     return wanted
 
 
@@ -189,22 +204,23 @@ def _all(settings: Settings) -> Iterator[WantedFiles]:
             found = True
             yield wanted
         else:
-            click.echo(f"{name}: its command names no model at the hub", err=True)
+            click.echo(f"{name}: skipped, its command names no model on the hub", err=True)
     if not found:
-        raise StackUnreadable("there is nothing to seed; write OWNER/NAME")
+        raise StackUnreadable("the configuration names no model on the hub; use OWNER/NAME")
 
 
 def _of_model(model: ModelSpec) -> WantedFiles | None:
     launch = model.launch
-    if isinstance(launch, ProcessSpec):
-        return of_command(launch.command) if model.engine == "vllm" else None
-    if launch.compose is None:
+    if launch.program is not None:
+        return of_command(launch.program.command) if model.engine == "vllm" else None
+    compose, container = launch.compose_project, launch.container_name
+    if compose is None or container is None:
         return None
     try:
-        project = read_project([Path(launch.compose.file)], os.environ).project
+        project = read_project([Path(compose.file)], os.environ).project
     except ComposeFileError as error:
         raise StackUnreadable(str(error)) from None
-    service = project.by_container(launch.container)
+    service = project.by_container(container)
     return of_command(service.command) if service else None
 
 

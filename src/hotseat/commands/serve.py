@@ -20,14 +20,14 @@ Examples:
   hotseat serve -c hotseat.yaml
   LISTEN=127.0.0.1:9000 hotseat serve -c hotseat.yaml --log-format json
 
-Ends with status 0 on SIGTERM or Ctrl-C: requests that run are finished first. SIGHUP reads the
-configuration again, as hotseat reload does.""",
+SIGTERM and Ctrl-C let running requests finish, then exit with status 0. SIGHUP reads the configuration
+again, as hotseat reload does.""",
 )
 @click.option(
     "-c",
     "--config",
     metavar="FILE",
-    help="The configuration; by default the first of ./hotseat.yaml, ~/.config/hotseat/hotseat.yaml and "
+    help="The configuration. Default: the first of ./hotseat.yaml, ~/.config/hotseat/hotseat.yaml and "
     "/etc/hotseat/hotseat.yaml. [env: HOTSEAT_CONFIG]",
 )
 @click.option(
@@ -35,19 +35,19 @@ configuration again, as hotseat reload does.""",
     type=click.Choice(["auto", "human", "json"]),
     default="auto",
     show_default=True,
-    help="For people, or JSON lines; auto: for people on a terminal.",
+    help="human: for people; json: JSON lines; auto: human on a terminal, json elsewhere.",
 )
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
-    help="The least that is logged.",
+    help="The lowest level that is logged.",
 )
 def command(config: str | None, log_format: logs.Form, log_level: logs.Level) -> None:
     """Run the launcher.
 
-    It listens at once; models start when the first request asks for them.
+    Listens at once; a model starts when the first request for it arrives.
     """
 
     def read(file: str | None) -> Settings:
@@ -62,7 +62,7 @@ def command(config: str | None, log_format: logs.Form, log_level: logs.Level) ->
         raise InvalidConfig(error) from None
     logs.setup(form=log_format, level=log_level)
 
-    from hotseat.app import CannotServe, run  # the server's parts take a while to import
+    from hotseat.app import CannotServe, run  # slow to import
 
     source = os.path.abspath(settings.source)
     watched = [source, *([named] if (named := os.environ.get(ENV_FILE)) else [])]

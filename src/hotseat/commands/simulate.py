@@ -1,8 +1,7 @@
-"""``hotseat simulate``: the scheduler on a virtual clock, beside plainer ways to take turns."""
+"""``hotseat simulate``: the scheduler on a virtual clock, compared with simpler policies."""
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import click
 
 from hotseat.commands._errors import CommandFailed, InvalidConfig
-from hotseat.commands._table import table
+from hotseat.commands._output import echo_json, table
 from hotseat.config import ConfigError, load
 from hotseat.core.spec import Settings
 from hotseat.simulation.compare import WAYS, Comparison, compare
@@ -21,38 +20,49 @@ from hotseat.telemetry.history import FILE as HISTORY_FILE
 from hotseat.telemetry.history import History, StartKind
 
 UNKNOWN_START_S = 45.0
-"""What a start takes that was never measured."""
+"""Start time of a model that was never measured."""
 
 
 @click.command(
     "simulate",
     epilog="""\b
 Examples:
-  hotseat simulate                          all made-up traffic
+  hotseat simulate                          all scenarios
   hotseat simulate office --by-model
   hotseat simulate --trace day.jsonl -c hotseat.yaml --start-seconds 60
 
-A trace is hotseat's own access log (what `hotseat serve` writes to standard output), or one JSON object
-a line: {"at": 12.5, "model": "chat", "seconds": 3.2}, with the time of the request (seconds, or an ISO
-time) and how long its answer took.
+A trace is hotseat's own access log (the standard output of hotseat serve), or one JSON object per line:
+{"at": 12.5, "model": "chat", "seconds": 3.2}, with the time of the request (in seconds, or as an ISO time)
+and how long its answer took.
 
-Exit status: 0 done, 1 the trace cannot be used, 2 wrong usage or configuration.""",
+Exit status: 0 done, 1 invalid trace, 2 wrong usage or configuration.""",
 )
 @click.argument("scenarios", nargs=-1, type=click.Choice(list(SCENARIOS)), metavar="[SCENARIO…]")
-@click.option("--list", "listing", is_flag=True, help="List the scenarios, and end.")
+@click.option("--list", "listing", is_flag=True, help="List the scenarios and exit.")
 @click.option(
-    "--way", "ways", multiple=True, type=click.Choice(list(WAYS)), help="Only this one; repeatable."
+    "--way",
+    "ways",
+    multiple=True,
+    type=click.Choice(list(WAYS)),
+    help="Only simulate this policy; repeatable.",
 )
-@click.option("--by-model", is_flag=True, help="A line for each model, too.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the made-up traffic.")
+@click.option("--by-model", is_flag=True, help="Also print a line for each model.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the generated traffic.")
 @click.option(
-    "--trace", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Recorded traffic."
+    "--trace",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Simulate this recorded traffic.",
 )
-@click.option("-c", "--config", metavar="FILE", help="Models and budget for --trace. [env: HOTSEAT_CONFIG]")
+@click.option(
+    "-c",
+    "--config",
+    metavar="FILE",
+    help="With --trace: the configuration with models and budget. [env: HOTSEAT_CONFIG]",
+)
 @click.option(
     "--start-seconds",
     type=float,
-    help=f"What a start takes, with --trace; by default what was measured, else {UNKNOWN_START_S:g}.",
+    help=f"With --trace: start time of each model. Default: as measured before, or {UNKNOWN_START_S:g}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
@@ -66,9 +76,10 @@ def command(
     start_seconds: float | None,
     as_json: bool,
 ) -> None:
-    """Compare ways to take turns on one GPU, over made-up or recorded traffic.
+    """Compare scheduling policies for one GPU on generated or recorded traffic.
 
-    `offline` is about the least waiting that could be had by knowing all requests beforehand.
+    The column "of offline" compares the total waiting time with an estimate of the minimum, which a
+    scheduler could reach that knows all requests in advance.
     """
     if listing:
         click.echo("\n".join(f"{name:14} {make(seed).about}" for name, make in SCENARIOS.items()))
@@ -79,7 +90,7 @@ def command(
         chosen = [SCENARIOS[name](seed) for name in scenarios or SCENARIOS]
     found = [compare(scenario, ways or tuple(WAYS)) for scenario in chosen]
     if as_json:
-        click.echo(json.dumps([_as_json(comparison, by_model) for comparison in found], indent=2))
+        echo_json([_as_json(comparison, by_model) for comparison in found])
     else:
         click.echo("\n\n".join(_as_text(comparison, by_model) for comparison in found))
 
@@ -97,7 +108,7 @@ def _recorded(trace: Path, config: str | None, start_s: float | None) -> Scenari
 
 
 def _costs(settings: Settings, start_s: float | None) -> dict[str, SwapCost]:
-    """What each model's starts and wakes take: as told, as measured, or so."""
+    """Start and wake times of each model: as given, as measured, or a default."""
     kept = Path(settings.serve.state_dir, HISTORY_FILE)
     history = History(kept if kept.exists() else None, lambda trouble: None)
     try:
@@ -146,10 +157,9 @@ def _as_text(comparison: Comparison, by_model: bool) -> str:
                 f"{outcome.serving_s / outcome.took_s:.0%}",
             ]
         )
-        left = outcome.refused + outcome.unanswered + outcome.broken
-        if left:
-            told = f"{outcome.refused} refused, {outcome.broken} cut off, {outcome.unanswered} not answered"
-            rows.append(["", told, *[""] * 8])
+        if outcome.refused + outcome.unanswered + outcome.broken:
+            lost = f"{outcome.refused} refused, {outcome.broken} cut off, {outcome.unanswered} not answered"
+            rows.append(["", lost, *[""] * 8])
     return f"{scenario.name}: {scenario.about}\n{table(head, rows)}"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from hotseat.commands import _client, _orders
+from hotseat.admin.schema import StartRequest
+from hotseat.commands import _options, _orders
 
 
 @click.command(
@@ -14,18 +15,18 @@ Examples:
   hotseat start chat
   hotseat start chat --wait --timeout 120
 
-Exit status: 0 done, 1 it did not work, 2 wrong usage, 3 no launcher answers.""",
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 no launcher answers.""",
 )
 @click.argument("name")
-@_orders.options("Return when it is ready, or say why it is not.")
-@_client.options
+@_orders.order_options("Return when the model is ready, or with the reason why it did not start.")
+@_options.launcher_options
 def command(
     name: str, wait: bool, timeout_s: float, as_json: bool, url: str | None, config: str | None
 ) -> None:
     """Start a model now.
 
-    NAME is a route or a model. A model in backoff is tried again at once. Without --wait the
-    answer comes while it still loads.
+    NAME is a route or a model. A model in backoff is tried again at once. Without --wait, the command
+    returns while the model is still loading.
     """
-    running = _client.connect(url, config)
-    _orders.order(running, "start", name, wait=wait, timeout_s=timeout_s, as_json=as_json)
+    order = StartRequest(route=name, wait=wait)
+    _orders.start(_options.connect(url, config), order, timeout_s=timeout_s, as_json=as_json)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from hotseat.commands import _client, _orders
+from hotseat.admin.schema import StopRequest
+from hotseat.commands import _options, _orders
 
 
 @click.command(
@@ -15,20 +16,19 @@ Examples:
   hotseat stop chat --wait --timeout 120
   hotseat stop chat --sleep
 
-Exit status: 0 done, 1 it did not work, 2 wrong usage, 3 no launcher answers.""",
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 no launcher answers.""",
 )
 @click.argument("name")
-@click.option("--sleep", is_flag=True, help="Put it to sleep instead (a model with sleep configured).")
-@_orders.options("Return when it is gone, or asleep.")
-@_client.options
+@click.option("--sleep", is_flag=True, help="Put the model to sleep instead; its configuration needs sleep.")
+@_orders.order_options("Return when the model has stopped, or is asleep.")
+@_options.launcher_options
 def command(
     name: str, sleep: bool, wait: bool, timeout_s: float, as_json: bool, url: str | None, config: str | None
 ) -> None:
     """Stop a model now.
 
-    NAME is a route or a model. Requests that run are finished first, up to its drain timeout.
-    The next request starts it again.
+    NAME is a route or a model. Running requests may finish, up to the model's drain timeout. The next
+    request starts the model again.
     """
-    running = _client.connect(url, config)
-    more = {"sleep": True} if sleep else {}
-    _orders.order(running, "stop", name, wait=wait, timeout_s=timeout_s, as_json=as_json, **more)
+    order = StopRequest(route=name, wait=wait, sleep=sleep)
+    _orders.stop(_options.connect(url, config), order, timeout_s=timeout_s, as_json=as_json)

@@ -1,4 +1,4 @@
-"""``hotseat switch``: give the seat to one model by hand."""
+"""``hotseat switch``: give the GPU to one model by hand."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from hotseat.commands import _client, _orders
-from hotseat.commands._client import LauncherClient
+from hotseat.admin.schema import ModelResponse, RoutesResponse, RouteStatus, StartRequest, StopRequest
+from hotseat.commands import _options, _orders
 from hotseat.commands._errors import CommandFailed
 from hotseat.commands._stack import StackUnreadable, read_settings, read_stack
 from hotseat.stack.compose.reading import COMPOSE_NAMES, find_compose
 from hotseat.stack.switch_plan import SwitchError, plan
 
-HOLDS_NO_SEAT = ("stopped", "backoff", "stopping")
+NOT_RUNNING = ("stopped", "backoff", "stopping")
 
 
 @click.command(
@@ -29,20 +28,20 @@ Examples:
   hotseat switch coder --url http://gpu-box:8000 --wait
   hotseat switch q7b --stack /srv/llm/compose --dry-run
 
-Exit status: 0 done, 1 it did not work, else Compose's own; 2 wrong usage or no such model,
-3 no launcher answers.""",
+Exit status: 0 done, 1 failed, 2 wrong usage or no such model, 3 no launcher answers; with Compose,
+Compose's own.""",
 )
 @click.argument("name")
 @click.option(
     "--stack",
     "folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="By Compose, as switch.sh does: the folder with docker-compose.yml, hotseat.yaml and .env. "
-    "Default: this folder, where it has a Compose file and no launcher is named.",
+    help="Use Compose, in the folder with docker-compose.yml, hotseat.yaml and .env. Default: this "
+    "folder, if it has a Compose file and neither --url nor --config is given.",
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would be done.")
-@_orders.options("Return when it is ready, or say why it is not.")
-@_client.options
+@_orders.order_options("Return when the model is ready, or with the reason why it did not start.")
+@_options.launcher_options
 def command(
     name: str,
     folder: Path | None,
@@ -55,10 +54,10 @@ def command(
 ) -> None:
     """Stop the other models and start the model NAME.
 
-    Through the running launcher: running answers of the others are finished first. In the folder of the
-    stack, or with --stack: by Compose, which brings the launcher up too and cuts running answers off
-    after their container's grace period. NAME is a route, a model, an alias or a container; by Compose
-    also a profile: coder, chat, q7b.
+    Asks the running launcher, which lets running requests of the other models finish. With --stack, or in
+    the folder of a stack, uses Compose instead: it also starts the launcher, and cuts running requests off
+    after the container's grace period. NAME is a route, a model, an alias or a container; with Compose also
+    a profile such as coder, chat or q7b.
     """
     if folder is None and url is None and config is None:
         here = Path()
@@ -66,40 +65,38 @@ def command(
     if folder is not None:
         _by_compose(name, folder, dry_run)
         return
-    running = _client.connect(url, config)
-    route, others = _seats(running, name)
+    running = _options.connect(url, config)
+    route, others = _resolve(running.get("/routes", RoutesResponse).routes, name)
     for other in others:
-        click.echo(f"stop {other}" if dry_run else f"{other}: is to stop", err=True)
+        click.echo(f"stop {other}" if dry_run else f"{other}: stopping", err=True)
         if not dry_run:
-            running.post("/admin/stop", {"route": other, "wait": False})
+            running.post("/admin/stop", StopRequest(route=other), ModelResponse)
     if dry_run:
         click.echo(f"start {route}", err=True)
         return
-    _orders.order(running, "start", route, wait=wait, timeout_s=timeout_s, as_json=as_json)
+    order = StartRequest(route=route, wait=wait)
+    _orders.start(running, order, timeout_s=timeout_s, as_json=as_json)
 
 
-def _seats(running: LauncherClient, name: str) -> tuple[str, list[str]]:
-    """What to start, and the other models that hold a seat.
+def _resolve(routes: dict[str, RouteStatus], name: str) -> tuple[str, list[str]]:
+    """The route or model to start, and the other models that run.
 
-    Raises ``StackUnreadable`` where there is no such.
+    Raises ``StackUnreadable`` for an unknown name.
     """
-    routes = running.get("/routes").get("routes", {})
-    states = {str(route.get("model")): str(route.get("state")) for route in routes.values()}
+    states = {route.model: route.state for route in routes.values()}
     if name not in routes and name not in states:
-        also = (
-            key for key, route in routes.items() if name in (*route.get("aliases", ()), _container(route))
-        )
+        also = (key for key, route in routes.items() if name in (*route.aliases, _container(route)))
         if (found := next(also, None)) is None:
             raise StackUnreadable(
                 f"no route or model is called {name!r}; there are {', '.join(sorted(routes))}"
             )
-        name = str(found)
-    chosen = routes[name].get("model") if name in routes else name
-    return name, [one for one, state in states.items() if one != chosen and state not in HOLDS_NO_SEAT]
+        name = found
+    chosen = routes[name].model if name in routes else name
+    return name, [one for one, state in states.items() if one != chosen and state not in NOT_RUNNING]
 
 
-def _container(route: Mapping[str, object]) -> object:
-    return route.get("target") if route.get("runtime") == "docker" else None
+def _container(route: RouteStatus) -> str | None:
+    return route.target if route.runtime == "docker" else None
 
 
 def _by_compose(name: str, folder: Path, dry_run: bool) -> None:
@@ -110,12 +107,12 @@ def _by_compose(name: str, folder: Path, dry_run: bool) -> None:
         raise StackUnreadable(str(error)) from None
     compose = find_compose(os.environ)
     if compose is None and not dry_run:
-        raise CommandFailed("there is no Compose v2 here: install the package docker-compose-plugin")
+        raise CommandFailed("Docker Compose v2 is not installed: install the package docker-compose-plugin")
     words = list(compose.words) if compose else ["docker", "compose"]
-    for more in switching.commands():
-        click.echo(f"+ docker compose {shlex.join(more)}", err=True)
+    for arguments in switching.commands():
+        click.echo(f"+ docker compose {shlex.join(arguments)}", err=True)
         if dry_run:
             continue
-        done = subprocess.run([*words, *more], cwd=folder, check=False)
+        done = subprocess.run([*words, *arguments], cwd=folder, check=False)
         if done.returncode:
             sys.exit(done.returncode)

@@ -1,4 +1,4 @@
-"""``hotseat top``: what the launcher does, live."""
+"""``hotseat top``: the running launcher, live."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from hotseat.commands import _client
+from hotseat.commands import _options
 from hotseat.commands._errors import CommandFailed
 
 
@@ -14,25 +14,25 @@ from hotseat.commands._errors import CommandFailed
     "top",
     epilog="""\b
 Keys:
-  up, down   choose a model
-  s, x       start it, stop it (answers that run are finished first)
-  l          its logs; Escape goes back
-  q          end
+  up, down   select a model
+  s, x       start it, stop it (running requests may finish)
+  l          show its log; Escape goes back
+  q          quit
 
-Exit status: 0 ended, 1 the extra or the terminal is missing, 2 wrong usage.""",
+Exit status: 0 quit, 1 the package or the terminal is missing, 2 wrong usage.""",
 )
-@_client.options
+@_options.launcher_options
 def command(url: str | None, config: str | None) -> None:
     """Watch the running launcher: models, queue, GPUs, tokens and failures.
 
-    An admin key is taken from HOTSEAT_ADMIN_KEY, ADMIN_API_KEY or VLLM_API_KEY. Needs the extra top:
+    Reads an admin key from HOTSEAT_ADMIN_KEY, ADMIN_API_KEY or VLLM_API_KEY. Needs an extra package:
     pip install 'hotseat[top]'.
     """
     try:
         from hotseat.commands.top_app import TopApp
     except ImportError:
-        raise CommandFailed("hotseat top needs a library more: pip install 'hotseat[top]'") from None
-    running = _client.connect(url, config)
+        raise CommandFailed("hotseat top needs an extra package: pip install 'hotseat[top]'") from None
+    running = _options.connect(url, config)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise CommandFailed("hotseat top needs a terminal; hotseat status does not")
+        raise CommandFailed("hotseat top needs a terminal; use hotseat status instead")
     TopApp(running).run()

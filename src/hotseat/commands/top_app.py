@@ -1,14 +1,15 @@
-"""The terminal view of ``hotseat top``: asks for ``/stats`` every second, in a thread, and shows it."""
+"""The terminal view of ``hotseat top``: polls ``/stats`` every second in a thread, and shows it."""
 
 from __future__ import annotations
 
 import datetime
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable
+from typing import ClassVar, Literal, Protocol, TypeVar
 
 import click
+import msgspec
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -18,59 +19,67 @@ from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static
 
+from hotseat.admin.schema import LogsResponse, ModelResponse, StartRequest, StatsResponse, StopRequest
 from hotseat.commands import top_view
-from hotseat.commands._client import segment
-from hotseat.commands._table import one_line
+from hotseat.commands._client import path_segment
+from hotseat.commands._output import one_line
 
-EVERY_S = 1.0
-LOG_LINES = 200
-TOLD_FAILURES = 5
+POLL_EVERY_S = 1.0
+SHOWN_LOG_LINES = 200
+SHOWN_FAILURES = 5
 LOW = 14
-"""Terminals of fewer lines show the models, and nothing else that could go."""
+"""Terminals with fewer lines than this show nothing but the models."""
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class StatsClient(Protocol):
-    """The running launcher (``launcher.Launcher``)."""
+    """The part of ``_client.LauncherClient`` that the view uses."""
 
-    url: str
+    @property
+    def url(self) -> str:
+        """The launcher's URL."""
 
-    def get(self, path: str) -> dict[str, Any]:
-        """A JSON object. Raises ``click.ClickException``."""
+    def get(self, path: str, kind: type[T]) -> T:
+        """GET a JSON object. Raises ``click.ClickException``."""
 
-    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """A JSON object for a JSON object. Raises ``click.ClickException``."""
+    def post(self, path: str, body: msgspec.Struct, kind: type[T]) -> T:
+        """POST a JSON object for another. Raises ``click.ClickException``."""
 
 
 class StatsPoll:
-    """Asks again and again until told to end; a daemon, so that a launcher that hangs delays nobody's end."""
+    """Calls ``poll`` again and again until ``end``.
 
-    def __init__(self, ask: Callable[[], None]) -> None:
-        self._ask = ask
+    Runs in a daemon thread, so that a launcher that hangs does not delay the end of the program.
+    """
+
+    def __init__(self, poll: Callable[[], None]) -> None:
+        self._poll = poll
         self._end = threading.Event()
-        self._now = threading.Event()
+        self._wake = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
         while not self._end.is_set():
-            self._now.clear()
+            self._wake.clear()
             try:
-                self._ask()
+                self._poll()
             except RuntimeError:  # the view has been closed meanwhile
                 return
-            self._now.wait(EVERY_S)
+            self._wake.wait(POLL_EVERY_S)
 
     def soon(self) -> None:
-        """Do not wait for the next time."""
-        self._now.set()
+        """Poll now instead of at the next second."""
+        self._wake.set()
 
     def end(self) -> None:
-        """No more."""
+        """Stop polling."""
         self._end.set()
-        self._now.set()
+        self._wake.set()
 
 
 class TopApp(App[None]):
-    """Models, GPUs, failures; orders by key."""
+    """Models, GPUs and failures; keys start and stop models."""
 
     TITLE = "hotseat top"
     ENABLE_COMMAND_PALETTE = False
@@ -85,60 +94,60 @@ class TopApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "order('start')", "Start"),
         Binding("x", "order('stop')", "Stop"),
-        Binding("l", "logs", "LogScreen"),
+        Binding("l", "logs", "Log"),
         Binding("q,ctrl+c", "quit", "Quit"),
     ]
 
-    def __init__(self, asks: StatsClient, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: StatsClient, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock()`` is monotonic seconds."""
         super().__init__()
-        self._asks, self._clock = asks, clock
-        self._pace = top_view.RequestRates()
+        self._client, self._clock = client, clock
+        self._rates = top_view.TokenRates()
         self._names: list[str] = []
         self._poll: StatsPoll | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(Text(f"asking {self._asks.url} …"), id="total")
+        yield Static(Text(f"connecting to {self._client.url} …"), id="total")
         yield Static(id="budget")
         yield DataTable[Text](id="models", cursor_type="row", zebra_stripes=True)
         yield Static(id="failures")
         yield Footer()
 
     def on_mount(self) -> None:
-        """Begin to ask."""
+        """Start polling."""
         self._table().add_columns(*top_view.HEAD)
-        self._poll = StatsPoll(self._ask)
+        self._poll = StatsPoll(self._refresh)
 
     def on_unmount(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         if self._poll is not None:
             self._poll.end()
 
     def on_resize(self, event: Resize) -> None:
-        """Leave out what a low terminal has no room for."""
+        """Hide what does not fit on a low terminal."""
         self.screen_stack[0].set_class(event.size.height < LOW, "low")
 
-    # what is told
+    # content
 
-    def _ask(self) -> None:
+    def _refresh(self) -> None:
         try:
-            stats = self._asks.get("/stats")
-        except click.ClickException as problem:
-            self.call_from_thread(self._show_problem, problem.format_message())
+            stats = self._client.get("/stats", StatsResponse)
+        except click.ClickException as error:
+            self.call_from_thread(self._show_error, error.format_message())
         else:
             self.call_from_thread(self.show, stats)
 
-    def show(self, stats: Mapping[str, Any]) -> None:
-        """Show one answer."""
+    def show(self, stats: StatsResponse) -> None:
+        """Show a response."""
         now = datetime.datetime.now(datetime.UTC)
-        paces = self._pace.note(stats, self._clock())
+        rates = self._rates.add(stats.models, self._clock())
         base = self.screen_stack[0]
         at = now.astimezone().strftime("%H:%M:%S")
-        told = f"{at}  {top_view.total(stats, paces)}  {self._asks.url}"
-        base.query_one("#total", Static).update(Text(told, no_wrap=True, overflow="ellipsis"))
-        lines = top_view.budget(stats, self.size.width)
-        base.query_one("#budget", Static).update(_lines(lines))
-        base.query_one("#failures", Static).update(_lines(top_view.failures(stats, TOLD_FAILURES)))
-        self._fill(top_view.rows(stats, paces, now))
+        line = f"{at}  {top_view.total(stats.models, rates)}  {self._client.url}"
+        base.query_one("#total", Static).update(Text(line, no_wrap=True, overflow="ellipsis"))
+        base.query_one("#budget", Static).update(_lines(top_view.budget(stats, self.size.width)))
+        base.query_one("#failures", Static).update(_lines(top_view.failures(stats, SHOWN_FAILURES)))
+        self._fill(top_view.rows(stats.models, rates, now))
 
     def _fill(self, rows: list[tuple[str, ...]]) -> None:
         table = self._table()
@@ -154,8 +163,8 @@ class TopApp(App[None]):
                 if table.get_cell_at(Coordinate(at, column)).plain != cell:
                     table.update_cell_at(Coordinate(at, column), Text(cell), update_width=True)
 
-    def _show_problem(self, words: str) -> None:
-        line = one_line(words.splitlines()[0] if words else "no answer")
+    def _show_error(self, message: str) -> None:
+        line = one_line(message.splitlines()[0] if message else "no answer")
         self.screen_stack[0].query_one("#total", Static).update(Text(line, style="bold red", no_wrap=True))
 
     def _table(self) -> DataTable[Text]:
@@ -163,69 +172,72 @@ class TopApp(App[None]):
 
     # keys
 
-    def _chosen(self) -> str | None:
+    def _selected(self) -> str | None:
         at = self._table().cursor_row
         return self._names[at] if 0 <= at < len(self._names) else None
 
     def action_order(self, verb: str) -> None:
         """Start or stop the model under the cursor."""
-        name = self._chosen()
+        name = self._selected()
         if name is not None:
             threading.Thread(target=self._order, args=(verb, name), daemon=True).start()
 
     def _order(self, verb: str, name: str) -> None:
         try:
-            self._asks.post(f"/admin/{verb}", {"route": name})
-        except click.ClickException as problem:
-            words, severity = problem.format_message(), "error"
+            if verb == "start":
+                self._client.post("/admin/start", StartRequest(route=name), ModelResponse)
+            else:
+                self._client.post("/admin/stop", StopRequest(route=name), ModelResponse)
+        except click.ClickException as error:
+            self.call_from_thread(self._notify, error.format_message(), "error")
         else:
-            words, severity = f"{verb} {name}: ordered", "information"
-        self.call_from_thread(self._ordered, words, severity)
+            self.call_from_thread(self._notify, f"{verb} {name}: ordered", "information")
 
-    def _ordered(self, words: str, severity: Any) -> None:
-        self.notify(one_line(words), severity=severity, markup=False)
+    def _notify(self, message: str, severity: Literal["information", "error"]) -> None:
+        self.notify(one_line(message), severity=severity, markup=False)
         if self._poll is not None:
             self._poll.soon()
 
     def action_logs(self) -> None:
-        """The logs of the model under the cursor."""
-        name = self._chosen()
+        """Show the log of the model under the cursor."""
+        name = self._selected()
         if name is not None and len(self.screen_stack) == 1:
-            self.push_screen(LogScreen(self._asks, name))
+            self.push_screen(LogScreen(self._client, name))
 
 
 class LogScreen(Screen[None]):
-    """The last lines of one model, as they come."""
+    """The latest log lines of one model, live."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,l,q", "app.pop_screen", "Back")]
     CSS = "#lines { height: 1fr; overflow: hidden; content-align: left bottom; }"
 
-    def __init__(self, asks: StatsClient, model: str) -> None:
+    def __init__(self, client: StatsClient, model: str) -> None:
         super().__init__()
-        self._asks, self._model = asks, model
+        self._client, self._model = client, model
         self._poll: StatsPoll | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(Text(f"logs of {self._model}", style="reverse"))
+        yield Static(Text(f"log of {self._model}", style="reverse"))
         with Vertical(id="lines"):
             yield Static(id="text")
         yield Footer()
 
     def on_mount(self) -> None:
-        """Begin to ask."""
-        self._poll = StatsPoll(self._ask)
+        """Start polling."""
+        self._poll = StatsPoll(self._refresh)
 
     def on_unmount(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         if self._poll is not None:
             self._poll.end()
 
-    def _ask(self) -> None:
+    def _refresh(self) -> None:
+        path = f"/logs/{path_segment(self._model)}?lines={SHOWN_LOG_LINES}"
         try:
-            lines = self._asks.get(f"/logs/{segment(self._model)}?lines={LOG_LINES}").get("lines", [])
-        except click.ClickException as problem:
-            lines = problem.format_message().splitlines()
-        self.app.call_from_thread(self._show, [one_line(str(line).expandtabs()) for line in lines])
+            lines = self._client.get(path, LogsResponse).lines
+        except click.ClickException as error:
+            lines = error.format_message().splitlines()
+        self.app.call_from_thread(self._show, [one_line(line.expandtabs()) for line in lines])
 
     def _show(self, lines: list[str]) -> None:
         if self.is_mounted:

@@ -1,9 +1,9 @@
-"""The configuration file and the environment, strictly read.
+"""Reads and checks the configuration file and the environment.
 
-``load(path, env)`` gives ``core.spec.Settings`` or raises ``ConfigError`` with everything that is wrong.
+``load(path, env)`` returns ``core.spec.Settings`` or raises ``ConfigError`` with all problems.
 """
 
-from hotseat.config.listen import listen_address, state_folder
+from hotseat.config.client_settings import read_listen_address, read_state_dir
 from hotseat.config.load import environment, find, load, loads
 from hotseat.config.problems import ConfigError, ConfigProblem
 from hotseat.config.secrets import secret_values
@@ -14,10 +14,10 @@ __all__ = [
     "ConfigProblem",
     "environment",
     "find",
-    "listen_address",
     "load",
     "loads",
     "read_levels",
+    "read_listen_address",
+    "read_state_dir",
     "secret_values",
-    "state_folder",
 ]

@@ -1,4 +1,4 @@
-"""Whether every model can have the seat at all: alone, and beside those that never leave it."""
+"""Checks that the GPU budget can hold every model: alone, and together with the pinned ones."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from hotseat.config.document import Document
 from hotseat.core.spec import ModelSpec
 
 
-def check_room(document: Document, budgets: Mapping[str, int], models: Mapping[str, ModelSpec]) -> None:
-    """Everything fits the budget alone, and with all that is never evicted."""
+def check_capacity(document: Document, budgets: Mapping[str, int], models: Mapping[str, ModelSpec]) -> None:
+    """Report models that can never run: alone, or next to the pinned models, which are never stopped."""
     if document.tainted(("gpu",)):
         return
-    sound = {
+    checked = {
         name: model.scheduling for name, model in models.items() if not document.tainted(("models", name))
     }
-    pinned = {name: seat for name, seat in sound.items() if seat.pinned}
+    pinned = {name: spec for name, spec in checked.items() if spec.pinned}
     for device, budget in budgets.items():
-        taken = sum(seat.footprint.get(device, 0) for seat in pinned.values())
+        taken = sum(spec.footprint.get(device, 0) for spec in pinned.values())
         if len(pinned) > 1 and taken > budget:
             for name in pinned:
                 document.problem(
                     ("models", name, "pinned"),
-                    f"the pinned models ({', '.join(sorted(pinned))}) take {_percent(taken)} of device "
-                    f"{device} together, and the budget is {_percent(budget)}",
-                    "pin fewer, or lower a footprint",
+                    f"the pinned models ({', '.join(sorted(pinned))}) together need {_percent(taken)} of "
+                    f"device {device}, but its budget is {_percent(budget)}",
+                    "pin fewer models, or lower a footprint",
                 )
-        for name, seat in sound.items():
-            own = seat.footprint.get(device, 0)
+        for name, spec in checked.items():
+            own = spec.footprint.get(device, 0)
             if own > budget:
                 document.problem(
                     ("models", name, "footprint"),
-                    f"takes {_percent(own)} of device {device}, and the budget is {_percent(budget)}",
+                    f"needs {_percent(own)} of device {device}, but its budget is {_percent(budget)}",
                     "lower the footprint, or raise gpu.budget",
                 )
-            elif not seat.pinned and own and taken <= budget < own + taken:
+            elif not spec.pinned and own and taken <= budget < own + taken:
                 document.problem(
                     ("models", name, "footprint"),
-                    f"takes {_percent(own)} of device {device}: beside the pinned models "
-                    f"({', '.join(sorted(pinned))}: {_percent(taken)}) it can never fit the budget of "
+                    f"needs {_percent(own)} of device {device}, which the pinned models "
+                    f"({', '.join(sorted(pinned))}: {_percent(taken)}) never leave free in a budget of "
                     f"{_percent(budget)}",
-                    "pin fewer, or lower a footprint",
+                    "pin fewer models, or lower a footprint",
                 )
 
 

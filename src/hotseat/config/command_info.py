@@ -1,4 +1,4 @@
-"""What a model's command says of its server, asked of ``engines``."""
+"""Facts read from a model's command: engine, GPU share, names, concurrency."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from hotseat.config.parsers import values
+from hotseat.config.parsers.gpu import share as parse_share
 from hotseat.engines import flags
 from hotseat.engines.pick import engine_named, engine_of
 
 
 @dataclass(frozen=True, slots=True)
 class CommandInfo:
-    """What was found; empty or ``None`` where the command does not say."""
+    """Facts read from a command; empty or ``None`` where the command does not say."""
 
     engine: str
     share: int | None
@@ -23,17 +23,21 @@ class CommandInfo:
     max_in_flight: int | None
 
 
-def told(command: Sequence[str], engine: str | None) -> CommandInfo:
-    """``engine`` as configured; ``None``: told from the command, ``vllm`` where there is none (container)."""
+def read_command(command: Sequence[str], engine: str | None) -> CommandInfo:
+    """Read a command.
+
+    ``engine`` is the configured one; ``None``: recognised from the command, and ``vllm`` where there is
+    no command (a container's).
+    """
     kind = engine_named(engine or "vllm") if engine or not command else engine_of(command)
-    # vLLM's flags are unmistakable: a wrapper script that passes them on takes as much memory.
+    # Only vLLM has this flag, so a wrapper script that passes it on needs as much memory.
     share = engine_named("vllm").footprint_share(command)
-    # Of a wrapper script nobody can say which of its words is the model: only the flag counts.
+    # In a wrapper script's command any word could be the model, so only the flag counts.
     own = kind.served_names(command) if engine_of(command).name == kind.name else ()
     names = own or tuple(flags.values(flags.words(command), "--served-model-name"))
     return CommandInfo(
         engine=kind.name,
-        share=None if share is None else values.share(Decimal(repr(share))),
+        share=None if share is None else parse_share(Decimal(repr(share))),
         served_names=tuple(dict.fromkeys(names)),
         lora_names=tuple(dict.fromkeys(kind.lora_names(command))),
         max_in_flight=kind.max_num_seqs(command),

@@ -1,8 +1,8 @@
-"""YAML read into plain data with the place of every key, so that an error can say where.
+"""Reads YAML into plain data and keeps the position of every key for error messages.
 
 Stricter and simpler than YAML 1.1: duplicate keys are refused, keys are always text, numbers keep
 the digits that were written (``Decimal``), and there are no dates, octals or base-60 numbers.
-``${VAR}`` and ``${VAR:-default}`` in values are replaced from the environment, ``$${`` stays ``${``.
+``${VAR}`` and ``${VAR:-default}`` in values are replaced from the environment; ``$${`` means ``${``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from hotseat.config.parsers.values import BOOLS
+from hotseat.config.parsers.booleans import BOOLS
 from hotseat.config.problems import ConfigProblem
 
 Path = tuple[str | int, ...]
@@ -23,59 +23,62 @@ Path = tuple[str | int, ...]
 _INT = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _FLOAT = re.compile(r"-?[0-9]{1,18}\.[0-9]{1,18}")
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)([^{}]*))?\}|(\$\{)")
+MINIMAL_FILE = 'models: {chat: {command: [my-server, --port, "{port}"]}}'
 _MAX_NODES = 20_000
 _MAX_DEPTH = 60
 
 
 @dataclass(frozen=True, slots=True)
 class SourcePosition:
-    """Where a value was written."""
+    """The origin of a value: a line of a file, or a variable of the environment."""
 
     file: str
     line: int | None
     key: str | None = None
-    """The name there, where it is not the dotted key (a variable of the environment)."""
+    """The name at that position if it is not the dotted key, such as a variable's."""
 
 
 @dataclass(slots=True)
 class Document:
-    """Plain data (``dict``, ``list``, ``str``, ``int``, ``Decimal``, ``bool``, ``None``) and its places."""
+    """Plain data (``dict``, ``list``, ``str``, ``int``, ``Decimal``, ``bool``, ``None``) with positions."""
 
     file: str
     data: Any = None
-    places: dict[Path, SourcePosition] = field(default_factory=dict)
+    positions: dict[Path, SourcePosition] = field(default_factory=dict)
     interpolated: set[Path] = field(default_factory=set)
-    """Values that came from the environment: never shown."""
+    """Values that came from the environment and must not appear in messages."""
     problems: list[ConfigProblem] = field(default_factory=list)
     bad: set[Path] = field(default_factory=set)
-    """Values with a problem already: one is enough."""
+    """Values that have a problem, so that none is reported twice."""
 
-    def place(self, path: Path) -> SourcePosition:
-        """Where the value of this path, or the nearest thing around it, was written."""
+    def position(self, path: Path) -> SourcePosition:
+        """The position of the value at this path, or of the innermost value around it that has one."""
         for length in range(len(path), -1, -1):
-            if (place := self.places.get(path[:length])) is not None:
-                return place
+            if (found := self.positions.get(path[:length])) is not None:
+                return found
         return SourcePosition(self.file, None)
 
     def problem(self, path: Path, message: str, fix: str = "") -> None:
-        """Note a problem with the value of this path."""
-        place = self.place(path)
+        """Record a problem with the value at this path."""
+        position = self.position(path)
         self.bad.add(path)
-        self.problems.append(ConfigProblem(place.file, place.line, place.key or dotted(path), message, fix))
+        self.problems.append(
+            ConfigProblem(position.file, position.line, position.key or dotted(path), message, fix)
+        )
 
     def tainted(self, path: Path) -> bool:
-        """Whether something at or under this path is wrong already: then nothing follows from it."""
+        """Whether a value at or under this path has a problem, so that nothing may be concluded from it."""
         return () in self.bad or any(bad[: len(path)] == path for bad in self.bad)
 
     def shown(self, path: Path, text: str) -> str:
-        """A value for a message; one that came from the environment is not repeated."""
+        """A value's text for a message; a value from the environment is not repeated."""
         if any(one[: len(path)] == path for one in self.interpolated):
-            return "what ${…} stands for"
+            return "from ${…}"
         return text
 
 
 def dotted(path: Path) -> str:
-    """``models.chat.command[2]``"""
+    """A path as text: ``models.chat.command[2]``."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -83,19 +86,19 @@ def dotted(path: Path) -> str:
 
 
 def read(text: str, file: str, env: Mapping[str, str]) -> Document:
-    """Read a YAML text. Never raises: what is wrong lies in ``problems``, and the rest is there."""
+    """Read a YAML text. Never raises: problems are recorded in the document, the rest is read."""
     document = Document(file)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        document.places[()] = SourcePosition(file, mark.line + 1 if mark else None)
+        document.positions[()] = SourcePosition(file, mark.line + 1 if mark else None)
         words = " ".join(part for part in (error.context, error.problem) if part)
-        document.problem((), f"not YAML: {words}", _yaml_hint(words))
+        document.problem((), f"not valid YAML: {words}", _yaml_hint(words))
     except yaml.YAMLError as error:
-        document.problem((), f"not YAML: {' '.join(str(error).split())}")
+        document.problem((), f"not valid YAML: {' '.join(str(error).split())}")
     except RecursionError:
-        document.problem((), "not YAML that can be read: nested too deeply")
+        document.problem((), "nested too deeply")
     else:
         if root is not None:
             _Reader(document, env).read(root)
@@ -106,10 +109,10 @@ def _yaml_hint(words: str) -> str:
     if "'\\t'" in words:
         return "indent with spaces, not tabs"
     if "mapping values are not allowed" in words:
-        return "check the indentation, and put text with a colon in quotes"
+        return "check the indentation, or put text that contains a colon in quotes"
     if "got '{'" in words:
-        return 'put text with braces in quotes: "{port}"'
-    return "check the indentation and the quotes near this line"
+        return 'put text that contains braces in quotes: "{port}"'
+    return "check indentation and quotes near this line"
 
 
 class _TooLarge(Exception):
@@ -117,15 +120,15 @@ class _TooLarge(Exception):
 
 
 class _Reader:
-    """Turns nodes into data, once."""
+    """Turns YAML nodes into data and records their positions; used once."""
 
     def __init__(self, document: Document, env: Mapping[str, str]) -> None:
         self._document = document
         self._env = env
-        self._left = _MAX_NODES  # aliases of aliases grow without bound ("billion laughs")
+        self._left = _MAX_NODES  # nested aliases grow exponentially ("billion laughs")
 
     def read(self, root: yaml.Node) -> None:
-        self._document.places[()] = SourcePosition(self._document.file, root.start_mark.line + 1)
+        self._document.positions[()] = SourcePosition(self._document.file, root.start_mark.line + 1)
         try:
             self._document.data = self._value(root, (), ())
         except _TooLarge as error:
@@ -134,9 +137,9 @@ class _Reader:
     def _value(self, node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> Any:
         self._left -= 1
         if self._left < 0:
-            raise _TooLarge("too large: more than 20 000 values (aliases repeat what they name)")
+            raise _TooLarge(f"too large: more than {_MAX_NODES} values, counting those that aliases repeat")
         if any(node is one for one in above):
-            self._document.problem(path, "an alias that contains itself")
+            self._document.problem(path, "contains an alias of itself")
             return None
         if len(above) > _MAX_DEPTH:
             raise _TooLarge("nested too deeply")
@@ -150,7 +153,7 @@ class _Reader:
         items = []
         for index, item in enumerate(node.value):
             inner = (*path, index)
-            self._document.places[inner] = self._here(item)
+            self._document.positions[inner] = self._here(item)
             items.append(self._value(item, inner, above))
         return items
 
@@ -162,23 +165,23 @@ class _Reader:
                 merged += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                self._complain(key_node, path, "a key must be text")
+                self._report(key_node, path, "keys must be text")
                 continue
             key = str(key_node.value)
             inner = (*path, key)
             if key in result:
-                first = self._document.places[inner].line
-                self._complain(
-                    key_node, inner, f"is there twice (first on line {first})", "keep one of the two"
+                first = self._document.positions[inner].line
+                self._report(
+                    key_node, inner, f"duplicate key (first on line {first})", "remove one of the two"
                 )
                 continue
-            self._document.places[inner] = self._here(key_node)
+            self._document.positions[inner] = self._here(key_node)
             result[key] = self._value(value_node, inner, above)
         for source in merged:
             if not isinstance(source, yaml.MappingNode):
-                self._complain(source, path, "<<: takes a mapping, or a list of mappings")
+                self._report(source, path, "<<: expects a mapping or a list of mappings")
             elif any(source is one for one in above):
-                self._document.problem(path, "an alias that contains itself")
+                self._document.problem(path, "contains an alias of itself")
             else:
                 self._merge(source, path, above, result)
         return result
@@ -186,24 +189,24 @@ class _Reader:
     def _merge(
         self, source: yaml.MappingNode, path: Path, above: tuple[yaml.Node, ...], result: dict[str, Any]
     ) -> None:
-        """Take from a merged mapping what is not there yet."""
-        before = dict(self._document.places)
+        """Add the keys of a merged mapping that are not there yet."""
+        before = dict(self._document.positions)
         taken = self._mapping(source, path, (*above, source))
         for key, value in taken.items():
             if key not in result:
                 result[key] = value
-        self._document.places.update(before)
+        self._document.positions.update(before)
 
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
         text: str = node.value
         plain = isinstance(node, yaml.ScalarNode) and node.style is None
         if node.tag.startswith("!"):
-            self._complain(node, path, "tags are not understood here", "write the plain value")
+            self._report(node, path, "YAML tags are not supported", "remove the tag")
             return None
         replaced = self._interpolate(text, path)
         if replaced != text:
             self._document.interpolated.add(path)
-            return replaced  # text, whatever it looks like: a key of digits alone is a key
+            return replaced  # always text: a secret of digits alone is not a number
         return _resolve(text) if plain else text
 
     def _interpolate(self, text: str, path: Path) -> str:
@@ -214,8 +217,8 @@ class _Reader:
             if broken:
                 self._document.problem(
                     path,
-                    "${ without a name and a }",
-                    "write ${NAME}, ${NAME:-default}, or $${ for a ${ of its own",
+                    "incomplete variable reference after ${",
+                    "write ${NAME} or ${NAME:-default}; for a literal ${ write $${",
                 )
                 return ""
             value = self._env.get(name)
@@ -224,8 +227,8 @@ class _Reader:
                     return str(default)
                 self._document.problem(
                     path,
-                    f"the environment has no {name}",
-                    f"set it, or give a default: ${{{name}:-value}}",
+                    f"environment variable {name} is not set",
+                    f"set it, or add a default: ${{{name}:-value}}",
                 )
                 return ""
             return value
@@ -235,14 +238,14 @@ class _Reader:
     def _here(self, node: yaml.Node) -> SourcePosition:
         return SourcePosition(self._document.file, node.start_mark.line + 1)
 
-    def _complain(self, node: yaml.Node, path: Path, message: str, fix: str = "") -> None:
+    def _report(self, node: yaml.Node, path: Path, message: str, fix: str = "") -> None:
         line = node.start_mark.line + 1
         self._document.bad.add(path)
         self._document.problems.append(ConfigProblem(self._document.file, line, dotted(path), message, fix))
 
 
 def _resolve(text: str) -> Any:
-    """What a plain (unquoted) scalar means."""
+    """The value of a plain (unquoted) scalar."""
     if text in ("", "~", "null", "Null", "NULL"):
         return None
     if text.lower() in BOOLS:
@@ -251,4 +254,4 @@ def _resolve(text: str) -> Any:
         return int(text)
     if _FLOAT.fullmatch(text) and str(number := Decimal(text)) == text:
         return number
-    return text  # numbers in other spellings too: nothing of what was written is lost
+    return text  # numbers in other spellings, too: keeps them exactly as written

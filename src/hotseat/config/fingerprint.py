@@ -1,4 +1,4 @@
-"""One short text that changes when a run would be started differently."""
+"""A short text that changes whenever a model would be started differently."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import asdict
 from hotseat.core.spec import LaunchSpec
 
 _VERSION = "1"
-"""Changed with the way it is made, so that prints of two ways are never taken for equal."""
+"""Part of every fingerprint; changed with the algorithm, so that old ones never match new ones."""
 
 
 def fingerprint(runtime: str, launch: LaunchSpec) -> str:
-    """Of all that a run depends on. It is a hash: secrets of the environment cannot be read from it."""
+    """The fingerprint of a runtime and a launch. A hash, so that it does not reveal secrets in ``env``."""
     text = json.dumps([_VERSION, runtime, asdict(launch)], sort_keys=True, ensure_ascii=True)
     return f"{_VERSION}:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"

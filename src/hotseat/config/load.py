@@ -1,4 +1,4 @@
-"""Reads the configuration: the file, then the environment's overrides, all checked."""
+"""Loads the configuration: the file, then the environment's overrides, all checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hotseat.config.document import Document, SourcePosition, read
 from hotseat.config.paths import config_files
 from hotseat.config.problems import ConfigError, ConfigProblem
 from hotseat.config.resolve import Resolver
-from hotseat.config.schema.validate import shaped
+from hotseat.config.schema.validate import validate
 from hotseat.core.spec import Settings
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
@@ -23,16 +23,16 @@ OVERRIDES: Mapping[str, str] = {
     "REQUIRE_AUTH": "auth",
     "HOTSEAT_SEED": "seed",
 }
-"""Variables that override the file's global values (never a model's own), and the keys they stand for."""
+"""Variables that override keys at the top of the file (never a model's own), by variable."""
 
 _MAX_BYTES = 4 * 1024 * 1024
 
 
 def load(path: str | os.PathLike[str] | None = None, env: Mapping[str, str] | None = None) -> Settings:
-    """Read a configuration file.
+    """Load a configuration file.
 
-    ``path`` ``None``: ``HOTSEAT_CONFIG``, else the first of ``places.config_files``. ``env`` ``None``:
-    this process' environment. Raises ``ConfigError`` with everything that is wrong, and nothing else.
+    ``path`` ``None``: ``HOTSEAT_CONFIG``, else the first of ``paths.config_files`` that exists. ``env``
+    ``None``: this process's environment. Raises ``ConfigError`` with all problems, and nothing else.
     """
     env = environment(os.environ if env is None else env)
     file = os.fspath(path) if path is not None else find(env)
@@ -40,9 +40,10 @@ def load(path: str | os.PathLike[str] | None = None, env: Mapping[str, str] | No
 
 
 def environment(env: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment, with the ``.env`` file that ``HOTSEAT_ENV_FILE`` names below it, read anew.
+    """The environment, completed from the ``.env`` file that ``HOTSEAT_ENV_FILE`` names.
 
-    So a rotated key needs no new process. Raises ``ConfigError``.
+    The file is read on every call, so that a rotated key takes effect without a restart. Raises
+    ``ConfigError``.
     """
     try:
         return disk.environment(env)
@@ -55,17 +56,17 @@ def environment(env: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def loads(text: str, file: str, env: Mapping[str, str]) -> Settings:
-    """Read a configuration from its text; ``file`` is for messages and for relative paths."""
+    """Load a configuration from its text; ``file`` is for messages and relative paths."""
     document = read(text, file, env)
     _override(document, env)
-    settings = Resolver(document, shaped(document), env).settings()
+    settings = Resolver(document, validate(document), env).settings()
     if document.problems:
         raise ConfigError(document.problems)
     return settings
 
 
 def find(env: Mapping[str, str]) -> str:
-    """The configuration file that is meant when none is named. Raises ``ConfigError``."""
+    """The configuration file to use when none is named. Raises ``ConfigError``."""
     if named := env.get("HOTSEAT_CONFIG"):
         return named
     candidates = config_files(env)
@@ -79,7 +80,7 @@ def find(env: Mapping[str, str]) -> str:
                 "hotseat.yaml",
                 None,
                 "",
-                f"no configuration found (looked for {tried})",
+                f"no configuration file found (looked for {tried})",
                 "name one with -c FILE",
             )
         ]
@@ -96,7 +97,7 @@ def text_of_file(file: str) -> str:
         raise ConfigError([ConfigProblem(file, None, "", f"cannot be read: {words}")]) from None
     if len(raw) > _MAX_BYTES:
         raise ConfigError(
-            [ConfigProblem(file, None, "", "larger than 4 MiB: this is no configuration of hotseat")]
+            [ConfigProblem(file, None, "", "larger than 4 MiB: not a configuration of hotseat")]
         )
     try:
         return raw.decode("utf-8-sig")
@@ -112,4 +113,4 @@ def _override(document: Document, env: Mapping[str, str]) -> None:
     for variable, key in OVERRIDES.items():
         if value := env.get(variable):
             data[key] = value
-            document.places[(key,)] = SourcePosition("environment", None, variable)
+            document.positions[(key,)] = SourcePosition("environment", None, variable)

@@ -1,4 +1,4 @@
-"""What a route does to its requests: what stands on it, else on its model, and the environment's word."""
+"""Policies of routes: from the route, else from its model, with defaults from the environment."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from hotseat.config.access import scoped
 from hotseat.config.document import Document, Path, SourcePosition
-from hotseat.config.schema.access import PolicyConfig, SystemPromptConfig
-from hotseat.config.schema.file import RootConfig
+from hotseat.config.schema.policy import PolicyConfig, SystemPromptConfig
+from hotseat.config.schema.root import RootConfig
 from hotseat.core.access_spec import PolicySpec, PromptSpec
 
 _MAX_PROMPT_BYTES = 256 * 1024
@@ -22,11 +22,11 @@ class PolicyResolver:
     def __init__(
         self, document: Document, root: RootConfig, env: Mapping[str, str], file: Callable[[str], str]
     ) -> None:
-        """``file`` makes a path of what was written."""
+        """``file`` resolves a path that the configuration names."""
         self._document, self._root, self._env, self._file = document, root, env, file
 
     def of(self, name: str, model: str) -> PolicySpec:
-        """The policy of a route that leads to a model."""
+        """The policy of the route ``name``, which leads to ``model``."""
         own = self._root.routes.get(name)
         layers: list[tuple[Path, PolicyConfig]] = [(("models", model), self._root.models[model])]
         if own is not None:
@@ -57,17 +57,17 @@ class PolicyResolver:
 
     def _from_environment(self, name: str) -> dict[str, Any]:
         defaults: dict[str, Any] = {}
-        for suffix, (field, least, most) in NUMBERS.items():
+        for suffix, (field, low, high) in NUMBERS.items():
             variable = f"{prefix(name)}_{suffix}"
             if not (text := self._env.get(variable, "").strip()):
                 continue
             whole = field == "max_tokens"
             plain = text.isascii() and text.replace(".", "", 0 if whole else 1).isdigit() and len(text) < 16
             number = Decimal(text) if plain else None
-            if number is None or not least <= number <= most:
-                self._document.places[(variable,)] = SourcePosition("environment", None, variable)
+            if number is None or not low <= number <= high:
+                self._document.positions[(variable,)] = SourcePosition("environment", None, variable)
                 kind = "a whole number" if whole else "a number"
-                self._document.problem((variable,), f"expected {kind} from {least} to {most}")
+                self._document.problem((variable,), f"expected {kind} between {low} and {high}")
                 continue
             defaults[field] = int(number) if whole else float(number)
         return defaults
@@ -76,7 +76,7 @@ class PolicyResolver:
         text = prompt.text
         if (text is None) == (prompt.file is None):
             if not self._document.tainted(at):
-                self._document.problem(at, "needs a text or a file, and not both")
+                self._document.problem(at, "needs either text or file")
             return PromptSpec(text="", mode=prompt.mode)
         if prompt.file is not None:
             text = self._read((*at, "file"), prompt.file)
@@ -90,7 +90,7 @@ class PolicyResolver:
                 raw = source.read(_MAX_PROMPT_BYTES + 1)
             if len(raw) <= _MAX_PROMPT_BYTES:
                 return raw.decode("utf-8-sig")
-            self._document.problem(at, "is larger than 256 KiB")
+            self._document.problem(at, f"is larger than {_MAX_PROMPT_BYTES // 1024} KiB")
         except OSError as error:
             self._document.problem(at, f"cannot be read: {error.strerror}")
         except UnicodeDecodeError:
@@ -103,9 +103,9 @@ NUMBERS: Mapping[str, tuple[str, int, int]] = {
     "TEMPERATURE": ("temperature", 0, 100),
     "TOP_P": ("top_p", 0, 1),
 }
-"""Defaults from the environment by the variable's ending: the field, its least and its most."""
+"""Defaults from the environment, by the variable's ending: field, lower bound, upper bound."""
 
 
 def prefix(name: str) -> str:
-    """The beginning of a route's variables: its name in capitals, ``_`` for what is no letter or digit."""
+    """The prefix of a route's variables: its name in capitals, with ``_`` for other characters."""
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in name).upper()

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, said so that it can be mended: where, what, and what to do."""
+"""Problems of a configuration: where, what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class ConfigProblem:
-    """One thing that is wrong."""
+    """One problem of a configuration."""
 
     file: str
     """The file, or ``environment``."""
     line: int | None
-    """Counted from 1; ``None`` where there is no line (the environment, a file that is missing)."""
+    """Counted from 1; ``None`` where there is none (the environment, a missing file)."""
     key: str
-    """Dotted: ``models.chat.idle``; ``""`` for the whole file."""
+    """Dotted, such as ``models.chat.idle``; ``""`` for the whole file."""
     message: str
     fix: str = ""
-    """What to do about it, one sentence; ``""`` where the message says it all."""
+    """A remedy, in one sentence; ``""`` where the message makes it clear."""
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
@@ -27,7 +27,7 @@ class ConfigProblem:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. ``problems`` holds everything that is wrong, in file order."""
+    """The configuration cannot be used; ``problems`` holds all its problems, in file order."""
 
     def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         self.problems = sorted(set(problems), key=lambda one: (one.file, one.line or 0, one.key, one.message))

@@ -1,4 +1,4 @@
-"""Who is asked under which name and path."""
+"""Public names and path prefixes, and the models they lead to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from hotseat.config.document import Document, Path, dotted
-from hotseat.config.schema.file import RootConfig
+from hotseat.config.schema.root import RootConfig
 from hotseat.core.spec import RouteSpec
 
 RESERVED = frozenset(
@@ -24,14 +24,14 @@ RESERVED = frozenset(
         "openapi.json",
     }
 )
-"""First parts of the paths that hotseat answers itself."""
+"""First segments of the paths that hotseat answers itself."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
 
 def routes(document: Document, root: RootConfig) -> list[RouteSpec]:
-    """The routes as written, and one for each model that none of them names."""
+    """The configured routes, and one for each model that has none."""
     found: list[tuple[RouteSpec, Path]] = []
     routed: set[str] = set()
     for name, route in root.routes.items():
@@ -59,7 +59,7 @@ def routes(document: Document, root: RootConfig) -> list[RouteSpec]:
         for key in ("path", "aliases"):
             if key in model_.model_fields_set:
                 document.problem(
-                    (*at, key), "routes lead to this model, so this is not used", "write it there"
+                    (*at, key), "has no effect, since this model has routes of its own", "move it to a route"
                 )
     _check_names(document, root)
     _check_unique(document, root, found)
@@ -67,7 +67,7 @@ def routes(document: Document, root: RootConfig) -> list[RouteSpec]:
 
 
 def default_route(document: Document, root: RootConfig, found: Sequence[RouteSpec]) -> RouteSpec | None:
-    """The route of requests that name no model: the route of that name, else the first of that model."""
+    """The route that ``default_model`` means: the one of that name, else the model's first."""
     wanted = root.default_model
     if wanted is None:
         return None
@@ -81,7 +81,7 @@ def default_route(document: Document, root: RootConfig, found: Sequence[RouteSpe
 
 def _unknown_model(document: Document, path: Path, name: str, root: RootConfig) -> None:
     near = difflib.get_close_matches(name, [*root.models, *root.routes], n=1)
-    fix = f"did you mean {near[0]}?" if near else f"models here: {', '.join(root.models) or 'none'}"
+    fix = f"did you mean {near[0]}?" if near else f"configured models: {', '.join(root.models) or 'none'}"
     document.problem(path, f"there is no model {document.shown(path, name)}", fix)
 
 
@@ -92,12 +92,12 @@ def _check_names(document: Document, root: RootConfig) -> None:
             if not _NAME.fullmatch(name):
                 document.problem(
                     at,
-                    "a name is made of letters, digits, dots, dashes and underscores (64 at most)",
-                    "put other spellings into aliases",
+                    "a name consists of up to 64 letters, digits, dots, dashes and underscores",
+                    "use aliases for other spellings",
                 )
             elif one.path is None and name.lower() in RESERVED:
                 document.problem(
-                    at, f"/{name} is a path of hotseat's own", "choose another name, or set path"
+                    at, f"/{name} is reserved for hotseat itself", "choose another name, or set path"
                 )
             if one.path is not None:
                 _check_path(document, (*at, "path"), one.path)
@@ -105,10 +105,12 @@ def _check_names(document: Document, root: RootConfig) -> None:
 
 def _check_path(document: Document, at: Path, path: str) -> None:
     if not _PATH.fullmatch(path):
-        fix = "no slash at its end, no %, no empty parts and none that begins with a dot"
+        fix = "without %, empty segments, a trailing slash or a segment that begins with a dot"
         document.problem(at, "expected a path prefix such as /chat", fix)
     elif path.split("/")[1].lower() in RESERVED or "v1" in path.split("/"):
-        document.problem(at, f"{document.shown(at, path)} is a path of hotseat's own", "choose another")
+        document.problem(
+            at, f"{document.shown(at, path)} is reserved for hotseat itself", "choose another path"
+        )
 
 
 def _check_unique(document: Document, root: RootConfig, found: Sequence[tuple[RouteSpec, Path]]) -> None:
@@ -117,7 +119,9 @@ def _check_unique(document: Document, root: RootConfig, found: Sequence[tuple[Ro
     for spec, at in found:
         if (first := paths.setdefault(spec.path, at)) != at:
             path = document.shown((*at, "path"), spec.path)
-            document.problem((*at, "path"), f"{path} leads to {dotted(first)} already")
+            document.problem(
+                (*at, "path"), f"{path} is already the path of {dotted(first)}", "choose another path"
+            )
     named: list[tuple[str, Path, Path]] = [
         (alias, at, (*at, "aliases")) for spec, at in found for alias in spec.aliases
     ]
@@ -125,4 +129,8 @@ def _check_unique(document: Document, root: RootConfig, found: Sequence[tuple[Ro
         named += [(lora, ("models", name), ("models", name, "lora")) for lora in model.lora]
     for alias, owner, key in named:
         if (first := names.setdefault(alias, owner)) != owner:
-            document.problem(key, f"{document.shown(key, alias)} is a name of {dotted(first)} already")
+            document.problem(
+                key,
+                f"{document.shown(key, alias)} is already a name of {dotted(first)}",
+                "choose another name",
+            )

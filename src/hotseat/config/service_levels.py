@@ -1,4 +1,4 @@
-"""Reads the service levels of a file, and nothing else of it."""
+"""Reads only the service levels of a configuration file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from hotseat.config.schema.service_levels import ServiceLevels
 def read_levels(
     path: str | os.PathLike[str], env: Mapping[str, str]
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """``slo`` at the top of a file, and that of each model; other keys are not looked at.
+    """Read ``slo`` from the top of a file and from each model; other keys are ignored.
 
-    So the configuration itself will do, and so will a file with nothing else in it. Raises ``ConfigError``.
+    Accepts the configuration itself as well as a file with nothing but service levels. Raises
+    ``ConfigError``.
     """
     file = os.fspath(path)
     document = read(text_of_file(file), file, env)
@@ -32,7 +33,7 @@ def read_levels(
         if isinstance(model, dict) and "slo" in model
     }
     if not top and not any(own.values()) and not document.problems:
-        document.problem((), "holds no service level", "write slo: {start_p95: 120s, tokens_per_s: 40}")
+        document.problem((), "contains no service levels", "add slo: {start_p95: 120s, tokens_per_s: 40}")
     if document.problems:
         raise ConfigError(document.problems)
     return top, own
@@ -42,7 +43,7 @@ def _levels(document: Document, at: tuple[str, ...], data: Any) -> dict[str, flo
     if data is None:
         return {}
     if not isinstance(data, dict):
-        document.problem(at, "expected keys with values (key: value lines)")
+        document.problem(at, "expected key: value lines")
         return {}
     try:
         found = ServiceLevels.model_validate(data)
@@ -51,10 +52,10 @@ def _levels(document: Document, at: tuple[str, ...], data: Any) -> dict[str, flo
             key = str(detail["loc"][0])
             if detail["type"] == "extra_forbidden":
                 document.problem(
-                    (*at, key), "unknown key", f"known here: {', '.join(ServiceLevels.model_fields)}"
+                    (*at, key), "unknown key", f"allowed keys: {', '.join(ServiceLevels.model_fields)}"
                 )
             else:
-                told = detail.get("ctx", {}).get("error")
-                document.problem((*at, key), str(told or detail["msg"]))
+                error_ = detail.get("ctx", {}).get("error")
+                document.problem((*at, key), str(error_ or detail["msg"]))
         return {}
     return found.model_dump(exclude_none=True)

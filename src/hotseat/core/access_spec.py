@@ -81,13 +81,14 @@ class AuthSpec:
 
 
 class AdminRole(IntEnum):
-    """Role of a client of our own pages; passed in the ASGI scope's ``state``."""
+    """What a client of hotseat's own endpoints may see; ``admin_role`` in the ASGI scope's ``state``."""
 
-    STRANGER = 0
-    """No key: sees only whether hotseat is up."""
-    GUEST = 1
-    """A key for models: sees routes and states."""
+    ANONYMOUS = 0
+    """No key, or a public one: whether hotseat is up."""
+    READER = 1
+    """A key of models: also the routes and their states."""
     ADMIN = 2
+    """An admin key: everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

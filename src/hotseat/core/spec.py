@@ -6,6 +6,7 @@ a GPU's memory are whole parts per million (``ppm``): floats drift when they are
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -92,17 +93,6 @@ class SchedulerSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessSpec:
-    """A model that is a plain process."""
-
-    command: tuple[str, ...]
-    """``{port}`` is replaced by the port that hotseat chose."""
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Added to hotseat's own environment, from which its secrets are removed."""
-    cwd: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ComposeSpec:
     """The Compose project that creates a container."""
 
@@ -114,18 +104,47 @@ class ComposeSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DockerSpec:
-    """A model that is a container."""
+class Program:
+    """A program that runs on this machine and sees its files as hotseat does."""
 
-    container: str
-    compose: ComposeSpec | None = None
-    url: str | None = None
-    """Its URL, where neither its network nor a published port gives one."""
-    port: int | None = None
-    """Its port inside the container; ``None``: from its command or image (8000 at last)."""
+    command: tuple[str, ...]
+    """``{port}`` stands for the port that the runtime chose."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables added to hotseat's own environment, less its secrets."""
+    cwd: str | None = None
+    """Working directory; ``None``: hotseat's own."""
 
 
-LaunchSpec = ProcessSpec | DockerSpec
+@dataclass(frozen=True, slots=True)
+class LaunchSpec(ABC):
+    """How a model is launched. Each runtime defines its own, a frozen dataclass (``runtimes/NAME/spec.py``).
+
+    Everybody but the runtime asks through these properties and never for the class.
+    """
+
+    @property
+    @abstractmethod
+    def target(self) -> str:
+        """What is started, by its own name: a program, a container."""
+
+    def describe(self) -> str:
+        """Return the target with its kind, for people: ``container coder``."""
+        return self.target
+
+    @property
+    def program(self) -> Program | None:
+        """The program that is run on this machine; ``None``: the server's command is written elsewhere."""
+        return None
+
+    @property
+    def container_name(self) -> str | None:
+        """The container on this machine's engine; ``None`` where there is none."""
+        return None
+
+    @property
+    def compose_project(self) -> ComposeSpec | None:
+        """The Compose project that creates the container; ``None`` where none is configured."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

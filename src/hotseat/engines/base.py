@@ -1,6 +1,6 @@
-"""What is known of a kind of server: its flags, the lines that it writes, and what they mean.
+"""The contract of an engine, a kind of inference server: its flags, its log lines and their meaning.
 
-Everything here is a pure question. Unknown is ``None`` or empty, never a guess that could be wrong.
+All methods are pure functions. Unknown is ``None`` or empty, never a guess.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from hotseat.core.errors import Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hint:
-    """What a failure line means, in words that a client may see."""
+    """The meaning of a failure line, in words that clients may see."""
 
     summary: str
     hint: str | None = None
     permanent: bool = False
-    """Waiting does not mend it."""
+    """Whether trying again cannot help."""
     oom: bool = False
     line: str = ""
-    """The line that said so."""
+    """The line that matched."""
 
 
 LINES_SHOWN = 40
-"""Of the lines that a run wrote last, those that admins are shown."""
+"""Last lines of a run that admins are shown."""
 
 
 class Engine(Protocol):
@@ -36,22 +36,22 @@ class Engine(Protocol):
     name: str
 
     def footprint_share(self, command: Sequence[str]) -> float | None:
-        """The share of a whole GPU's memory that it takes, 0 < share ≤ 1, where its flags say so."""
+        """Return the share of a GPU's memory that it takes, 0 < share ≤ 1; ``None``: the flags do not say."""
 
     def served_names(self, command: Sequence[str]) -> tuple[str, ...]:
-        """Names by which the server knows its model, the preferred one first; empty: not known."""
+        """Return the names by which the server knows its model, the preferred one first; empty: unknown."""
 
     def lora_names(self, command: Sequence[str]) -> tuple[str, ...]:
-        """Names of the adapters that it serves too."""
+        """Return the names of the LoRA adapters that it serves."""
 
     def max_num_seqs(self, command: Sequence[str]) -> int | None:
-        """How many requests it works on at once, where its flags say so."""
+        """Return how many requests it processes at once; ``None``: the flags do not say."""
 
     def phase(self, line: str) -> str | None:
-        """What a loading server does from this line on; ``None``: the line does not tell."""
+        """Return the loading phase that begins with this log line; ``None``: none does."""
 
     def hint(self, lines: Iterable[str]) -> Hint | None:
-        """What it died of, judged by what it wrote."""
+        """Return why it failed, judged by its log lines; ``None``: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Failure:
 def failure(
     pattern: str, summary: str, hint: str | None = None, *, permanent: bool = False, oom: bool = False
 ) -> Failure:
-    """A row of a table of failures; the pattern is searched, case ignored."""
+    """Return a row of a table of failures; the pattern is searched, ignoring case."""
     meaning = Hint(summary=summary, hint=hint, permanent=permanent, oom=oom)
     return Failure(re.compile(pattern, re.IGNORECASE), meaning)
 
@@ -85,7 +85,7 @@ SYSTEM_FAILURES = (
 
 
 def first_match(failures: Iterable[Failure], lines: Iterable[str]) -> Hint | None:
-    """The first row of the table that any line matches: rows are sorted by how much they tell."""
+    """Return the hint of the first row that any line matches; rows are sorted by how specific they are."""
     kept = list(lines)
     for row in failures:
         for line in kept:
@@ -97,13 +97,13 @@ def first_match(failures: Iterable[Failure], lines: Iterable[str]) -> Hint | Non
 
 
 def _flags(text: str) -> str:
-    """The flags among some words, without their values: those may be secrets."""
+    """Return the flags among some words, without their values, which may be secrets."""
     words = (word.partition("=")[0].rstrip(":,") for word in text.split())
     return " ".join(word for word in words if re.fullmatch(r"--?[A-Za-z][\w.-]*", word))
 
 
 def explained(reason: Reason, engine: Engine, lines: Iterable[str] | None = None) -> Reason:
-    """The reason with what its lines (or these) say about the cause, and of many lines those to show."""
+    """Return the reason, completed by the cause found in its lines (or these), with the lines to show."""
     found = engine.hint(reason.lines if lines is None else lines)
     if len(reason.lines) > LINES_SHOWN:
         reason = replace(reason, lines=_shown(reason.lines, found.line if found else ""))
@@ -119,6 +119,6 @@ def explained(reason: Reason, engine: Engine, lines: Iterable[str] | None = None
 
 
 def _shown(lines: Sequence[str], telling: str) -> tuple[str, ...]:
-    """The last lines, after the one that tells the cause if that is further up."""
+    """Return the last lines, preceded by the one that tells the cause where that is further up."""
     last = tuple(lines[-LINES_SHOWN:])
     return last if not telling or telling in last else (telling, *last[1:])

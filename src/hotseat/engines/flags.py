@@ -1,4 +1,4 @@
-"""Flags in a command: ``--a-flag value``, ``--a-flag=value``, ``--a_flag value``; the last one counts."""
+"""Reads flags of a command: ``--a-flag value``, ``--a-flag=value``, ``--a_flag value``; the last one wins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh"})
 
 
 def words(command: Sequence[str]) -> list[str]:
-    """The words of a command; those of the script where it is ``sh -c SCRIPT``."""
+    """Return the words of a command; for ``sh -c SCRIPT``, those of the script."""
     listed = list(command)
     if listed and os.path.basename(listed[0]) in SHELLS:
         for index, word in enumerate(listed[1:-1], start=1):
@@ -23,14 +23,14 @@ def words(command: Sequence[str]) -> list[str]:
 
 
 def name_of(word: str) -> str | None:
-    """``--a-flag`` for ``--a_flag=1``; ``None`` for a word that is no flag."""
+    """Return ``--a-flag`` for ``--a_flag=1``; ``None``: not a flag."""
     if not word.startswith("-") or word in ("-", "--") or _is_number(word):
         return None
     return word.partition("=")[0].replace("_", "-")
 
 
 def values(arguments: Sequence[str], *flags: str) -> list[str]:
-    """All values of the last of these flags, up to the next flag; empty where it is not there."""
+    """Return all values of the last of these flags, up to the next flag; empty without such a flag."""
     found: list[str] = []
     taking = False
     for word in arguments:
@@ -47,12 +47,12 @@ def values(arguments: Sequence[str], *flags: str) -> list[str]:
 
 
 def value(arguments: Sequence[str], *flags: str) -> str | None:
-    """The one value of the last of these flags."""
+    """Return the first value of the last of these flags; ``None``: there is none."""
     return next(iter(values(arguments, *flags)), None)
 
 
 def number(arguments: Sequence[str], *flags: str) -> float | None:
-    """The value of a flag as a number; ``None`` where it is none."""
+    """Return the value of the last of these flags as a number; ``None``: missing, or not a number."""
     text = value(arguments, *flags)
     return float(text) if text is not None and _is_number(text) else None
 

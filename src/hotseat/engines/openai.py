@@ -1,4 +1,4 @@
-"""Any other OpenAI-compatible server: little is known, of llama.cpp's a little more."""
+"""Any OpenAI-compatible server but vLLM; some flags and log lines of llama.cpp are known."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ FAILURES = (
 
 
 class OpenAI:
-    """A server of which only the protocol is known."""
+    """A server of which little more than the protocol is known."""
 
     name = "openai"
 
     def footprint_share(self, command: Sequence[str]) -> float | None:
-        """Not known."""
+        """Return ``None``: unknown."""
         return None
 
     def served_names(self, command: Sequence[str]) -> tuple[str, ...]:
-        """``--alias`` or ``-a`` (one, or several with commas) of llama.cpp's server; else not known."""
+        """Return ``--alias`` or ``-a`` of llama.cpp's server (one name, or several with commas)."""
         arguments = flags.words(command)
         if not any(os.path.basename(word) == "llama-server" for word in arguments):
             return ()
@@ -35,15 +35,15 @@ class OpenAI:
         return tuple(name.strip() for name in alias.split(",") if name.strip()) if alias else ()
 
     def lora_names(self, command: Sequence[str]) -> tuple[str, ...]:
-        """None."""
+        """Return none."""
         return ()
 
     def max_num_seqs(self, command: Sequence[str]) -> int | None:
-        """Not known."""
+        """Return ``None``: unknown."""
         return None
 
     def phase(self, line: str) -> str | None:
-        """What uvicorn and llama.cpp write."""
+        """Return the phase of a line of uvicorn or llama.cpp."""
         text = line.lower()
         if "application startup complete" in text or "uvicorn running on" in text:
             return "ready"
@@ -52,5 +52,5 @@ class OpenAI:
         return "loading weights" if "loading model" in text or "load_model" in text else None
 
     def hint(self, lines: Iterable[str]) -> Hint | None:
-        """What programs commonly say before they die."""
+        """Return the cause from common failure lines (``FAILURES``)."""
         return first_match(FAILURES, lines)

@@ -1,4 +1,4 @@
-"""Which kind of server is it?"""
+"""Chooses the engine of a model."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from hotseat.engines.openai import OpenAI
 from hotseat.engines.vllm import Vllm, starts_vllm
 
 ENGINES: Mapping[str, Engine] = {"vllm": Vllm(), "openai": OpenAI()}
-"""By the names that a configuration may use."""
+"""Engines by their names in the configuration."""
 
 
 def engine_named(name: str) -> Engine:
-    """Raises ``KeyError`` for a name that is not in ``ENGINES``."""
+    """Return the engine of this name. Raises ``KeyError`` for a name that is not in ``ENGINES``."""
     return ENGINES[name]
 
 
 def engine_of(command: Sequence[str], image: str = "") -> Engine:
-    """Guessed from a command, or from the image that is given it."""
+    """Return the engine that a command runs, judged by its words and by the name of the image."""
     return ENGINES["vllm" if starts_vllm(command) or "vllm" in image else "openai"]

@@ -1,4 +1,4 @@
-"""vLLM: its flags, and the lines that it writes (read from 0.33.0; older wordings are kept)."""
+"""vLLM: its flags and log lines (as of 0.33.0; older wordings are kept)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hotseat.engines.base import PYTHON_FAILURES, SYSTEM_FAILURES, Hint, failure
 PHASES = tuple(
     (re.compile(pattern, re.IGNORECASE), phase)
     for pattern, phase in (
-        # A line that says that something is done begins the next phase.
+        # A line that reports the end of a step begins the next phase.
         (r"Application startup complete|Uvicorn running on", "ready"),
         (r"Starting vLLM (?:API )?server|Started server process", "starting server"),
         (r"Waiting for application startup|init engine .* took", "starting server"),
@@ -42,7 +42,7 @@ FAILURES = (
         "check the model's name or path, and HF_TOKEN for a private one",
         permanent=True,
     ),
-    # Of a model that does not exist Hugging Face says that too, so it comes after.
+    # Hugging Face also answers 401 for a model that does not exist, so this row comes after that one.
     failure(r"401 Client Error", *_GATED, permanent=True),
     failure(
         r"Cannot find any model weights with|no file named .*(?:safetensors|pytorch_model)",
@@ -77,14 +77,14 @@ FAILURES = (
     ),
     failure(
         r"User-specified max_model_len .* is greater than the derived max_model_len",
-        "the model does not take requests as long as that",
+        "--max-model-len is larger than the model allows",
         "lower --max-model-len",
         permanent=True,
     ),
     failure(
         r"Sleep mode is not supported on current platform",
-        "there is no sleep mode on this machine",
-        "take --enable-sleep-mode away",
+        "sleep mode is not supported on this machine",
+        "remove --enable-sleep-mode",
         permanent=True,
     ),
     failure(
@@ -119,7 +119,7 @@ FAILURES = (
     ),
     failure(
         r"No CUDA GPUs are available|Failed to infer device type|libcuda\.so\.1: cannot open",
-        "no GPU in sight",
+        "no GPU was found",
         "check the driver and the container toolkit",
     ),
     failure(
@@ -135,20 +135,20 @@ FAILURES = (
     *SYSTEM_FAILURES,
     failure(
         r"Timed out waiting for engine core processes to start",
-        "its engine was not up in time",
-        "set VLLM_ENGINE_READY_TIMEOUT_S to more for a model that loads for longer",
+        "its engine did not start in time",
+        "raise VLLM_ENGINE_READY_TIMEOUT_S for a model that loads for longer",
     ),
     failure(r"EngineDeadError", "its engine died"),
 )
 
 
 class Vllm:
-    """vLLM's OpenAI-compatible server, as a command or as its image is given it (``MODEL --flags``)."""
+    """vLLM's OpenAI-compatible server, as a command or as the arguments of its image (``MODEL --flags``)."""
 
     name = "vllm"
 
     def footprint_share(self, command: Sequence[str]) -> float | None:
-        """``--gpu-memory-utilization``; not known when ``--kv-cache-memory-bytes`` overrides it."""
+        """Return ``--gpu-memory-utilization``; ``None`` where ``--kv-cache-memory-bytes`` overrides it."""
         arguments = _arguments(command)
         if flags.value(arguments, "--kv-cache-memory-bytes") is not None:
             return None
@@ -156,7 +156,7 @@ class Vllm:
         return share if share is not None and 0 < share <= 1 else None
 
     def served_names(self, command: Sequence[str]) -> tuple[str, ...]:
-        """``--served-model-name``, else the model argument."""
+        """Return ``--served-model-name``, else the model argument."""
         arguments = _arguments(command)
         if names := flags.values(arguments, "--served-model-name"):
             return tuple(names)
@@ -167,21 +167,21 @@ class Vllm:
         return ()
 
     def lora_names(self, command: Sequence[str]) -> tuple[str, ...]:
-        """``--lora-modules``, as ``name=path`` or as JSON."""
+        """Return the names in ``--lora-modules`` (``name=path`` or JSON)."""
         found = (_lora_name(word) for word in flags.values(_arguments(command), "--lora-modules"))
         return tuple(name for name in found if name)
 
     def max_num_seqs(self, command: Sequence[str]) -> int | None:
-        """``--max-num-seqs``."""
+        """Return ``--max-num-seqs``."""
         count = flags.number(_arguments(command), "--max-num-seqs")
         return int(count) if count is not None and count >= 1 else None
 
     def phase(self, line: str) -> str | None:
-        """See ``PHASES``."""
+        """Return the phase that begins with a line (``PHASES``)."""
         return next((phase for pattern, phase in PHASES if pattern.search(line)), None)
 
     def hint(self, lines: Iterable[str]) -> Hint | None:
-        """See ``FAILURES``."""
+        """Return the cause that the lines tell (``FAILURES``)."""
         return first_match(FAILURES, lines)
 
 
@@ -192,7 +192,7 @@ def starts_vllm(command: Sequence[str]) -> bool:
 
 
 def _arguments(command: Sequence[str]) -> list[str]:
-    """What follows ``vllm serve`` or the module's name; all of it for an image's command."""
+    """Return the words after ``vllm serve`` or the module's name; all words for an image's arguments."""
     listed = flags.words(command)
     for index, word in enumerate(listed):
         if word.startswith("vllm.entrypoints"):

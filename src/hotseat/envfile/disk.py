@@ -1,4 +1,4 @@
-"""A ``.env`` file on disk: written whole or not at all, and for its owner's eyes alone."""
+"""Reads and writes ``.env`` files: atomically, with mode 600."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ VARIABLE = "HOTSEAT_ENV_FILE"
 
 
 def read(path: Path, env: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a file sets; none where there is no file.
+    """Return the variables that a file sets; none where there is no file.
 
-    Raises ``EnvFileError`` and ``OSError`` (a file that may not be read is not an empty one).
+    Raises ``EnvFileError``, and ``OSError`` where the file cannot be read.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -27,16 +27,16 @@ def read(path: Path, env: Mapping[str, str]) -> dict[str, str]:
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment, with the file that ``HOTSEAT_ENV_FILE`` names below it.
+    """Return the environment, completed from the file that ``HOTSEAT_ENV_FILE`` names.
 
-    A variable of the process wins over the file's, as with Compose. Raises what ``read`` raises.
+    A variable of the process overrides the file's, as with Compose. Raises what ``read`` raises.
     """
     named = env.get(VARIABLE)
     return {**(read(Path(named), env) if named else {}), **env}
 
 
 def create_private(path: Path, text: str) -> None:
-    """Write a file that must not exist yet, mode 600. Raises ``FileExistsError``."""
+    """Create a file with mode 600. Raises ``FileExistsError`` where it exists."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
@@ -45,14 +45,14 @@ def create_private(path: Path, text: str) -> None:
 
 
 def replace_private(path: Path, text: str) -> None:
-    """Replace a file in one step: a reader sees the old text or the new one; mode 600, same owner."""
-    target = path.resolve()  # a link stays a link
+    """Replace a file atomically; mode 600, same owner. Raises ``OSError``."""
+    target = path.resolve()  # a symbolic link is kept
     before = target.stat()
     descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", dir=target.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-                with contextlib.suppress(PermissionError):  # not root: the file becomes ours
+                with contextlib.suppress(PermissionError):  # not root: this user becomes the owner
                     os.fchown(file.fileno(), before.st_uid, before.st_gid)
             file.write(text)
             file.flush()

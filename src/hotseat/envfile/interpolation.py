@@ -1,8 +1,8 @@
-"""Variables in text, in Compose's syntax.
+"""Replaces variables in text, in Compose's syntax.
 
 ``$NAME``, ``${NAME}``, ``${NAME:-default}``, ``${NAME-default}``, ``${NAME:?message}``,
-``${NAME?message}``, ``${NAME:+instead}``, ``${NAME+instead}`` and ``$$``; what stands after the
-operator may hold variables itself. (Docker's documentation, "Interpolation".)
+``${NAME?message}``, ``${NAME:+instead}``, ``${NAME+instead}`` and ``$$``; the text after the
+operator may contain variables. (Docker's documentation, "Interpolation".)
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _OPERATORS = (":-", ":?", ":+", "-", "?", "+")
 
 
 class InterpolationError(ValueError):
-    """A variable that is required and not set, or a ``${`` that nothing closes."""
+    """Raised for a required variable that is not set, and for a ``${`` that is not closed."""
 
 
 def interpolate(text: str, env: Mapping[str, str]) -> str:
-    """The text with its variables replaced; one that is not set becomes empty.
+    """Return the text with its variables replaced; one that is not set becomes empty.
 
-    Raises ``InterpolationError``, whose words hold the variable's name and never a value.
+    Raises ``InterpolationError``; its message holds the variable's name and never a value.
     """
     result: list[str] = []
     position = 0
@@ -45,7 +45,7 @@ def interpolate(text: str, env: Mapping[str, str]) -> str:
 
 
 def required(text: str) -> Iterator[str]:
-    """The names that a text asks for with ``:?`` or ``?``, at any depth."""
+    """Yield the names that a text requires with ``:?`` or ``?``, at any depth."""
     for match in re.finditer(r"\$\{([A-Za-z_][A-Za-z0-9_]*):?\?", text):
         if text[: match.start()][-1:] != "$":
             yield match[1]

@@ -1,4 +1,4 @@
-"""The text of a ``.env`` file: read as Compose reads it, changed line by line."""
+"""The syntax of ``.env`` files: parsed as Compose does, changed line by line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$", "'
 
 
 class EnvFileError(ValueError):
-    """A line that is no assignment: its number and what is wrong, never its value."""
+    """Raised for a line that is not an assignment; the message has its number and never its value."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(f"line {line}: {problem}")
@@ -20,9 +20,9 @@ class EnvFileError(ValueError):
 
 
 def parse(text: str, env: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a file sets.
+    """Return the variables that a file sets.
 
-    Values in single quotes are taken as they are, those in double quotes know ``\\n`` and the like,
+    Values in single quotes are taken literally, those in double quotes may hold ``\\n`` and other escapes,
     and both kinds may span lines; in double quotes and without quotes, variables are replaced from
     ``env`` and from lines above. A name without ``=`` is taken from ``env``. Raises ``EnvFileError``.
     """
@@ -53,7 +53,7 @@ def parse(text: str, env: Mapping[str, str]) -> dict[str, str]:
                 number += 1
             tail = rest[end + 1 :].strip()
             if tail and not tail.startswith("#"):
-                raise EnvFileError(first, f"something stands after the closing quote of {name}")
+                raise EnvFileError(first, f"text follows the closing quote of {name}")
             value = rest[1:end]
             if quote == '"':
                 value = _filled(_unescaped(value), known, first)
@@ -64,9 +64,9 @@ def parse(text: str, env: Mapping[str, str]) -> dict[str, str]:
 
 
 def assign(text: str, changes: Mapping[str, str | None]) -> str:
-    """The text with some variables set (``None``: removed); every other line stays as it is.
+    """Return the text with some variables set (``None``: removed); every other line is unchanged.
 
-    A value must be plain: letters, digits and ``_.:/+-``, so that no quoting is needed.
+    A value may hold letters, digits and ``_.:/+-`` only, so that no quoting is needed. Raises ``ValueError``.
     """
     for name, new in changes.items():
         if new is not None and not re.fullmatch(r"[A-Za-z0-9_.:/+-]*", new):

@@ -1,35 +1,36 @@
-"""The gateway: what all requests share, and what became of them (``passage``: one request's way through)."""
+"""The gateway as one object: what requests share, and its reconfiguration. (A request: ``proxy.request``.)"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any
 
 from hotseat.core.spec import Settings
 from hotseat.gateway.access.authenticator import Authenticator
 from hotseat.gateway.access.client_address import Addresses
-from hotseat.gateway.access.client_context import ConfigSnapshot
-from hotseat.gateway.http.request_cycle import ASGIApp, RequestCycle
+from hotseat.gateway.http.asgi import ASGIApp
+from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.http.upstream import UpstreamPools
 from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
-from hotseat.gateway.proxy.access_log import AccessLog
-from hotseat.gateway.proxy.capture import Capture, Captures
-from hotseat.gateway.proxy.forward import ForwardServices
+from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord
+from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.lease import LeaseProvider
-from hotseat.gateway.proxy.request import ProxiedRequest, Trace
+from hotseat.gateway.proxy.request import ProxiedRequest
+from hotseat.gateway.proxy.services import GatewayServices, Trace
+from hotseat.gateway.proxy.snapshot import ConfigSnapshot
 from hotseat.gateway.proxy.waiting import WaitPolicy
 from hotseat.gateway.routing import RoutingTable
 
 
 class Gateway:
-    """The data plane, and the door to the control plane."""
+    """Answers all requests (a ``CycleHandler``): forwards them to models, or to the control application."""
 
     def __init__(
         self,
         settings: Settings,
-        seats: LeaseProvider,
+        leases: LeaseProvider,
         control: ASGIApp,
         *,
         local_only: bool,
@@ -37,56 +38,66 @@ class Gateway:
         write_log: Callable[[bytes], object] | None = None,
         limiter: Limiter | None = None,
         captures: Captures | None = None,
+        on_record: Callable[[RequestRecord], None] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         """``control`` answers the paths that belong to hotseat itself.
 
         ``local_only``: refuse requests whose ``Host`` or ``Origin`` is not this machine. ``wall_clock()`` is
-        the time of day, in seconds since 1970. ``write_log`` takes lines of the access log; ``limiter``
-        counts what is limited (by default in memory); ``captures``: who is captured, if anybody may be.
+        the time of day, in seconds since 1970. ``write_log`` takes lines of the access log. ``limiter``
+        counts for the rate limits (by default in memory). ``captures``: the debug captures, where there may
+        be any. ``on_record`` is called with the record of every request, when it has ended. ``trace`` adds a
+        span to a request's headers.
         """
         self._wall_clock = wall_clock
         self._captures = captures
-        self.captured: Mapping[str, Capture] = {} if captures is None else captures.on
-        """By model; mostly nobody is."""
-        self.seats = seats
-        self.control = control
-        self.upstreams = UpstreamPools()
-        self.limiter: Limiter = limiter or MemoryLimiter(time.monotonic)
-        self.books = AccessLog(write_log, wall_clock)
-        self.trace: Trace | None = None
-        """Where there are traces: gives the model's server its part in one."""
+        self.services = GatewayServices(
+            leases=leases,
+            upstreams=UpstreamPools(),
+            limiter=limiter or MemoryLimiter(time.monotonic),
+            access_log=AccessLog(write_log, wall_clock, on_record),
+            control=control,
+            captures={} if captures is None else captures.on,
+            trace=trace,
+        )
         self.configure(settings, local_only=local_only)
 
     def configure(self, settings: Settings, *, local_only: bool) -> None:
-        """Take over another configuration; requests under way keep the one that they began with."""
-        door = Authenticator(settings.auth, self.limiter, self._wall_clock)
-        tables = RoutingTable(settings, self.limiter)
-        self.limiter.keep([*door.limits(), *(limit for route in tables.routes for limit in route.limits)])
-        self.configured = ConfigSnapshot(
-            tables=tables,
-            door=door,
+        """Switch to another configuration; requests under way keep the one that they began with."""
+        limiter = self.services.limiter
+        authenticator = Authenticator(settings.auth, limiter, self._wall_clock)
+        routing = RoutingTable(settings, limiter)
+        limiter.keep(
+            [*authenticator.limits(), *(limit for route in routing.routes for limit in route.limits)]
+        )
+        self.snapshot = ConfigSnapshot(
+            routing=routing,
+            authenticator=authenticator,
             addresses=Addresses(settings.auth.trusted_proxies),
+            wait_policy=WaitPolicy(hold_headers_s=settings.serve.hold_headers_s),
             body_limit_bytes=settings.serve.body_limit_bytes,
-            logs_strays=settings.serve.access_log,
+            logs_unrouted=settings.serve.access_log,
             local_only=local_only,
         )
-        patience = WaitPolicy(hold_headers_s=settings.serve.hold_headers_s)
-        self.means = ForwardServices(self.seats, self.upstreams, patience)
         if self._captures is not None:
             self._captures.keep(settings.models)
 
     def run_ended(self, model: str, run: int) -> None:
-        """A run has ended: its idle connections are closed."""
-        self.upstreams.drop(model, run)
+        """Close the idle connections to a run that has ended."""
+        self.services.upstreams.drop(model, run)
+
+    def idle_connections(self) -> dict[str, int]:
+        """The number of idle connections to models' servers, by model."""
+        return self.services.upstreams.idle()
 
     def close(self) -> None:
-        """Close all idle connections to models' servers, and write what the access log still holds."""
-        self.upstreams.close()
+        """Close all idle connections to models' servers and all captures, and flush the access log."""
+        self.services.upstreams.close()
         if self._captures is not None:
             self._captures.close()
-        self.books.flush()
+        self.services.access_log.flush()
 
-    def answer(self, client: RequestCycle) -> Coroutine[Any, Any, None] | None:
-        """Begin to answer one request; what has to be waited for is returned."""
-        configured = self.configured
-        return ProxiedRequest(self, client, configured, monotonic(), configured.logs_strays).begin()
+    def answer(self, cycle: RequestCycle) -> Coroutine[Any, Any, None] | None:
+        """Begin to answer one request, and return what has to be waited for."""
+        snapshot = self.snapshot
+        return ProxiedRequest(self.services, cycle, snapshot, monotonic(), snapshot.logs_unrouted).begin()

@@ -1,8 +1,8 @@
-"""Where a path leads: tables made once from the configuration, and a lookup that reads no model twice.
+"""Routing of paths: tables that are built once from the configuration, and looked up for each request.
 
-The raw path is judged, never a decoded one: what does not normalise to itself (escapes, dot segments,
-empty segments, parameters, backslashes) leads nowhere, so no spelling can reach what the allow-list
-does not name.
+The raw path is looked up, never a decoded one. A path that does not normalise to itself (escapes, dot
+segments, empty segments, parameters, backslashes) leads nowhere, so no spelling reaches anything that the
+allow-list does not name.
 """
 
 from __future__ import annotations
@@ -44,28 +44,34 @@ DATA_PATHS = frozenset(
         b"/completion",
     }
 )
-"""Paths beside ``/v1`` that a model's server is asked for."""
+"""Paths outside ``/v1`` that are passed to a model's server."""
 
-ADMINISTRATION = frozenset(
+SERVER_ADMIN_SEGMENTS = frozenset(
     {b"load_lora_adapter", b"unload_lora_adapter", b"lora", b"model", b"internal", b"admin"}
 )
-"""First segments below ``/v1`` that change a server (vLLM, and others that were read)."""
+"""First segments below ``/v1`` that change a server (of vLLM and of other servers); never passed on."""
 
-_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,:@=/"
-_CACHED_PATHS = 4096
-_CACHED_LENGTH = 128
+_PLAIN_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,:@=/"
+_MAX_CACHED_PATHS = 4096
+_MAX_CACHED_LENGTH = 128
 
 
 class TargetKind(Enum):
-    """Who answers."""
+    """The party that answers at a path."""
 
     DATA = auto()
+    """A model's server."""
     MODELS = auto()
+    """The gateway: the list of models."""
     CONTROL = auto()
+    """The admin application."""
 
 
 class Route:
-    """A public name, ready for the hot path."""
+    """A public name and the model it leads to, prepared for the hot path.
+
+    Whatever needs no preparation is read from ``policy`` itself.
+    """
 
     __slots__ = (
         "allow_paths",
@@ -76,13 +82,11 @@ class Route:
         "guarded",
         "known_names",
         "limits",
-        "logged",
-        "max_hold_s",
         "model",
         "name",
+        "policy",
         "priority",
         "rules",
-        "sent_name",
         "server_name",
     )
 
@@ -92,19 +96,16 @@ class Route:
         self.name = spec.name
         self.model = model.name
         self.guarded = guarded
-        """Whether a key is wanted."""
-        policy = spec.policy
+        """Whether a key is required."""
+        policy = self.policy = spec.policy
         self.limits = limits
         self.rules = RewriteRules(policy) if policy.rewrites else None
+        """``None``: bodies are passed on as they are."""
         self.cors = Cors(policy.cors)
-        self.max_hold_s = policy.max_hold_s
-        self.logged = policy.access_log
-        self.sent_name = policy.model_name
-        """The name that is sent whatever the client wrote."""
         self.priority = spec.priority
         self.first_byte_timeout_s = model.first_byte_timeout_s
         self.server_name = model.served_names[0] if model.served_names else None
-        """The name that the server knows itself by; ``None``: not known, names are left alone."""
+        """The name under which the server serves the model; ``None``: unknown, so names are left alone."""
         self.known_names = frozenset((*model.served_names, *model.lora_names))
         key = model.upstream_key
         self.authorization = b"authorization: Bearer %b\r\n" % key.encode() if key else b""
@@ -112,20 +113,21 @@ class Route:
         self.allow_trees = tuple(p[:-2].encode() for p in model.allow_paths if p.endswith("/**"))
 
     def allows(self, path: bytes) -> bool:
-        """Whether the model's own ``allow_paths`` name this path."""
+        """Whether the model's own ``allow_paths`` include this path."""
         return path in self.allow_paths or path.startswith(self.allow_trees)
 
     def rename(self, name: str | None) -> str | None:
-        """The name to put in place of the body's, or ``None`` to leave it."""
-        if self.sent_name is not None:
-            return self.sent_name
+        """The name that replaces the one in the body, or ``None`` to leave the body alone."""
+        fixed = self.policy.model_name
+        if fixed is not None:
+            return fixed
         if name is None or self.server_name is None or name in self.known_names:
             return None
         return self.server_name
 
 
 class Target:
-    """Where one path leads."""
+    """The destination of one path."""
 
     __slots__ = ("anthropic", "kind", "model_id", "path", "route", "special", "text")
 
@@ -140,20 +142,20 @@ class Target:
     ) -> None:
         self.kind = kind
         self.path = path
-        """The path at the model's server, or the whole path for our own."""
+        """The path at the model's server; for the other kinds the whole path."""
         self.text = redact(path.decode("ascii"))
-        """For the log."""
+        """The path for the log."""
         self.route = route
-        """``None``: the body's model decides, or the default route."""
+        """``None``: decided by the body's ``model``, or else the default route."""
         self.special = special
-        """Allowed by some model's ``allow_paths`` only."""
+        """Allowed only by the ``allow_paths`` of some models."""
         self.model_id = model_id
-        """Of ``/v1/models/{id}``, decoded."""
+        """The id of ``/v1/models/{id}``, decoded."""
         self.anthropic = is_anthropic(path)
 
 
 class RoutingTable:
-    """Everything that routing needs, never changed after it was made."""
+    """The routes of one configuration; immutable."""
 
     __slots__ = (
         "_bare_paths",
@@ -182,7 +184,7 @@ class RoutingTable:
         )
         self.all_guarded = enforced and all(route.guarded for route in self.routes)
         self.cors = Cors({origin for spec in settings.routes for origin in spec.policy.cors})
-        """Of all routes: before it is known which one is meant."""
+        """Of all routes together, for requests whose route is not known yet."""
         self.strict = settings.serve.strict_models
         self._prefixes = {
             spec.path.encode(): route for spec, route in zip(settings.routes, self.routes, strict=True)
@@ -195,26 +197,26 @@ class RoutingTable:
         self._cache: dict[bytes, Target] = {}
 
     def resolve(self, path: bytes) -> Target:
-        """Where a raw path (no query) leads. Raises ``Refuse`` (404)."""
+        """The destination of a raw path (no query). Raises ``RequestRefused`` (404)."""
         target = self._cache.get(path)
         if target is None:
             target = self._resolve(path)
-            if len(path) <= _CACHED_LENGTH:
-                if len(self._cache) >= _CACHED_PATHS:
+            if len(path) <= _MAX_CACHED_LENGTH:
+                if len(self._cache) >= _MAX_CACHED_PATHS:
                     self._cache.clear()
                 self._cache[path] = target
         return target
 
     def named(self, name: str | None) -> Route:
-        """The route for a body's ``model`` on a path without a prefix. Raises ``Refuse`` (404)."""
+        """The route for a body's ``model`` on a path without a prefix. Raises ``RequestRefused`` (404)."""
         if name is not None:
             route = self._names.get(name)
             if route is not None:
                 return route
             if self.strict or self.default is None:
-                told = redact(name)[:200]
+                shown = redact(name)[:200]
                 raise not_found(
-                    f"the model {told!r} does not exist here; GET /v1/models lists those that do",
+                    f"the model {shown!r} does not exist here; GET /v1/models lists those that do",
                     code="model_not_found",
                     param="model",
                 )
@@ -239,7 +241,7 @@ class RoutingTable:
             wanted = unquote_to_bytes(path[len(b"/v1/models/") :]).decode("utf-8", "replace")
             return Target(TargetKind.MODELS, b"/v1/models", model_id=wanted)
         if not is_plain(path):
-            raise not_found("no such path (escapes, dot segments and empty segments are not taken here)")
+            raise not_found("no such path (escapes, dot segments and empty segments are not accepted)")
         if path.split(b"/", 2)[1] in CONTROL_SEGMENTS:
             return Target(TargetKind.CONTROL, path)
         if is_passed(path):
@@ -250,7 +252,7 @@ class RoutingTable:
                 return Target(TargetKind.DATA, rest, route)
         elif path in self._bare_paths or path.startswith(self._bare_trees):
             return Target(TargetKind.DATA, path, special=True)
-        raise not_found("no such path: a model is asked at /v1/… or at its prefix followed by /v1/…")
+        raise not_found("no such path: use /v1/…, or a model's prefix followed by /v1/…")
 
     def _prefixed(self, path: bytes) -> tuple[Route | None, bytes]:
         """The route with the longest prefix of this path, and the rest of the path."""
@@ -268,16 +270,19 @@ class RoutingTable:
 
 
 def is_plain(path: bytes) -> bool:
-    """Whether a raw path has one spelling only: it normalises to itself."""
+    """Whether a raw path normalises to itself, so that every server reads it in the same way."""
     return (
-        path.startswith(b"/") and not path.translate(None, _PLAIN) and b"//" not in path and b"/." not in path
+        path.startswith(b"/")
+        and not path.translate(None, _PLAIN_CHARACTERS)
+        and b"//" not in path
+        and b"/." not in path
     )
 
 
 def is_passed(path: bytes) -> bool:
-    """Whether every model's server may be asked for this path."""
+    """Whether this path may be passed to every model's server."""
     if path.startswith(b"/v1/"):
-        return path.split(b"/", 3)[2].lower() not in ADMINISTRATION and path != b"/v1/"
+        return path.split(b"/", 3)[2].lower() not in SERVER_ADMIN_SEGMENTS and path != b"/v1/"
     return path in DATA_PATHS
 
 
@@ -289,8 +294,8 @@ def is_anthropic(path: bytes) -> bool:
 def _names(settings: Settings, routes: tuple[Route, ...]) -> dict[str, Route]:
     """Every name that a body may use, each leading to one route.
 
-    Written names (routes, aliases) come first; then what the servers know (adapters, served names),
-    where only one model knows it.
+    Configured names (routes, aliases) come first; then the names that servers use (adapters, served names),
+    where only one model has them.
     """
     names = {route.name: route for route in routes}
     for spec, route in zip(settings.routes, routes, strict=True):
@@ -312,4 +317,4 @@ def _names(settings: Settings, routes: tuple[Route, ...]) -> dict[str, Route]:
 
 
 NOWHERE = Target(TargetKind.DATA, b"")
-"""Of a path that does not exist, for a browser that asks whether it may ask there."""
+"""The target of a preflight request for a path that does not exist."""

@@ -1,1 +1,1 @@
-"""Questions asked of the outside: is a server ready, is it asleep, what does the GPU say."""
+"""Probes: is a server ready, is it asleep, how much GPU memory is free."""

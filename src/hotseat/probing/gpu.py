@@ -1,7 +1,7 @@
-"""The GPU reader: what NVML says of each device, and whether memory that should be free really is.
+"""Reads the GPUs through NVML, and waits until memory that should be free is free.
 
-Without the package ``nvidia-ml-py`` (the extra ``gpu``), a driver, or a GPU there is no reader, and the
-exits that runtimes confirm are all there is to go by. Source of the calls: NVML's API reference.
+Without the package ``nvidia-ml-py`` (the extra ``gpu``), a driver, or a GPU there is no reader; memory then
+counts as free once a runtime confirms the exit of its run. Source of the calls: NVML's API reference.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from hotseat.core.spec import PPM
 
 MIB = 1024 * 1024
 BACK_WITHIN_S = 30.0
-"""How long a start waits for memory that should be free by now."""
+"""Seconds that a start waits for memory that should be free by now."""
 LOOK_EVERY_S = 0.1
 SLACK_PPM = 10_000
-"""The driver's own share, which nobody can have: one per cent of a device may be missing."""
+"""The driver's own share, which no program can have: one per cent of a device may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +32,23 @@ class GpuReading:
     total_mib: int
     free_mib: int
     busy_percent: int | None
-    """Utilisation, where the driver tells."""
+    """Utilization; ``None``: the driver does not tell it."""
 
     @property
     def used_mib(self) -> int:
-        """What everybody takes together, strangers included."""
+        """Memory that all programs take together, those outside hotseat included."""
         return self.total_mib - self.free_mib
 
 
 class GpuReader(Protocol):
-    """Whoever can read the devices."""
+    """Something that reads the devices."""
 
     def read(self) -> dict[str, GpuReading]:
-        """All devices by name, now; quick enough for the event loop. Empty when the driver fails."""
+        """Return all devices by index, now; fast enough for the event loop. Empty when the driver fails."""
 
 
 class NvmlReader:
-    """The devices as NVML sees them."""
+    """Reads the devices through NVML."""
 
     def __init__(self, nvml: Any) -> None:
         """``nvml`` is the module ``pynvml``; raises its ``NVMLError`` when there is no driver."""
@@ -56,7 +56,7 @@ class NvmlReader:
         nvml.nvmlInit()
 
     def read(self) -> dict[str, GpuReading]:
-        """All devices by name, now; empty when the driver does not answer."""
+        """Return all devices by index, now; empty when the driver does not answer."""
         nvml = self._nvml
         try:
             count = nvml.nvmlDeviceGetCount()
@@ -71,7 +71,7 @@ class NvmlReader:
         name = nvml.nvmlDeviceGetName(device)
         try:
             busy = int(nvml.nvmlDeviceGetUtilizationRates(device).gpu)
-        except nvml.NVMLError:  # not told on some devices and under WSL
+        except nvml.NVMLError:  # not available on some devices and under WSL
             busy = None
         return GpuReading(
             device=str(index),
@@ -83,7 +83,7 @@ class NvmlReader:
 
 
 def open_gpus() -> GpuReader | None:
-    """The reader of this machine's devices; ``None`` where there is nothing to read."""
+    """Return the reader of this machine's devices; ``None``: there is nothing to read."""
     try:
         import pynvml
     except ImportError:
@@ -94,13 +94,13 @@ def open_gpus() -> GpuReader | None:
         return None
 
 
-async def room_for(
+async def wait_for_free_memory(
     gpus: GpuReader, footprint: Mapping[str, int], within_s: float = BACK_WITHIN_S
 ) -> Reason | None:
-    """Wait until every device has the free memory that ``footprint`` (ppm) asks; the reason if it has not.
+    """Wait until every device has the free memory that ``footprint`` (ppm) needs.
 
-    vLLM checks its share against the free memory when it starts, so a start that does not wait for the
-    last model's memory fails.
+    Returns ``None``, or the reason after ``within_s`` seconds without it. vLLM checks its share against the
+    free memory when it starts, so a start that does not wait for the previous model's memory fails.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_s
@@ -110,8 +110,8 @@ async def room_for(
             return None
         if loop.time() >= deadline:
             return Reason(
-                summary="GPU memory did not come back",
-                hint=f"{'; '.join(gaps)} after {within_s:g} s; nvidia-smi shows who holds it",
+                summary="GPU memory was not freed",
+                hint=f"{'; '.join(gaps)} after {within_s:g} s; run nvidia-smi to see which program holds it",
             )
         await asyncio.sleep(LOOK_EVERY_S)
 

@@ -1,8 +1,8 @@
-"""Does a server answer now? Probed adaptively, so that the first request loses a few milliseconds only.
+"""Readiness probes, at adaptive intervals, so that the first request loses only a few milliseconds.
 
-vLLM refuses connections while it loads, which costs next to nothing to ask, so we ask often; a published
-container port accepts and resets; llama.cpp answers 503. Only a 2xx answer is ready. Every probe has its
-own timeout: a health endpoint that accepts and never answers must not hang anything.
+vLLM refuses connections while it loads, so probes cost next to nothing and are sent often; a published
+container port accepts and resets; llama.cpp answers 503. Only a 2xx answer means ready. Every probe has its
+own timeout, since a health endpoint may accept and never answer.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-KNOCK_PAUSE_S = 0.002
-"""Between two looks whether anybody listens on a port of this machine."""
+LOOPBACK_PAUSE_S = 0.002
+"""Between two attempts to connect to a port of this machine on which nothing listens."""
 REFUSED_PAUSE_S = 0.01
 RESET_PAUSE_S = 0.02
-"""A published port of a container accepts before its server listens, and resets at once."""
+"""Between two attempts where connections are reset: a published container port before its server listens."""
 SLOWEST_PAUSE_S = 0.25
 PROBE_TIMEOUT_S = 2.0
 HEAD_LIMIT_BYTES = 16 * 1024
-_OUR_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-"""Errors that say nothing of the server: we ran out of descriptors, ports or memory."""
+_LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""Errors of this process, not of the server: out of descriptors, ports or memory."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r|\n)")
 
 
 class ProbeAnswer(StrEnum):
-    """What came of a probe."""
+    """The outcome of a probe."""
 
     READY = "ready"
     REFUSED = "refused"
-    """Nobody listens, or the host is not known (yet)."""
+    """Nothing listens, or the host name is not known (yet)."""
     RESET = "reset"
-    """Connected, and cut before a byte came."""
+    """Connected, and closed before the first byte."""
     BROKEN = "broken"
-    """Connected, and no HTTP answer but something else."""
+    """Connected, and the answer was not HTTP."""
     SILENT = "silent"
-    """Connected, and no answer in time."""
+    """Connected, and no answer within the timeout."""
     NOT_READY = "not ready"
-    """Another status than 2xx."""
+    """A status other than 2xx."""
     NOT_ASKED = "not asked"
-    """We lack what it takes to ask (descriptors, ports, memory)."""
+    """The probe could not be sent for lack of descriptors, ports or memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """One probe."""
+    """The result of one probe."""
 
     answer: ProbeAnswer
     status: int | None = None
@@ -59,7 +59,7 @@ class ProbeResult:
 
     @property
     def ready(self) -> bool:
-        """It answers."""
+        """Whether the server answered 2xx."""
         return self.answer is ProbeAnswer.READY
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ async def probe_once(
     headers: Mapping[str, str] | None = None,
     timeout_s: float = PROBE_TIMEOUT_S,
 ) -> ProbeResult:
-    """Ask once; never raises but when cancelled, and takes at most ``timeout_s``."""
+    """Probe once; raises only when cancelled, and takes at most ``timeout_s``."""
     began = time.monotonic()
     answer, status = ProbeAnswer.REFUSED, None
     try:
@@ -82,28 +82,28 @@ async def probe_once(
             reader, writer = await asyncio.open_connection(host, port, limit=HEAD_LIMIT_BYTES)
             try:
                 answer = ProbeAnswer.SILENT
-                # Of refused tries on loopback one may meet its own source port and be connected to itself.
+                # A connection to a free loopback port may get that port as its source: connected to itself.
                 if writer.get_extra_info("sockname") == writer.get_extra_info("peername"):
                     return ProbeResult(ProbeAnswer.REFUSED, None, time.monotonic() - began)
                 writer.write(_request(host, port, path, headers or {}))
                 line = await reader.readline()
             finally:
-                writer.transport.abort()  # a probe owes nobody a graceful end
+                writer.transport.abort()  # no graceful close is needed
         answer, status = _judge(line) if line else (ProbeAnswer.RESET, None)
     except TimeoutError:
         pass
     except ValueError:  # a line without an end
         answer = ProbeAnswer.BROKEN
     except OSError as error:
-        if error.errno in _OUR_TROUBLE:
+        if error.errno in _LOCAL_ERRORS:
             answer = ProbeAnswer.NOT_ASKED
         else:
             answer = ProbeAnswer.REFUSED if answer is ProbeAnswer.REFUSED else ProbeAnswer.RESET
     return ProbeResult(answer, status, time.monotonic() - began)
 
 
-def _own_address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]] | None:
-    """The address as a socket takes it, if it is one of this machine's loopback."""
+def loopback_address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]] | None:
+    """Return the address as a socket takes it; ``None``: not a loopback address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -112,14 +112,14 @@ def _own_address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str,
     return (family, (host, port)) if address.is_loopback else None
 
 
-def _refuses(own: tuple[socket.AddressFamily, tuple[str, int]]) -> bool:
-    """Whether nobody listens there; in doubt no. On loopback the answer is there when the call returns."""
+def refuses(own: tuple[socket.AddressFamily, tuple[str, int]]) -> bool:
+    """Whether nothing listens there; false if uncertain. Does not block: loopback answers at once."""
     family, address = own
     try:
-        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as knocking:
-            found = knocking.connect_ex(address)
+        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            found = probe.connect_ex(address)
             if found == errno.EINPROGRESS:
-                found = knocking.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                found = probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             return found == errno.ECONNREFUSED
     except OSError:
         return False
@@ -144,23 +144,23 @@ async def until_ready(
     host: str,
     port: int,
     path: str = "/health",
-    poke: asyncio.Event | None = None,
+    probe_now: asyncio.Event | None = None,
     *,
     headers: Mapping[str, str] | None = None,
     timeout_s: float = PROBE_TIMEOUT_S,
 ) -> None:
-    """Return as soon as the server answers 2xx; the caller bounds the whole by cancelling.
+    """Return as soon as the server answers 2xx; runs until it is cancelled otherwise.
 
-    Asks every 10 ms (on this machine 2 ms) while the connection is refused, every 20 ms while it is reset,
-    and from then on ever more seldom, at least every 250 ms. Setting ``poke`` (a log line, an event) has it
-    ask at once; it is cleared again.
+    Probes every 10 ms (on loopback every 2 ms) while the connection is refused, every 20 ms while it is
+    reset, and from then on at growing intervals of up to 250 ms. Setting ``probe_now`` (at a log
+    line, an event) makes it probe at once; the event is cleared again.
     """
     pause_s = REFUSED_PAUSE_S
-    own = _own_address(host, port)
+    own = loopback_address(host, port)
     while True:
-        if poke is not None:
-            poke.clear()
-        if own is not None and _refuses(own):
+        if probe_now is not None:
+            probe_now.clear()
+        if own is not None and refuses(own):
             answer = ProbeAnswer.REFUSED
         else:
             result = await probe_once(host, port, path, headers=headers, timeout_s=timeout_s)
@@ -168,14 +168,14 @@ async def until_ready(
                 return
             answer = result.answer
         if answer is ProbeAnswer.REFUSED:
-            pause_s = REFUSED_PAUSE_S if own is None else KNOCK_PAUSE_S
+            pause_s = REFUSED_PAUSE_S if own is None else LOOPBACK_PAUSE_S
         elif answer is ProbeAnswer.RESET:
             pause_s = RESET_PAUSE_S
         else:
             pause_s = min(max(2 * pause_s, 2 * REFUSED_PAUSE_S), SLOWEST_PAUSE_S)
-        if poke is None:
+        if probe_now is None:
             await asyncio.sleep(pause_s)
         else:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
-                    await poke.wait()
+                    await probe_now.wait()

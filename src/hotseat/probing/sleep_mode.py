@@ -1,4 +1,4 @@
-"""vLLM's sleep mode: how a run is put to sleep, what it still takes then, and how it is woken.
+"""vLLM's sleep mode: puts a run to sleep, measures what it still takes, and wakes it.
 
 Needs ``--enable-sleep-mode`` and ``VLLM_SERVER_DEV_MODE=1`` in the server. Source of the calls: vLLM's
 documentation of sleep mode; ``mode=wait`` lets running requests end, the default would abort them.
@@ -18,17 +18,20 @@ from hotseat.probing.gpu import GpuReader, GpuReading
 from hotseat.runtimes.base import Handle
 
 CALL_TIMEOUT_S = 120.0
-"""Level 2 reads the weights again within one call."""
+"""Seconds; at level 2 the weights are read again within one call."""
 ASK_TIMEOUT_S = 5.0
 FREED_AT_LEAST = 0.5
-"""A run that frees less of its footprint than this is not worth its sleep."""
+"""The share of its footprint that a run must free, or else sleep has failed."""
 
 Call = Callable[[Handle, str, Any, Mapping[str, str]], int]
-"""POST a path with a JSON body (or none) to a run; returns the HTTP status. Raises ``OSError``."""
+"""A function that POSTs a path with a JSON body (or none) to a run and returns the HTTP status.
+
+Raises ``OSError``.
+"""
 
 
 class SleepError(Exception):
-    """The run would not sleep, or not wake."""
+    """Raised when a run could not be put to sleep or woken."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.summary)
@@ -36,7 +39,10 @@ class SleepError(Exception):
 
 
 def post(handle: Handle, path: str, body: Any, headers: Mapping[str, str]) -> int:
-    """POST over a connection of its own (these calls are rare); blocks, so it is run in a thread."""
+    """POST over a new connection and return the HTTP status; blocks, so it is run in a thread.
+
+    Raises ``OSError``.
+    """
     connection = http.client.HTTPConnection(handle.host, handle.port, timeout=CALL_TIMEOUT_S)
     try:
         payload = None if body is None else json.dumps(body)
@@ -52,7 +58,7 @@ def post(handle: Handle, path: str, body: Any, headers: Mapping[str, str]) -> in
 
 
 def is_sleeping(handle: Handle) -> bool:
-    """Whether a run says that it sleeps; one that cannot be asked does not. Blocks."""
+    """Whether a run reports that it is asleep; false where it does not answer. Blocks."""
     connection = http.client.HTTPConnection(handle.host, handle.port, timeout=ASK_TIMEOUT_S)
     try:
         connection.request("GET", f"{handle.base_path}/is_sleeping")
@@ -71,11 +77,11 @@ class SleepMode:
     def __init__(
         self, gpus: GpuReader | None, call: Call = post, asleep: Callable[[Handle], bool] | None = None
     ) -> None:
-        """With ``gpus``, what a sleeping run still takes is measured."""
+        """With ``gpus``, the memory that a sleeping run still takes is measured."""
         self._gpus, self._call, self._asleep = gpus, call, asleep or is_sleeping
 
     async def sleep(self, model: ModelSpec, handle: Handle) -> dict[str, int] | None:
-        """Put it to sleep; returns the GPU memory it still takes (ppm by device), where it is measured.
+        """Put a run to sleep; return the GPU memory it still takes (ppm by device); ``None``: not measured.
 
         Raises ``SleepError`` when it refuses, does not answer, or frees too little.
         """
@@ -86,7 +92,7 @@ class SleepMode:
         return _leftover(model, before, after) if before and after else None
 
     async def wake(self, model: ModelSpec, handle: Handle) -> None:
-        """Wake it and send one token through it; returns when that has come. Raises ``SleepError``."""
+        """Wake a run and have it generate one token. Raises ``SleepError``."""
         assert model.scheduling.sleep is not None
         if model.scheduling.sleep.level == 1:
             await self._ask(model, handle, "/wake_up")
@@ -98,13 +104,13 @@ class SleepMode:
         await self._warm_up(model, handle)
 
     async def asleep(self, handle: Handle) -> bool:
-        """Whether it says that it sleeps (an earlier hotseat may have left it so)."""
+        """Whether a run reports that it is asleep (an earlier hotseat may have left it so)."""
         return await asyncio.to_thread(self._asleep, handle)
 
     async def _warm_up(self, model: ModelSpec, handle: Handle) -> None:
-        """The first answer after a wake is several times slower: let it be one that nobody waits for.
+        """Send a first request, so that no client waits for it: it takes several times as long as others.
 
-        A server that does not complete text says so with a 4xx, which is an answer too.
+        A 4xx counts as an answer too: the server may not offer completions.
         """
         name = model.served_names[0] if model.served_names else model.name
         body = {"model": name, "prompt": "1", "max_tokens": 1, "temperature": 0}
@@ -132,7 +138,7 @@ class SleepMode:
 def _leftover(
     model: ModelSpec, before: Mapping[str, GpuReading], after: Mapping[str, GpuReading]
 ) -> dict[str, int]:
-    """What it still takes: its footprint less what came back. Raises ``SleepError`` when that is too much."""
+    """Return the footprint less the freed memory. Raises ``SleepError`` when too little was freed."""
     leftover = {}
     for device, share in model.scheduling.footprint.items():
         if device not in before or device not in after:
@@ -140,6 +146,6 @@ def _leftover(
         freed_mib = after[device].free_mib - before[device].free_mib
         freed = freed_mib * PPM // max(1, after[device].total_mib)
         if freed < FREED_AT_LEAST * share:
-            raise SleepError(Reason(summary=f"asleep it freed {freed_mib} MiB of GPU {device} only"))
+            raise SleepError(Reason(summary=f"sleep freed only {freed_mib} MiB of GPU {device}"))
         leftover[device] = max(0, share - freed)
     return leftover

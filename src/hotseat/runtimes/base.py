@@ -1,7 +1,8 @@
-"""The contract of a runtime: a way to run models that reports facts and has no opinions.
+"""The contract of a runtime: a way to run models that reports facts and makes no decisions.
 
-Runtimes are idempotent: stopping what is gone is success. They never decide; they never retry.
-One contract suite (``tests/runtimes/contract.py``) runs over all of them, the fake included.
+Runtimes are idempotent: stopping a run that has ended succeeds. They never retry on their own. One contract
+suite (``tests/runtimes/contract.py``) runs over all of them, the fake included. What only some runtimes can
+tell is a protocol of its own (``ReportsCommands``, ``ReportsMounts``, ``ReportsImages``, ``ReportsHealth``).
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from hotseat.core.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """What a runtime needs to find its run again after *our* restart."""
+    """The identity and address of a run; enough for a runtime to find it again after hotseat restarts."""
 
     model: str
     run: int
     ident: str
-    """The runtime's own name of it: ``pid:start-time``, or a container's id."""
+    """The runtime's identifier of the run: ``pid:start-time``, or container id and start time."""
     host: str
     port: int
     base_path: str = ""
@@ -34,9 +35,9 @@ class FoundRun:
 
     handle: Handle
     fingerprint: str
-    """Of the configuration that it was started with; ``""`` where that is not known."""
+    """Of the configuration that the run was started with; ``""``: unknown."""
     external: bool = False
-    """Started by somebody else (``docker compose up``), not by an earlier hotseat."""
+    """Started by others (``docker compose up``), not by an earlier hotseat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +46,20 @@ class RunExit:
 
     reason: Reason
     outside: bool = False
-    """Stopped deliberately by somebody else: no crash."""
+    """Stopped deliberately by others, so that it does not count as a crash."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """Something that says whether a run can answer now, before any probe finds out."""
+    """A change in whether a run can answer requests, known to the runtime before any probe."""
 
     handle: Handle
     trouble: Reason | None
-    """Why it cannot (paused, its own health check failed); ``None``: it can again, look at it now."""
+    """Why the run cannot answer (paused, its own health check failed); ``None``: recovered, probe it now."""
 
 
 class LaunchError(Exception):
-    """A run could not be launched; nothing of it is left behind."""
+    """Raised when a run could not be launched; nothing of it is left behind."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.summary)
@@ -67,26 +68,26 @@ class LaunchError(Exception):
 
 @runtime_checkable
 class ReportsCommands(Protocol):
-    """A runtime whose runs are made by somebody else, and which can say how."""
+    """A runtime whose servers are configured elsewhere, and which can read that configuration."""
 
     async def command_of(self, model: ModelSpec) -> tuple[str, ...] | None:
-        """The command that the model's server is given; ``None`` where nobody knows it now."""
+        """Return the command of the model's server; ``None``: unknown at the moment."""
 
     async def grace_of(self, model: ModelSpec) -> float | None:
-        """How long it is given to end by itself, in seconds, where that was said."""
+        """Return the configured seconds from SIGTERM to SIGKILL; ``None``: not configured, or unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mounts:
-    """What a container sees of the host's folders."""
+    """A container's environment and the host folders that are mounted into it."""
 
     env: Mapping[str, str]
-    """Its environment."""
+    """The container's environment."""
     folders: Mapping[str, str]
-    """Folders of the host by where it sees them."""
+    """Host folders by mount point in the container."""
 
-    def outside(self, inside: Path) -> Path | None:
-        """The host's folder behind one of its own; ``None``: its own alone."""
+    def host_path(self, inside: Path) -> Path | None:
+        """Return the host path of a path in the container; ``None``: not on a mount."""
         for around in (inside, *inside.parents):
             if (source := self.folders.get(str(around))) is not None:
                 return Path(source) / inside.relative_to(around)
@@ -95,18 +96,18 @@ class Mounts:
 
 @runtime_checkable
 class ReportsMounts(Protocol):
-    """A runtime whose runs see other folders than we do."""
+    """A runtime whose servers see other folders than hotseat does."""
 
     async def mounts_of(self, model: ModelSpec) -> Mounts | None:
-        """The mounts of the model's container; ``None`` where nobody knows them now."""
+        """Return the mounts of the model's container; ``None``: unknown at the moment."""
 
 
 @runtime_checkable
 class ReportsImages(Protocol):
-    """A runtime whose runs come from images."""
+    """A runtime whose servers come from images."""
 
     async def image_of(self, model: ModelSpec) -> str | None:
-        """The image's name and the digest of what it is now; ``None`` where nobody knows it now."""
+        """Return the name and digest of the model's image; ``None``: unknown at the moment."""
 
 
 class Runtime(Protocol):
@@ -115,52 +116,52 @@ class Runtime(Protocol):
     name: str
 
     async def open(self) -> None:
-        """Get ready to work. Never raises for an unusable runtime: ``unusable()`` says why."""
+        """Connect. Does not raise when the runtime cannot be used: ``unusable()`` says why."""
 
     async def close(self) -> None:
-        """Let go of everything but the runs themselves."""
+        """Release everything except the runs, which go on running."""
 
     def unusable(self) -> str | None:
-        """Why nothing can be started or stopped now, in words for a person; ``None`` when all is well."""
+        """Return why nothing can be started or stopped now, for people; ``None``: usable."""
 
     async def recover(self, models: dict[str, ModelSpec]) -> list[FoundRun]:
-        """What runs already, at most one for a model.
+        """Return the runs that exist already, at most one for each model.
 
-        Everything that is ours and that no model can use (unknown name, second copy, a launch that
-        was cut short) has been swept away when this returns.
+        Runs of an earlier hotseat that no model can use (unknown name, second copy, interrupted launch)
+        have been killed when this returns.
         """
 
     async def start(self, model: ModelSpec, run: int) -> Handle:
-        """Launch the model and return at once; it loads on its own.
+        """Launch the model and return at once, while it still loads.
 
         Raises ``LaunchError``. When cancelled, nothing of the run is left behind.
         """
 
     async def wait(self, handle: Handle) -> RunExit:
-        """Return when the run has ended and everything of it is gone."""
+        """Return when the run has ended and all its processes are gone."""
 
     async def stop(self, handle: Handle, grace_s: float) -> None:
-        """End the run: ask, wait ``grace_s``, then force; return when all of it is gone.
+        """Stop the run: SIGTERM, ``grace_s`` seconds, SIGKILL; return when all its processes are gone.
 
-        A run that is already gone is success. ``grace_s`` 0 forces at once.
+        Succeeds for a run that has ended already. ``grace_s`` 0 kills at once.
         """
 
     def lines(self, handle: Handle, last: int | None = None) -> AsyncIterator[str]:
-        """What the run writes, from its start, as it comes; ends when the run has ended.
+        """Yield the run's output line by line from its start; ends when the run has ended.
 
-        ``last``: of what it has written by now, only so many lines.
+        ``last``: begin with this many of the lines written so far.
         """
 
     async def tail(self, model: str, count: int) -> list[str]:
-        """The last lines of the model's current or latest run."""
+        """Return the last lines of the model's current or latest run."""
 
     def watch(self) -> AsyncIterator[FoundRun]:
-        """Runs that somebody else starts while we work (none, for plain processes)."""
+        """Yield runs that others start while hotseat is running (none, for plain processes)."""
 
 
 @runtime_checkable
 class ReportsHealth(Protocol):
-    """A runtime that hears of a run's troubles by itself."""
+    """A runtime that is notified when a run can no longer answer."""
 
-    def signs(self) -> AsyncIterator[HealthReport]:
-        """What it hears, as it comes."""
+    def health_reports(self) -> AsyncIterator[HealthReport]:
+        """Yield reports as they arrive."""

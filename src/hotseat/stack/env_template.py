@@ -1,4 +1,4 @@
-"""The ``.env`` of the stack: what ``hotseat init`` writes, and the example in ``deploy/compose``."""
+"""The stack's ``.env``, as ``hotseat init`` writes it, and the example in ``deploy/compose``."""
 
 from __future__ import annotations
 
@@ -8,49 +8,48 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 KEYS = ("VLLM_API_KEY", "UPSTREAM_API_KEY", "ADMIN_API_KEY")
-"""What clients send, what the containers want, and what opens the admin API."""
+"""The keys of clients, of the containers and of the admin API."""
 
 _TEMPLATE = string.Template("""\
-# Read by Compose (docker-compose.yml) and by the launcher. Keep it to yourself: mode 600.
-# `hotseat init` writes it with fresh keys; `hotseat rotate-key` replaces the clients' key.
+# Read by Compose (docker-compose.yml) and by the launcher. Contains secrets: keep it at mode 600.
+# `hotseat init` writes it with new keys; `hotseat rotate-key` replaces the clients' key.
 
 COMPOSE_PROJECT_NAME=llm
 
-# What clients send as `Authorization: Bearer ...`, and since when. Rotate it quarterly.
+# The clients' key (`Authorization: Bearer ...`), and when it was created. Rotate it quarterly.
 VLLM_API_KEY=$VLLM_API_KEY
 VLLM_API_KEY_SINCE=$SINCE
-# What the containers are started with (as their VLLM_API_KEY); the launcher sends it. Without it the
-# clients' key serves both.
+# The containers' key (their VLLM_API_KEY), which the launcher sends. If empty, the clients' key is used.
 UPSTREAM_API_KEY=$UPSTREAM_API_KEY
-# Opens the admin API.
+# The key of the admin API.
 ADMIN_API_KEY=$ADMIN_API_KEY
 
-# Who runs the launcher (the owner of this file), the Docker socket, and the group that may use it.
+# The user that runs the launcher (the owner of this file), the Docker socket, and the socket's group.
 LAUNCHER_UID=$LAUNCHER_UID
 LAUNCHER_GID=$LAUNCHER_GID
 DOCKER_SOCKET=$DOCKER_SOCKET
 DOCKER_GID=$DOCKER_GID
 
-# Where the launcher is published. Behind a front on this machine: LAUNCHER_BIND=127.0.0.1
+# The address on which the launcher is published. Behind a reverse proxy on this machine: 127.0.0.1
 LAUNCHER_BIND=0.0.0.0
 LAUNCHER_PORT=8000
-# Open files that the launcher may have: two for each request.
+# The launcher's limit of open files; a request takes two.
 LAUNCHER_NOFILE=65536
 START_TIMEOUT_SECONDS=300
 IDLE_SECONDS=1800
 
-# Weights (huggingface/) and compile caches (vllm/), on ext4.
+# The folder for weights (huggingface/) and compile caches (vllm/). Must be on ext4.
 CACHE_DIR=/srv/llm/.cache
-# What sitechat may take of the GPU. 0.18 of 24 GB does not hold its weights: see `hotseat doctor`.
+# The share of the GPU for sitechat. 0.18 of 24 GB is too small for its weights: see `hotseat doctor`.
 SITECHAT_GPU_UTIL=0.18
 
-# Images; the pinned ones stand in docker-compose.yml.
+# Images that replace those pinned in docker-compose.yml.
 #VLLM_IMAGE=vllm/vllm-openai:v0.33.0
 #VLLM_BNB_IMAGE=vllm/vllm-openai:v0.27.1
 #LAUNCHER_IMAGE=hotseat:0.1.0
 #SOCKET_PROXY_IMAGE=haproxy:3.2.4-alpine
 
-# A public site: the launcher gets a proxy of the Docker socket instead of the socket.
+# For a public site: give the launcher a restricted proxy of the Docker socket instead of the socket.
 #COMPOSE_FILE=docker-compose.yml:docker-compose.public.yml
 """)
 
@@ -63,21 +62,21 @@ _EXAMPLE = {
 
 
 def example() -> str:
-    """``.env.example``: no keys."""
+    """The text of ``.env.example``, without keys."""
     return _TEMPLATE.substitute({**dict.fromkeys((*KEYS, "SINCE"), ""), **_EXAMPLE})
 
 
 def fresh(now: datetime, host: Mapping[str, object]) -> str:
-    """A ``.env`` with fresh keys; ``host`` has the variables of ``_EXAMPLE``, as they are here."""
+    """A ``.env`` with new keys; ``host`` holds this machine's values of the variables in ``_EXAMPLE``."""
     keys = {name: new_key() for name in KEYS}
     return _TEMPLATE.substitute({**keys, "SINCE": stamp(now), **host})
 
 
 def new_key() -> str:
-    """256 random bits in hex."""
+    """A new key: 256 random bits in hexadecimal."""
     return secrets.token_hex(32)
 
 
 def stamp(moment: datetime) -> str:
-    """A moment as it stands in the file: ``2026-11-23T19:25:12Z``."""
+    """A moment as written in the file: ``2026-11-23T19:25:12Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,8 +1,7 @@
-"""The clients' key in ``.env``: replaced, with the old one valid for a while, and its age.
+"""Rotation and age of the clients' key in ``.env``.
 
-In the file, read by whoever checks keys: ``VLLM_API_KEY`` (valid), ``VLLM_API_KEY_SINCE`` (when it was
-made), ``VLLM_API_KEY_OLD`` and ``VLLM_API_KEY_OLD_UNTIL`` (valid until that moment, then not). Moments
-are ISO 8601 in UTC.
+Variables: ``VLLM_API_KEY`` is the key, ``VLLM_API_KEY_SINCE`` when it was created; ``VLLM_API_KEY_OLD`` is
+the previous one, valid until ``VLLM_API_KEY_OLD_UNTIL``. Times are ISO 8601 in UTC.
 """
 
 from __future__ import annotations
@@ -21,30 +20,30 @@ QUARTER = timedelta(days=92)
 
 
 class KeyFileError(Exception):
-    """A ``.env`` whose keys cannot be rotated: why, and what to do."""
+    """The keys of a ``.env`` cannot be rotated: the reason, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRotation:
-    """The text with the new key, and what to say of it."""
+    """The new text of ``.env``, and what has changed."""
 
     text: str
     key: str
     old_until: datetime | None
-    """``None``: the old key ends now."""
+    """When the old key expires; ``None``: at once."""
     kept_upstream: bool
-    """The containers had no key of their own: the old one was written down as theirs."""
+    """Whether the containers had no key of their own, so that they keep the old one as theirs."""
 
 
 def rotate(text: str, now: datetime, grace: timedelta) -> KeyRotation:
-    """Replace the clients' key; the containers keep the one that they were started with.
+    """Replace the clients' key; the containers keep the key that they were started with.
 
-    Raises ``KeyFileError`` and ``EnvFileError``.
+    ``grace`` is how long the old key stays valid. Raises ``KeyFileError`` and ``EnvFileError``.
     """
     values = parse(text, {})
     old = values.get(CLIENT)
     if not old:
-        raise KeyFileError(f"there is no {CLIENT} to rotate: run hotseat init, or write one")
+        raise KeyFileError(f"there is no {CLIENT} to rotate; run hotseat init, or add one")
     key = new_key()
     until = now + grace if grace else None
     changes: dict[str, str | None] = {CLIENT: key, SINCE: stamp(now), OLD: None, OLD_UNTIL: None}
@@ -57,12 +56,12 @@ def rotate(text: str, now: datetime, grace: timedelta) -> KeyRotation:
         return KeyRotation(assign(text, changes), key, until, keep)
     except ValueError:
         raise KeyFileError(
-            f"the old {CLIENT} has characters that need quotes: replace it by hand once"
+            f"the old {CLIENT} contains characters that need quotes; replace it by hand"
         ) from None
 
 
 def moment(text: str) -> datetime | None:
-    """A moment of the file; ``None`` where it is none."""
+    """Parse a time from the file; ``None`` if it is invalid."""
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
@@ -71,6 +70,6 @@ def moment(text: str) -> datetime | None:
 
 
 def age(values: Mapping[str, str], now: datetime) -> timedelta | None:
-    """How old the clients' key is; ``None`` where the file does not say."""
+    """The age of the clients' key; ``None`` if the file does not say when it was created."""
     since = moment(values.get(SINCE, ""))
     return now - since if since else None

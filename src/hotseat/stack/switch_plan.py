@@ -1,34 +1,34 @@
-"""Giving the seat to one model by hand: which Compose commands that takes, as ``switch.sh`` runs them."""
+"""The Compose commands that give the GPU to one model by hand, as in ``switch.sh``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hotseat.core.spec import DockerSpec, Settings
+from hotseat.core.spec import Settings
 from hotseat.stack.compose.model import ComposeModel, ComposeService
 
 
 class SwitchError(Exception):
-    """A name that leads to no container: what to write instead."""
+    """A name that belongs to no container; the message lists valid names."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchPlan:
-    """What is stopped, and what is brought up."""
+    """The services to stop and the profiles to start."""
 
     stop: tuple[str, ...]
     profiles: tuple[str, ...]
 
     def commands(self) -> list[list[str]]:
-        """The words after ``docker compose``, in order."""
+        """Arguments of ``docker compose``, one list for each call, in order."""
         up = [word for profile in self.profiles for word in ("--profile", profile)]
         stop = [["stop", *self.stop]] if self.stop else []
         return [*stop, [*up, "up", "-d"]]
 
 
 def plan(name: str, settings: Settings, project: ComposeModel) -> SwitchPlan:
-    """The switch to a model, named by its route, an alias, its container or its profile.
+    """Plan the switch to a model, given the name of its route, alias, container or profile.
 
     Raises ``SwitchError``.
     """
@@ -36,19 +36,18 @@ def plan(name: str, settings: Settings, project: ComposeModel) -> SwitchPlan:
     chosen = _find(name, settings, services)
     if chosen is None:
         known = ", ".join(sorted(route.name for route in settings.routes if route.model in services))
-        raise SwitchError(f"no model with a container is called {name}; there are {known or 'none'}")
+        raise SwitchError(f"no model with a container is called {name}; choose one of: {known or 'none'}")
     others = sorted(one.name for one in services.values() if one is not chosen)
     profiles = dict.fromkeys(("launcher", *chosen.profiles[:1]))
     return SwitchPlan(tuple(others), tuple(profiles))
 
 
 def _services(settings: Settings, project: ComposeModel) -> dict[str, ComposeService]:
-    """The services of models."""
+    """Compose services by the name of their model."""
     found: dict[str, ComposeService] = {}
     for model in settings.models.values():
-        if not isinstance(model.launch, DockerSpec):
-            continue
-        service = project.by_container(model.launch.container)
+        container = model.launch.container_name
+        service = project.by_container(container) if container else None
         if service:
             found[model.name] = service
     return found

@@ -1,4 +1,4 @@
-"""The systemd unit that starts the stack with one model, and stops all of it."""
+"""The systemd unit that starts the stack with one model, and stops the whole stack."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _UNIT = """\
-# Written by `hotseat install-service`. Starts the launcher with one model; stops every model with it.
+# Written by `hotseat install-service`. Starts the launcher and one model; stops the launcher and all models.
 [Unit]
 Description=hotseat: the launcher and its models
 {after}
@@ -15,7 +15,7 @@ Type=oneshot
 RemainAfterExit=yes
 WorkingDirectory={folder}
 ExecStart={compose} {profiles} up --detach
-# The launcher goes first: it would start a model again for the next request.
+# Stop the launcher first: it would start a stopped model again for the next request.
 ExecStop={compose} {every} stop launcher
 ExecStopPost={compose} {every} stop {models}
 TimeoutStartSec=15min
@@ -36,9 +36,8 @@ def unit(
 ) -> str:
     """The unit's text.
 
-    ``compose`` are the words that run Compose; ``profiles`` are started (the launcher's own among
-    them); ``models`` are the services that are stopped. A user's unit cannot
-    depend on the system's ``docker.service``.
+    ``compose`` is the command of Compose; ``profiles`` are started, the launcher's among them; ``models``
+    are the services to stop. With ``user`` it is a user unit, which cannot depend on ``docker.service``.
     """
     after = "" if user else "Requires=docker.service\nAfter=docker.service network-online.target\n"
     after += "" if user else "Wants=network-online.target\n"
@@ -58,6 +57,6 @@ def _path(text: str) -> str:
 
 
 def _word(text: str) -> str:
-    """One word of a command line in systemd's quoting."""
+    """One word of a command line, quoted for systemd."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if any(character in escaped for character in " \t'\"\\;") else escaped

@@ -75,7 +75,7 @@ class RuntimeMonitor:
             self._on_found(found)
 
     async def _watch_health(self, runtime: ReportsHealth) -> None:
-        async for report in runtime.signs():
+        async for report in runtime.health_reports():
             self._on_health(report)
 
     async def _keep_checking(self) -> None:

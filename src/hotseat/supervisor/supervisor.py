@@ -15,7 +15,7 @@ from hotseat.core import events as ev
 from hotseat.core import refusals
 from hotseat.core.errors import Reason, Refusal
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.spec import ProcessSpec, Settings
+from hotseat.core.spec import Settings
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
 from hotseat.core.views import Loading, ModelView, Upstream
 from hotseat.runtimes.base import FoundRun, HealthReport, ReportsCommands, ReportsImages, Runtime
@@ -291,8 +291,8 @@ class Supervisor:
         """The command of its server and the image of its container, as far as known now."""
         spec = self._models[model]
         runtime = self._monitor[spec.runtime]
-        if isinstance(spec.launch, ProcessSpec):
-            return spec.launch.command, None
+        if (program := spec.launch.program) is not None:
+            return program.command, None
         command = await runtime.command_of(spec) if isinstance(runtime, ReportsCommands) else None
         image = await runtime.image_of(spec) if isinstance(runtime, ReportsImages) else None
         return command, image

@@ -1,7 +1,8 @@
-"""What happens, as numbered events: the latest ones are kept for who comes back, and nobody is waited for.
+"""The stream of lifecycle events behind ``/events``.
 
-Each reader has a bounded queue of its own. One that reads too slowly loses the oldest and is told how
-many; it costs the others and the publisher nothing.
+Events are numbered, and the latest are kept for readers that reconnect. Each reader has its own bounded
+queue: one that reads too slowly loses the oldest events and learns how many, without slowing down the
+publisher or other readers.
 """
 
 from __future__ import annotations
@@ -16,41 +17,41 @@ from typing import Any, Self
 import msgspec
 
 KEPT = 512
-"""Events kept for readers that come back."""
+"""How many events are kept for readers that reconnect."""
 HELD = 256
-"""Events held for one reader."""
+"""How many events wait for one reader."""
 MOST_READERS = 64
-"""More than these are to be sent away."""
+"""How many readers there may be; the endpoint refuses further ones."""
 
 _encode = msgspec.json.encode
 
 
 class StreamEvent(msgspec.Struct, frozen=True):
-    """One event, ready to be sent."""
+    """One event, encoded for sending."""
 
     number: int
     kind: str
-    """``move``, ``phase``, ``ready``, ``swap``, ``failure``."""
+    """``move``, ``phase``, ``swap`` or ``failure``."""
     data: bytes
     """A JSON object."""
 
 
 class EventStream:
-    """Where events are published, and read from."""
+    """Takes events and hands them to every reader."""
 
     def __init__(self, boot: str | None = None) -> None:
-        """``boot`` tells this life of the program from others, in the events' ids."""
+        """``boot`` is part of the events' ids and differs for each start of hotseat (default: random)."""
         self._boot = boot or secrets.token_hex(4)
         self._ring: deque[StreamEvent] = deque(maxlen=KEPT)
         self._readers: set[EventReader] = set()
         self._last = 0
 
     def __len__(self) -> int:
-        """Readers now."""
+        """Return the number of readers."""
         return len(self._readers)
 
     def publish(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Tell everybody; returns at once."""
+        """Queue an event for every reader; returns at once. ``data`` becomes a JSON object."""
         self._last += 1
         event = StreamEvent(self._last, kind, _encode(data))
         self._ring.append(event)
@@ -58,8 +59,9 @@ class EventStream:
             reader.offer(event)
 
     def reader(self, after: str | None = None) -> EventReader:
-        """A new reader; ``after`` is the id of the last event that it has seen: it gets those since then
-        that are still kept (all that are kept, if the id is of another life).
+        """Add a reader. ``after`` is the id of the last event that it has seen.
+
+        It gets the later events that are still kept; all kept ones if the id is of an earlier start.
         """
         reader = EventReader(self)
         if after is not None:
@@ -73,47 +75,47 @@ class EventStream:
         self._readers.add(reader)
         return reader
 
-    def ident(self, event: StreamEvent) -> str:
-        """The event's id: ``1f2e3d4c-17``."""
+    def event_id(self, event: StreamEvent) -> str:
+        """Return the event's id, such as ``1f2e3d4c-17``."""
         return f"{self._boot}-{event.number}"
 
-    def forget(self, reader: EventReader) -> None:
-        """The reader has gone."""
+    def remove(self, reader: EventReader) -> None:
+        """Remove a reader that has disconnected."""
         self._readers.discard(reader)
 
 
 class EventReader:
-    """One who reads. Leaving the ``with`` block ends it."""
+    """One reader's queue. Leaving the ``with`` block removes it from the stream."""
 
-    def __init__(self, feed: EventStream) -> None:
-        self._feed = feed
+    def __init__(self, stream: EventStream) -> None:
+        self._stream = stream
         self._queue: deque[StreamEvent] = deque(maxlen=HELD)
-        self._news = asyncio.Event()
+        self._available = asyncio.Event()
         self.dropped = 0
-        """Events that were lost since ``take`` was called last."""
+        """How many events were lost since the last ``take``."""
 
     def offer(self, event: StreamEvent) -> None:
-        """Here is an event; the oldest goes if there is no room."""
+        """Queue an event; drops the oldest one if the queue is full."""
         if len(self._queue) == HELD:
             self.dropped += 1
         self._queue.append(event)
-        self._news.set()
+        self._available.set()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for something to take; ``False`` when the time ran out first."""
+        """Wait for an event; ``False`` if the time ran out first."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._news.wait()
+                await self._available.wait()
         except TimeoutError:
             return False
         return True
 
     def take(self) -> tuple[int, list[StreamEvent]]:
-        """How many were lost, and the events after those."""
+        """Empty the queue; return how many events were lost before it, and its events."""
         dropped, self.dropped = self.dropped, 0
         events = list(self._queue)
         self._queue.clear()
-        self._news.clear()
+        self._available.clear()
         return dropped, events
 
     def __enter__(self) -> Self:
@@ -122,4 +124,4 @@ class EventReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._feed.forget(self)
+        self._stream.remove(self)

@@ -1,65 +1,112 @@
-"""Everything that happens, told to who counts it (metrics), keeps it (history) and listens (feed)."""
+"""The one place that lifecycle events and finished requests are reported to.
+
+The recorder passes them on to metrics (counters), history (SQLite), the event stream (``/events``) and, if
+tracing is on, to the tracer.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hotseat.core import effects as do
+from hotseat.core.spec import ModelSpec
 from hotseat.core.states import FAILURES
 from hotseat.telemetry.event_stream import EventStream
-from hotseat.telemetry.history import History, Minute, RecordedFailure, RecordedStart, RecordedSwap, StartKind
+from hotseat.telemetry.finished_request import FinishedRequest
+from hotseat.telemetry.history import History, RecordedFailure, RecordedStart, RecordedSwap, StartKind
 from hotseat.telemetry.metrics import Metrics
-from hotseat.telemetry.metrics.counters import ModelCounts
+from hotseat.telemetry.minutes import MinuteWriter
 
-MINUTE_S = 60.0
+if TYPE_CHECKING:
+    from hotseat.telemetry.tracing.tracer import Tracer
 
 
 @dataclass(frozen=True, slots=True)
 class LastMove:
-    """How a model came into its present state."""
+    """A model's latest state transition."""
 
     was: str
+    """The state before it."""
     cause: str
     needed_by: str | None
+    """The model that it made room for."""
     at: float
-    """Unix time."""
+    """Unix time in seconds."""
 
 
 class Recorder:
-    """Listens to the supervisor and the gateway; nothing here waits, but ``keep``."""
+    """Fans out what the supervisor and the gateway report. Nothing here blocks."""
 
     def __init__(
         self,
         history: History,
         metrics: Metrics,
-        feed: EventStream,
+        events: EventStream,
+        tracer: Tracer | None = None,
         *,
         wall_clock: Callable[[], float],
         booted_at: float,
     ) -> None:
-        """``wall_clock()`` is the time of day and ``booted_at`` when the machine was booted, in Unix time."""
-        self.history, self.metrics, self.feed = history, metrics, feed
+        """``wall_clock()`` is Unix time in seconds; ``booted_at`` is when this machine booted, likewise."""
+        self.history, self.metrics, self.events = history, metrics, events
+        self.minutes = MinuteWriter(metrics, history, wall_clock)
+        self._tracer = tracer
         self._wall_clock, self._booted_at = wall_clock, booted_at
-        self._moves: dict[str, LastMove] = {}
-        self._before: dict[str, tuple[int, int, int, int]] = {}
+        self._last_moves: dict[str, LastMove] = {}
+        self.request_finished: Callable[[FinishedRequest], None] = (
+            metrics.finished if tracer is None else self._count_and_trace
+        )
+        """Takes each finished request's record. Without tracing this is the metrics' own method, which saves
+        a call for every request."""
+        self.join_trace: Callable[[bytes], tuple[bytes, str, str]] | None = (
+            None if tracer is None else tracer.begin
+        )
+        """Gives a request its place in a trace (``Tracer.begin``); ``None`` without tracing."""
+
+    def configure(self, models: Mapping[str, ModelSpec]) -> None:
+        """Record these models from now on; those that were there before keep their counters."""
+        self.metrics.configure(models)
+        if self._tracer is not None:
+            self._tracer.configure(models)
 
     def last_move(self, model: str) -> LastMove | None:
-        """How it came into its state; ``None`` if it has not moved in our time."""
-        return self._moves.get(model)
+        """The model's latest state transition; ``None`` if there was none since hotseat started."""
+        return self._last_moves.get(model)
 
-    # what the supervisor tells
+    async def close(self) -> None:
+        """Send the last spans, write the current minute and close the history file."""
+        if self._tracer is not None:
+            await self._tracer.close()
+        self.minutes.write()
+        self.history.close()
+
+    # requests
+
+    def _count_and_trace(self, record: FinishedRequest) -> None:
+        assert self._tracer is not None
+        self.metrics.finished(record)
+        self._tracer.ended(record)
+
+    # the lifecycle of models
 
     def moved(self, move: do.ReportMove) -> None:
-        """A model moved."""
+        """Record a state transition, and the swap or the failure that it stands for."""
         at = self._wall_clock()
-        # How long it was as we found it, nobody knows.
-        took_s = move.took_s if move.model in self._moves else None
-        self._moves[move.model] = LastMove(str(move.old), str(move.cause), move.needed_by, at)
-        swap = self.metrics.moved(move)
-        told: dict[str, Any] = {
+        self._publish_move(move, at)
+        self._last_moves[move.model] = LastMove(str(move.old), str(move.cause), move.needed_by, at)
+        if self.metrics.moved(move):
+            self._record_swap(move, at)
+        if move.cause in FAILURES:
+            self._record_failure(move, at)
+        if self._tracer is not None:
+            self._tracer.moved(move)
+
+    def _publish_move(self, move: do.ReportMove, at: float) -> None:
+        # How long a model had been in the state that we found it in is unknown.
+        took_s = move.took_s if move.model in self._last_moves else None
+        data: dict[str, Any] = {
             "model": move.model,
             "run": move.run,
             "was": str(move.old),
@@ -69,15 +116,14 @@ class Recorder:
             "took_s": None if took_s is None else round(took_s, 3),
             "at": round(at, 3),
         }
-        self.feed.publish("move", told)
-        if swap:
-            assert move.needed_by is not None
-            self.history.record_swap(RecordedSwap(at=at, old=move.model, new=move.needed_by))
-            self.feed.publish("swap", {"from": move.model, "to": move.needed_by, "at": round(at, 3)})
-        if move.cause in FAILURES:
-            self._failed(move, at)
+        self.events.publish("move", data)
 
-    def _failed(self, move: do.ReportMove, at: float) -> None:
+    def _record_swap(self, move: do.ReportMove, at: float) -> None:
+        assert move.needed_by is not None
+        self.history.record_swap(RecordedSwap(at=at, old=move.model, new=move.needed_by))
+        self.events.publish("swap", {"from": move.model, "to": move.needed_by, "at": round(at, 3)})
+
+    def _record_failure(self, move: do.ReportMove, at: float) -> None:
         reason = move.reason
         failure = RecordedFailure(
             at=at,
@@ -88,23 +134,24 @@ class Recorder:
             hint=reason.hint if reason else None,
         )
         self.history.record_failure(failure)
-        told: dict[str, Any] = {"model": failure.model, "run": failure.run, "cause": failure.cause}
-        told |= {"summary": failure.summary, "hint": failure.hint, "at": round(at, 3)}
-        self.feed.publish("failure", told)
+        data: dict[str, Any] = {"model": failure.model, "run": failure.run, "cause": failure.cause}
+        data |= {"summary": failure.summary, "hint": failure.hint, "at": round(at, 3)}
+        self.events.publish("failure", data)
 
-    def entered(self, model: str, run: int, phase: str) -> None:
-        """A loading run came into another phase."""
-        self.feed.publish(
-            "phase", {"model": model, "run": run, "phase": phase, "at": round(self._wall_clock(), 3)}
-        )
+    def phase_entered(self, model: str, run: int, phase: str) -> None:
+        """Record that a loading run entered another phase."""
+        at = round(self._wall_clock(), 3)
+        self.events.publish("phase", {"model": model, "run": run, "phase": phase, "at": at})
+        if self._tracer is not None:
+            self._tracer.phase_entered(model, phase)
 
     def record_start(self, start: RecordedStart) -> None:
-        """A start ended well."""
+        """Record a start that ended in a ready model."""
         self.metrics.started(start.model, self._kind(start), start.seconds, start.phases)
         self.history.record_start(start)
 
     def eta_s(self, model: str, kind: StartKind = StartKind.COLD) -> float | None:
-        """How long such a start takes; ``None`` until there is data."""
+        """Return how many seconds such a start is expected to take; ``None`` until one was recorded."""
         return self.history.eta_s(model, kind)
 
     def _kind(self, start: RecordedStart) -> str:
@@ -113,46 +160,3 @@ class Recorder:
         earlier = self.history.recent(start.model)
         warm = any(one.fingerprint == start.fingerprint and one.at > self._booted_at for one in earlier)
         return "warm" if warm else "cold"
-
-    # requests by minute
-
-    async def keep(self) -> None:
-        """Write down each minute when it is over; ``write_minute`` writes the last, unfinished one."""
-        while True:
-            await asyncio.sleep(MINUTE_S - self._wall_clock() % MINUTE_S)
-            self.write_minute(int(self._wall_clock() // MINUTE_S) - 1)
-
-    def write_minute(self, minute: int | None = None) -> None:
-        """Write down what was done since the last time, as this minute (the present one)."""
-        if minute is None:
-            minute = int(self._wall_clock() // MINUTE_S)
-        done = []
-        for model, counts in self.metrics.models.items():
-            now = _totals(counts)
-            before = self._before.get(model, (0, 0, 0, 0))
-            self._before[model] = now
-            requests, errors, tokens_in, tokens_out = (
-                new - old for new, old in zip(now, before, strict=True)
-            )
-            if requests:
-                done.append(
-                    Minute(
-                        minute=minute,
-                        model=model,
-                        requests=requests,
-                        errors=errors,
-                        tokens_in=tokens_in,
-                        tokens_out=tokens_out,
-                    )
-                )
-        self.history.record_minutes(done)
-
-
-def _totals(counts: ModelCounts) -> tuple[int, int, int, int]:
-    errors = sum(times for code, times in counts.codes.items() if code >= 500)
-    return counts.requests, errors, counts.tokens_in, counts.tokens_out
-
-
-def as_told(move: LastMove) -> Mapping[str, Any]:
-    """For JSON."""
-    return {"was": move.was, "cause": move.cause, "needed_by": move.needed_by, "at": round(move.at, 3)}

@@ -1,1 +1,1 @@
-"""Weights on disk before they are asked for: what is wanted, what is there, and the download."""
+"""Model weights: which files a model needs, which are on disk, and their download."""

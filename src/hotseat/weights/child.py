@@ -1,10 +1,10 @@
-"""One download in a process of its own, for a launcher whose loop and memory must not feel it.
+"""One download in a process of its own, so that it takes neither the launcher's event loop nor its memory.
 
     python -m hotseat.weights.child FOLDER OWNER/NAME[@REVISION]
 
-Standard output has a JSON object a line: ``{"size", "missing"}`` (bytes, once), ``{"done"}`` (bytes, again
-and again), and at last ``{"ready"}`` (the folder) or ``{"failed", "permanent"}``. It ends when its standard
-input does, so it does not outlive the launcher; files that are whole by then are kept.
+Writes a JSON object a line to standard output: ``{"size", "missing"}`` (bytes, once), ``{"done"}`` (bytes,
+repeatedly), and at last ``{"ready"}`` (the folder) or ``{"failed", "permanent"}``. Ends when its standard
+input is closed, so it does not outlive the launcher; complete files are kept.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ EVERY_S = 0.5
 
 
 def main() -> None:
-    """Download what the command line names. Exit status: 0 it is there, 1 it is not."""
+    """Download what the command line names. Exit status: 0 complete, 1 failed."""
     folder, wanted = Path(sys.argv[1]), parse(sys.argv[2])
     assert wanted is not None
     try:
-        from hotseat.weights.hub import DownloadError, Hub, leave_now
+        from hotseat.weights.hub import DownloadError, Hub, exit_now
     except ImportError as error:
         words = f"{wanted}: downloads need {error.name}: pip install 'hotseat[seed]'"
-        _say(failed=words, permanent=True)
+        _report(failed=words, permanent=True)
         sys.exit(1)
-    threading.Thread(target=_end_with_our_parent, args=[leave_now], daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: leave_now(1))
+    threading.Thread(target=_exit_with_parent, args=[exit_now], daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: exit_now(1))
     env = os.environ
     hub = Hub(
         folder,
@@ -46,25 +46,25 @@ def main() -> None:
         endpoint=env.get("HF_ENDPOINT"),
         quiet=True,
         give_token="set HF_TOKEN for the launcher (in its environment or its .env)",
-        again="the next try goes on there",
+        again="the next attempt resumes there",
     )
     try:
         place = _fetch(hub, wanted)
     except DownloadError as error:
-        _say(failed=str(error), permanent=error.permanent)
-        leave_now(1)
-    _say(ready=str(place))
-    leave_now(0)
+        _report(failed=str(error), permanent=error.permanent)
+        exit_now(1)
+    _report(ready=str(place))
+    exit_now(0)
 
 
 def _fetch(hub: Hub, wanted: WantedFiles) -> Path:
     from hotseat.weights.hub import DownloadError
 
     plan = hub.plan(wanted, everything=False)
-    _say(size=plan.size, missing=plan.missing)
-    if (short := plan.missing - hub.room()) > 0:
+    _report(size=plan.size, missing=plan.missing)
+    if (short := plan.missing - hub.free_bytes()) > 0:
         raise DownloadError(
-            f"{wanted}: {short / 2**30:.1f} GiB too little room in {hub.folder}: nothing was fetched"
+            f"{wanted}: needs {short / 2**30:.1f} GiB more free space in {hub.folder}; nothing was downloaded"
         )
     _watch(hub.folder, wanted, plan.size, plan.missing)
     place = hub.fetch(plan)
@@ -74,20 +74,20 @@ def _fetch(hub: Hub, wanted: WantedFiles) -> Path:
 
 
 def _watch(folder: Path, wanted: WantedFiles, size: int, missing: int) -> None:
-    """Tell again and again how much is there."""
+    """Report the downloaded bytes every ``EVERY_S`` seconds, in a thread."""
     blobs = model_folder(folder, wanted) / "blobs"
     before = _bytes(blobs, "*") - _bytes(blobs, "*.incomplete") - (size - missing)
 
-    def tell() -> None:
+    def report_progress() -> None:
         waiting = threading.Event()
         while not waiting.wait(EVERY_S):
-            _say(done=max(0, min(size, _bytes(blobs, "*") - before)))
+            _report(done=max(0, min(size, _bytes(blobs, "*") - before)))
 
-    threading.Thread(target=tell, daemon=True).start()
+    threading.Thread(target=report_progress, daemon=True).start()
 
 
 def _bytes(folder: Path, pattern: str) -> int:
-    """On the disk: a file that comes in pieces may be long and hollow."""
+    """Return the bytes on disk: a file that is downloaded in pieces may be sparse."""
     total = 0
     for file in folder.glob(pattern):
         with suppress(OSError):
@@ -96,18 +96,18 @@ def _bytes(folder: Path, pattern: str) -> int:
     return total
 
 
-_saying = threading.Lock()
+_report_lock = threading.Lock()
 
 
-def _say(**what: Any) -> None:
-    with _saying:
+def _report(**what: Any) -> None:
+    with _report_lock:
         sys.stdout.write(json.dumps(what) + "\n")
         sys.stdout.flush()
 
 
-def _end_with_our_parent(leave_now: Callable[[int], NoReturn]) -> None:
+def _exit_with_parent(exit_now: Callable[[int], NoReturn]) -> None:
     sys.stdin.read()
-    leave_now(1)
+    exit_now(1)
 
 
 if __name__ == "__main__":

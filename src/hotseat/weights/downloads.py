@@ -1,4 +1,4 @@
-"""``seed: auto``: a model's files looked for, and downloaded before its first start."""
+"""``seed: auto``: finds out whether a model's files are there, and downloads them before its first start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from hotseat.core.errors import Reason
-from hotseat.core.spec import DockerSpec, ModelSpec, ProcessSpec
+from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Progress
 from hotseat.engines import flags
 from hotseat.runtimes.base import ReportsCommands, ReportsMounts, Runtime
@@ -26,59 +26,62 @@ log = structlog.get_logger("hotseat")
 
 TERM_GRACE_S = 5.0
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-"""Meant for the servers: whoever says ``seed: auto`` wants downloads."""
+"""Variables that are meant for the servers and must not stop a download."""
 _LAST_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class WeightLocation:
-    """What is wanted, and the hub's cache that the server will look into."""
+    """The wanted files, and the hub's cache folder that the server will read."""
 
     wanted: WantedFiles
     folder: Path
 
 
 class WeightDownloader:
-    """Looks and downloads, one download of one model at a time whoever asks for it."""
+    """Checks for files and downloads them; at most one download for each location at a time."""
 
     def __init__(
         self, runtimes: Callable[[], Mapping[str, Runtime]], env: Callable[[], Mapping[str, str]]
     ) -> None:
-        """``env()`` is asked for HF_TOKEN and the like each time, so that a new token needs no restart."""
+        """``env()`` is read for HF_TOKEN and the like at each download, so a new token needs no restart."""
         self._runtimes, self._env = runtimes, env
         self._locks: dict[WeightLocation, asyncio.Lock] = {}
         self._listeners: dict[WeightLocation, list[Callable[[Progress], None]]] = {}
 
     async def are_here(self, model: ModelSpec) -> bool:
-        """Whether nothing has to be downloaded: all is there, or the model is none of a hub's."""
-        place = await self._place(model)
+        """Whether nothing has to be downloaded: all files are there, or the model is not from a hub."""
+        place = await self._locate(model)
         if place is None:
             return True
         return not isinstance(place, Reason) and await _look(place)
 
-    async def download(self, model: ModelSpec, tell: Callable[[Progress], None]) -> Reason | None:
-        """Download what is missing; why it could not be. When cancelled, the process has ended."""
-        place = await self._place(model)
+    async def download(self, model: ModelSpec, report: Callable[[Progress], None]) -> Reason | None:
+        """Download what is missing; return ``None``, or the reason of a failure.
+
+        When cancelled, the download process has ended.
+        """
+        place = await self._locate(model)
         if not isinstance(place, WeightLocation):
             return place
         listeners = self._listeners.setdefault(place, [])
-        listeners.append(tell)
+        listeners.append(report)
         try:
             async with self._locks.setdefault(place, asyncio.Lock()):
                 return None if await _look(place) else await self._fetch(model, place)
         finally:
-            listeners.remove(tell)
+            listeners.remove(report)
 
     # where
 
-    async def _place(self, model: ModelSpec) -> WeightLocation | Reason | None:
-        """``None``: the model's command names nothing at a hub."""
-        launch = model.launch
-        if not isinstance(launch, DockerSpec):
-            words, env = launch.command, {**inherited(), **launch.env}
+    async def _locate(self, model: ModelSpec) -> WeightLocation | Reason | None:
+        """Return where the files belong, or why that is unknown; ``None``: the command names no hub model."""
+        program = model.launch.program
+        if program is not None:
+            words, env = program.command, {**inherited(), **program.env}
             wanted = of_command(words) if model.engine == "vllm" else None
             own = flags.value(flags.words(words), "--download-dir")
-            folder = Path(os.path.join(os.getcwd(), launch.cwd or "", own)) if own else hub_folder(None, env)
+            folder = Path(os.path.join(os.getcwd(), program.cwd or "", own)) if own else hub_folder(None, env)
             return WeightLocation(wanted, folder) if wanted else None
         runtime = self._runtimes().get(model.runtime)
         if not isinstance(runtime, ReportsCommands) or not isinstance(runtime, ReportsMounts):
@@ -86,22 +89,24 @@ class WeightDownloader:
         command = await runtime.command_of(model)
         mounts = await runtime.mounts_of(model)
         if command is None or mounts is None:
-            return Reason(summary="nobody can say now what its container downloads, and where to")
+            return Reason(
+                summary="its container cannot be inspected now, so the files it needs are not known"
+            )
         wanted = of_command(command)
         if wanted is None:
             return None
         own = flags.value(flags.words(command), "--download-dir")
         inside = Path(own) if own else hub_folder(None, {"HF_HOME": "/root/.cache/huggingface", **mounts.env})
-        folder = mounts.outside(inside)
+        folder = mounts.host_path(inside)
         if folder is None:
             return Reason(
-                summary=f"{inside} of its container is no folder of the host: a download would be lost",
+                summary=f"{inside} in its container is not mounted from the host: a download would be lost",
                 hint="mount a cache folder there, or set HF_HOME to one that is mounted",
                 permanent=True,
             )
-        if not await asyncio.to_thread(_is_seen, folder):
+        if not await asyncio.to_thread(_is_reachable, folder):
             return Reason(
-                summary=f"the launcher does not see {folder}, the cache of its container",
+                summary=f"the launcher cannot see {folder}, the cache folder of its container",
                 hint="mount it into the launcher at the same path (docker-compose.seed.yml), or run on the "
                 f"host: hotseat seed {wanted}",
             )
@@ -131,58 +136,59 @@ class WeightDownloader:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_keep_last(child.stderr, last))
-                said = group.create_task(self._follow(name, place, child.stdout, began))
+                outcome = group.create_task(self._follow(name, place, child.stdout, began))
             await child.wait()
         finally:
             await _end(child)
-        if "ready" in said.result():
+        if "ready" in outcome.result():
             log.info("downloaded", model=name, seconds=round(asyncio.get_running_loop().time() - began, 1))
             return None
-        failed = said.result().get("failed")
+        failed = outcome.result().get("failed")
         return Reason(
-            summary=f"download: {failed}" if failed else "its download ended without a word",
-            permanent=bool(said.result().get("permanent")),
+            summary=f"download: {failed}" if failed else "the download ended without a result",
+            permanent=bool(outcome.result().get("permanent")),
             lines=() if failed else tuple(last),
         )
 
-    def _tell(self, place: WeightLocation, progress: Progress) -> None:
-        for tell in self._listeners[place]:
-            tell(progress)
+    def _report(self, place: WeightLocation, progress: Progress) -> None:
+        for report in self._listeners[place]:
+            report(progress)
 
     def _environment(self, model: ModelSpec) -> dict[str, str]:
-        """Ours, with what the model's own says of the hub."""
-        said = {**self._env(), **(model.launch.env if isinstance(model.launch, ProcessSpec) else {})}
-        hub = {name: value for name, value in said.items() if name.startswith("HF_")}
+        """Return hotseat's environment, with the hub's variables (``HF_*``) of the model."""
+        program = model.launch.program
+        variables = {**self._env(), **(program.env if program else {})}
+        hub = {name: value for name, value in variables.items() if name.startswith("HF_")}
         env = {name: value for name, value in {**inherited(), **hub}.items() if name not in _OFFLINE}
-        # Chunks kept for later would fill a second place, in a container its memory.
+        # A cache of chunks would take the space twice, in a container its memory.
         return env | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_XET_CHUNK_CACHE_SIZE_BYTES": "0"}
 
     async def _follow(
         self, name: str, place: WeightLocation, out: asyncio.StreamReader, began: float
     ) -> Mapping[str, object]:
-        """Pass its progress on; its last word."""
+        """Pass the progress on; return the last object that it wrote."""
         size, first, tenth = 0, 0, 0
-        word: dict[str, object] = {}
+        last: dict[str, object] = {}
         while line := await out.readline():
             with suppress(ValueError):
-                word = json.loads(line)
-            if isinstance(total := word.get("size"), int) and isinstance(missing := word.get("missing"), int):
+                last = json.loads(line)
+            if isinstance(total := last.get("size"), int) and isinstance(missing := last.get("missing"), int):
                 size, first = total, total - missing
-                self._tell(place, Progress(percent=100 * first // max(size, 1), left_s=None))
+                self._report(place, Progress(percent=100 * first // max(size, 1), left_s=None))
                 log.info("download begins", model=name, mib=total >> 20, missing_mib=missing >> 20)
-            elif isinstance(done := word.get("done"), int) and size:
+            elif isinstance(done := last.get("done"), int) and size:
                 took_s = asyncio.get_running_loop().time() - began
                 left_s = took_s * (size - done) / (done - first) if done > first else None
                 percent = 100 * done // size
-                self._tell(place, Progress(percent=percent, left_s=left_s))
+                self._report(place, Progress(percent=percent, left_s=left_s))
                 if percent // 10 > tenth:
                     tenth = percent // 10
                     log.info("downloading", model=name, percent=percent)
-        return word
+        return last
 
 
-def _is_seen(folder: Path) -> bool:
-    """It may have to be made, in a cache that is there."""
+def _is_reachable(folder: Path) -> bool:
+    """Whether the folder exists or can be created in an existing cache folder."""
     return any(one.is_dir() for one in (folder, *folder.parents[:2]))
 
 

@@ -1,7 +1,7 @@
-"""The download, by ``huggingface_hub`` (the extra ``seed``), and its errors in plain words.
+"""Downloads from the hub with ``huggingface_hub`` (the extra ``seed``); errors become messages for people.
 
-The library goes on with a file whose connection was cut, while its process lives, and keeps the files that
-are whole; it compares sizes only, so what was fetched is compared with the hub's checksums here.
+Within one process the library resumes a file whose connection was cut, and it keeps complete files. It
+compares sizes only, so downloaded files are compared with the hub's checksums here.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from hotseat.weights.wanted import UNFINISHED, WantedFiles, model_folder
 
 DUPLICATES = ("*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.gguf", "original/*")
-"""The same weights in other formats: not fetched where there are ``*.safetensors``."""
+"""The same weights in other formats: not downloaded where there are ``*.safetensors``."""
 
 
-LEFT_FOR_S = 86400.0
-"""A part of a file that nobody has written to for so long belongs to a download that was killed."""
+STALE_AFTER_S = 86400.0
+"""Seconds without a write after which a partial file counts as left by a killed download."""
 
 
 class DownloadError(Exception):
-    """What went wrong and what to do."""
+    """Raised when a download fails; the message says why, and what to do."""
 
     def __init__(self, words: str, *, permanent: bool = False) -> None:
-        """``permanent``: trying again as it is will not help."""
+        """``permanent``: trying again without a change will not help."""
         super().__init__(words)
         self.permanent = permanent
 
 
-def leave_now(status: int) -> NoReturn:
-    """End this process at once: threads of a download would hold the exit until their file is whole.
+def exit_now(status: int) -> NoReturn:
+    """End this process at once: download threads would delay the exit until their file is complete.
 
-    Parts of files that they have open are of no use to a later process, and are removed.
+    Their partial files are of no use to a later process, and are removed.
     """
     sys.stdout.flush()
     for one in Path("/proc/self/fd").iterdir():
@@ -64,17 +64,17 @@ def leave_now(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _sweep(blobs: Path) -> None:
-    """Remove parts of files that downloads which were killed have left."""
+def _remove_stale_parts(blobs: Path) -> None:
+    """Remove partial files that killed downloads have left."""
     for part in blobs.glob("*.incomplete"):
         with suppress(OSError):
-            if time.time() - part.stat().st_mtime > LEFT_FOR_S:
+            if time.time() - part.stat().st_mtime > STALE_AFTER_S:
                 part.unlink()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadPlan:
-    """What a download has to do."""
+    """The files of a download, and how much is missing."""
 
     wanted: WantedFiles
     commit: str
@@ -86,7 +86,7 @@ class DownloadPlan:
 
 
 class Hub:
-    """The hub, and a folder in its cache layout."""
+    """A client of the hub for one cache folder."""
 
     def __init__(
         self,
@@ -96,11 +96,11 @@ class Hub:
         endpoint: str | None,
         quiet: bool,
         give_token: str = "set HF_TOKEN (or --token-file)",
-        again: str = "run it again",
+        again: str = "run the command again",
     ) -> None:
-        """``token`` ``None``: as the library finds it (its token file). ``endpoint``: another hub's URL.
+        """``token`` ``None``: as the library finds it (its token file). ``endpoint``: URL of another hub.
 
-        ``give_token`` and ``again`` are what errors advise.
+        ``give_token`` and ``again`` are the advice in error messages.
         """
         self.folder = folder
         self._token, self._endpoint = token, endpoint
@@ -109,8 +109,8 @@ class Hub:
             disable_progress_bars()
 
     def plan(self, wanted: WantedFiles, *, everything: bool) -> DownloadPlan:
-        """Ask what there is to do. Raises ``DownloadError``."""
-        with self._told(wanted):
+        """Return what has to be downloaded. Raises ``DownloadError``."""
+        with self._translated_errors(wanted):
             listed = snapshot_download(
                 wanted.repository,
                 revision=wanted.revision,
@@ -124,7 +124,7 @@ class Hub:
             names = [name for name in names if not any(fnmatch(name, one) for one in DUPLICATES)]
         chosen = [one for one in listed if one.filename in set(names)]
         if not chosen:
-            raise DownloadError(f"{wanted}: there are no files")
+            raise DownloadError(f"{wanted}: the repository has no files")
         return DownloadPlan(
             wanted=wanted,
             commit=chosen[0].commit_hash,
@@ -133,15 +133,15 @@ class Hub:
             missing=sum(one.file_size or 0 for one in chosen if one.will_download),
         )
 
-    def room(self) -> int:
-        """Bytes that are free where the files go."""
+    def free_bytes(self) -> int:
+        """Return the free bytes of the file system of the cache folder."""
         place = next(one for one in (self.folder, *self.folder.absolute().parents) if one.exists())
         return shutil.disk_usage(place).free
 
     def fetch(self, plan: DownloadPlan) -> Path:
-        """Download what is missing; the folder of the model. Raises ``DownloadError``."""
-        with self._told(plan.wanted):
-            _sweep(model_folder(self.folder, plan.wanted) / "blobs")
+        """Download what is missing; return the model's folder. Raises ``DownloadError``."""
+        with self._translated_errors(plan.wanted):
+            _remove_stale_parts(model_folder(self.folder, plan.wanted) / "blobs")
             marker = model_folder(self.folder, plan.wanted) / UNFINISHED
             if plan.missing:
                 marker.parent.mkdir(parents=True, exist_ok=True)
@@ -158,11 +158,11 @@ class Hub:
             return Path(place)
 
     def verify(self, plan: DownloadPlan) -> int:
-        """Compare all files with the hub's checksums; how many. Damaged ones are removed.
+        """Compare all files with the hub's checksums; return how many were compared.
 
-        Raises ``DownloadError``.
+        Damaged files are removed. Raises ``DownloadError``.
         """
-        with self._told(plan.wanted):
+        with self._translated_errors(plan.wanted):
             found = HfApi(token=self._token, endpoint=self._endpoint).verify_repo_checksums(
                 plan.wanted.repository, revision=plan.commit, cache_dir=self.folder
             )
@@ -178,16 +178,16 @@ class Hub:
         return found.checked_count
 
     @contextmanager
-    def _told(self, wanted: WantedFiles) -> Iterator[None]:
-        """The library's errors as ``DownloadError``."""
+    def _translated_errors(self, wanted: WantedFiles) -> Iterator[None]:
+        """Turn the library's errors into ``DownloadError``."""
         try:
             yield
         except (OSError, EntryNotFoundError, httpx2.HTTPError) as error:
-            words, permanent = self._words(error)
+            words, permanent = self._explain(error)
             raise DownloadError(f"{wanted}: {words}", permanent=permanent) from None
 
-    def _words(self, error: BaseException) -> tuple[str, bool]:
-        """What it was, and whether trying again will not help."""
+    def _explain(self, error: BaseException) -> tuple[str, bool]:
+        """Return the message for an error, and whether trying again cannot help."""
         match error:
             case GatedRepoError() if self._token:
                 return (
@@ -209,7 +209,7 @@ class Hub:
                     bad,
                 )
             case DryRunError() | LocalEntryNotFoundError() if error.__cause__ is not None:
-                return self._words(error.__cause__)
+                return self._explain(error.__cause__)
             case httpx2.HTTPError() | EntryNotFoundError():
                 return (
                     f"the hub was not reached ({type(error).__name__}); whole files are kept: {self._again}",

@@ -1,4 +1,4 @@
-"""What to fetch, and folders that hold it already."""
+"""The files that a model needs at the hub, and whether a folder has them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from hotseat.engines import flags
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 UNFINISHED = ".hotseat-unfinished"
-"""In a model's folder while its files come, and after a download that was cut off: not all are there."""
+"""A marker in a model's folder during a download and after an interrupted one: files are missing."""
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedFiles:
-    """A model at the hub."""
+    """A model repository at the hub."""
 
     repository: str
     """``Qwen/Qwen2.5-Coder-3B-Instruct``."""
     revision: str | None = None
-    """A commit, a tag or a branch; ``None``: the main branch as it is now."""
+    """A commit, a tag or a branch; ``None``: the main branch."""
 
     def __str__(self) -> str:
         return self.repository + (f"@{self.revision}" if self.revision else "")
 
 
 def parse(text: str) -> WantedFiles | None:
-    """``OWNER/NAME`` or ``OWNER/NAME@REVISION``; ``None`` for another text."""
+    """Parse ``OWNER/NAME`` or ``OWNER/NAME@REVISION``; return ``None`` for any other text."""
     repository, at, revision = text.partition("@")
     if not _REPOSITORY.fullmatch(repository) or (at and not revision):
         return None
@@ -39,7 +39,7 @@ def parse(text: str) -> WantedFiles | None:
 
 
 def of_command(words: Sequence[str]) -> WantedFiles | None:
-    """What a vLLM command serves; ``None`` for a path, and for a command that names no model."""
+    """Return the model of a vLLM command; ``None`` for a path, or a command that names no model."""
     words = flags.words(words)
     named = flags.value(words, "--model")
     if named is None:
@@ -51,7 +51,7 @@ def of_command(words: Sequence[str]) -> WantedFiles | None:
 
 
 def hub_folder(cache: Path | None, env: Mapping[str, str]) -> Path:
-    """Where the hub's files lie: below the stack's cache folder, else where Hugging Face's tools look."""
+    """Return the hub's cache: below the stack's cache folder, else where Hugging Face's tools look."""
     if cache is not None:
         return cache / "huggingface" / "hub"
     if named := env.get("HF_HUB_CACHE"):
@@ -61,14 +61,14 @@ def hub_folder(cache: Path | None, env: Mapping[str, str]) -> Path:
 
 
 def model_folder(hub: Path, wanted: WantedFiles) -> Path:
-    """A model's folder in the hub's cache."""
+    """Return a model's folder in the hub's cache."""
     return hub / ("models--" + wanted.repository.replace("/", "--"))
 
 
 def files_are_here(hub: Path, wanted: WantedFiles) -> bool:
     """Whether a model can be served from the hub's cache without the hub.
 
-    A download that was cut off counts as not there. Looks at names and small files; no weights are read.
+    An interrupted download counts as missing. Reads names and small files, not the weights.
     """
     folder = model_folder(hub, wanted)
     if (folder / UNFINISHED).exists():
@@ -84,7 +84,7 @@ def files_are_here(hub: Path, wanted: WantedFiles) -> bool:
 
 
 def plain_folder(places: Sequence[Path], wanted: WantedFiles) -> Path | None:
-    """A folder with a model's own files, as ``--local-dir`` makes it, complete."""
+    """Return a complete folder of the model's files, as ``--local-dir`` creates it; ``None``: none is."""
     name = "models--" + wanted.repository.replace("/", "--")
     for place in places:
         if _is_complete(place / name):

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from fakes.hotseat import Answer, Hotseat, serving
-from hotseat.admin.answers import ORDER_BYTES
+from hotseat.admin.schema import REQUEST_BYTES
 
 ADMIN = {"Authorization": "Bearer sk-admin-0123456789"}
 CLIENT = {"Authorization": "Bearer sk-client-0123456789"}
@@ -58,7 +58,7 @@ def raw(hotseat: Hotseat, head: bytes, *body: bytes) -> tuple[int, bytes]:
         (JSON, b'{"route":"\xff"}', 400),
         (JSON, b'{"route":"chat","route":"chat"}', 400),
         (JSON, b'{"route":"chat","mode":"x"}', 400),
-        (JSON, b'{"route":"' + b"x" * ORDER_BYTES + b'"}', 413),
+        (JSON, b'{"route":"' + b"x" * REQUEST_BYTES + b'"}', 413),
     ],
 )
 def test_orders_that_are_none(hotseat: Hotseat, path: str, fields: bytes, body: bytes, status: int) -> None:
@@ -139,7 +139,7 @@ def test_every_answer_is_as_it_is_told(hotseat: Hotseat, told: dict[str, Any]) -
             {"route": "x"},
             {},
         ],
-        "/admin/stop": [{"route": "chat"}, {"route": "x"}, [], "x" * ORDER_BYTES],
+        "/admin/stop": [{"route": "chat"}, {"route": "x"}, [], "x" * REQUEST_BYTES],
         "/admin/reload": [{}, {"x": 1}],
         "/admin/capture": [
             {"route": "chat", "seconds": 5},

@@ -1,4 +1,4 @@
-"""What a stranger may send: bounds, smuggling shapes, slow senders, and an orderly end."""
+"""Client connections: limits, request smuggling, slow clients, and a graceful end."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import json
 import socket
 import ssl
 import tracemalloc
-import weakref
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from fakes.gateway import Front, front, settings
 from fakes.tls import make_certificate
 from fakes.wire import LAST_CHUNK, PATIENCE_S, SSE_HEAD, Served, always, chunk, ok, read_message
-from hotseat.gateway.http.connection import Connection, ConnectionLimits
+from hotseat.gateway.http.connection import Connection, ConnectionPhase
+from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.request_cycle import RequestCycle
+from hotseat.gateway.http.upstream import UpstreamConnection
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +67,7 @@ async def test_a_header_that_is_too_large(head: bytes) -> None:
     ],
     ids=["trailer", "trailers-name", "extension", "last-extension"],
 )
-async def test_what_stands_around_a_body_is_bounded(endless: bytes) -> None:
+async def test_the_framing_of_a_body_is_bounded(endless: bytes) -> None:
     """The parser keeps what it has of a trailer: 146 MiB in ten seconds, before this was bounded."""
     async with front() as gate, await gate.open() as wire:
         head = b"POST /chat/v1/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -147,7 +148,7 @@ async def test_shapes_that_two_parsers_might_read_differently(shape: bytes) -> N
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
-async def test_what_is_no_request_for_us(request_bytes: bytes) -> None:
+async def test_malformed_and_unsupported_requests(request_bytes: bytes) -> None:
     async with front() as gate:
         told = await gate.raw(request_bytes)
         assert (status_of(told), error_code(told)) == (400, "malformed_request")
@@ -210,7 +211,7 @@ async def test_a_client_that_sends_first_and_reads_later_can_read_the_413() -> N
         assert await asyncio.to_thread(blocking, gate.port) == b"HTTP/1.1 413"
 
 
-async def test_what_is_thrown_away_of_a_refused_body_is_bounded() -> None:
+async def test_what_is_discarded_of_a_refused_body_is_bounded() -> None:
     limits = ConnectionLimits(linger_bytes=1_000_000)
     async with front(settings(body_limit_bytes=1000), limits=limits) as gate, await gate.open() as wire:
         await wire.send(b"POST /chat/v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
@@ -252,7 +253,7 @@ async def test_no_body_is_kept_while_its_answer_runs() -> None:
             server.release.set()
 
 
-# Slow senders
+# Slow clients
 
 
 async def test_a_header_that_comes_too_slowly() -> None:
@@ -269,13 +270,13 @@ async def test_a_second_header_that_comes_too_slowly() -> None:
         assert (await wire.answer()).status == 408
 
 
-async def test_a_connection_that_says_nothing_is_closed() -> None:
+async def test_a_connection_that_sends_nothing_is_closed() -> None:
     async with front(limits=ConnectionLimits(head_s=0.05)) as gate:
         assert await gate.raw(b"") == b""
 
 
 @pytest.mark.system("openssl")
-async def test_a_handshake_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+async def test_a_tls_handshake_has_a_time_limit(tmp_path: Path) -> None:
     make_certificate(tmp_path / "cert.pem", tmp_path / "key.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
@@ -284,7 +285,7 @@ async def test_a_handshake_that_does_not_come_is_not_waited_for(tmp_path: Path) 
             assert await gate.raw(half) == b""
 
 
-async def test_a_connection_that_rests_too_long_is_closed() -> None:
+async def test_a_connection_that_is_idle_too_long_is_closed() -> None:
     async with front(limits=ConnectionLimits(keep_alive_s=0.05)) as gate, await gate.open() as wire:
         await wire.ask("/v1/models")
         assert (await wire.answer()).status == 200
@@ -307,16 +308,16 @@ async def test_space_around_a_value_is_no_part_of_it() -> None:
 
 
 async def test_nothing_is_kept_of_a_request_that_goes_bad_before_it_was_begun() -> None:
-    """Its task is cancelled before its first step, and must leave the set of tasks all the same."""
+    """A task that is cancelled before its first step must leave the set of tasks all the same."""
     async with front() as gate:
         head = b"POST /chat/v1/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         for bad in (b"2 \r\n{}\r\n0\r\n\r\n", b"zz\r\n", b"2\r\n{}x"):
             assert status_of(await gate.raw(head + bad)) == 400
         await gate.deserted()
-        assert gate.server._state.tasks == set()
+        assert gate.server.tasks == set()
 
 
-async def test_a_long_answer_is_not_cut_by_the_senders_clock() -> None:
+async def test_a_long_response_is_not_cut_by_the_clients_time_limits() -> None:
     async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await served.take(reader)
         await asyncio.sleep(0.3)  # several of the intervals below
@@ -332,7 +333,7 @@ async def test_a_long_answer_is_not_cut_by_the_senders_clock() -> None:
 
 
 @pytest.mark.parametrize("behind", [b"", b"whole", b"half a head", b"half a body", b"bad"])
-async def test_a_client_that_goes_is_noticed_whatever_it_sent_ahead(behind: bytes) -> None:
+async def test_a_client_that_disconnects_is_noticed_whatever_it_sent_ahead(behind: bytes) -> None:
     one = b"POST /chat/v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
     ahead = {
         b"": b"",
@@ -348,30 +349,34 @@ async def test_a_client_that_goes_is_noticed_whatever_it_sent_ahead(behind: byte
             await gate.seats.asked.wait()
             await wire.send(ahead)
             if behind == b"bad":
-                await deaf(gate)
+                await discarding(gate)
                 await wire.send(one)
         await gate.ticket_closed()
         assert len(gate.seats.tickets) == 1
 
 
-async def deaf(gate: Front) -> None:
-    """Wait until the gateway listens to its only client no more."""
-    (connection,) = gate.server._state.connections
+async def discarding(gate: Front) -> None:
+    """Wait until the gateway discards what its only client sends."""
+    (connection,) = gate.server.connections
     async with asyncio.timeout(PATIENCE_S):
-        while not connection._deaf:  # noqa: ASYNC110
+        while connection.phase is not ConnectionPhase.DISCARDING:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
 
-async def test_a_body_that_waits_for_its_turn_is_not_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = asyncio.Event()
-    look_at_body = Connection._look_at_body
+class WatchedLimits(ConnectionLimits):
+    """Tells when the pace of a body is checked: only then is ``body_bytes_per_s`` read."""
 
-    def look(connection: Connection, before: int) -> None:
-        look_at_body(connection, before)
-        looked.set()
+    checked: asyncio.Event
 
-    monkeypatch.setattr(Connection, "_look_at_body", look)
-    limits = ConnectionLimits(body_interval_s=0.01)
+    def __getattribute__(self, name: str) -> Any:
+        if name == "body_bytes_per_s":
+            WatchedLimits.checked.set()
+        return super().__getattribute__(name)
+
+
+async def test_a_body_that_waits_for_its_turn_is_not_too_slow() -> None:
+    checked = WatchedLimits.checked = asyncio.Event()
+    limits = WatchedLimits(body_interval_s=0.01)
     async with (
         Served(always(ok(b"{}"))) as server,
         front(ready={"chat": server.port}, limits=limits) as gate,
@@ -380,7 +385,7 @@ async def test_a_body_that_waits_for_its_turn_is_not_too_slow(monkeypatch: pytes
         gate.seats.waiting_models.add("chat")
         head = b"POST /chat/v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
         await wire.send(head + b"\r\n{}" + head + b"Expect: 100-continue\r\n\r\n")
-        await looked.wait()
+        await checked.wait()
         gate.seats.waiting_models.clear()
         gate.seats.tickets[0].grant()
         assert (await wire.answer()).status == 200
@@ -389,7 +394,7 @@ async def test_a_body_that_waits_for_its_turn_is_not_too_slow(monkeypatch: pytes
         assert (await wire.answer()).status == 200
 
 
-async def test_bad_bytes_at_the_end_do_not_spoil_what_is_answered() -> None:
+async def test_malformed_bytes_during_shutdown_do_not_spoil_a_running_response() -> None:
     head = b"POST /chat/v1/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with Served(always(ok(b"{}"))) as server, front(ready={"chat": server.port}) as gate:
         gate.seats.waiting_models.add("chat")
@@ -397,29 +402,33 @@ async def test_bad_bytes_at_the_end_do_not_spoil_what_is_answered() -> None:
             await wire.ask("/chat/v1/x", PLAIN)
             await gate.seats.asked.wait()
             await wire.send(head + b"9")
-            (connection,) = gate.server._state.connections
+            (connection,) = gate.server.connections
             async with asyncio.timeout(PATIENCE_S):
-                while not connection.pipeline:  # noqa: ASYNC110
+                while not connection.pipelined:  # noqa: ASYNC110
                     await asyncio.sleep(0)
             tasks.create_task(gate.server.stop(PATIENCE_S))
             await asyncio.sleep(0)
             await wire.send(b"no size\r\n")
-            await deaf(gate)
+            await discarding(gate)
             gate.seats.tickets[0].grant()
             assert (await wire.answer()).status == 200
 
 
-async def test_no_refused_body_is_kept_while_the_connection_rests() -> None:
+async def test_no_refused_body_is_kept_while_the_connection_is_idle() -> None:
     body = b'{"prompt":"%b"}' % (b"y" * 100_000)
     async with front() as gate, await gate.open() as wire:
-        await wire.ask("/chat/v1/nonsense/../x", body)
-        assert (await wire.answer()).status == 404
-        (connection,) = gate.server._state.connections
-        assert connection._is_idle()
-        assert not connection.cycle.body
+        tracemalloc.start()
+        try:
+            await wire.ask("/chat/v1/nonsense/../x", body)
+            assert (await wire.answer()).status == 404
+            (connection,) = gate.server.connections
+            assert (connection.phase, connection.active) == (ConnectionPhase.IDLE, None)
+            assert tracemalloc.get_traced_memory()[0] < 90_000
+        finally:
+            tracemalloc.stop()
 
 
-async def test_the_next_requests_beginning_waits_for_its_end() -> None:
+async def test_the_start_of_the_next_request_waits_for_its_end() -> None:
     async with (
         Served(always(ok(b"{}"))) as server,
         front(ready={"chat": server.port}) as gate,
@@ -435,13 +444,13 @@ async def test_the_next_requests_beginning_waits_for_its_end() -> None:
 async def test_a_task_that_is_cancelled_before_it_began_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    go_on = RequestCycle.go_on
+    run_in_task = RequestCycle.run_in_task
 
-    def go_on_and_lose(client: RequestCycle, rest: Coroutine[Any, Any, None]) -> None:
-        go_on(client, rest)
-        client.connection.connection_lost(None)
+    def run_and_lose(client: RequestCycle, rest: Coroutine[Any, Any, None]) -> None:
+        run_in_task(client, rest)
+        cast(Connection, client.connection).connection_lost(None)
 
-    monkeypatch.setattr(RequestCycle, "go_on", go_on_and_lose)
+    monkeypatch.setattr(RequestCycle, "run_in_task", run_and_lose)
     async with front() as gate, await gate.open() as wire:
         gate.seats.waiting_models.add("chat")
         await wire.ask("/chat/v1/completions", PLAIN)
@@ -452,26 +461,28 @@ async def test_a_task_that_is_cancelled_before_it_began_leaves_nothing(
     assert [str(warning.message) for warning in recwarn] == []
 
 
-async def test_a_connection_that_has_ended_is_not_left_to_the_collector() -> None:
+async def test_a_closed_connection_is_not_left_to_the_garbage_collector() -> None:
+    def live() -> int:
+        return sum(isinstance(one, Connection | UpstreamConnection) for one in gc.get_objects())
+
     async with Served(always(ok(b"{}"))) as server, front(ready={"chat": server.port}) as gate:
+        gc.collect()
         gc.disable()
         try:
             async with await gate.open() as wire:
                 await wire.ask("/chat/v1/completions", PLAIN)
                 await wire.answer()
-                (ours,) = map(weakref.ref, gate.server._state.connections)
-                (pool,) = gate.gateway.upstreams._pools.values()
-                (servers,) = map(weakref.ref, pool._idle)
+                assert live() == 2
             await gate.deserted()
             gate.gateway.run_ended("chat", 1)
             async with asyncio.timeout(PATIENCE_S):
-                while ours() is not None or servers() is not None:  # noqa: ASYNC110
+                while live():  # noqa: ASYNC110
                     await asyncio.sleep(0)
         finally:
             gc.enable()
 
 
-async def test_the_end_waits_for_what_runs_and_closes_what_rests() -> None:
+async def test_shutdown_waits_for_running_responses_and_closes_idle_connections() -> None:
     async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await served.take(reader)
         writer.write(SSE_HEAD + chunk(b"data: 1\n\n"))
@@ -499,7 +510,7 @@ async def test_the_end_waits_for_what_runs_and_closes_what_rests() -> None:
         assert (await running.at_end()).endswith(LAST_CHUNK)
 
 
-async def test_the_end_cuts_what_does_not_end() -> None:
+async def test_shutdown_cuts_responses_that_do_not_end() -> None:
     async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await served.take(reader)
         writer.write(SSE_HEAD + chunk(b"data: 1\n\n"))
@@ -518,15 +529,15 @@ async def test_the_end_cuts_what_does_not_end() -> None:
         await server.until(lambda s: s.closed == 1)
 
 
-async def test_a_bug_of_ours_is_an_answer_too() -> None:
+async def test_an_internal_error_is_a_500() -> None:
     async with front(ready={"chat": 1}) as gate:
         gate.seats.ask = None  # type: ignore[assignment, method-assign]
         answer = await gate.ask("/chat/v1/x", PLAIN)
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (500, "internal_error")
 
 
-async def test_our_pages_close_when_they_answer_before_the_body_is_here() -> None:
-    """Else the rest would be read as the next request, and nobody would watch the connection."""
+async def test_our_own_pages_close_when_they_answer_before_the_body_is_complete() -> None:
+    """Otherwise the rest would be read as the next request, and nothing would limit the connection's time."""
     async with front() as gate:
         told = await gate.raw(b"POST /admin/at-once HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
         assert told.count(b"HTTP/1.1 ") == 1
@@ -550,7 +561,7 @@ async def test_nothing_follows_the_header_of_a_refused_head_request_either() -> 
 
 
 def test_no_exception_is_kept_to_be_raised_again() -> None:
-    """It would keep every frame that it was ever raised through, with the request's body."""
+    """Such an exception would keep every frame that it was raised through, with the request's body."""
     import importlib
     import pkgutil
 

@@ -1,4 +1,4 @@
-"""Whatever bytes come, on real sockets: sound answers or a close, nobody else disturbed, nothing kept."""
+"""Any bytes, on real sockets: valid responses or a close, other clients undisturbed, nothing left behind."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from fakes.gateway import Front, front
 from fakes.gateway import settings as configured
 from fakes.wire import Served, always, ok
-from hotseat.gateway.http.connection import Connection, ConnectionLimits
+from hotseat.gateway.http.connection import Connection
+from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.proxy.forward import Forward
 
 ANSWER = ok(b'{"good":1}')
 QUICK = ConnectionLimits(head_s=0.15, body_interval_s=0.15, linger_s=0.2, keep_alive_s=0.1)
-"""So that a request that never ends is cut within the test."""
+"""Short limits, so that a request that never ends is cut within the test."""
 
 requests = st.sampled_from([seed[1:] for seed in (*edge.SEEDS, *gate.SEEDS)])
 pieces = st.one_of(requests, requests, st.sampled_from(gate.WORDS), st.binary(max_size=30))
@@ -29,9 +30,9 @@ pieces = st.one_of(requests, requests, st.sampled_from(gate.WORDS), st.binary(ma
 
 @st.composite
 def talks(draw: st.DrawFn) -> list[bytes]:
-    """What one client sends, packet by packet."""
+    """What one client sends, in packets."""
     whole = b"".join(draw(st.lists(pieces, min_size=1, max_size=4)))
-    if draw(st.booleans()) and whole:  # a byte is lost or changed on the way
+    if draw(st.booleans()) and whole:  # lose or change a byte
         at = draw(st.integers(0, len(whole) - 1))
         whole = whole[:at] + draw(st.binary(max_size=1)) + whole[at + 1 :]
     cuts = sorted(draw(st.lists(st.integers(0, len(whole)), max_size=3)))
@@ -50,7 +51,7 @@ async def talk(where: Front, packets: list[bytes], hang_up: bool) -> bytes:
 
 
 async def neighbour(where: Front) -> None:
-    """Somebody who asks as one should, all the while."""
+    """Send valid requests meanwhile, as another client."""
     async with await where.open() as wire:
         for _ in range(3):
             await wire.ask("/chat/v1/embeddings", b'{"input":"x"}')
@@ -74,7 +75,7 @@ async def hold(clients: list[tuple[list[bytes], bool]]) -> None:
                 responses(one.result(), [])
         await where.deserted()
         assert where.seats.open == 0
-        assert where.server._state.tasks == set()
+        assert where.server.tasks == set()
 
 
 @settings(max_examples=40, deadline=None)

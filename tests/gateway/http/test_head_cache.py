@@ -1,4 +1,4 @@
-"""Heads that came before are not parsed again, and nothing can be told from the answers."""
+"""Heads that came before are not parsed again, and the responses do not show it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def asked(body: bytes) -> bytes:
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40))
-def test_a_head_is_known_with_any_whole_body_and_with_nothing_else(first: bytes, other: bytes) -> None:
+def test_a_head_is_recognized_with_any_complete_body_and_with_nothing_else(
+    first: bytes, other: bytes
+) -> None:
     known = learn(asked(first), b"%d" % len(first))
     assert known is not None
     for body in (first, other):
@@ -57,22 +59,24 @@ def test_a_length_is_digits_and_nothing_else(digits: bytes) -> None:
         (b"POST / HTTP/1.1\r\nContent-Length: 01\r\n\r\na", b"10"),
     ],
 )
-def test_what_cannot_be_told_by_its_head_is_not_kept(data: bytes, length: bytes) -> None:
+def test_a_head_that_cannot_be_recognized_with_certainty_is_not_kept(data: bytes, length: bytes) -> None:
     assert learn(data, length) is None
 
 
 async def answers(gate: Front, pieces: list[bytes], ends: list[int]) -> list[tuple[int, bytes]]:
-    """Of these requests, on one connection; ``ends``: where each ends. Where a piece ends with one, its
-    answer is awaited before more is sent, mostly.
+    """Send these requests on one connection and return the responses: status and body.
+
+    ``ends``: where each request ends. Where a piece ends with a request, its response is usually awaited
+    before more is sent.
     """
     found: list[tuple[int, bytes]] = []
-    luck = random.Random(len(pieces))
+    rng = random.Random(len(pieces))
     async with await gate.open() as wire:
         sent = 0
         for piece in pieces:
             await wire.send(piece)
             sent += len(piece)
-            if sent in ends and luck.random() < 0.8:
+            if sent in ends and rng.random() < 0.8:
                 while len(found) <= ends.index(sent):
                     answer = await read_message(wire.reader)
                     found.append((answer.status, answer.body))
@@ -83,8 +87,10 @@ async def answers(gate: Front, pieces: list[bytes], ends: list[int]) -> list[tup
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_the_same_comes_of_it_with_and_without(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    luck = random.Random(seed)
+async def test_responses_are_the_same_with_and_without_the_cache(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)
     heads = [
         b"POST /chat/v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n",
         b"POST /chat/v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length:%d\r\nX-A: b\r\n\r\n",
@@ -92,23 +98,23 @@ async def test_the_same_comes_of_it_with_and_without(seed: int, monkeypatch: pyt
     ]
     requests, pieces = [], []
     for number in range(30):
-        text = b'{"n":%d,"x":"%b"}' % (number, b"y" * luck.choice((0, 1, 90, 900)))
-        requests.append(luck.choice(heads[: luck.choice((1, 3))]) % len(text) + text)
-    for one, more in itertools.pairwise([*requests, b""]):
-        how = luck.random()
-        if how < 0.15:  # in two pieces
-            at = luck.randrange(1, len(one))
-            pieces += [one[:at], one[at:]]
-        elif how < 0.25 and more:  # the next one's beginning with it
-            pieces += [one + more[:3]]
+        text = b'{"n":%d,"x":"%b"}' % (number, b"y" * rng.choice((0, 1, 90, 900)))
+        requests.append(rng.choice(heads[: rng.choice((1, 3))]) % len(text) + text)
+    for request, following in itertools.pairwise([*requests, b""]):
+        kind = rng.random()
+        if kind < 0.15:  # in two pieces
+            at = rng.randrange(1, len(request))
+            pieces += [request[:at], request[at:]]
+        elif kind < 0.25 and following:  # together with the start of the next one
+            pieces += [request + following[:3]]
         else:
-            pieces.append(one)
+            pieces.append(request)
     ends = list(itertools.accumulate(len(request) for request in requests))
     pieces = _cut_as(pieces, b"".join(requests))
     seen = []
-    for known in (True, False):
+    for cached in (True, False):
         with monkeypatch.context() as patch:
-            if not known:
+            if not cached:
                 patch.setattr(connection, "learn", lambda data, length: None)
                 patch.setattr(upstream, "learn", lambda data, length: None)
             async with (
@@ -123,7 +129,7 @@ async def test_the_same_comes_of_it_with_and_without(seed: int, monkeypatch: pyt
 
 
 def _cut_as(pieces: list[bytes], stream: bytes) -> list[bytes]:
-    """The stream, cut at about the places where these pieces end."""
+    """Cut the stream about where these pieces end."""
     cut, at = [], 0
     for piece in pieces:
         cut.append(stream[at : at + len(piece)])
@@ -131,7 +137,7 @@ def _cut_as(pieces: list[bytes], stream: bytes) -> list[bytes]:
     return [*cut, stream[at:]]
 
 
-async def test_the_parser_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_head_that_came_before_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     body_at = CachedHead.body_at
 
@@ -152,8 +158,7 @@ async def test_the_parser_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) ->
     assert len([at for at in found if at]) >= 4  # both ways, from the third request on at the latest
 
 
-async def test_a_known_head_opens_nothing_that_was_closed_meanwhile() -> None:
-
+async def test_a_known_head_gives_no_access_that_was_withdrawn_meanwhile() -> None:
     spec = KeySpec(name="me", digest=hashlib.sha256(b"a-key").digest())
     head = HEAD.replace(b"X-Last: 1", b"Authorization: Bearer a-key")
     async with (
@@ -170,8 +175,7 @@ async def test_a_known_head_opens_nothing_that_was_closed_meanwhile() -> None:
         assert (await wire.answer()).status == 401
 
 
-async def test_a_key_that_ends_is_refused_from_then_on() -> None:
-
+async def test_a_key_that_expires_is_refused_from_then_on() -> None:
     now = [100.0]
     spec = KeySpec(name="me", digest=hashlib.sha256(b"a-key").digest(), expires_at=200.0)
     head = HEAD.replace(b"X-Last: 1", b"Authorization: Bearer a-key")

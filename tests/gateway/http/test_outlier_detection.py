@@ -1,4 +1,4 @@
-"""Servers that are silent, answer errors or cut answers short: what clients and owners are told."""
+"""Servers that are silent, answer errors or cut responses short: what clients get, and what is reported."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ def suspected(gate: Front) -> list[tuple[str, bool]]:
     return [told for ticket in gate.seats.tickets if ticket.lease for told in ticket.lease.suspected]
 
 
-def impatient() -> object:
+def short_timeout() -> object:
     return settings(model("chat", first_byte_timeout_s=SOON_S))
 
 
 @pytest.mark.parametrize("body", [STREAM, PLAIN])
-async def test_no_first_byte_in_time_is_504_and_a_doubt(body: bytes) -> None:
-    async with Served(silent) as server, front(impatient(), ready={"chat": server.port}) as gate:
+async def test_no_first_byte_in_time_is_a_504_and_is_reported(body: bytes) -> None:
+    async with Served(silent) as server, front(short_timeout(), ready={"chat": server.port}) as gate:
         answer = await gate.ask(PATH, body)
         assert (answer.status, answer.get("x-should-retry")) == (504, "false")
         error = json.loads(answer.body)["error"]
         assert error["code"] == "upstream_timeout"
         assert error["message"] == "model chat: its server sent nothing for 0.05 s"
         assert suspected(gate) == [("its server sent nothing for 0.05 s", False)]
-        await server.until(lambda s: s.closed == 1)  # so that it stops to work on it
+        await server.until(lambda s: s.closed == 1)  # so that it stops working on the request
         assert gate.failed == ["upstream"]
 
 
 async def test_a_streams_header_is_no_first_byte() -> None:
-    async with Served(only_a_head) as server, front(impatient(), ready={"chat": server.port}) as gate:
+    async with Served(only_a_head) as server, front(short_timeout(), ready={"chat": server.port}) as gate:
         answer = await gate.ask(PATH, STREAM)
         assert answer.status == 200
         assert json.loads(answer.body.removeprefix(b"data: "))["error"]["code"] == "upstream_timeout"
@@ -63,14 +63,14 @@ async def test_a_streams_header_is_no_first_byte() -> None:
 
 
 async def test_anthropics_shape() -> None:
-    async with Served(silent) as server, front(impatient(), ready={"chat": server.port}) as gate:
+    async with Served(silent) as server, front(short_timeout(), ready={"chat": server.port}) as gate:
         answer = await gate.ask("/chat/v1/messages", PLAIN)
         assert answer.status == 504
         assert json.loads(answer.body)["error"]["type"] == "timeout_error"
 
 
-async def test_silence_twice_in_a_row_is_proof() -> None:
-    async with Served(silent) as server, front(impatient(), ready={"chat": server.port}) as gate:
+async def test_two_timeouts_in_a_row_are_proof() -> None:
+    async with Served(silent) as server, front(short_timeout(), ready={"chat": server.port}) as gate:
         await gate.ask(PATH, PLAIN)
         await gate.ask(PATH, PLAIN)
         assert [certain for _, certain in suspected(gate)] == [False, True]
@@ -83,13 +83,13 @@ async def test_a_slow_stream_that_has_begun_is_left_alone() -> None:
         await asyncio.sleep(4 * SOON_S)  # longer than a first byte may take
         writer.write(chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
 
-    async with Served(script) as server, front(impatient(), ready={"chat": server.port}) as gate:
+    async with Served(script) as server, front(short_timeout(), ready={"chat": server.port}) as gate:
         answer = await gate.ask(PATH, STREAM)
         assert answer.body == b"data: 1\n\ndata: [DONE]\n\n"
         assert suspected(gate) == []
 
 
-async def test_without_a_bound_nobody_watches() -> None:
+async def test_without_a_limit_nothing_is_reported() -> None:
     config = settings(model("chat", first_byte_timeout_s=None))
     async with Served(silent) as server, front(config, ready={"chat": server.port}) as gate:
         wire = await gate.open()
@@ -104,14 +104,14 @@ def status(code: int, body: bytes = b'{"error":{"message":"x"}}') -> bytes:
     return ok(body).replace(b"200 OK", b"%d X" % code, 1)
 
 
-async def test_500s_are_passed_on_doubted_and_believed_when_they_repeat() -> None:
+async def test_500s_are_passed_on_reported_and_proof_when_they_repeat() -> None:
     async with Served(always(status(500))) as server, front(ready={"chat": server.port}) as gate:
         for _ in range(5):
             assert (await gate.ask(PATH, PLAIN)).status == 500
         assert suspected(gate) == [("it answers errors (500)", n == 4) for n in range(5)]
 
 
-async def test_a_good_answer_wipes_the_bad_ones_out() -> None:
+async def test_a_good_response_resets_the_count() -> None:
     async def script(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             await served.take(reader)
@@ -124,7 +124,7 @@ async def test_a_good_answer_wipes_the_bad_ones_out() -> None:
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 429, 503])
-async def test_other_errors_are_the_requests_own(code: int) -> None:
+async def test_other_errors_are_not_reported(code: int) -> None:
     async with Served(always(status(code))) as server, front(ready={"chat": server.port}) as gate:
         for _ in range(6):
             assert (await gate.ask(PATH, PLAIN)).status == code
@@ -132,16 +132,16 @@ async def test_other_errors_are_the_requests_own(code: int) -> None:
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["500", "in-the-stream"])
-async def test_a_dead_engine_is_believed_at_once(early: bool) -> None:
+async def test_a_dead_engine_is_proof_at_once(early: bool) -> None:
     dead = b'{"error":{"message":"EngineCore encountered an issue. See stack trace","code":500}}'
     stream = SSE_HEAD + chunk(b"data: 1\n\n") + chunk(b"data: " + dead + b"\n\n")
     answer = stream + chunk(b"data: [DONE]\n\n") + LAST_CHUNK if early else status(500, dead)
     async with Served(always(answer)) as server, front(ready={"chat": server.port}) as gate:
         await gate.ask(PATH, STREAM)
-        assert suspected(gate) == [("it says that its engine is dead", True)]
+        assert suspected(gate) == [("its engine is dead", True)]
 
 
-async def test_a_server_that_dies_is_doubted() -> None:
+async def test_a_server_that_dies_is_reported() -> None:
     async with Served(once(b"")) as server, front(ready={"chat": server.port}) as gate:
         await gate.ask(PATH, PLAIN)
         assert suspected(gate) == [("its server closed the connection", False)]
@@ -161,7 +161,7 @@ async def test_a_stream_cut_short_in_silence_is_counted(
     async with Served(always(answer)) as server, front(ready={"chat": server.port}) as gate:
         assert (await gate.ask(PATH, STREAM)).body == b"".join(pieces)
         assert gate.failed == ["truncated"]
-        assert "model chat: its server cut an answer short" in caplog.text
+        assert "model chat: its server cut a response short" in caplog.text
         assert suspected(gate) == []
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hotseat.core.access_spec import LimitSpec
 from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
-from hotseat.gateway.policy.rate_limit import MOST_SUBJECTS, Limit, MemoryGrant, MemoryLimiter
+from hotseat.gateway.policy.rate_limit import MAX_SUBJECTS, Limit, MemoryGrant, MemoryLimiter
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ class World:
 
     async def ask(self, key: str = "me", address: str = "10.0.0.1") -> MemoryGrant | ErrorResponse:
         try:
-            return self.limiter.enter(self.limits, key, at(address))
+            return self.limiter.acquire(self.limits, key, at(address))
         except RequestRefused as refuse:
             return refuse.problem
 
@@ -155,11 +155,11 @@ async def test_requests_at_once_are_counted_to_their_end() -> None:
     first, second = await world.ask(), await world.ask()
     refused = await world.ask()
     assert isinstance(refused, ErrorResponse)
-    assert refused.message == "the limit of model chat is reached: 2 requests at once for each key"
+    assert refused.message == "the limit of model chat is reached: 2 concurrent requests for each key"
     assert isinstance(first, MemoryGrant)
     assert isinstance(second, MemoryGrant)
-    first.leave(0)
-    first.leave(0)  # repeats are harmless
+    first.release(0)
+    first.release(0)  # may be repeated
     assert await world.enters()
     assert not await world.enters()
     world.clock.now += 1e6
@@ -168,11 +168,11 @@ async def test_requests_at_once_are_counted_to_their_end() -> None:
 
 async def test_tokens_are_counted_when_they_are_spent() -> None:
     world = World(minute(100, what="tokens"))
-    visit = await world.ask()
-    assert isinstance(visit, MemoryGrant)
-    assert visit.counts_tokens
+    grant = await world.ask()
+    assert isinstance(grant, MemoryGrant)
+    assert grant.counts_tokens
     assert await world.enters()
-    visit.leave(130)
+    grant.release(130)
     refused = await world.ask()
     assert isinstance(refused, ErrorResponse)
     assert refused.type == "tokens"
@@ -183,9 +183,9 @@ async def test_tokens_are_counted_when_they_are_spent() -> None:
 
 async def test_the_headers_tell_of_the_tightest_limit() -> None:
     world = World(minute(10), minute(5, per="client"), minute(1000, what="tokens"))
-    visit = await world.ask()
-    assert isinstance(visit, MemoryGrant)
-    lines = visit.headers.decode().splitlines()
+    grant = await world.ask()
+    assert isinstance(grant, MemoryGrant)
+    lines = grant.headers.decode().splitlines()
     assert lines[0] == "x-ratelimit-limit-requests: 5"
     assert lines[1] == "x-ratelimit-remaining-requests: 4"
     assert lines[2].startswith("x-ratelimit-reset-requests: 6")
@@ -200,10 +200,10 @@ async def test_memory_is_bounded_whoever_comes() -> None:
         assert await world.enters(address=f"10.0.{number >> 8}.{number & 255}")
     assert len(limit) < 1100
     limit = Limit(minute(3, per="client"))
-    for number in range(MOST_SUBJECTS + 5000):  # all at once: none is over yet
+    for number in range(MAX_SUBJECTS + 5000):  # all at once: none is over yet
         count = limit.count(f"{number}", 1.0)
         limit.add(count, 1, 1.0)
-    assert len(limit) <= MOST_SUBJECTS
+    assert len(limit) <= MAX_SUBJECTS
 
 
 async def test_counts_go_on_under_another_configuration() -> None:
@@ -230,6 +230,6 @@ async def test_no_count_of_a_limit_that_was_changed_is_left() -> None:
         ]
         limits = limiter.limits(specs)
         limiter.keep(limits)
-        (limiter.enter(limits, "a", lambda: "1.1.1.1")).leave(5)
-        assert len(limiter._known) == len(limits)
-        assert sum(map(len, limiter._known.values())) == len(limits)
+        (limiter.acquire(limits, "a", lambda: "1.1.1.1")).release(5)
+        assert limiter.size == len(limits)
+        assert sum(map(len, limits)) == len(limits)

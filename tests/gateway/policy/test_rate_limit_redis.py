@@ -41,7 +41,7 @@ def redis(tmp_path: Path) -> Iterator[str]:
 
 async def ask(limiter: RedisLimiter, *specs: LimitSpec, key: str = "me") -> RateLimitGrant | ErrorResponse:
     try:
-        return await limiter.enter_later(limiter.limits(specs), key, lambda: "10.0.0.1")
+        return await limiter.acquire_async(limiter.limits(specs), key, lambda: "10.0.0.1")
     except RequestRefused as refuse:
         return refuse.problem
 
@@ -50,7 +50,7 @@ async def test_two_launchers_count_together(redis: str) -> None:
     one, other = RedisLimiter(redis), RedisLimiter(redis)
     try:
         visits = [await ask(limiter, HOUR) for limiter in (one, other, one)]
-        lefts = [visit.headers.split(b"\r\n")[1] for visit in visits if not isinstance(visit, ErrorResponse)]
+        lefts = [grant.headers.split(b"\r\n")[1] for grant in visits if not isinstance(grant, ErrorResponse)]
         assert lefts == [b"x-ratelimit-remaining-requests: %d" % left for left in (2, 1, 0)]
         refused = await ask(other, HOUR)
         assert isinstance(refused, ErrorResponse)
@@ -68,12 +68,12 @@ async def test_tokens_and_requests_at_once(redis: str) -> None:
     at_once = LimitSpec(amount=1, per_s=0, what="concurrent", scope="key me")
     one, other = RedisLimiter(redis), RedisLimiter(redis)
     try:
-        visit = await ask(one, tokens, at_once)
-        assert not isinstance(visit, ErrorResponse)
-        assert visit.counts_tokens
+        grant = await ask(one, tokens, at_once)
+        assert not isinstance(grant, ErrorResponse)
+        assert grant.counts_tokens
         assert isinstance(await ask(one, at_once), ErrorResponse)
         assert not isinstance(await ask(other, at_once), ErrorResponse)  # each launcher for itself
-        visit.leave(130)
+        grant.release(130)
         async with asyncio.timeout(20):
             while not isinstance(await ask(other, tokens), ErrorResponse):
                 pass  # each question is a round trip to the store
@@ -87,17 +87,17 @@ async def test_what_is_refused_for_being_too_many_at_once_is_counted_nowhere(red
     at_once = LimitSpec(amount=1, per_s=0, what="concurrent", scope="model chat")
     limiter = RedisLimiter(redis)
     try:
-        visit = await ask(limiter, HOUR, at_once)
-        assert not isinstance(visit, ErrorResponse)
+        grant = await ask(limiter, HOUR, at_once)
+        assert not isinstance(grant, ErrorResponse)
         for _ in range(5):
             assert isinstance(await ask(limiter, HOUR, at_once), ErrorResponse)
-        visit.leave(0)
+        grant.release(0)
         left = []
         for _ in range(2):
             again = await ask(limiter, HOUR, at_once)
             assert not isinstance(again, ErrorResponse)
             left.append(again.headers.split(b"\r\n")[1][-1:])
-            again.leave(0)
+            again.release(0)
         assert left == [b"1", b"0"]
         # and what the store refuses is not at once any more
         for _ in range(2):

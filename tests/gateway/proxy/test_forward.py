@@ -258,7 +258,7 @@ async def test_a_client_that_is_slow_at_its_end_pauses_nobody_elses_answer() -> 
     ):
         await wire.ask("/chat/v1/completions", CHAT)
         assert (await wire.answer()).body == body
-        (connection,) = gate.server._state.connections
+        (connection,) = gate.server.connections
         connection.transport.set_write_buffer_limits(high=0)
         connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         reading = cast(asyncio.Transport, wire.writer.transport)
@@ -267,7 +267,7 @@ async def test_a_client_that_is_slow_at_its_end_pauses_nobody_elses_answer() -> 
         async with asyncio.timeout(PATIENCE_S):
             while not connection.flow.write_paused:  # noqa: ASYNC110
                 await asyncio.sleep(0)
-        assert gate.gateway.upstreams.idle() == {"chat": 1}
+        assert gate.gateway.idle_connections() == {"chat": 1}
         assert (await gate.ask("/chat/v1/completions", CHAT)).body == body  # on the same connection
         assert server.connections == 1
         reading.resume_reading()

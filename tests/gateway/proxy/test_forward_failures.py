@@ -11,7 +11,7 @@ import pytest
 from fakes.gateway import Front, front
 from fakes.wire import LAST_CHUNK, SSE_HEAD, Message, Served, always, chunk, ok, once
 from hotseat.core.errors import Code, Reason, Refusal
-from hotseat.gateway.proxy import forward
+from hotseat.gateway.proxy import forward, response_tail
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +58,7 @@ def free_port() -> int:
 async def test_a_server_that_cannot_be_reached(
     path: str, anthropic: bool, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forward, "GONE_S", 0.05)
+    monkeypatch.setattr(forward, "UNREACHABLE_REASON_S", 0.05)
     async with front(ready={"chat": free_port()}) as gate:
         answer = await gate.ask(path, body)
         assert answer.status == 503
@@ -236,20 +236,14 @@ async def test_a_request_is_not_sent_again_once_a_byte_of_the_answer_came() -> N
         assert (server.connections, len(server.requests)) == (1, 2)
 
 
-async def test_the_end_of_one_run_does_not_end_the_try_at_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    given_up = asyncio.Event()
-    give_up = forward.Forward._give_up
-
-    def noticed(one: forward.Forward) -> None:
-        give_up(one)
-        given_up.set()
+async def test_the_end_of_one_run_does_not_end_the_try_at_the_next() -> None:
+    cut_off = asyncio.Event()
 
     async def late(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await served.take(reader)
-        await given_up.wait()
+        await cut_off.wait()
         writer.write(ok(b"{}"))
 
-    monkeypatch.setattr(forward.Forward, "_give_up", noticed)
     async with Served(late) as server, front(ready={"chat": free_port()}) as gate, await gate.open() as wire:
         await wire.ask("/chat/v1/chat/completions", PLAIN)
         await gate.seats.asked.wait()
@@ -258,16 +252,17 @@ async def test_the_end_of_one_run_does_not_end_the_try_at_the_next(monkeypatch: 
         await lease.doubted.wait()
         gate.seats.ready("chat", server.port, run=2)
         lease.break_it(Reason(summary="it crashed"))
+        asyncio.get_running_loop().call_later(forward.LAST_OUTPUT_S, cut_off.set)  # after the forwarder's own
         assert (await wire.answer()).status == 200
 
 
 async def test_a_bug_at_the_end_of_an_answer_keeps_no_seat(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(tail: bytes) -> None:
+    def broken(status: int, tail: bytes) -> None:
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr(forward.usage, "read", broken)
+    monkeypatch.setattr(response_tail, "classify_end", broken)
     async with Served(always(ok(b"{}"))) as server, front(ready={"chat": server.port}) as gate:
         for number in range(3):  # the first head is parsed, the others are known
             assert (await gate.ask("/chat/v1/chat/completions", PLAIN)).status == 200

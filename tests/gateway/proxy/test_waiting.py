@@ -12,6 +12,7 @@ from fakes.wire import LAST_CHUNK, PATIENCE_S, SSE_HEAD, Served, Wire, always, c
 from hotseat.core.errors import Code, Refusal
 from hotseat.core.states import State
 from hotseat.core.views import Loading
+from hotseat.gateway.http.upstream import UpstreamConnection
 from hotseat.gateway.proxy.waiting import comment
 
 pytestmark = pytest.mark.anyio
@@ -234,12 +235,12 @@ async def test_a_slow_client_makes_the_server_wait() -> None:
             await wire.ask("/chat/v1/completions", STREAM)
             async with asyncio.timeout(PATIENCE_S):
                 await blocked.wait()
-            [client] = [c._active for c in gate.server._state.connections]  # type: ignore[attr-defined]
+            [client] = [c.active for c in gate.server.connections]
             assert client is not None
             assert client.is_slow
             assert client.transport.get_write_buffer_size() < 1_000_000
-            assert client.source is not None
-            assert client.source._paused  # type: ignore[attr-defined]
+            assert isinstance(client.source, UpstreamConnection)
+            assert client.source.reading_paused
             answer = await wire.answer()
         assert answer.whole
         assert len(answer.body) == (written + 1) * 65536
@@ -261,7 +262,7 @@ async def test_the_lease_is_held_until_a_slow_client_has_the_last_byte() -> None
     ):
         await wire.ask("/chat/v1/completions", STREAM)
         await wire.until(b"data: 1\n\n")
-        [client] = [c._active for c in gate.server._state.connections]  # type: ignore[attr-defined]
+        [client] = [c.active for c in gate.server.connections]
         assert client is not None
         client.flow.pause_writing()  # as the transport does when the client does not read
         server.release.set()

@@ -191,16 +191,16 @@ def test_pauses_are_told_and_mended_by_a_start(dockerd: Dockerd) -> None:
 
     async def story(runtime: DockerRuntime) -> None:
         assert isinstance(runtime, ReportsHealth)
-        signs = runtime.signs()
+        reports = runtime.health_reports()
         handle = await runtime.start(CHAT, 1)
         await ready(handle)
         await aside(dockerd.docker, "pause", "chat")
-        told: HealthReport = await anext(signs)
-        assert told.handle == handle
-        assert told.trouble is not None
-        assert told.trouble.summary == "its container is paused"
+        report: HealthReport = await anext(reports)
+        assert report.handle == handle
+        assert report.trouble is not None
+        assert report.trouble.summary == "its container is paused"
         await aside(dockerd.docker, "unpause", "chat")
-        assert await anext(signs) == HealthReport(handle, None)
+        assert await anext(reports) == HealthReport(handle, None)
         await ready(handle)
         await aside(dockerd.docker, "pause", "chat")
         await runtime.stop(handle, 5)  # a paused one can be stopped
@@ -220,12 +220,12 @@ def test_a_failed_health_check_is_told(dockerd: Dockerd) -> None:
 
     async def story(runtime: DockerRuntime) -> None:
         handle = await runtime.start(CHAT, 1)
-        signs = runtime.signs()
-        sign = await anext(signs)
-        assert sign.trouble is not None
-        assert "health check" in sign.trouble.summary
+        reports = runtime.health_reports()
+        report = await anext(reports)
+        assert report.trouble is not None
+        assert "health check" in report.trouble.summary
         await aside(dockerd.docker, "exec", "chat", "sh", "-c", "echo > /tmp/well")
-        assert await anext(signs) == HealthReport(handle, None)
+        assert await anext(reports) == HealthReport(handle, None)
         await runtime.stop(handle, 1)
 
     play(story, dockerd.url)
@@ -435,7 +435,7 @@ def test_what_ends_while_the_engine_is_away_is_no_crash(dockerd: Dockerd) -> Non
         await aside(dockerd.start)
         end = await runtime.wait(handle)
         assert end.outside
-        assert "while the Docker Engine was away" in end.reason.summary
+        assert "while the Docker Engine was unreachable" in end.reason.summary
 
     play(story, dockerd.url)
 

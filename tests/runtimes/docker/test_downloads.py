@@ -53,7 +53,7 @@ class Composed(Boxed):
 def launcher(dockerd: Dockerd, folder: Path, hub: Hub, file: Path) -> Iterator[Hotseat]:
     model = {"compose": str(file), "engine": "vllm"}
     made = Composed(dockerd, folder, {"chat": model}, seed="auto")
-    made._env |= {"HF_ENDPOINT": hub.url, "HOME": str(folder)}
+    made.environment |= {"HF_ENDPOINT": hub.url, "HOME": str(folder)}
     return serving(made)
 
 
@@ -78,8 +78,8 @@ def test_files_go_where_the_container_will_look(dockerd: Dockerd, hub: Hub, tmp_
 @pytest.mark.parametrize(
     ("cache", "words"),
     [
-        ("named", "is no folder of the host: a download would be lost"),
-        ("/nowhere/at/all", "the launcher does not see /nowhere/at/all/huggingface/hub"),
+        ("named", "in its container is not mounted from the host: a download would be lost"),
+        ("/nowhere/at/all", "the launcher cannot see /nowhere/at/all/huggingface/hub"),
     ],
 )
 def test_a_cache_out_of_reach_is_told(

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from fakes.container_hotseat import Boxed, under_way
+from fakes.cuttable_socket import CuttableSocket
 from fakes.dockerd import Dockerd
 from fakes.hotseat import serving
-from fakes.proxied_request import Passage
 
 pytestmark = pytest.mark.system("dockerd", "docker", "iptables", "ip")
 
@@ -109,19 +109,19 @@ def test_an_engine_that_leaves_its_containers_running(engine: Dockerd, tmp_path:
 
 def test_a_cut_way_to_the_engine(engine: Dockerd, tmp_path: Path) -> None:
     """What happens meanwhile is seen afterwards, with its reason."""
-    passage = Passage(tmp_path / "docker.sock", engine.socket)
-    with passage, running(boxed(engine, tmp_path, passage.url)) as hotseat:
+    socket = CuttableSocket(tmp_path / "docker.sock", engine.socket)
+    with socket, running(boxed(engine, tmp_path, socket.url)) as hotseat:
         for model in ("idle", "streaming"):
             assert hotseat.send("GET", f"/{model}/v1/models").status == 200
         waiting = under_way(hotseat, "loading", "loading")
         reading = under_way(hotseat, "streaming", "streaming")
-        passage.cut()
+        socket.cut()
         away(hotseat)
         engine.docker("stop", "idle")
         engine.docker("start", "stopped")
         os.kill(int(hotseat.state_of("loading")["Pid"]), signal.SIGKILL)
         assert reading.answer().body.endswith(b"data: [DONE]\n\n")
-        passage.mend()
+        socket.restore()
         answer = waiting.answer()
         assert answer.status == 503
         assert "killed by signal 9" in answer.error["message"]
@@ -133,12 +133,12 @@ def test_a_cut_way_to_the_engine(engine: Dockerd, tmp_path: Path) -> None:
 
 
 def test_a_way_that_is_cut_for_a_moment_costs_nothing(engine: Dockerd, tmp_path: Path) -> None:
-    passage = Passage(tmp_path / "docker.sock", engine.socket)
-    with passage, running(boxed(engine, tmp_path, passage.url)) as hotseat:
+    socket = CuttableSocket(tmp_path / "docker.sock", engine.socket)
+    with socket, running(boxed(engine, tmp_path, socket.url)) as hotseat:
         assert hotseat.ask("idle").status == 200
         for _ in range(3):
-            passage.cut()
-            passage.mend()
+            socket.cut()
+            socket.restore()
             assert hotseat.ask("idle").status == 200
         assert hotseat.ask("stopped").status == 200
         assert hotseat.model("idle")["starts"] == 1

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 import uvloop
 
-from hotseat.core.spec import DockerSpec
 from hotseat.runtimes.base import Handle
-from hotseat.runtimes.docker import address
-from hotseat.runtimes.docker import inspection as facts
+from hotseat.runtimes.docker import address, inspection
 from hotseat.runtimes.docker.engine import DockerEngine, explain
 from hotseat.runtimes.docker.inspection import DockerError, DockerUnavailable, EventEvidence
 from hotseat.runtimes.docker.runtime import DockerRuntime
+from hotseat.runtimes.docker.spec import DockerSpec
 
 CHAT = DockerSpec(container="chat")
 STARTED = "2026-11-23T19:44:30.363288568Z"
@@ -53,8 +52,8 @@ def inspected(**state: Any) -> dict[str, Any]:
     }
 
 
-def ended(evidence: EventEvidence, *, ordered: bool = False, **state: Any) -> tuple[str, bool]:
-    end = facts.why(RUN, inspected(**state), evidence, ordered=ordered, lines=())
+def ended(evidence: EventEvidence, *, stop_requested: bool = False, **state: Any) -> tuple[str, bool]:
+    end = inspection.exit_of(RUN, inspected(**state), evidence, stop_requested=stop_requested, lines=())
     return end.reason.summary, end.outside
 
 
@@ -77,12 +76,12 @@ def ended(evidence: EventEvidence, *, ordered: bool = False, **state: Any) -> tu
         (EventEvidence(exit_code=1, oom_at=5.0, died_at=6.0), {}, "killed: out of host memory", False),
         (EventEvidence(exit_code=1, oom_at=5.0, died_at=600.0), {}, "exited with code 1", False),
         (
-            EventEvidence(unseen=True),
+            EventEvidence(events_missed=True),
             {"ExitCode": 143},
-            "its container was stopped while the Docker Engine was away",
+            "its container was stopped while the Docker Engine was unreachable",
             True,
         ),
-        (EventEvidence(unseen=True), {"ExitCode": 3}, "exited with code 3", False),
+        (EventEvidence(events_missed=True), {"ExitCode": 3}, "exited with code 3", False),
         (EventEvidence(exit_code=128), {"Error": "cannot mount"}, "cannot mount", False),
     ],
 )
@@ -91,36 +90,36 @@ def test_why_a_run_ended(evidence: EventEvidence, state: dict[str, Any], summary
 
 
 def test_an_ordered_end_is_not_somebody_elses() -> None:
-    assert ended(EventEvidence(exit_code=137, signal=9), ordered=True) == ("stopped", False)
+    assert ended(EventEvidence(exit_code=137, signal=9), stop_requested=True) == ("stopped", False)
 
 
 def test_the_end_of_a_run_is_not_read_from_the_next_start() -> None:
     later = inspected(StartedAt="2026-11-23T19:45:00Z", ExitCode=7, OOMKilled=True)
-    end = facts.why(RUN, later, EventEvidence(), ordered=False, lines=())
+    end = inspection.exit_of(RUN, later, EventEvidence(), stop_requested=False, lines=())
     assert end.reason.exit_code is None
     assert not end.reason.oom
-    gone = facts.why(RUN, None, EventEvidence(signal=9), ordered=False, lines=("x",))
+    gone = inspection.exit_of(RUN, None, EventEvidence(signal=9), stop_requested=False, lines=("x",))
     assert (gone.reason.summary, gone.outside) == ("its container was removed by somebody else", True)
     assert gone.reason.lines == ("x",)
 
 
 def test_between_two_tries_of_a_restart_policy_nothing_runs() -> None:
-    assert facts.is_running(inspected(Running=True))
-    assert facts.is_running(inspected(Running=True, Paused=True))
-    assert not facts.is_running(inspected(Running=True, Restarting=True))
+    assert inspection.is_running(inspected(Running=True))
+    assert inspection.is_running(inspected(Running=True, Paused=True))
+    assert not inspection.is_running(inspected(Running=True, Restarting=True))
 
 
 def test_a_starts_log_begins_after_the_end_before() -> None:
     two_seconds_before = "1795463068.363288568"
-    assert facts.log_since(inspected()) == two_seconds_before
-    assert facts.log_since(inspected(FinishedAt="2026-11-23T19:44:30.1Z")) == "1795463070.100000000"
-    assert facts.log_since(inspected(FinishedAt="2026-11-23T19:50:00Z")) == two_seconds_before
-    assert facts.log_since(inspected(StartedAt=NEVER)) is None
+    assert inspection.log_since(inspected()) == two_seconds_before
+    assert inspection.log_since(inspected(FinishedAt="2026-11-23T19:44:30.1Z")) == "1795463070.100000000"
+    assert inspection.log_since(inspected(FinishedAt="2026-11-23T19:50:00Z")) == two_seconds_before
+    assert inspection.log_since(inspected(StartedAt=NEVER)) is None
     ended_since, earlier = (
         inspected(FinishedAt="2026-11-23T19:44:30.5Z"),
         inspected(FinishedAt="2026-11-23T19:44:30.1Z"),
     )
-    assert facts.log_since(ended_since, earlier) == "1795463070.100000000"
+    assert inspection.log_since(ended_since, earlier) == "1795463070.100000000"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +131,7 @@ def test_a_starts_log_begins_after_the_end_before() -> None:
     ],
 )
 def test_known_refusals_say_what_to_do(words: str, permanent: bool) -> None:
-    reason = facts.why_not(DockerError(500, words))
+    reason = inspection.launch_failure(DockerError(500, words))
     assert words in reason.summary
     assert reason.permanent is permanent
     assert (reason.hint is None) is (words == "something else")

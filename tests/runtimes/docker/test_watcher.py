@@ -99,15 +99,15 @@ def play(story: Story) -> None:
     async def told() -> None:
         engine = Told(container(FIRST))
         engine.connected.set()
-        sight = ContainerWatcher(cast(DockerEngine, engine))
+        watcher = ContainerWatcher(cast(DockerEngine, engine))
         async with asyncio.timeout(30):
-            await sight.open()
-            sight.keep(CHAT)
-            found = await sight.look("chat")
+            await watcher.open()
+            watcher.track(CHAT)
+            found = await watcher.resync("chat")
             assert found is not None
             await settled(engine)
-            await story(engine, sight, sight.runs["chat"])
-            await sight.close()
+            await story(engine, watcher, watcher.runs["chat"])
+            await watcher.close()
 
     asyncio.run(told())
 
@@ -137,13 +137,13 @@ ORDERS = list(itertools.permutations(range(3)))
 def test_a_restart_is_an_end_and_one_new_start_in_whatever_order_it_is_told(
     order: tuple[int, ...], pauses: bool
 ) -> None:
-    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
+    async def story(engine: Told, watcher: ContainerWatcher, run: ContainerRun) -> None:
         engine.shown = container(SECOND)
         for index in order:
             engine.telling.put_nowait(RESTART[index])
             if pauses:
                 await settled(engine)
-        found = await sight.found.get()
+        found = await watcher.found_runs.get()
         assert run.exit is not None
         assert (run.exit.reason.exit_code, run.exit.reason.lines) == (0, ("last words",))
         assert run.exit.outside
@@ -151,14 +151,14 @@ def test_a_restart_is_an_end_and_one_new_start_in_whatever_order_it_is_told(
         for told in RESTART:  # once more, as after a reconnect
             engine.telling.put_nowait(told)
         await settled(engine)
-        assert not sight.runs["chat"].over.is_set()
-        assert sight.found.empty()
+        assert not watcher.runs["chat"].over.is_set()
+        assert watcher.found_runs.empty()
 
     play(story)
 
 
 def test_an_event_of_an_earlier_start_does_not_end_this_one() -> None:
-    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
+    async def story(engine: Told, watcher: ContainerWatcher, run: ContainerRun) -> None:
         engine.telling.put_nowait(event("kill", -5.0, signal="9"))
         engine.telling.put_nowait(event("die", -4.0, exitCode="137"))
         await settled(engine)
@@ -176,7 +176,7 @@ def test_an_event_of_an_earlier_start_does_not_end_this_one() -> None:
 def test_a_signal_is_only_remembered_and_nothing_is_looked_at() -> None:
     """The engine would not answer before it has tidied up after the end, which is told of meanwhile."""
 
-    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
+    async def story(engine: Told, watcher: ContainerWatcher, run: ContainerRun) -> None:
         asked = engine.asked
         engine.telling.put_nowait(event("kill", 9.0, signal="15"))
         engine.telling.put_nowait(event("pause", 9.1))
@@ -184,7 +184,7 @@ def test_a_signal_is_only_remembered_and_nothing_is_looked_at() -> None:
         await settled(engine)
         assert engine.asked == asked
         assert run.evidence.signal == 15
-        assert [sight.signs.get_nowait().trouble is None for _ in range(2)] == [False, True]
+        assert [watcher.health_reports.get_nowait().trouble is None for _ in range(2)] == [False, True]
 
     play(story)
 
@@ -192,20 +192,20 @@ def test_a_signal_is_only_remembered_and_nothing_is_looked_at() -> None:
 def test_what_is_told_again_is_no_news() -> None:
     """A pause that is long over would have the run taken for hung."""
 
-    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
+    async def story(engine: Told, watcher: ContainerWatcher, run: ContainerRun) -> None:
         for _ in range(2):
             engine.telling.put_nowait(event("pause", 9.1))
             engine.telling.put_nowait(event("unpause", 9.2))
         await settled(engine)
-        assert sight.signs.qsize() == 2
+        assert watcher.health_reports.qsize() == 2
 
     play(story)
 
 
 def test_an_end_that_nothing_told_of_is_seen_by_looking() -> None:
-    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
+    async def story(engine: Told, watcher: ContainerWatcher, run: ContainerRun) -> None:
         engine.shown = container(FIRST, running=False, ExitCode=4)
-        sight.look_soon("chat")
+        watcher.resync_soon("chat")
         await run.over.wait()
         assert run.exit is not None
         assert run.exit.reason.summary == "exited with code 4"
@@ -216,7 +216,7 @@ def test_an_end_that_nothing_told_of_is_seen_by_looking() -> None:
 @pytest.mark.parametrize(
     ("heard", "summary", "outside"),
     [
-        ([], "its container was stopped while the Docker Engine was away", True),
+        ([], "its container was stopped while the Docker Engine was unreachable", True),
         (RESTART[:2], "its container was stopped by somebody else", True),
         ([event("die", 29.5, exitCode="137")], "killed by signal 9 (SIGKILL)", False),
     ],
@@ -226,7 +226,7 @@ def test_after_a_gap_the_past_is_heard_before_anything_is_looked_at(
 ) -> None:
     """An engine that was only out of reach knows why; one that was restarted does not."""
 
-    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
+    async def story(engine: Told, watcher: ContainerWatcher, run: ContainerRun) -> None:
         code = int(heard[-1]["Actor"]["Attributes"]["exitCode"]) if heard else 143
         engine.connected.clear()
         engine.telling.put_nowait(None)
@@ -242,16 +242,16 @@ def test_after_a_gap_the_past_is_heard_before_anything_is_looked_at(
 
 
 def test_what_was_told_before_a_run_was_known_counts_for_it() -> None:
-    async def story(engine: Told, sight: ContainerWatcher, run: ContainerRun) -> None:
-        sight.models.clear()
+    async def story(engine: Told, watcher: ContainerWatcher, run: ContainerRun) -> None:
+        watcher.models.clear()
         engine.telling.put_nowait(event("kill", 30.5, signal="15"))
         engine.telling.put_nowait(event("die", 31.0, exitCode="0"))
         await settled(engine)
         await run.over.wait()
         engine.shown = container(SECOND, running=False)
-        handle = await sight.handle(CHAT, 2, engine.shown)
-        late = sight.register(handle, engine.shown)
-        await sight.look("chat")
+        handle = await watcher.handle(CHAT, 2, engine.shown)
+        late = watcher.register(handle, engine.shown)
+        await watcher.resync("chat")
         assert late.exit is not None
         assert late.exit.outside
 

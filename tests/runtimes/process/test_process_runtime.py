@@ -19,12 +19,13 @@ import pytest
 
 from fakes import launcher
 from fakes.engine import command
-from hotseat.core.spec import ModelSpec, ProcessSpec, SchedulingSpec
+from hotseat.core.spec import ModelSpec, SchedulingSpec
 from hotseat.probing.readiness import until_ready
 from hotseat.runtimes.base import LaunchError
 from hotseat.runtimes.process import procfs
 from hotseat.runtimes.process.launch_records import OWNER, LaunchRecord, LaunchRecords, owner_of
 from hotseat.runtimes.process.runtime import ProcessRuntime
+from hotseat.runtimes.process.spec import ProcessSpec
 
 
 def model(*words: str, name: str = "chat", **launch: Any) -> ModelSpec:

@@ -132,22 +132,22 @@ def test_the_files_of_a_folder(folder: Path) -> None:
     assert names == ["compose.yaml", "compose.override.yaml"]
     named = compose_files(folder, {"COMPOSE_FILE": "compose.yaml:more.yml"})
     assert [file.name for file in named] == ["compose.yaml", "more.yml"]
-    with pytest.raises(ComposeFileError, match="no Compose file there"):
+    with pytest.raises(ComposeFileError, match="contains no Compose file"):
         compose_files(folder.parent, {})
 
 
 @pytest.mark.parametrize(
     ("text", "problem", "line"),
     [
-        ("services:\n  a: {image: x\n", "not YAML", 3),
-        ("image: x\n", "no `services:`", 1),
+        ("services:\n  a: {image: x\n", "not valid YAML", 3),
+        ("image: x\n", "not a Compose file", 1),
         ("include: [x.yml]\nservices: {}\n", "include", 1),
         ("services:\n  a:\n    image: x:${TAG:?which}\n", "which", 3),
         ("services:\n  a:\n    image: x:${TAG\n", "has no }", 3),
         ("services:\n  a:\n    extends: b\n", "extends b, which is not in", 3),
         ("services:\n  a:\n    extends: b\n  b:\n    extends: a\n", "extends itself", 3),
         ("services:\n  a:\n    extends: {file: gone.yml, service: b}\n", "gone.yml", None),
-        ("services: &s\n  a: *s\n", "contains itself", 1),
+        ("services: &s\n  a: *s\n", "an alias of itself", 1),
     ],
 )
 def test_a_broken_file_is_named_with_its_line(

@@ -250,7 +250,7 @@ def strange_model(machine: Machine) -> None:
     ("broken", "check", "state", "words"),
     [
         (break_config, "config", "error", "modles"),
-        (break_compose_file, "compose files", "error", "not YAML"),
+        (break_compose_file, "compose files", "error", "not valid YAML"),
         (no_compose, "compose", "error", "docker-compose-plugin"),
         (no_env_file, "env file", "error", "hotseat init"),
         (open_env_file, "env file", "error", "chmod 600"),
@@ -259,7 +259,7 @@ def strange_model(machine: Machine) -> None:
         (same_keys, "keys", "warning", "UPSTREAM_API_KEY and ADMIN_API_KEY are the same"),
         (no_key, "keys", "error", "VLLM_API_KEY is empty"),
         (old_key, "key age", "warning", "93 days old"),
-        (ageless_key, "key age", "warning", "nobody knows"),
+        (ageless_key, "key age", "warning", "is unknown"),
         (future_key, "key age", "warning", "future"),
         (no_unit, "systemd unit", "warning", "install-service"),
         (no_toolkit, "container toolkit", "error", "nvidia-ctk"),
@@ -270,10 +270,10 @@ def strange_model(machine: Machine) -> None:
         (restarting, "container sitechat", "error", "restart: always"),
         (no_weights, "weights", "warning", "Qwen/Qwen2.5-Coder-3B-Instruct"),
         (no_cache, "cache", "warning", "mkdir -p"),
-        (bad_port, "port", "error", "no port"),
-        (no_gpu, "gpu", "error", "install the driver"),
+        (bad_port, "port", "error", "not a port number"),
+        (no_gpu, "gpu", "error", "install the NVIDIA driver"),
         (no_gpu, "memory", "unknown", "--card 24GiB"),
-        (big_model, "memory of sitechat", "error", "--gpu-memory-utilization 0.49 or more (0.86 for 4"),
+        (big_model, "memory of sitechat", "error", "--gpu-memory-utilization to 0.49 or more (0.86 for 4"),
         (strange_model, "memory of sitechat", "unknown", "nobody/knows"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -295,7 +295,7 @@ def test_a_container_that_the_launcher_makes_is_not_missed(machine: Machine) -> 
     del machine.answers["/containers/sitechat/json"]
     checks, done = machine.doctor()
     assert checks["container sitechat"]["state"] == "ok"
-    assert "the first request makes it" in checks["container sitechat"]["message"]
+    assert "the first request creates it" in checks["container sitechat"]["message"]
     assert done.exit_code == 0
 
 
@@ -334,7 +334,7 @@ def test_people_get_a_line_each_and_what_to_type(machine: Machine) -> None:
         main, ["doctor", "--stack", str(machine.folder)], env={"DOCKER_HOST": "unix:///no"}
     )
     assert done.exit_code == 1
-    assert f"ERROR   env file: {machine.folder}/.env is open to others (mode 644)\n" in done.output
+    assert f"ERROR   env file: {machine.folder}/.env can be read by other users (mode 644)\n" in done.output
     assert f"        → chmod 600 {machine.folder}/.env\n" in done.output
 
 
@@ -385,7 +385,7 @@ def test_a_full_disk_is_an_error(machine: Machine, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_engine_in_words(tmp_path: Path) -> None:
-    with pytest.raises(DockerApiError, match="not understood"):
+    with pytest.raises(DockerApiError, match="unsupported scheme ssh"):
         DockerApi({"DOCKER_HOST": "ssh://host"}).get("/version")
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))

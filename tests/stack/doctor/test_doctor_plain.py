@@ -82,7 +82,7 @@ def test_the_running_launcher_has_the_port(tmp_path: Path, shims: Shims) -> None
     folder.mkdir()
     for running in serving(Hotseat(folder, {"chat": []}, env={"PATH": os.defpath})):
         checks = doctor(tmp_path, 0, listen=f"127.0.0.1:{running.port}")
-        assert checks["port"]["message"].endswith("hotseat answers there")
+        assert checks["port"]["message"].endswith("is in use by hotseat")
 
 
 def test_a_broken_file_is_told_with_the_stack(tmp_path: Path, shims: Shims) -> None:

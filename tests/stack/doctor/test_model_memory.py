@@ -16,7 +16,7 @@ PUBLISHED = {
     "Qwen/Qwen2.5-Coder-3B-Instruct": 3_085_938_688,
     "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512,
 }
-"""What the models' own pages say."""
+"""Parameter counts from the models' pages."""
 SMOLLM2 = {
     "hidden_size": 576,
     "intermediate_size": 1536,

@@ -78,8 +78,8 @@ def test_several_files_lie_on_top_of_each_other(stack_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda folder: (folder / "docker-compose.yml").write_text("services: ["), "not YAML"),
-        (lambda folder: (folder / "docker-compose.yml").unlink(), "no Compose file there"),
+        (lambda folder: (folder / "docker-compose.yml").write_text("services: ["), "not valid YAML"),
+        (lambda folder: (folder / "docker-compose.yml").unlink(), "contains no Compose file"),
         (lambda folder: (folder / "hotseat.yaml").write_text("modles: {}"), "modles"),
         (lambda folder: (folder / ".env").write_text("no assignment"), ".env:1"),
     ],
@@ -100,7 +100,7 @@ def test_without_a_configuration_it_says_so(stack_folder: Path) -> None:
     (stack_folder / "hotseat.yaml").unlink()
     done = lint(stack_folder)
     assert done.exit_code == 0
-    assert "no hotseat.yaml to agree with" in done.output
+    assert "no hotseat.yaml to compare with" in done.output
 
 
 def test_no_secret_of_the_file_is_printed(stack_folder: Path) -> None:

@@ -33,7 +33,7 @@ class Fault:
     new: str
     service: str | None
     line: str
-    """What stands on the line that the finding names."""
+    """The text of the line that the finding names."""
     file: str = "docker-compose.yml"
     count: int = 1
 

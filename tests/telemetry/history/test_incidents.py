@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hotseat.telemetry.history import History, Minute, RecordedFailure, RecordedSwap
 from hotseat.telemetry.history.incidents import INCIDENTS_KEPT
-from hotseat.telemetry.history.minutes import MINUTES_KEPT, REMEMBERED
+from hotseat.telemetry.history.minutes import MINUTES_IN_MEMORY, MINUTES_KEPT
 
 
 def swap(at: float) -> RecordedSwap:
@@ -84,7 +84,7 @@ def test_memory_remembers_an_hour() -> None:
     history = History(None, silent)
     for number in range(200):
         history.record_minutes([minute(number)])
-    assert [one.minute for one in history.minutes("chat", 0)] == list(range(200 - REMEMBERED, 200))
+    assert [one.minute for one in history.minutes("chat", 0)] == list(range(200 - MINUTES_IN_MEMORY, 200))
 
 
 def test_a_full_disk_costs_the_file_and_no_more(tmp_path: Path) -> None:
@@ -97,6 +97,6 @@ def test_a_full_disk_costs_the_file_and_no_more(tmp_path: Path) -> None:
     history.record_swap(swap(1.0))
     history.record_minutes([minute(1)])
     assert len(trouble) == 1
-    assert "delete it to begin anew" in trouble[0]
+    assert "to start a new one, delete it" in trouble[0]
     assert (history.failures(5), history.swaps(5)) == ([failure(1.0)], [swap(1.0)])
     history.close()

@@ -29,8 +29,8 @@ def test_a_streamed_answer_is_counted_whole() -> None:
     chat = metrics.models["chat"]
     assert (chat.requests, chat.codes[200]) == (1, 1)
     assert (chat.tokens_in, chat.tokens_out, chat.bytes_in, chat.bytes_out) == (7, 11, 10, 20)
-    assert (chat.waits.total, chat.durations.total, chat.firsts.total) == (2.0, 3.0, 1.0)
-    assert chat.betweens.total == pytest.approx(2.0 / 10)  # eleven tokens have ten pauses
+    assert (chat.waits.total, chat.durations.total, chat.first_tokens.total) == (2.0, 3.0, 1.0)
+    assert chat.inter_tokens.total == pytest.approx(2.0 / 10)  # eleven tokens have ten pauses
 
 
 def test_what_is_no_stream_has_no_first_token() -> None:
@@ -39,7 +39,7 @@ def test_what_is_no_stream_has_no_first_token() -> None:
     metrics.finished(record(stream=True, status=503, first_byte_s=1.0, tokens_out=5))
     metrics.finished(record(stream=True, first_byte_s=1.0, tokens_out=1))
     chat = metrics.models["chat"]
-    assert (chat.firsts.count, chat.betweens.count) == (1, 0)
+    assert (chat.first_tokens.count, chat.inter_tokens.count) == (1, 0)
 
 
 def test_refused_is_not_cut_short() -> None:
@@ -53,7 +53,7 @@ def test_refused_is_not_cut_short() -> None:
     chat = metrics.models["chat"]
     assert {why: n for why, n in chat.refusals.items() if n} == {"model_backoff": 1}
     assert {why: n for why, n in chat.cuts.items() if n} == {"upstream": 1, "gone": 1}
-    assert metrics.nowhere == {"invalid_api_key": 1}
+    assert metrics.unrouted == {"invalid_api_key": 1}
     assert chat.requests == 3
 
 

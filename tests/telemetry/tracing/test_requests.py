@@ -33,7 +33,7 @@ def made(**terms: Any) -> list[Span]:
     return spans(
         record,
         ended_ns=ENDED,
-        front=ServerAddress("https", "127.0.0.1", 8000),
+        server=ServerAddress("https", "127.0.0.1", 8000),
         engine="vllm",
         upstream=Upstream(model="chat", run=1, host="10.0.0.2", port=8001),
         starts=[(1, 2)],

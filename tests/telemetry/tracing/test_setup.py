@@ -1,9 +1,10 @@
-"""Whether there are traces, and what is said where there cannot be any."""
+"""When tracing is on, and what users are told if it is impossible."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 
 from hotseat import config
 from hotseat.config import ConfigError, secret_values
-from hotseat.core.spec import ServeSpec
 from hotseat.telemetry.tracing.setup import CannotTrace, endpoint, open_tracer, wanted
 
 HERE = "http://127.0.0.1:4318"
+MODELS = "models: {chat: {command: [x, '{port}']}}\n"
 
 
 @pytest.mark.parametrize(
@@ -41,24 +42,19 @@ def test_a_collector_without_a_path_has_the_usual_one() -> None:
 
 
 def opened(configured: bool | str | None, **env: str) -> tuple[object, list[str]]:
-    said: list[str] = []
-    made = open_tracer(
-        ServeSpec(state_dir="/nowhere", tracing=configured),
-        env,
-        engine=str,
-        upstream=lambda model: None,
-        redact=str,
-        said=said.append,
-    )
-    return made, said
+    settings = config.loads(f"state_dir: /nowhere\n{MODELS}", "hotseat.yaml", {})
+    settings = replace(settings, serve=replace(settings.serve, tracing=configured))
+    troubles: list[str] = []
+    made = open_tracer(settings, env, upstream=lambda model: None, redact=str, on_trouble=troubles.append)
+    return made, troubles
 
 
 def test_another_protocol() -> None:
     with pytest.raises(CannotTrace, match="OTLP/HTTP"):
         opened(True, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
-    made, [said] = opened(None, OTEL_EXPORTER_OTLP_ENDPOINT=HERE, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    made, [trouble] = opened(None, OTEL_EXPORTER_OTLP_ENDPOINT=HERE, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
     assert made is None
-    assert "grpc" in said
+    assert "grpc" in trouble
 
 
 def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,12 +62,9 @@ def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.context", None)
     with pytest.raises(CannotTrace, match=r"pip install 'hotseat\[otel\]'"):
         opened(HERE)
-    made, [said] = opened(None, OTEL_EXPORTER_OTLP_ENDPOINT=HERE)
+    made, [trouble] = opened(None, OTEL_EXPORTER_OTLP_ENDPOINT=HERE)
     assert made is None
-    assert "pip install" in said
-
-
-MODELS = "models: {chat: {command: [x, '{port}']}}\n"
+    assert "pip install" in trouble
 
 
 def load(tmp_path: Path, value: str) -> Any:

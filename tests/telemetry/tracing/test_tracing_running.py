@@ -97,6 +97,22 @@ def test_a_request_a_wait_a_start_and_a_swap(tmp_path: Path, collector: Collecto
     assert QUESTION.encode() not in collector.raw
 
 
+def test_after_a_reload_spans_have_the_engine_of_a_new_model(tmp_path: Path, collector: Collector) -> None:
+    hotseat = launcher(tmp_path, collector)
+    try:
+        hotseat.start()
+        hotseat.write({**MODELS, "fresh": {"engine": "vllm"}})
+        assert hotseat.send("POST", "/admin/reload", {}).json["added"] == ["fresh"]
+        for name in ("chat", "fresh"):
+            assert hotseat.ask(name, messages=[]).status == 200
+        engines = {name: collector.named(f"chat {name}").attributes for name in ("chat", "fresh")}
+        assert engines["chat"]["gen_ai.provider.name"] == "openai"
+        assert engines["fresh"]["gen_ai.provider.name"] == "vllm"
+        assert hotseat.stop() == 0
+    finally:
+        hotseat.sweep()
+
+
 def test_what_the_caller_does_not_sample_is_passed_on_and_not_sent(
     tmp_path: Path, collector: Collector
 ) -> None:
@@ -144,13 +160,13 @@ def test_a_collector_that_fails_disturbs_nothing(tmp_path: Path, collector: Coll
         hotseat.start()
         for _ in range(5):
             assert hotseat.ask("chat").status == 200
-        hotseat.told(lambda line: line.get("trouble") == "traces are not taken by the collector")
+        hotseat.told(lambda line: line.get("trouble") == "the collector does not accept traces")
         asked = collector.asked
         hotseat.ask("chat")
         collector.until_asked(asked + 1)
         collector.fails = None
         hotseat.ask("chat")
-        hotseat.told(lambda line: line.get("trouble") == "traces are taken again")
+        hotseat.told(lambda line: line.get("trouble") == "the collector accepts traces again")
         assert hotseat.stop() == 0
     finally:
         hotseat.sweep()

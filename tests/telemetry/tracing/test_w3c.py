@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hotseat.telemetry.tracing.w3c import TraceContext, read, taken_out
+from hotseat.telemetry.tracing.w3c import TraceContext, read, take_context
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SOUND = f"00-{TRACE}-{SPAN}-01"
@@ -44,7 +44,7 @@ def test_what_says_nothing(value: str) -> None:
 
 def test_it_is_taken_out_of_the_header() -> None:
     lines = b"accept: */*\r\ntraceparent: %b\r\ntracestate: a=b\r\nx-traceparent: 1\r\n" % SOUND.encode()
-    rest, context = taken_out(lines)
+    rest, context = take_context(lines)
     assert rest == b"accept: */*\r\ntracestate: a=b\r\nx-traceparent: 1\r\n"
     assert context is not None
 
@@ -52,4 +52,4 @@ def test_it_is_taken_out_of_the_header() -> None:
 @pytest.mark.parametrize("parents", [[], [b"nonsense"], [SOUND.encode()] * 2])
 def test_a_state_without_a_sound_parent_goes(parents: list[bytes]) -> None:
     lines = b"".join(b"traceparent: %b\r\n" % parent for parent in parents)
-    assert taken_out(lines + b"tracestate: a=b\r\naccept: */*\r\n") == (b"accept: */*\r\n", None)
+    assert take_context(lines + b"tracestate: a=b\r\naccept: */*\r\n") == (b"accept: */*\r\n", None)

@@ -1,1 +1,4 @@
-"""What may be written in ``hotseat.yaml``: every key with its type, default and meaning."""
+"""The schema of ``hotseat.yaml``: every key with its type, its default and its description.
+
+The published JSON schema and the reference page are generated from these classes.
+"""

@@ -1,6 +1,6 @@
-"""Data against its shape: every error at its place, in words, with what to do.
+"""Validates data against the schema and reports every problem with its position and a remedy.
 
-What is wrong is cut out, so that the rest can be looked at too and all errors are told at once.
+Invalid values are removed, so that the rest can be validated and all problems are reported at once.
 """
 
 from __future__ import annotations
@@ -11,28 +11,23 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from hotseat.config.document import Document, Path
-from hotseat.config.schema.access import (
-    BasicAuthConfig,
-    KeyConfig,
-    PolicyConfig,
-    SystemPromptConfig,
-    TlsConfig,
-)
-from hotseat.config.schema.file import (
-    ComposeConfig,
-    GpuConfig,
-    ModelConfig,
-    RootConfig,
-    RouteConfig,
-    SleepConfig,
-)
+from hotseat.config.document import MINIMAL_FILE, Document, Path
+from hotseat.config.schema.gpu import GpuConfig
+from hotseat.config.schema.inherited import InheritedSettings
+from hotseat.config.schema.keys import BasicAuthConfig, KeyConfig
+from hotseat.config.schema.model import ModelConfig
+from hotseat.config.schema.policy import PolicyConfig, SystemPromptConfig
+from hotseat.config.schema.root import RootConfig
+from hotseat.config.schema.route import RouteConfig
 from hotseat.config.schema.service_levels import ServiceLevels
+from hotseat.config.schema.sleep import SleepConfig
+from hotseat.config.schema.tls import TlsConfig
+from hotseat.runtimes import registry
 
 _KEYS: dict[str, type[BaseModel]] = {
     "gpu": GpuConfig,
     "sleep": SleepConfig,
-    "compose": ComposeConfig,
+    **{section.key: section.keys for section in registry.sections()},
     "system_prompt": SystemPromptConfig,
     "basic": BasicAuthConfig,
     "tls": TlsConfig,
@@ -43,15 +38,15 @@ _PLACES = ("", "models.NAME", "routes.NAME", "keys.NAME", *_KEYS)
 _MAX_ROUNDS = 50
 
 
-def shaped(document: Document) -> RootConfig:
-    """The data as its shape, less what is wrong with it, which goes into the document's problems."""
+def validate(document: Document) -> RootConfig:
+    """The valid part of the document's data; problems with the rest go into the document."""
     data = document.data
     if not isinstance(data, dict):
         if () not in document.bad:
             document.problem(
                 (),
-                "the file is empty" if data is None else "expected keys with values (key: value lines)",
-                'the least is: models: {chat: {command: [my-server, --port, "{port}"]}}',
+                "the file is empty" if data is None else "expected key: value lines",
+                f"the smallest file is {MINIMAL_FILE}",
             )
         return RootConfig()
     data = {key: value for key, value in data.items() if not key.startswith("x-")}
@@ -61,14 +56,14 @@ def shaped(document: Document) -> RootConfig:
         except ValidationError as error:
             found = error.errors(include_url=False)
         for detail in found:
-            path = _cut(data, detail["loc"])
+            path = _remove(data, detail["loc"])
             if path not in document.bad:
-                _tell(document, path, detail)
+                _report(document, path, detail)
     return RootConfig()
 
 
-def _cut(data: dict[str, Any], loc: tuple[int | str, ...]) -> Path:
-    """Take the value at ``loc`` (or what is around it) out of the data; returns its path."""
+def _remove(data: dict[str, Any], loc: tuple[int | str, ...]) -> Path:
+    """Remove the value at ``loc``, or the innermost mapping around it, from the data; returns its path."""
     at: Any = data
     for depth, part in enumerate(loc):
         inner = _inner(at, part)
@@ -83,16 +78,16 @@ def _inner(at: Any, part: int | str) -> Any:
     return at.get(part) if isinstance(at, dict) else None
 
 
-def _tell(document: Document, path: Path, detail: ErrorDetails) -> None:
+def _report(document: Document, path: Path, detail: ErrorDetails) -> None:
     kind, fix = detail["type"], ""
     if kind == "extra_forbidden":
         message, fix = _unknown(path)
     elif detail["input"] is None:
-        message, fix = "has no value", "give it one, or take the line out for the default"
+        message, fix = "has no value", "add one, or remove the line to use the default"
     elif kind == "value_error":
         message = str(detail["ctx"]["error"])
     elif kind in ("model_type", "dict_type", "model_attributes_type"):
-        message = "expected keys with values (key: value lines)"
+        message = "expected key: value lines"
     elif kind == "string_type":
         message = "expected text"
         fix = "" if isinstance(detail["input"], dict | list) else "put it in quotes"
@@ -108,18 +103,21 @@ def _unknown(path: Path) -> tuple[str, str]:
     key = str(path[-1])
     for place in _PLACES:
         if key in keys_at(tuple(place.split(".")) if place else ()):
-            return "unknown key here", f"it belongs to {place or 'the top of the file'}"
+            return "unknown key here", f"it belongs {f'to {place}' if place else 'at the top of the file'}"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    return "unknown key", f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return "unknown key", f"did you mean {near[0]}?" if near else f"allowed keys: {', '.join(known)}"
 
 
 def keys_at(path: Path) -> list[str]:
-    """The keys that may be written in the mapping of this path."""
+    """The keys that are allowed in the mapping at this path: its own first, then those it shares."""
     if not path:
-        shape: type[BaseModel] = RootConfig
+        section: type[BaseModel] = RootConfig
     elif path[0] in _NAMED and len(path) == 2:
-        shape = _NAMED[path[0]]
+        section = _NAMED[path[0]]
     else:
-        shape = _KEYS[str(path[-1])]
-    shared = [key for key in shape.model_fields if key in PolicyConfig.model_fields]
-    return [*(key for key in shape.model_fields if key not in shared), *shared]
+        section = _KEYS[str(path[-1])]
+    return sorted(section.model_fields, key=_is_shared)
+
+
+def _is_shared(key: str) -> bool:
+    return key in PolicyConfig.model_fields or key in InheritedSettings.model_fields

@@ -1,1 +1,1 @@
-"""Who is asking and what they may do: credentials, addresses, loopback and admin rules."""
+"""Authentication and authorization: credentials, client addresses, loopback and admin rules."""

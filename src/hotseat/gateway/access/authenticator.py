@@ -1,7 +1,7 @@
-"""Who is asking: credentials in a request's header, and what they open.
+"""Authentication and authorization: whose credentials a request's header holds, and what they open.
 
-A key is looked up by its SHA-256 digest, so nothing that is compared can be approached byte by byte,
-and what is found is compared once more in constant time. Nothing of a credential is kept.
+A key is looked up by its SHA-256 digest, so timing reveals nothing of a key, and what is found is compared
+once more in constant time. No credential is kept.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.policy.rate_limit import Limit, Limiter
 from hotseat.gateway.routing import Route
 
-Picked = Mapping[bytes, bytes]
+HeaderFields = Mapping[bytes, bytes]
 """Header fields by name (lower case)."""
 
 
 class Principal:
-    """One who asks: the owner of a key, or a stranger with the reason why he is one."""
+    """The sender of a request: the owner of a key, or an anonymous client with the reason why it is one."""
 
     __slots__ = (
         "admin",
@@ -40,7 +40,7 @@ class Principal:
         self, spec: KeySpec, limits: tuple[Limit, ...] = (), problem: ErrorResponse | None = None
     ) -> None:
         self.name = spec.name
-        """Of the key; empty for a stranger."""
+        """Of the key; empty for an anonymous client."""
         self.digest = spec.digest
         self.admin = spec.admin
         self.routes = spec.routes
@@ -49,22 +49,22 @@ class Principal:
         self.origins = None if spec.origins is None else frozenset(o.encode() for o in spec.origins)
         self.priority = spec.priority
         self.problem = problem
-        """What a stranger is told where a key is wanted."""
+        """The refusal where a key is required; ``None``: the client is authenticated."""
 
-    def sees(self, route: Route) -> bool:
-        """Whether the route is open to this caller."""
+    def may_use(self, route: Route) -> bool:
+        """Whether the route is open to this client."""
         if not route.guarded:
             return True
         return self.problem is None and (self.routes is None or route.name in self.routes)
 
 
 class Authenticator:
-    """All keys of one configuration."""
+    """The keys of one configuration, and the second factors besides them."""
 
     def __init__(self, auth: AuthSpec, limiter: Limiter, wall_clock: Callable[[], float]) -> None:
         """``wall_clock()`` is the time of day, in seconds since 1970."""
         self._wall_clock = wall_clock
-        self._callers = {key.digest: Principal(key, limiter.limits(key.limits)) for key in auth.keys}
+        self._by_digest = {key.digest: Principal(key, limiter.limits(key.limits)) for key in auth.keys}
         self._secret = auth.api_secret
         self._basic = auth.basic
         self.enforced = auth.enforced
@@ -72,69 +72,70 @@ class Authenticator:
         challenge = b'Basic realm="hotseat"' if auth.basic else b'Bearer realm="hotseat"'
         self._challenge = ((b"www-authenticate", challenge),)
         hint = _HINT_BASIC if auth.basic else _HINT
-        self._no_key = self._stranger("missing_api_key", f"no API key was sent: {hint}")
-        self._wrong_key = self._stranger("invalid_api_key", f"this API key is not known here: {hint}")
-        self._no_secret = self._stranger(
-            "missing_api_secret", "X-API-Secret is missing or wrong: it is wanted besides the API key"
+        self._no_key = self._anonymous("missing_api_key", f"no API key was sent: {hint}")
+        self._wrong_key = self._anonymous("invalid_api_key", f"this API key is not valid: {hint}")
+        self._no_secret = self._anonymous(
+            "missing_api_secret", "X-API-Secret is missing or wrong: it is required besides the API key"
         )
-        self._no_basic = self._stranger(
+        self._no_basic = self._anonymous(
             "missing_basic_auth",
-            "HTTP Basic is wanted here: user and password in Authorization, the API key in x-api-key"
+            "HTTP Basic is required: send user and password in Authorization, the API key in x-api-key"
             if auth.keys
-            else "HTTP Basic is wanted here: user and password in Authorization",
+            else "HTTP Basic is required: send user and password in Authorization",
         )
-        self._anybody = Principal(KeySpec(name="", digest=b"", admin=not auth.configured))
-        # Where there is no key, a second factor alone shows the owner.
-        self._known = self._anybody if auth.keys else Principal(KeySpec(name="", digest=b"", admin=True))
-        self._wanted = self._no_key
+        self._open = Principal(KeySpec(name="", digest=b"", admin=not auth.configured))
+        # Where there are no keys, whoever has the second factor is the owner.
+        self._without_key = self._open if auth.keys else Principal(KeySpec(name="", digest=b"", admin=True))
+        self._missing = self._no_key
         if not auth.keys:
-            self._wanted = self._no_basic if auth.basic is not None else self._no_secret
+            self._missing = self._no_basic if auth.basic is not None else self._no_secret
 
     def limits(self) -> list[Limit]:
         """The limits of all keys."""
-        return [limit for caller in self._callers.values() for limit in caller.limits]
+        return [limit for principal in self._by_digest.values() for limit in principal.limits]
 
-    def who(self, picked: Picked) -> Principal:
-        """The one who sent this header. Never raises; a stranger says why he is one."""
-        caller = self._by_key(picked) if self._callers else self._anybody
+    def authenticate(self, fields: HeaderFields) -> Principal:
+        """The principal of a header. Never raises: an anonymous one holds its refusal (``problem``)."""
+        principal = self._authenticate_key(fields) if self._by_digest else self._open
         if self._basic is not None or self._secret is not None:
-            caller = self._second_factor(picked, caller if self._callers else self._known)
-        if caller.problem is not None and not self.enforced:
-            return self._anybody
-        return caller
+            principal = self._check_second_factor(fields, principal if self._by_digest else self._without_key)
+        if principal.problem is not None and not self.enforced:
+            return self._open
+        return principal
 
-    def admit(self, caller: Principal, route: Route, origin: bytes | None) -> None:
-        """Raise ``RequestRefused`` (401, 403) where this caller may not use the route."""
+    def authorize(self, principal: Principal, route: Route, origin: bytes | None) -> None:
+        """Raise ``RequestRefused`` (401, 403) where this client may not use the route."""
         if not route.guarded:
             return
-        self.admit_known(caller, origin)
-        if caller.routes is not None and route.name not in caller.routes:
-            raise _forbidden(f"the key {caller.name!r} does not open {route.name!r}", "model_not_allowed")
+        self.require_authenticated(principal, origin)
+        if principal.routes is not None and route.name not in principal.routes:
+            raise _forbidden(f"the key {principal.name!r} may not use {route.name!r}", "model_not_allowed")
 
-    def admit_known(self, caller: Principal, origin: bytes | None) -> None:
-        """Raise ``RequestRefused`` (401, 403) for a stranger, and for a web page's key elsewhere."""
-        if caller.problem is not None:
-            raise RequestRefused(caller.problem)
-        if caller.origins is not None and origin not in caller.origins:
+    def require_authenticated(self, principal: Principal, origin: bytes | None) -> None:
+        """Raise ``RequestRefused``: 401 for an anonymous client, 403 for a web page's key on another page."""
+        if principal.problem is not None:
+            raise RequestRefused(principal.problem)
+        if principal.origins is not None and origin not in principal.origins:
             raise _forbidden(
-                f"the key {caller.name!r} is good on its own web pages only (Origin)", "origin_not_allowed"
+                f"the key {principal.name!r} is valid on its own web pages only",
+                "origin_not_allowed",
             )
 
-    def admit_admin(self, caller: Principal, origin: bytes | None) -> None:
-        """Raise ``RequestRefused`` (401, 403) for one who may not use the admin API."""
-        self.admit_known(caller, origin)
-        if caller.admin:
+    def require_admin(self, principal: Principal, origin: bytes | None) -> None:
+        """Raise ``RequestRefused`` (401, 403) for a client that may not use the admin API."""
+        self.require_authenticated(principal, origin)
+        if principal.admin:
             return
-        if caller is self._anybody:  # no key is wanted for models, but one is for this
-            self.admit_known(self._wanted, origin)
-        why = "" if self._has_admin else "; none does: set ADMIN_API_KEY"
-        raise _forbidden(f"the key {caller.name!r} does not open the admin API{why}", "admin_key_required")
+        if principal is self._open:  # models need no key, the admin API does
+            self.require_authenticated(self._missing, origin)
+        why = "" if self._has_admin else ", and there is none: set ADMIN_API_KEY"
+        raise _forbidden(f"the key {principal.name!r} is not an admin key{why}", "admin_key_required")
 
-    # which key
+    # Credentials
 
-    def _by_key(self, picked: Picked) -> Principal:
-        """By the first of the sent keys that is known."""
-        sent = picked.get(b"authorization")
+    def _authenticate_key(self, fields: HeaderFields) -> Principal:
+        """The owner of the first key in the header that is known."""
+        sent = fields.get(b"authorization")
         found = self._no_key
         if sent is not None:
             scheme = sent[:7].lower()
@@ -144,27 +145,27 @@ class Authenticator:
                 found = self._find(_user_and_password(sent)[1])
             if found.problem is None:
                 return found
-        key = picked.get(b"x-api-key")
+        key = fields.get(b"x-api-key")
         return found if key is None else self._find(key)
 
     def _find(self, key: bytes) -> Principal:
         digest = hashlib.sha256(key).digest()
-        caller = self._callers.get(digest)
-        if caller is None or not hmac.compare_digest(caller.digest, digest):
+        principal = self._by_digest.get(digest)
+        if principal is None or not hmac.compare_digest(principal.digest, digest):
             return self._wrong_key
-        if caller.expires_at is not None and self._wall_clock() >= caller.expires_at:
-            return self._stranger("expired_api_key", f"the key {caller.name!r} has expired")
-        return caller
+        if principal.expires_at is not None and self._wall_clock() >= principal.expires_at:
+            return self._anonymous("expired_api_key", f"the key {principal.name!r} has expired")
+        return principal
 
-    def _second_factor(self, picked: Picked, caller: Principal) -> Principal:
+    def _check_second_factor(self, fields: HeaderFields, principal: Principal) -> Principal:
         basic = self._basic
-        if basic is not None and not _is_basic(basic, picked.get(b"authorization", b"")):
+        if basic is not None and not _is_basic(basic, fields.get(b"authorization", b"")):
             return self._no_basic
-        if self._secret is not None and not _same(self._secret, picked.get(b"x-api-secret", b"")):
+        if self._secret is not None and not _same(self._secret, fields.get(b"x-api-secret", b"")):
             return self._no_secret
-        return caller
+        return principal
 
-    def _stranger(self, code: str, message: str) -> Principal:
+    def _anonymous(self, code: str, message: str) -> Principal:
         problem = ErrorResponse(
             status=401,
             code=code,

@@ -1,7 +1,7 @@
-"""A client's address: the peer's, or what proxies that are trusted say of it.
+"""A client's address: the peer's, or the one that trusted proxies report.
 
-``X-Forwarded-For`` is read from its end: every proxy appends the one that it talked to, so all that
-stands before the first address that is not a trusted proxy's may be made up.
+``X-Forwarded-For`` is read from its end: every proxy appends the address that it was called from, so
+everything before the first address that is not a trusted proxy's may be forged.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ from functools import lru_cache
 from hotseat.gateway.http.headers import Headers
 
 UNKNOWN = "unknown"
-_MOST_HOPS = 32
+_MAX_HOPS = 32
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Addresses:
-    """Tells addresses; knows the trusted proxies of one configuration."""
+    """Finds clients' addresses; knows the trusted proxies of one configuration."""
 
     def __init__(self, trusted: Sequence[str]) -> None:
         self._trusted = [ipaddress.ip_network(one) for one in trusted]
 
     def of(self, peer: tuple[str, int] | None, headers: Headers) -> str:
-        """The client's address for counting: an IPv6 client has a whole network (/64)."""
+        """The client's address, for rate limits; of an IPv6 client its network (/64), all of it its own."""
         host = peer[0] if peer else ""
         if not self._trusted or not self._is_trusted(host):
-            return _subject(host)
+            return _counted_as(host)
         forwarded = [value for name, value in headers if name == b"x-forwarded-for"]
         if forwarded:
             hops = b",".join(forwarded).decode("latin-1").split(",")
-            for hop in reversed(hops[-_MOST_HOPS:]):
+            for hop in reversed(hops[-_MAX_HOPS:]):
                 host = hop.strip()
                 if not self._is_trusted(host):
                     break
-            return _subject(host)
+            return _counted_as(host)
         for name, value in headers:
             if name == b"cf-connecting-ip":
-                return _subject(value.decode("latin-1").strip())
-        return _subject(host)
+                return _counted_as(value.decode("latin-1").strip())
+        return _counted_as(host)
 
     def _is_trusted(self, host: str) -> bool:
-        address = _parsed(host)
+        address = _parse(host)
         return address is not None and any(address in network for network in self._trusted)
 
 
 @lru_cache(maxsize=4096)
-def _parsed(text: str) -> _Address | None:
-    """An address in any of the spellings that proxies use (``[::1]:80``, ``10.0.0.1:80``)."""
+def _parse(text: str) -> _Address | None:
+    """Parse an address in any spelling that proxies use (``[::1]:80``, ``10.0.0.1:80``)."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -63,8 +63,8 @@ def _parsed(text: str) -> _Address | None:
 
 
 @lru_cache(maxsize=4096)
-def _subject(text: str) -> str:
-    address = _parsed(text)
+def _counted_as(text: str) -> str:
+    address = _parse(text)
     if address is None:
         return UNKNOWN
     if isinstance(address, ipaddress.IPv6Address):

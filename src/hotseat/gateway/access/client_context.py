@@ -1,124 +1,126 @@
-"""Who sent a request, and what its header says: worked out once for all requests of a client that are alike.
+"""The client of a request as its header describes it, worked out once for all requests with that header.
 
-A client sends the same header again with each request on a connection, its body's length apart. So what
-was found out about it is kept with the connection, and stands as long as the header and the
-configuration are the same and the key has no end.
+A client sends the same header with every request on a connection, except for the body's length. So what
+was found out is kept with the connection, and is valid as long as header and configuration are the same
+and the key does not expire.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Protocol
 
 from hotseat.gateway.access.authenticator import Authenticator, Principal
 from hotseat.gateway.access.client_address import Addresses
 from hotseat.gateway.access.loopback import refuse_other_origins
 from hotseat.gateway.http.headers import Headers, RequestHead
 from hotseat.gateway.http.request_cycle import RequestCycle
-from hotseat.gateway.proxy.access_log import request_id
-from hotseat.gateway.routing import Route, RoutingTable, Target
+from hotseat.gateway.http.request_id import request_id
+from hotseat.gateway.routing import Route, Target
 from hotseat.logs import redact
 
-_MOST_JUDGED = 64
-"""Paths of one connection that are remembered."""
+_MAX_TARGETS = 64
+"""How many targets are remembered for one connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigSnapshot:
-    """All that the configuration says, replaced as one."""
+class AccessConfig(Protocol):
+    """The part of a configuration that access depends on; another object is another configuration."""
 
-    tables: RoutingTable
-    door: Authenticator
-    addresses: Addresses
-    body_limit_bytes: int
-    logs_strays: bool
-    """Whether requests that lead to no route are in the access log."""
-    local_only: bool
+    @property
+    def authenticator(self) -> Authenticator:
+        """Knows the keys."""
+
+    @property
+    def addresses(self) -> Addresses:
+        """Knows the trusted proxies."""
+
+    @property
+    def local_only(self) -> bool:
+        """Whether pages of other machines are refused (there are no keys)."""
 
 
 class ClientContext:
-    """What a request's header says of the one who sent it."""
+    """The client of a request: its principal, its origin, and the targets that it may ask for."""
 
     __slots__ = (
         "_address",
-        "_admitted",
+        "_authorized",
         "_peer",
-        "caller",
-        "configured",
+        "allowed",
+        "config",
         "head",
         "headers",
-        "judged",
-        "named_id",
         "origin",
+        "principal",
+        "sent_id",
         "websocket",
     )
 
-    def __init__(self, client: RequestCycle, configured: ConfigSnapshot) -> None:
-        """Raises ``Refuse`` (400) for a header that cannot be judged."""
-        self.configured = configured
-        self.head = head = RequestHead(client.headers)
-        self.caller: Principal = configured.door.who(head.picked)
+    def __init__(self, cycle: RequestCycle, config: AccessConfig) -> None:
+        """Raises ``RequestRefused`` (400) for a header that is ambiguous."""
+        self.config = config
+        self.head = head = RequestHead(cycle.headers)
+        self.principal: Principal = config.authenticator.authenticate(head.picked)
         self.origin = head.picked.get(b"origin")
-        self.named_id = head.picked.get(b"x-request-id")
-        """The id that the client gave to its request; such a header is hardly ever the same again."""
+        self.sent_id = head.picked.get(b"x-request-id")
+        """The id that the client gave to its request; a header with one is hardly ever the same again."""
         self.websocket = head.picked.get(b"upgrade", b"").lower() == b"websocket"
-        self.headers: Headers = client.headers
-        self._peer = client.connection.client
+        self.headers: Headers = cycle.headers
+        self._peer = cycle.connection.client
         self._address: str | None = None
-        self._admitted: set[Route] = set()
-        self.judged: dict[tuple[bytes, Target], bytes] = {}
-        """What it may ask: by method and target, the header lines that every answer has."""
+        self._authorized: set[Route] = set()
+        self.allowed: dict[tuple[bytes, Target], bytes] = {}
+        """By method and target that the client may ask for: header lines of every response."""
 
     def new_id(self) -> tuple[bytes, str]:
         """An id for a request: as it is sent, and as it is logged."""
-        the_id = request_id(self.named_id)
-        if self.named_id is not None and redact(the_id) != the_id:  # it may be anything, a key too
+        the_id = request_id(self.sent_id)
+        if self.sent_id is not None and redact(the_id) != the_id:  # it may be anything, even a key
             the_id = request_id(None)
         return the_id.encode("ascii"), the_id
 
     def remember(self, method: bytes, target: Target, lines: bytes) -> None:
-        """It may ask this; ``lines`` are for the header of every answer."""
-        if len(self.judged) >= _MOST_JUDGED:
-            self.judged.clear()
-        self.judged[method, target] = lines
+        """Remember that the client may ask for a target; ``lines`` go into the header of every response."""
+        if len(self.allowed) >= _MAX_TARGETS:
+            self.allowed.clear()
+        self.allowed[method, target] = lines
 
-    def must_be_known(self) -> None:
-        """Raise ``Refuse`` (401, 403) for a stranger where keys are wanted."""
-        door = self.configured.door
-        if door.enforced:
-            door.admit_known(self.caller, self.origin)
+    def require_authenticated(self) -> None:
+        """Raise ``RequestRefused`` (401, 403) for an unknown client, where keys are required."""
+        authenticator = self.config.authenticator
+        if authenticator.enforced:
+            authenticator.require_authenticated(self.principal, self.origin)
 
     def refuse_foreign_page(self) -> None:
-        """Without keys: raise ``Refuse`` (403) for a page that is not this machine's."""
-        if self.configured.local_only:
+        """Raise ``RequestRefused`` (403) for a page of another machine, where there are no keys."""
+        if self.config.local_only:
             refuse_other_origins(self.origin, self.head.picked.get(b"sec-fetch-site"))
 
-    def admit(self, route: Route) -> None:
-        """Let it to a route, or raise ``Refuse`` (401, 403)."""
-        if route in self._admitted:
+    def authorize(self, route: Route) -> None:
+        """Raise ``RequestRefused`` (401, 403) where the client may not use the route."""
+        if route in self._authorized:
             return
         if self.origin not in route.cors:
             self.refuse_foreign_page()
-        self.configured.door.admit(self.caller, route, self.origin)
-        self._admitted.add(route)
+        self.config.authenticator.authorize(self.principal, route, self.origin)
+        self._authorized.add(route)
 
     def address(self) -> str:
-        """The client's address, for counting."""
+        """The client's address, for rate limits."""
         if self._address is None:
-            self._address = self.configured.addresses.of(self._peer, self.headers)
+            self._address = self.config.addresses.of(self._peer, self.headers)
         return self._address
 
 
-def client_context(client: RequestCycle, configured: ConfigSnapshot) -> ClientContext:
-    """Who sent this request. Raises ``Refuse`` (400)."""
-    connection, headers = client.connection, client.headers
-    known: ClientContext | None = connection.sender
-    if (
-        known is not None
-        and known.configured is configured
-        and (known.headers is headers or known.headers == headers)
-    ):
-        return known
-    sender = ClientContext(client, configured)
-    lasts = sender.caller.expires_at is None and sender.named_id is None
-    connection.sender = sender if lasts else None
-    return sender
+def client_context(cycle: RequestCycle, config: AccessConfig) -> ClientContext:
+    """The context of a request: the connection's last one, if it is still valid.
+
+    Raises ``RequestRefused`` (400) for a header that is ambiguous.
+    """
+    connection, headers = cycle.connection, cycle.headers
+    last: ClientContext | None = connection.client_context
+    if last is not None and last.config is config and (last.headers is headers or last.headers == headers):
+        return last
+    context = ClientContext(cycle, config)
+    can_be_reused = context.principal.expires_at is None and context.sent_id is None
+    connection.client_context = context if can_be_reused else None
+    return context

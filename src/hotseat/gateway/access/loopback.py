@@ -1,4 +1,4 @@
-"""Without a key, only pages and programs of this machine may ask: no DNS rebinding, no foreign page."""
+"""Without keys only programs and pages of this machine are answered: no DNS rebinding, no foreign pages."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _refusal(field: str, value: bytes) -> RequestRefused:
             status=403,
             code="not_local",
             type="permission_error",
-            message=f"{field} {shown!r} is not this machine. Without a key, hotseat answers local requests "
-            "only: set VLLM_API_KEY (or keys in the configuration) to be reached under another name",
+            message=f"{field} {shown!r} is not this machine, and without a key hotseat answers local "
+            "requests only. To be reached under another name, set VLLM_API_KEY or configure keys",
             should_retry=False,
         )
     )

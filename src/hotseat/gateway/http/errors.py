@@ -1,8 +1,8 @@
-"""What a client is told when something is refused or fails, in the shape that its API style expects.
+"""Error responses, in the shape that the client's API expects.
 
 OpenAI: ``{"error": {"message", "type", "param", "code"}}``. Anthropic (``/v1/messages…``):
-``{"type": "error", "error": {"type", "message"}}``. After the headers of a stream have gone, the same
-object travels as an event.
+``{"type": "error", "error": {"type", "message"}}``. Once the headers of a stream have been sent, the same
+object is sent as an event.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from hotseat.core.errors import Code, Refusal
 from hotseat.core.views import Loading
 
 RETRY_AT_MOST_S = 60
-"""Older OpenAI SDKs ignore a longer ``Retry-After``."""
-_RETRY_DEFAULT_S = 5.0
+"""The longest ``Retry-After``; older OpenAI SDKs ignore a longer one."""
+_DEFAULT_RETRY_S = 5.0
 
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
@@ -38,7 +38,7 @@ _LOADING_CODES = frozenset({Code.MODEL_LOADING, Code.START_TIMEOUT, Code.MODEL_B
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorResponse:
-    """One thing to tell a client."""
+    """An error to answer a client with."""
 
     status: int
     code: str
@@ -47,15 +47,17 @@ class ErrorResponse:
     param: str | None = None
     retry_after_s: float | None = None
     should_retry: bool | None = None
-    """Sent as ``x-should-retry``; ``None``: the client's own rules are right."""
+    """Sent as ``x-should-retry``, which OpenAI's SDKs obey; ``None``: leave it to the client."""
     loading: dict[str, Any] | None = None
+    """Progress of the model's start, as ``loading_object`` makes it."""
     upstream_status: int | None = None
-    """The model server's own status, where the response's status line has already gone."""
+    """The model server's own status, where the response's status line has been sent already."""
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+    """Further header fields of the response."""
 
 
 class RequestRefused(Exception):
-    """The request cannot be served; carries what the client is told."""
+    """The request is not served; carries the error for the client."""
 
     def __init__(self, problem: ErrorResponse) -> None:
         super().__init__(problem.message)
@@ -63,26 +65,26 @@ class RequestRefused(Exception):
 
 
 def bad_request(message: str, *, code: str = "invalid_request", param: str | None = None) -> RequestRefused:
-    """A 400 in words."""
+    """Make a 400 with this message."""
     return RequestRefused(
         ErrorResponse(status=400, code=code, message=message, param=param, should_retry=False)
     )
 
 
 def not_found(message: str, *, code: str = "not_found", param: str | None = None) -> RequestRefused:
-    """A 404 in words."""
+    """Make a 404 with this message."""
     return RequestRefused(
         ErrorResponse(status=404, code=code, message=message, param=param, should_retry=False)
     )
 
 
 def body(problem: ErrorResponse, *, anthropic: bool) -> bytes:
-    """The error object as JSON."""
+    """Return the error object as JSON."""
     error: dict[str, Any]
     if anthropic:
-        kind = _ANTHROPIC_TYPES.get(problem.upstream_status or problem.status, "api_error")
-        error = {"type": kind, "message": problem.message}
-        whole: dict[str, Any] = {"type": "error", "error": error}
+        error_type = _ANTHROPIC_TYPES.get(problem.upstream_status or problem.status, "api_error")
+        error = {"type": error_type, "message": problem.message}
+        envelope: dict[str, Any] = {"type": "error", "error": error}
     else:
         error = {
             "message": problem.message,
@@ -90,22 +92,22 @@ def body(problem: ErrorResponse, *, anthropic: bool) -> bytes:
             "param": problem.param,
             "code": problem.code,
         }
-        whole = {"error": error}
+        envelope = {"error": error}
     if problem.upstream_status is not None:
         error["status"] = problem.upstream_status
     if problem.loading is not None:
-        whole["loading"] = problem.loading
-    return msgspec.json.encode(whole)
+        envelope["loading"] = problem.loading
+    return msgspec.json.encode(envelope)
 
 
 def event(problem: ErrorResponse, *, anthropic: bool) -> bytes:
-    """The error as the last event of a stream whose headers have gone."""
+    """Return the error as the last event of a stream whose headers have been sent."""
     data = body(problem, anthropic=anthropic)
     return (b"event: error\ndata: %b\n\n" if anthropic else b"data: %b\n\n") % data
 
 
 def header_block(problem: ErrorResponse) -> bytes:
-    """The header lines that go with the error object, its length not included."""
+    """Return the header lines of the error response, without ``Content-Length``."""
     lines = [b"content-type: application/json\r\n"]
     if problem.retry_after_s is not None:
         lines.append(b"retry-after: %d\r\n" % _whole_seconds(problem.retry_after_s))
@@ -116,14 +118,14 @@ def header_block(problem: ErrorResponse) -> bytes:
 
 
 def from_refusal(refusal: Refusal, loading: Loading | None) -> ErrorResponse:
-    """A refusal of the core, for the client; ``loading`` tells how far the model is, where it loads."""
+    """Make the error for a refusal by the scheduler; ``loading``: how far the start of the model is."""
     may_retry = refusal.should_retry and refusal.status != 404
     retry_after = refusal.retry_after_s
     if may_retry and retry_after is None:
-        retry_after = _RETRY_DEFAULT_S
-    described: dict[str, Any] | None = None
+        retry_after = _DEFAULT_RETRY_S
+    progress: dict[str, Any] | None = None
     if refusal.code in _LOADING_CODES:
-        described = loading_object(loading) if loading is not None else {"model": refusal.model}
+        progress = loading_object(loading) if loading is not None else {"model": refusal.model}
     return ErrorResponse(
         status=refusal.status,
         code=refusal.code.value,
@@ -132,64 +134,67 @@ def from_refusal(refusal: Refusal, loading: Loading | None) -> ErrorResponse:
         param="model",
         retry_after_s=retry_after if may_retry else None,
         should_retry=may_retry,
-        loading=described,
+        loading=progress,
     )
 
 
 def loading_object(loading: Loading) -> dict[str, Any]:
-    """``{"model", "phase", "elapsed_s", "eta_s"}``; ``eta_s`` only where it is known."""
-    described: dict[str, Any] = {
+    """Return ``{"model", "phase", "elapsed_s", "eta_s"}``; ``eta_s`` only where it is known."""
+    progress: dict[str, Any] = {
         "model": loading.model,
         "phase": loading.phase,
         "elapsed_s": round(loading.elapsed_s),
     }
     if loading.eta_s is not None:
-        described["eta_s"] = max(0, round(loading.eta_s))
-    return described
+        progress["eta_s"] = max(0, round(loading.eta_s))
+    return progress
 
 
 def held(model: str, held_s: float, loading: Loading | None) -> ErrorResponse:
-    """A request that cannot be told to wait was held for as long as its route allows."""
+    """Make the 503 for a request that was held as long as its route allows (``max_hold``)."""
     if loading is None:
         return ErrorResponse(
             status=503,
             code="held_too_long",
             type="api_error",
-            message=f"model {model}: the answer had not begun after {held_s:g} s; ask with stream: true",
-            retry_after_s=_RETRY_DEFAULT_S,
+            message=f"model {model}: no response within {held_s:g} s; send the request with stream: true",
+            retry_after_s=_DEFAULT_RETRY_S,
             should_retry=False,
         )
     return ErrorResponse(
         status=503,
         code=Code.MODEL_LOADING.value,
         type=Code.MODEL_LOADING.value,
-        message=f"model {model} is {loading.state.value} ({loading.phase}): ask again, or with stream: true",
+        message=f"model {model} is {loading.state.value} ({loading.phase}); retry, or send the request with "
+        "stream: true",
         param="model",
-        retry_after_s=loading.eta_s or _RETRY_DEFAULT_S,
+        retry_after_s=loading.eta_s or _DEFAULT_RETRY_S,
         should_retry=True,
         loading=loading_object(loading),
     )
 
 
-def unreachable(model: str, why: str, *, status: int = 502) -> ErrorResponse:
-    """The model's server could not be reached (503), failed before or while it answered (502), or was silent
-    for too long (504: the same request would wait as long again, so it is not to be sent again unasked)."""
+def unreachable(model: str, reason: str, *, status: int = 502) -> ErrorResponse:
+    """Make the error for a model's server that could not be reached (503), failed (502) or timed out (504).
+
+    A 504 is not to be retried automatically: the same request would take as long again.
+    """
     return ErrorResponse(
         status=status,
         code={503: "upstream_unreachable", 504: "upstream_timeout"}.get(status, "upstream_failed"),
         type="upstream_error",
-        message=f"model {model}: {why}",
+        message=f"model {model}: {reason}",
         retry_after_s=1 if status == 503 else None,
         should_retry=status != 504,
     )
 
 
 def from_upstream(status: int, content: bytes) -> ErrorResponse:
-    """The model server's own error, told in an event because the headers have gone.
+    """Make an error of the model server's own error response, for an event: the headers have been sent.
 
-    Its message, type and code are kept where they can be read (vLLM's 401 is a plain string).
+    Message, type and code are kept where they can be read (vLLM's 401 is a plain string).
     """
-    message, kind, code, param = "", "upstream_error", None, None
+    message, error_type, code, param = "", "upstream_error", None, None
     try:
         decoded = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -198,7 +203,7 @@ def from_upstream(status: int, content: bytes) -> ErrorResponse:
         error = decoded.get("error", decoded) if isinstance(decoded, dict) else decoded
         if isinstance(error, dict):
             message = str(error.get("message") or error.get("detail") or "")
-            kind = str(error.get("type") or kind)
+            error_type = str(error.get("type") or error_type)
             code = error.get("code")
             param = error.get("param")
         else:
@@ -206,7 +211,7 @@ def from_upstream(status: int, content: bytes) -> ErrorResponse:
     return ErrorResponse(
         status=status,
         code=str(code) if code else "upstream_error",
-        type=kind,
+        type=error_type,
         message=message or f"the model's server answered {status}",
         param=param if isinstance(param, str) else None,
         upstream_status=status,

@@ -1,51 +1,52 @@
-"""Heads of messages that came before, byte for byte, but for the length of the body.
+"""Recognizes heads of messages that came before, byte for byte except for the body's length.
 
-On a kept connection one message's head is usually the next one's, with another ``Content-Length``. A head
-that the parser has taken is not parsed again: the same bytes have the same meaning, and between two
-messages a parser of HTTP keeps nothing. Only a message that is here as a whole, and nothing else with
-it, is taken this way; all else goes through the parser.
+On a kept connection, one message's head usually equals the last one's except for ``Content-Length``. A
+head that the parser has accepted is not parsed again: the same bytes have the same meaning, and an HTTP
+parser keeps no state between two messages. Only a read that holds one complete message and nothing else is
+recognized; everything else goes through the parser.
 """
 
 from __future__ import annotations
 
-_DIGITS_MOST = 15
+_MAX_DIGITS = 15
 
 
 class CachedHead:
-    """One head, as it was on the wire."""
+    """One head, as it was on the wire, without the digits of ``Content-Length``."""
 
-    __slots__ = ("_at", "_before", "_behind", "_most", "_size")
+    __slots__ = ("_after", "_after_size", "_before", "_digits_at", "_max_size")
 
-    def __init__(self, before: bytes, behind: bytes) -> None:
-        """``before`` the digits of the length, and ``behind`` them."""
+    def __init__(self, before: bytes, after: bytes) -> None:
+        """``before`` and ``after`` the digits of the length."""
         self._before = before
-        self._at = len(before)
-        self._behind = behind
-        self._size = len(behind)
-        self._most = self._at + _DIGITS_MOST + self._size
+        self._digits_at = len(before)
+        self._after = after
+        self._after_size = len(after)
+        self._max_size = self._digits_at + _MAX_DIGITS + self._after_size
 
     def body_at(self, data: bytes) -> int:
-        """Where the body begins, if ``data`` is this head with its whole body behind it; else 0."""
+        """Return where the body begins, if ``data`` is this head and a complete body; otherwise 0."""
         if data.startswith(self._before):
-            at = self._at
-            end = data.find(self._behind, at, self._most)
+            at = self._digits_at
+            end = data.find(self._after, at, self._max_size)
             digits = data[at:end]
             if end != -1 and digits.isdigit():
-                body_at = end + self._size
+                body_at = end + self._after_size
                 if int(digits) == len(data) - body_at:
                     return body_at
         return 0
 
 
 def learn(data: bytes, length: bytes) -> CachedHead | None:
-    """The head of a message that the parser has just taken as the whole of ``data``.
+    """Make a cached head of a message that the parser has just accepted as the whole of ``data``.
 
-    ``length``: the value of its ``Content-Length``. ``None`` where the message cannot be told by its head.
+    ``length``: the value of its ``Content-Length``. Returns ``None`` where the head could not be recognized
+    again with certainty.
     """
     end = data.find(b"\r\n\r\n") + 4
     at = data[:end].lower().find(b"\r\ncontent-length:")
     if end < 4 or at == -1:
         return None
     at = data.find(length, at + 17, end)
-    known = CachedHead(data[:at], data[at + len(length) : end])
-    return known if at != -1 and known.body_at(data) else None
+    head = CachedHead(data[:at], data[at + len(length) : end])
+    return head if at != -1 and head.body_at(data) else None

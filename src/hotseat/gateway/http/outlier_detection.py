@@ -1,7 +1,8 @@
-"""What requests tell of the run that they use: that it is silent, answers errors, or cuts answers short.
+"""Outlier detection: what responses tell of the run that sends them.
 
-A single sign has the run's health checked at once; signs that repeat with nothing good between them
-are believed even where the health check passes.
+A run that is silent, answers errors or cuts responses short is reported. A single sign has its health
+checked at once; signs that repeat, with no good response in between, count as proof even where the health
+check passes.
 """
 
 from __future__ import annotations
@@ -10,104 +11,107 @@ import asyncio
 from enum import Enum, auto
 from typing import Protocol
 
-SILENCES = 2
-"""So many requests in a row without a first byte: the run hangs, whatever its health check says."""
-ERRORS = 5
-"""So many answers of status 500 in a row: the same."""
+MAX_TIMEOUTS = 2
+"""This many requests in a row without a first byte: the run hangs, whatever its health check says."""
+MAX_ERRORS = 5
+"""This many responses of status 500 in a row: the same."""
 
-_ABORTS = (b'"finish_reason":"abort"', b'"finish_reason": "abort"')
-_ERRORS = (b'data: {"error"', b'data: {"type":"error"', b'data: {"type": "error"')
-_DEAD = (b"EngineCore encountered an issue", b"EngineDeadError")
-"""vLLM's words for its engine's death; clients are told them without the error's name."""
+_ABORT_MARKS = (b'"finish_reason":"abort"', b'"finish_reason": "abort"')
+_ERROR_MARKS = (b'data: {"error"', b'data: {"type":"error"', b'data: {"type": "error"')
+_DEAD_MARKS = (b"EngineCore encountered an issue", b"EngineDeadError")
+"""vLLM's messages when its engine has died; clients get the first without the error's name."""
 
 
 class ResponseEnd(Enum):
-    """How an answer ended, judged by its last bytes."""
+    """How a response ended, judged by its last bytes."""
 
     GOOD = auto()
     ABORTED = auto()
-    """Cut short in silence: the server gave up on the request and says so in one word."""
+    """The server gave up on the request, and says so only in ``finish_reason``."""
     FAILED = auto()
-    """An error of the server's own."""
+    """The server reported an error of its own."""
     DEAD = auto()
-    """The server says that it cannot go on."""
+    """The server reported that its engine has died."""
 
 
 def classify_end(status: int, tail: bytes) -> ResponseEnd:
-    """The end of an answer. In JSON a quote inside a text is escaped, so no text looks like these."""
+    """Judge the end of a response by its status and its last bytes.
+
+    Generated text cannot look like these marks: in JSON a quote inside a string is escaped.
+    """
     if status < 500 and b'"error"' not in tail and b'"abort"' not in tail:
         return ResponseEnd.GOOD
     if status >= 500:
-        return (
-            ResponseEnd.DEAD
-            if _any(_DEAD, tail)
-            else ResponseEnd.FAILED
-            if status == 500
-            else ResponseEnd.GOOD
-        )
-    if _any(_ERRORS, tail):
-        return ResponseEnd.DEAD if _any(_DEAD, tail) else ResponseEnd.FAILED
-    return ResponseEnd.ABORTED if _any(_ABORTS, tail) else ResponseEnd.GOOD
+        if _contains(tail, _DEAD_MARKS):
+            return ResponseEnd.DEAD
+        return ResponseEnd.FAILED if status == 500 else ResponseEnd.GOOD
+    if _contains(tail, _ERROR_MARKS):
+        return ResponseEnd.DEAD if _contains(tail, _DEAD_MARKS) else ResponseEnd.FAILED
+    return ResponseEnd.ABORTED if _contains(tail, _ABORT_MARKS) else ResponseEnd.GOOD
 
 
-def _any(signs: tuple[bytes, ...], tail: bytes) -> bool:
-    return any(sign in tail for sign in signs)
+def _contains(tail: bytes, marks: tuple[bytes, ...]) -> bool:
+    return any(mark in tail for mark in marks)
 
 
-class SilentUpstream(Protocol):
+class FirstByteWaiter(Protocol):
     """A request that waits for the first byte of its response."""
 
-    def out_of_patience(self, limit_s: float) -> None:
-        """It did not come."""
+    def on_first_byte_timeout(self, timeout_s: float) -> None:
+        """Act on a first byte that did not come within ``timeout_s``."""
 
 
 class OutlierDetector:
-    """The requests that wait for a first byte of one run, and what went wrong lately."""
+    """Watches the responses of one run: those whose first byte is awaited, and how the last ones ended."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._awaited: dict[SilentUpstream, tuple[float, float]] = {}
+        self._waiting: dict[FirstByteWaiter, tuple[float, float]] = {}
+        """By request: its deadline in the loop's time, and its timeout in seconds."""
         self._timer: asyncio.TimerHandle | None = None
-        self._silences = 0
+        self._timeouts = 0
         self._errors = 0
 
-    def await_first_byte(self, who: SilentUpstream, limit_s: float) -> None:
-        """Tell ``who`` if it waits longer than this. One timer serves all: it looks at the oldest."""
-        self._awaited[who] = (self._loop.time() + limit_s, limit_s)
+    def watch(self, request: FirstByteWaiter, timeout_s: float) -> None:
+        """Wait for a request's first byte, and tell the request when it does not come in time.
+
+        One timer serves all requests: it is set for the oldest.
+        """
+        self._waiting[request] = (self._loop.time() + timeout_s, timeout_s)
         if self._timer is None:
-            self._timer = self._loop.call_later(limit_s, self._look)
+            self._timer = self._loop.call_later(timeout_s, self._check_deadlines)
 
-    def first_byte(self, who: SilentUpstream) -> None:
-        """Its first byte has come, or it has given up."""
-        self._awaited.pop(who, None)
+    def unwatch(self, request: FirstByteWaiter) -> None:
+        """Stop waiting: the first byte has come, or the request has ended."""
+        self._waiting.pop(request, None)
 
-    def _look(self) -> None:
+    def _check_deadlines(self) -> None:
         self._timer = None
         now = self._loop.time()
-        for who, (deadline, limit_s) in list(self._awaited.items()):
+        for request, (deadline, timeout_s) in list(self._waiting.items()):
             if deadline > now:
-                self._timer = self._loop.call_at(deadline, self._look)
+                self._timer = self._loop.call_at(deadline, self._check_deadlines)
                 return
-            del self._awaited[who]
-            who.out_of_patience(limit_s)
+            del self._waiting[request]
+            request.on_first_byte_timeout(timeout_s)
 
-    def good(self) -> None:
-        """An answer came as it should."""
-        self._silences = self._errors = 0
+    def record_success(self) -> None:
+        """Count a good response: it wipes out the failures before it."""
+        self._timeouts = self._errors = 0
 
-    def silence(self) -> bool:
-        """A first byte did not come in time; whether that is proof enough."""
-        self._silences += 1
-        return self._silences >= SILENCES
+    def record_timeout(self) -> bool:
+        """Count a first byte that did not come in time; returns whether that is proof of a hanging run."""
+        self._timeouts += 1
+        return self._timeouts >= MAX_TIMEOUTS
 
-    def error(self, end: ResponseEnd) -> bool:
-        """An answer failed; whether that is proof enough."""
+    def record_error(self, end: ResponseEnd) -> bool:
+        """Count a failed response; returns whether that is proof of a broken run."""
         self._errors += 1
-        return end is ResponseEnd.DEAD or self._errors >= ERRORS
+        return end is ResponseEnd.DEAD or self._errors >= MAX_ERRORS
 
     def close(self) -> None:
-        """The run has gone; those who wait are told by other ways."""
-        self._awaited.clear()
+        """Stop watching: the run has ended, and its requests are told elsewhere."""
+        self._waiting.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

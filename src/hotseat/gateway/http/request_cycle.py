@@ -1,33 +1,27 @@
-"""One client's request and its response, as the gateway sees them.
+"""One client's request and its response.
 
-uvicorn keeps the connection; this is its request-and-response object with a synchronous way to
-write, so that bytes go from the model's server to the client inside the parser's callback, without
-a task switch. A task is made only for what has to be waited for. Our own pages (an ASGI application)
-use the ordinary way.
+Writes are synchronous, so that bytes go from the model's server to the client inside the parser's callback,
+without a task switch. A task is made only for what has to be waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from hotseat.gateway.http import errors
-
-if TYPE_CHECKING:
-    from hotseat.gateway.http.connection import Connection
-
-ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
-"""An ASGI 3 application."""
+from hotseat.gateway.http.headers import Headers
 
 _log = logging.getLogger(__name__)
 
-ROOM_BEFORE_READ = 65536
-"""Bytes of a body kept before anybody reads it; the sender waits beyond."""
+BODY_ROOM_BYTES = 65536
+"""Bytes of a body that are buffered before the handler reads it; beyond, reading from the client pauses."""
 
 
 class BodyTooLarge(Exception):
@@ -42,87 +36,152 @@ class Source(Protocol):
     def resume_reading(self) -> None: ...
 
 
+class ClientConnection(Protocol):
+    """What a request needs of the connection that it came on (``gateway.http.connection``)."""
+
+    loop: asyncio.AbstractEventLoop
+    tasks: set[asyncio.Task[None]]
+    """Holds the tasks of requests to their end."""
+    transport: asyncio.Transport
+    flow: FlowControl
+    message_event: asyncio.Event
+    """Set when something came for the request that is being read, or the client has disconnected."""
+    scheme: str
+    client: tuple[str, int] | None
+    """The peer's address and port, as the socket tells them."""
+    server: tuple[str, int | None] | None
+    """Our own address and port."""
+    client_context: Any
+    """What the access layer worked out about the last request's client, kept for the next one."""
+
+    def linger(self) -> None:
+        """Discard the rest of the request, within limits, then close."""
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request."""
+
+
 class CycleHandler(Protocol):
-    """Who answers requests."""
+    """The application that answers requests."""
 
     def answer(self, client: RequestCycle) -> Coroutine[Any, Any, None] | None:
-        """Begin to answer one request, once its header and whatever came with it are here.
+        """Begin to answer one request, once its head and whatever came with it have been read.
 
-        What has to be waited for is returned, and runs in a task that is cancelled when the client goes.
-        ``None``: it has been answered, or callbacks see to the rest, and ``client.at_end`` is called if
-        the client goes first.
+        Returns what has to be waited for: a coroutine, to be run in a task that is cancelled when the client
+        disconnects. ``None``: the response is complete, or callbacks will complete it, and
+        ``client.on_close`` is called if the client disconnects first.
         """
 
 
-class RequestCycle(RequestResponseCycle):
-    """One request, and the way back to the one who sent it.
+class RequestCycle:
+    """One request, and the response to it.
 
-    All writes are harmless once the client has gone.
+    All writes are harmless once the client has disconnected.
     """
 
-    # What uvicorn's class keeps for each instance, as shared first values: most of it never changes.
-    scope: Any = None  # made when a page of ours asks for it
-    disconnected = False
-    more_body = True
-    response_started = False
-    response_complete = False
-    chunked_encoding: bool | None = None
-    expected_content_length = 0
-    logger = _log
-    access_logger = _log
-    access_log = False
-    default_headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012  # never changed
-
-    task: asyncio.Task[None] | None = None
-    """The task that answers, where something has to be waited for."""
-    at_end: Callable[[], None] | None = None
-    """Called when nobody answers any more: the client has gone, or the task has ended. It may have nothing
-    left to do."""
-    cancel_on_disconnect = True
-    """Whether the task is cancelled when the client goes; ASGI applications get a message instead."""
-    source: Source | None = None
-    """Paused while the client reads more slowly than the response comes."""
-    body_room = ROOM_BEFORE_READ
-    body: bytes | bytearray = b""  # type: ignore[assignment]
-    """As far as it is here and nobody has taken it."""
-    length: bytes | None = None
-    """The body's, where the header tells it: digits."""
-    bytes_sent = 0
-    """Of the response's body."""
-    status = 0
-    extra = b""
-    """Header lines of every answer (CORS, the request's id, what is left of limits)."""
+    # Slots: reading a default from the class would cost several times as much, for each chunk.
+    __slots__ = (
+        "_chunked",
+        "_length_promised",
+        "_unsent",
+        "body",
+        "body_room",
+        "bytes_sent",
+        "cancel_on_disconnect",
+        "connection",
+        "disconnected",
+        "extra_headers",
+        "flow",
+        "headers",
+        "http_1_0",
+        "keep_alive",
+        "length",
+        "method",
+        "more_body",
+        "on_close",
+        "path",
+        "query",
+        "response_complete",
+        "response_started",
+        "source",
+        "status",
+        "task",
+        "transport",
+        "waiting_for_100_continue",
+    )
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ClientConnection,
         method: bytes,
         target: tuple[bytes, bytes],
-        headers: list[tuple[bytes, bytes]],
-        *,
-        http_1_0: bool,
+        headers: Headers,
         keep_alive: bool,
-        expect_100_continue: bool,
     ) -> None:
+        """``target``: the raw path, and the query with its question mark or empty; neither is decoded."""
         self.connection = connection
         self.transport = connection.transport
         self.flow = connection.flow
-        self.message_event = connection.message_event
-        self.on_response = connection.on_response_complete
+
+        # The request
         self.method = method
         self.path, self.query = target
-        """As they were sent, never decoded; the query with its question mark, or empty."""
         self.headers = headers
-        """Names in lower case."""
-        self.http_1_0 = http_1_0
+        """Names in lower case; without ``Content-Length``."""
+        self.http_1_0 = False
         self.keep_alive = keep_alive
-        self.waiting_for_100_continue = expect_100_continue
-        self._held: list[bytes] = []
+        self.waiting_for_100_continue = False
+        self.length: bytes | None = None
+        """``Content-Length``, in digits; ``None`` for a chunked body or none."""
+        self.body: bytes | bytearray = b""
+        """What has been received of the body and not been taken yet."""
+        self.more_body = True
+        """Whether the body is still incomplete."""
+        self.body_room = BODY_ROOM_BYTES
+        """Bytes of the body that may be buffered before reading from the client pauses."""
+
+        # The response
+        self.response_started = False
+        self.response_complete = False
+        self.disconnected = False
+        """The client is gone, or was cut off: nothing more can be sent."""
+        self.status = 0
+        """0 before there is a response."""
+        self.extra_headers = b""
+        """Header lines of every response (CORS, the request's id, remaining rate limits)."""
+        self.bytes_sent = 0
+        """Size of the body so far."""
+        self.source: Source | None = None
+        """Paused while the client reads more slowly than the response arrives."""
+        self._chunked = False
+        self._length_promised = 0
+        """``Content-Length``; 0 where there is none."""
+        self._unsent: list[bytes] = []
+
+        # The handling
+        self.task: asyncio.Task[None] | None = None
+        """The task that answers, where something has to be waited for."""
+        self.on_close: Callable[[], None] | None = None
+        """Called once when the request is over without the handler's doing: the client has disconnected, or
+        the task has ended. There may be nothing left to do by then."""
+        self.cancel_on_disconnect = True
+        """Whether the task is cancelled when the client disconnects; ASGI applications get a message."""
+
+    def __repr__(self) -> str:
+        if self.response_complete:
+            state = f"{self.status} complete"
+        elif self.disconnected:
+            state = "disconnected"
+        elif self.response_started:
+            state = f"{self.status} started"
+        else:
+            state = "reading the body" if self.more_body else "waiting for a response"
+        return f"<RequestCycle {self.method.decode('latin-1')} {self.path.decode('latin-1')} {state}>"
 
     # The request
 
     def add(self, data: bytes) -> None:
-        """A piece of the body has come."""
+        """Buffer a piece of the body."""
         if not self.body:
             self.body = data  # most bodies come in one piece
             return
@@ -131,30 +190,36 @@ class RequestCycle(RequestResponseCycle):
         self.body += data
 
     def take(self, limit: int) -> bytes:
-        """What is here of the body. Raises ``BodyTooLarge``."""
-        whole, self.body = self.body, b""
-        if len(whole) > limit:
+        """Take what is buffered of the body. Raises ``BodyTooLarge`` beyond ``limit`` bytes."""
+        body, self.body = self.body, b""
+        if len(body) > limit:
             raise BodyTooLarge
-        return bytes(whole)
+        return bytes(body)
 
     async def read(self, limit: int) -> bytes:
-        """The whole body, at most ``limit`` bytes. Raises ``BodyTooLarge``."""
-        if self.more_body and self.waiting_for_100_continue:
+        """Wait for the whole body and take it. Raises ``BodyTooLarge`` beyond ``limit`` bytes."""
+        if self.more_body:
+            self.send_100_continue()
+        self.body_room = limit
+        message_event = self.connection.message_event
+        while self.more_body and len(self.body) <= limit:
+            message_event.clear()
+            self.flow.resume_reading()
+            await message_event.wait()
+        return self.take(limit)
+
+    def send_100_continue(self) -> None:
+        """Have the client send the body, if it waits to be told so."""
+        if self.waiting_for_100_continue:
             self.waiting_for_100_continue = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self.body_room = limit
-        while self.more_body and len(self.body) <= limit:
-            self.message_event.clear()
-            self.flow.resume_reading()
-            await self.message_event.wait()
-        return self.take(limit)
 
     # The response
 
     def start(self, status: int, headers: bytes, length: bytes | None) -> None:
-        """Begin the response. It goes out with ``flush``, ``finish`` or ``abort``.
+        """Begin the response. The head is sent with ``flush``, ``finish`` or ``abort``.
 
-        ``headers``: whole lines, without framing. ``length``: the body's, where it is known.
+        ``headers``: complete lines, without framing. ``length``: the body's, where it is known.
         """
         if self.disconnected:
             return
@@ -165,114 +230,111 @@ class RequestCycle(RequestResponseCycle):
             self.keep_alive = False  # the rest of the request would be read as the next one
         framing = b""
         if length is not None:
-            self.chunked_encoding = False
-            self.expected_content_length = int(length)
+            self._length_promised = int(length)
             framing = b"content-length: %b\r\n" % length
         elif status in (204, 304) or self.method == b"HEAD":
-            self.chunked_encoding = False
+            pass
         elif self.http_1_0:
-            self.chunked_encoding = False
             self.keep_alive = False
         else:
-            self.chunked_encoding = True
+            self._chunked = True
             framing = b"transfer-encoding: chunked\r\n"
         closing = b"" if self.keep_alive else b"connection: close\r\n"
-        self._held += (STATUS_LINE[status], headers, self.extra, framing, closing, b"\r\n")
+        self._unsent += (STATUS_LINE[status], headers, self.extra_headers, framing, closing, b"\r\n")
 
     def write(self, data: bytes) -> None:
-        """Add a piece of the body (not empty). It goes out with ``flush``, ``finish`` or ``abort``."""
+        """Add a piece of the body (not empty). It is sent with ``flush``, ``finish`` or ``abort``."""
         if self.method == b"HEAD":
-            return  # what follows the header would be read as the next response
+            return  # what follows the head would be read as the next response
         size = len(data)
         self.bytes_sent += size
-        if self.chunked_encoding:
-            self._held += (b"%x\r\n" % size, data, b"\r\n")
+        if self._chunked:
+            self._unsent += (b"%x\r\n" % size, data, b"\r\n")
         else:
-            self._held.append(data)
+            self._unsent.append(data)
 
     def flush(self) -> None:
-        """Send what is held: what came together goes out together."""
-        held = self._held
-        if held:
-            self._held = []
+        """Send all that was added since the last time, in one write."""
+        unsent = self._unsent
+        if unsent:
+            self._unsent = []
             if not self.disconnected:
-                self.transport.write(b"".join(held))
+                self.transport.write(b"".join(unsent))
 
     def finish(self) -> None:
-        """The body is complete."""
+        """Complete the response."""
         if self.disconnected or self.response_complete:
             return
-        if self.chunked_encoding:
-            self._held.append(b"0\r\n\r\n")
+        if self._chunked:
+            self._unsent.append(b"0\r\n\r\n")
         self.flush()
         self.response_complete = True
         if self.more_body:
             self.connection.linger()
         elif not self.keep_alive:
             self.transport.close()
-        self.on_response()
+        self.connection.on_response_complete()
 
     def abort(self) -> None:
-        """Cut the connection, so that the client sees that the response is not whole."""
+        """Cut the connection, so that the client sees that the response is incomplete."""
         if self.disconnected:
             return
         self.flush()
         self.disconnected = True
-        if self.chunked_encoding or self.expected_content_length:
+        if self._chunked or self._length_promised:
             self.transport.close()  # what was sent still arrives, and is seen to be short
         else:
             self.transport.abort()
 
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
-        """Send a whole response."""
+        """Send a complete response."""
         self.start(status, headers, b"%d" % len(body))
-        if body and self.method != b"HEAD":
+        if body:
             self.write(body)
         self.finish()
 
     def refuse(self, problem: errors.ErrorResponse, *, anthropic: bool = False) -> None:
-        """Send an error object."""
-        self.body = b""  # nobody reads it any more, and the connection may rest for long
+        """Send an error object as the response."""
+        self.body = b""  # not needed any more, and the connection may stay idle for long
         self.respond(problem.status, errors.header_block(problem), errors.body(problem, anthropic=anthropic))
-
-    def cancel(self) -> None:
-        """The client has gone: nobody wants the answer any more."""
-        if self.task is None:
-            self._end()
-        elif self.cancel_on_disconnect:
-            self.task.cancel()
 
     @property
     def is_slow(self) -> bool:
-        """Whether more has been written than the client has taken."""
+        """Whether more has been written than the client's socket takes."""
         return self.flow.write_paused
 
-    async def drained(self) -> None:
+    async def drain(self) -> None:
         """Wait until the client has taken (nearly) all that was written."""
         await self.flow.drain()
 
-    # Who answers
+    # Handling
 
-    def begin(self, app: CycleHandler) -> None:
-        """Have the application answer; whatever it does, the client gets an answer or an end."""
+    def begin(self, handler: CycleHandler) -> None:
+        """Have the handler answer; whatever it does, the client gets a response or a closed connection."""
         try:
-            rest = app.answer(self)
+            rest = handler.answer(self)
         except Exception:
-            self._failed()
+            self._fail()
         else:
             if rest is not None:
-                self.go_on(rest)
+                self.run_in_task(rest)
 
-    def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
-        """See to what has to be waited for, in a task."""
+    def run_in_task(self, rest: Coroutine[Any, Any, None]) -> None:
+        """Run what has to be waited for in a task, which ends the request one way or the other."""
         connection = self.connection
-        self.message_event.set()  # what came before anybody waited
-        # The server state's set holds the task to its end.
-        self.task = connection.loop.create_task(self._see_to(rest))
+        connection.message_event.set()  # for what came before anyone waited for it
+        self.task = connection.loop.create_task(self._run(rest))
         connection.tasks.add(self.task)
-        self.task.add_done_callback(partial(self._task_done, rest))
+        self.task.add_done_callback(partial(self._on_task_done, rest))
 
-    async def _see_to(self, rest: Coroutine[Any, Any, None]) -> None:
+    def cancel(self) -> None:
+        """Stop answering: the client has disconnected."""
+        if self.task is None:
+            self._call_on_close()
+        elif self.cancel_on_disconnect:
+            self.task.cancel()
+
+    async def _run(self, rest: Coroutine[Any, Any, None]) -> None:
         try:
             await rest
             if not self.response_complete and not self.disconnected:
@@ -281,73 +343,31 @@ class RequestCycle(RequestResponseCycle):
             self.abort()
             raise
         except Exception:
-            self._failed()
+            self._fail()
 
-    def _failed(self) -> None:
-        _log.exception("a request failed inside hotseat")
+    def _fail(self) -> None:
+        _log.exception("a request failed because of an error in hotseat")
         if self.response_started:
             self.abort()
         else:
-            self.refuse(_OURS)
+            self.refuse(_INTERNAL_ERROR)
 
-    def _task_done(self, rest: Coroutine[Any, Any, None], task: asyncio.Task[None]) -> None:
-        rest.close()  # a task that was cancelled before it began has not touched it
+    def _on_task_done(self, rest: Coroutine[Any, Any, None], task: asyncio.Task[None]) -> None:
+        rest.close()  # a task that was cancelled before its first step has not touched it
         self.connection.tasks.discard(task)
         self.task = None
         self.source = None
-        self.on_response = _nothing
-        self._end()
+        self._call_on_close()
 
-    def _end(self) -> None:
-        at_end, self.at_end = self.at_end, None
-        if at_end is not None:
-            at_end()
-
-    async def run_control(self, app: ASGIApp, state: dict[str, Any]) -> None:
-        """Have an ASGI application answer; ``state`` goes into the scope.
-
-        It learns of the client's end as ASGI says: by a message.
-        """
-        self.cancel_on_disconnect = False
-        lines = [line.partition(b": ") for line in self.extra.split(b"\r\n") if line]
-        self.default_headers = [(name, value) for name, _, value in lines]
-        length = [] if self.length is None else [(b"content-length", self.length)]
-        self.scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.0" if self.http_1_0 else "1.1",
-            "method": self.method.decode("ascii"),
-            "path": self.path.decode("latin-1"),
-            "raw_path": self.path,
-            "query_string": self.query[1:],
-            "root_path": "",
-            "headers": self.headers + length,
-            "scheme": self.connection.scheme or "http",
-            "server": self.connection.server,
-            "client": self.connection.client,
-            "state": state,
-        }
-        await app(self.scope, self.receive, self._send)
-
-    async def _send(self, message: Any) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            if self.more_body:
-                self.keep_alive = False  # the rest of the request would be read as the next one
-        else:
-            self.bytes_sent += len(message.get("body", b""))
-            if self.more_body and not message.get("more_body"):
-                self.keep_alive = True  # closed at once the answer might be lost: the connection lingers
-        await self.send(message)
+    def _call_on_close(self) -> None:
+        on_close, self.on_close = self.on_close, None
+        if on_close is not None:
+            on_close()
 
 
-_OURS = errors.ErrorResponse(
+_INTERNAL_ERROR = errors.ErrorResponse(
     status=500,
     code="internal_error",
     type="api_error",
     message="hotseat failed to handle this request; its log says why",
 )
-
-
-def _nothing() -> None:
-    """Nobody is told: the request has ended."""

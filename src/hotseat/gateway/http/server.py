@@ -1,7 +1,6 @@
-"""The server that faces the clients: listens, and ends in an orderly way when it is told to.
+"""The server that clients connect to: listens, and shuts down gracefully when told to.
 
-uvicorn's protocol does the work; its own server is not used, since it takes signals and wakes ten
-times a second.
+uvicorn's own server is not used, since it takes over signals and wakes up ten times a second.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from uvicorn.config import Config
-
-from hotseat.gateway.http.connection import Connection, ConnectionLimits, ConnectionState
+from hotseat.gateway.http.connection import Connection, ServerState
+from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.request_cycle import CycleHandler
 
 _BACKLOG = 2048
@@ -23,72 +21,64 @@ _BACKLOG = 2048
 class Server:
     """A listening server; made by ``serve``."""
 
-    def __init__(
-        self, application: CycleHandler, limits: ConnectionLimits, tls: ssl.SSLContext | None
-    ) -> None:
-        self._config = Config(
-            app=application,  # type: ignore[arg-type]  # our connections hand it a Client, not a scope
-            interface="asgi3",
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-        )
-        self._config.load()
-        self._state = ConnectionState(limits)
+    def __init__(self, handler: CycleHandler, limits: ConnectionLimits, tls: ssl.SSLContext | None) -> None:
+        self._handler = handler
+        self._state = ServerState(limits)
         self._tls = tls
         self._listeners: list[asyncio.Server] = []
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Where it listens: host and port."""
+        """Host and port of each listening socket."""
         found = (sock.getsockname() for listener in self._listeners for sock in listener.sockets)
         return [(name[0], name[1]) for name in found]
 
     @property
-    def connections(self) -> int:
+    def connections(self) -> frozenset[Connection]:
         """Open connections."""
-        return len(self._state.connections)
+        return frozenset(self._state.connections)
+
+    @property
+    def tasks(self) -> frozenset[asyncio.Task[None]]:
+        """Tasks of requests that wait for something."""
+        return frozenset(self._state.tasks)
 
     async def listen(self, *, host: str | None, port: int, sockets: Sequence[socket.socket]) -> None:
-        """Start to listen. Raises ``OSError`` when the address cannot be had."""
+        """Start to listen. Raises ``OSError`` when the address is not available."""
         loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {"ssl": self._tls} if self._tls is not None else {}
-        if tls:  # what a stranger may take for it; our own clocks run only afterwards
+        if tls:  # a connection's own time limits begin only after the handshake
             tls["ssl_handshake_timeout"] = self._state.limits.head_s
         if sockets:
             for sock in sockets:
                 self._listeners.append(
-                    await loop.create_server(self._connect, sock=sock, backlog=_BACKLOG, **tls)
+                    await loop.create_server(self.protocol, sock=sock, backlog=_BACKLOG, **tls)
                 )
         else:
             self._listeners.append(
-                await loop.create_server(self._connect, host, port, backlog=_BACKLOG, **tls)
+                await loop.create_server(self.protocol, host, port, backlog=_BACKLOG, **tls)
             )
 
-    def _connect(self) -> Connection:
-        return Connection(self._config, self._state, {})
+    def protocol(self) -> Connection:
+        """Make the asyncio protocol of one more client connection."""
+        return Connection(self._handler, self._state)
 
     async def stop(self, grace_s: float) -> None:
-        """Listen no more, close what rests, let running responses finish for ``grace_s``, cut the rest."""
+        """Stop listening, close idle connections, let responses finish for ``grace_s``, cut the rest."""
         state = self._state
-        state.closing = True
+        state.draining = True
         for listener in self._listeners:
             listener.close()
-        for connection in list(state.connections):
+        for connection in self.connections:
             connection.shutdown()
         try:
             async with asyncio.timeout(grace_s):
                 await self.emptied()
         except TimeoutError:
-            for connection in list(state.connections):
+            for connection in self.connections:
                 connection.transport.abort()
             await self.emptied()
-        tasks = list(state.tasks)
+        tasks = self.tasks
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -101,7 +91,7 @@ class Server:
 
 
 async def serve(
-    application: CycleHandler,
+    handler: CycleHandler,
     *,
     host: str | None = None,
     port: int = 0,
@@ -111,8 +101,8 @@ async def serve(
 ) -> Server:
     """Listen on ``host``:``port``, or on ``sockets``, and return the server, which serves until ``stop``.
 
-    Raises ``OSError`` when the address cannot be had. No signal is touched.
+    Raises ``OSError`` when the address is not available. Signals are left alone.
     """
-    server = Server(application, limits or ConnectionLimits(), tls)
+    server = Server(handler, limits or ConnectionLimits(), tls)
     await server.listen(host=host, port=port, sockets=sockets)
     return server

@@ -1,6 +1,6 @@
 """Connections to the models' servers: HTTP/1.1 on httptools' response parser, kept alive and reused.
 
-One pool belongs to one run of a model and is dropped with it. A response is handed on as it comes,
+One pool belongs to one run of a model and is dropped with it. A response is passed on as it arrives,
 inside the parser's callbacks; nothing of it is kept.
 """
 
@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Protocol
 
 import httptools
 
@@ -19,13 +21,13 @@ from hotseat.gateway.http.outlier_detection import OutlierDetector
 
 _log = logging.getLogger(__name__)
 
-HEAD_LIMIT_BYTES = 64 * 1024
-"""Of a response's header, those of 1xx responses before it included."""
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a response's head, together with those of 1xx responses before it."""
 CONNECT_TIMEOUT_S = 5.0
-IDLE_MOST = 64
-"""Connections that rest, for each run."""
-IDLE_S = 30.0
-"""A connection that rested longer is not used again."""
+MAX_IDLE = 64
+"""Idle connections that are kept for each run."""
+MAX_IDLE_S = 30.0
+"""A connection that was idle for longer is not reused."""
 
 _PASS = 0
 _DROP = 1
@@ -45,10 +47,10 @@ _FIELDS = {
     b"te": _DROP,
     b"trailer": _DROP,
     b"upgrade": _DROP,
-    # Our own words about the request.
+    # Set by the gateway itself.
     b"x-request-id": _DROP,
-    # A server's cookies would be set for all models; who may read an answer is the gateway's word
-    # (vLLM allows every origin unless told otherwise).
+    # A cookie would be sent to all models; and CORS is the gateway's to decide (vLLM allows every origin
+    # unless told otherwise).
     b"set-cookie": _DROP,
     b"access-control-allow-origin": _DROP,
     b"access-control-allow-credentials": _DROP,
@@ -57,279 +59,338 @@ _FIELDS = {
     b"access-control-expose-headers": _DROP,
     b"access-control-max-age": _DROP,
 }
+"""What is done with a response's header field; one that is not listed is passed on."""
 
 
 class UpstreamFailure(Exception):
-    """The model's server did not answer as it should, in words that a client may read."""
+    """The model's server did not answer as it should; the message may be shown to clients."""
 
     def __init__(
-        self, words: str, *, unreachable: bool = False, stale: bool = False, silent: bool = False
+        self, message: str, *, unreachable: bool = False, stale: bool = False, timed_out: bool = False
     ) -> None:
-        super().__init__(words)
-        self.words = words
+        super().__init__(message)
+        self.message = message
         self.unreachable = unreachable
         """No connection could be made: nothing was sent."""
         self.stale = stale
-        """A reused connection ended before a byte of the response: the request may be sent again."""
-        self.silent = silent
-        """Nothing came in time."""
+        """A reused connection closed before a byte of the response: the request may be sent again."""
+        self.timed_out = timed_out
+        """No byte of the response came in time."""
 
 
 class ResponseHandler(Protocol):
-    """Where a response goes. Called from the parser; must not wait."""
+    """The receiver of one response. Its methods are called from the parser, and must not block."""
 
     def on_head(self, status: int, headers: bytes, length: bytes | None, content_type: bytes) -> None:
-        """The final status and the header lines to pass on, without framing."""
+        """Take the final status, and the header lines to pass on, without framing."""
 
-    def on_data(self, data: bytes) -> None: ...
+    def on_data(self, data: bytes) -> None:
+        """Take a piece of the body."""
 
-    def on_whole(self, status: int, headers: bytes, content_type: bytes, body: bytes) -> None:
-        """Head and body at once, where both came in one piece; ``on_end`` follows."""
+    def on_complete_response(self, status: int, headers: bytes, content_type: bytes, body: bytes) -> None:
+        """Take head and body at once, where both came in one read; ``on_end`` follows."""
 
-    def on_read(self) -> None:
-        """All that came in one piece has been handed on; more will come."""
+    def on_read_complete(self) -> None:
+        """Send on what came: everything in one read has been handed over, and more will come."""
 
-    def on_end(self) -> None: ...
+    def on_end(self) -> None:
+        """Take note that the response is complete."""
 
-    def on_failure(self, failure: UpstreamFailure) -> None: ...
+    def on_failure(self, failure: UpstreamFailure) -> None:
+        """Take note that the response will not be complete."""
 
 
-class CachedResponseHead(NamedTuple):
-    """A response's head that came before, and what it says."""
+@dataclass(frozen=True, slots=True)
+class CachedResponseHead:
+    """A response's head that came before, and what it means."""
 
     head: CachedHead
     status: int
-    fields: bytes
-    type: bytes
+    header_lines: bytes
+    content_type: bytes
+
+
+class UpstreamPhase(Enum):
+    """What a connection to a server expects next."""
+
+    IDLE = auto()
+    """A request to send."""
+    AWAITING_RESPONSE = auto()
+    """The first byte of the response."""
+    HEAD = auto()
+    """The rest of the response's head, or of a 1xx response before it."""
+    BODY = auto()
+    """The rest of the response's body."""
+    CLOSED = auto()
+
+
+# Looked up once: on the hot path a global is cheaper than an attribute of an Enum class.
+_IDLE = UpstreamPhase.IDLE
+_AWAITING_RESPONSE = UpstreamPhase.AWAITING_RESPONSE
+_HEAD = UpstreamPhase.HEAD
+_BODY = UpstreamPhase.BODY
+_CLOSED = UpstreamPhase.CLOSED
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One connection to one run."""
+    """One connection to one run, which serves one request at a time."""
 
     def __init__(self, pool: ConnectionPool) -> None:
+        self.idle_since = 0.0
+        """When the last response was complete, in the loop's time."""
         self._pool = pool
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
-        self._sink: ResponseHandler | None = None
-        self._method_is_head = False
-        self._reused = False
-        self._heard = False
-        self._first = b""  # what came first of a response, while the parser looks at it
-        self._in_head = True
-        self._informational = False
-        self._head_bytes = 0
-        self._fields: list[bytes] = []
-        self._length: bytes | None = None
-        self._type = b""
-        self._chunked = False
-        self._keep = False
-        self._paused = False
-        self.idle_since = 0.0
+        self._phase = _IDLE
+        self._reading_paused = False
+        self._is_reused = False
 
-    def send(self, request: bytes, sink: ResponseHandler, *, method_is_head: bool) -> None:
-        """Send one request; the response goes to ``sink``, which hears exactly one end or failure."""
-        assert self._transport is not None
-        self._sink = sink
-        self._method_is_head = method_is_head
-        self._heard = False
-        self._in_head = True
+        # Of the current response
+        self._handler: ResponseHandler | None = None
+        self._method_is_head = False
+        self._first_read = b""
+        """The read that the response began with, while the parser looks at it."""
         self._head_bytes = 0
-        self._transport.write(request)
+        self._header_lines: list[bytes] = []
+        self._length: bytes | None = None
+        self._content_type = b""
+        self._is_chunked = False
+        self._keep_alive = False
+
+    def __repr__(self) -> str:
+        upstream = self._pool.upstream
+        paused = ", reading paused" if self._reading_paused else ""
+        return f"<UpstreamConnection {upstream.host}:{upstream.port} {self._phase.name}{paused}>"
 
     @property
-    def usable(self) -> bool:
+    def phase(self) -> UpstreamPhase:
+        """What is expected from the server next."""
+        return self._phase
+
+    @property
+    def is_usable(self) -> bool:
         """Whether a request can be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def abandon(self) -> None:
-        """Nobody wants the response any more: the server sees the end at once."""
-        self._sink = None
-        if self._transport is not None:
-            self._transport.abort()
+    @property
+    def reading_paused(self) -> bool:
+        """Whether the server has to wait because the client is slow."""
+        return self._reading_paused
 
-    def fail(self, words: str, *, silent: bool = False) -> None:
-        """End the response with a failure, for a reason known outside."""
-        self._fail(UpstreamFailure(words, silent=silent))
+    def send(self, request: bytes, handler: ResponseHandler, *, method_is_head: bool) -> None:
+        """Send one request; ``handler`` gets the response, and exactly one ``on_end`` or ``on_failure``."""
+        assert self._transport is not None
+        self._handler = handler
+        self._method_is_head = method_is_head
+        self._phase = _AWAITING_RESPONSE
+        self._head_bytes = 0
+        self._transport.write(request)
+
+    def abandon(self) -> None:
+        """Close the connection at once: the response is not wanted any more, and the server is to notice."""
+        self._handler = None
+        self._abort()
+
+    def fail(self, message: str, *, timed_out: bool = False) -> None:
+        """End the response with a failure that was found outside of the connection."""
+        self._fail(UpstreamFailure(message, timed_out=timed_out))
 
     def pause_reading(self) -> None:
-        """The client is slow: let the server wait."""
-        if not self._paused and self._transport is not None:
-            self._paused = True
+        """Let the server wait: the client is slow."""
+        if not self._reading_paused and self._transport is not None:
+            self._reading_paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """The client has caught up."""
-        if self._paused and self._transport is not None:
-            self._paused = False
+        """Let the server go on: the client has caught up."""
+        if self._reading_paused and self._transport is not None:
+            self._reading_paused = False
             self._transport.resume_reading()
 
-    # asyncio
+    # asyncio's callbacks
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if not self._heard:
-            self._heard = True
-            known = self._pool.known
-            if (
-                known is not None
-                and (body_at := known.head.body_at(data))
-                and self._take(known, data[body_at:])
-            ):
-                return
-            self._first = data
-        if self._in_head:
+        if self._phase is not _BODY:
+            if self._phase is _AWAITING_RESPONSE:
+                if self._receive_known(data):
+                    return
+                self._phase = _HEAD
+                self._first_read = data
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fail(UpstreamFailure("its server switched to another protocol"))
         except httptools.HttpParserError as error:
-            if self._sink is not None and isinstance(error, httptools.HttpParserCallbackError):
-                _log.warning("a response could not be taken", exc_info=error)
+            if self._handler is not None and isinstance(error, httptools.HttpParserCallbackError):
+                _log.warning("the response of a model's server could not be handled", exc_info=error)
             self._fail(UpstreamFailure("its server sent a malformed response"))
         else:
-            if self._sink is not None and not self._in_head:
-                self._sink.on_read()
-            elif self._in_head and self._head_bytes > HEAD_LIMIT_BYTES:
+            if self._phase is _BODY:
+                if self._handler is not None:
+                    self._handler.on_read_complete()
+            elif self._phase is _HEAD and self._head_bytes > MAX_HEAD_BYTES:
                 self._fail(UpstreamFailure("its server sent a header that is too large"))
-        self._first = b""
+        self._first_read = b""
 
-    def _take(self, known: CachedResponseHead, body: bytes) -> bool:
-        """A whole response whose head came before; false where the parser must see it."""
-        sink = self._sink
-        if sink is None or self._method_is_head:
+    def _receive_known(self, data: bytes) -> bool:
+        """Take a complete response whose head came before; false where the parser has to read it."""
+        known, handler = self._pool.known_head, self._handler
+        if known is None or handler is None or self._method_is_head:
+            return False
+        body_at = known.head.body_at(data)
+        if not body_at:
             return False
         try:
-            sink.on_whole(known.status, known.fields, known.type, body)
+            handler.on_complete_response(known.status, known.header_lines, known.content_type, data[body_at:])
         except Exception as error:
-            _log.warning("a response could not be taken", exc_info=error)
+            _log.warning("the response of a model's server could not be handled", exc_info=error)
             self._fail(UpstreamFailure("its server sent a malformed response"))
         else:
-            self._complete(keep=True)
+            self._response_complete(keep_alive=True)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._pool.forget(self)
-        del self._parser  # it knows us, too
-        sink = self._sink
-        if sink is None:
+        phase, self._phase = self._phase, _CLOSED
+        self._pool.remove(self)
+        # Refers back to the connection: without it the connection is freed at once, not by the collector.
+        self._parser = None  # type: ignore[assignment]
+        handler = self._handler
+        if handler is None:
             return
-        if not self._in_head and exc is None and self._length is None and not self._chunked:
-            self._sink = None
-            sink.on_end()  # a response without a length ends with its connection
-        elif not self._heard:
-            self._fail(UpstreamFailure("its server closed the connection", stale=self._reused))
-        elif self._in_head:
+        if phase is _BODY and exc is None and self._length is None and not self._is_chunked:
+            self._handler = None
+            handler.on_end()  # a response without a length ends with its connection
+        elif phase is _AWAITING_RESPONSE:
+            self._fail(UpstreamFailure("its server closed the connection", stale=self._is_reused))
+        elif phase is _HEAD:
             self._fail(UpstreamFailure("its server closed the connection before it had answered"))
         else:
             self._fail(UpstreamFailure("its server closed the connection in the middle of the answer"))
 
     def _fail(self, failure: UpstreamFailure) -> None:
-        sink, self._sink = self._sink, None
+        handler, self._handler = self._handler, None
+        self._abort()
+        if handler is not None:
+            handler.on_failure(failure)
+
+    def _abort(self) -> None:
+        self._phase = _CLOSED
         if self._transport is not None:
             self._transport.abort()
-        if sink is not None:
-            sink.on_failure(failure)
 
     # The parser's callbacks
 
     def on_message_begin(self) -> None:
-        if self._sink is None:
-            raise ValueError("nobody asked for this response")
-        self._fields = []
+        if self._handler is None:
+            raise ValueError("a response without a request")
+        self._header_lines = []
         self._length = None
-        self._type = b""
-        self._chunked = False
-        self._in_head = True
+        self._content_type = b""
+        self._is_chunked = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
+        if self._phase is _BODY:
             return  # a trailer
         name = name.lower()
         use = _FIELDS.get(name, _PASS)
         if use == _PASS:
-            self._fields += (name, b": ", value, b"\r\n")
+            self._header_lines += (name, b": ", value, b"\r\n")
         elif use == _LENGTH:
             self._length = value
         elif use == _TYPE:
-            self._type = value
-            self._fields += (name, b": ", value, b"\r\n")
+            self._content_type = value
+            self._header_lines += (name, b": ", value, b"\r\n")
         elif use == _ENCODING:
-            self._chunked = True
+            self._is_chunked = True
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 200:
-            self._informational = True
+        handler = self._handler
+        if status < 200 or handler is None:
             return
-        self._informational = self._in_head = False
-        self._keep = self._parser.should_keep_alive()
-        sink = self._sink
-        if sink is None:
-            return
-        sink.on_head(status, b"".join(self._fields), self._length, self._type)
+        self._phase = _BODY
+        self._keep_alive = self._parser.should_keep_alive()
+        handler.on_head(status, b"".join(self._header_lines), self._length, self._content_type)
         if self._method_is_head:
-            # The parser would wait for a body that never comes; the connection ends with this answer.
-            self._sink = None
-            sink.on_end()
-            if self._transport is not None:
-                self._transport.abort()
+            # The parser would wait for a body that never comes: the connection ends with this response.
+            self._handler = None
+            handler.on_end()
+            self._abort()
 
     def on_body(self, body: bytes) -> None:
-        if self._sink is not None:
-            self._sink.on_data(body)
+        if self._handler is not None:
+            self._handler.on_data(body)
 
     def on_message_complete(self) -> None:
-        if self._informational:
-            return
-        if self._first and self._length is not None and self._keep and self._parser.get_status_code() == 200:
-            head = None if self._method_is_head else learn(self._first, self._length)
+        if self._phase is not _BODY:
+            return  # a 1xx response: the final one follows
+        if (
+            self._first_read
+            and self._length is not None
+            and self._keep_alive
+            and not self._method_is_head
+            and self._parser.get_status_code() == 200
+        ):
+            head = learn(self._first_read, self._length)
             if head is not None:
-                self._pool.known = CachedResponseHead(head, 200, b"".join(self._fields), self._type)
-        self._complete(keep=self._keep)
+                lines = b"".join(self._header_lines)
+                self._pool.known_head = CachedResponseHead(head, 200, lines, self._content_type)
+        self._response_complete(keep_alive=self._keep_alive)
 
-    def _complete(self, *, keep: bool) -> None:
-        sink, self._sink = self._sink, None
-        if sink is None or self._transport is None:
+    def _response_complete(self, *, keep_alive: bool) -> None:
+        handler, self._handler = self._handler, None
+        if handler is None or self._transport is None:
             return
-        if keep and not self._transport.get_write_buffer_size():
+        if keep_alive and not self._transport.get_write_buffer_size():
+            self._phase = _IDLE
             self.resume_reading()
-            self._reused = True
-            self._pool.give(self)
+            self._is_reused = True
+            self._pool.release(self)
         else:
-            self._transport.abort()
-        sink.on_end()
+            self._abort()
+        handler.on_end()
 
 
 class ConnectionPool:
-    """The connections to one run."""
+    """The connections to one run; idle ones are kept for the next requests."""
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
         host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
-        self.lead = f" HTTP/1.1\r\nhost: {host}:{upstream.port}\r\n".encode()
-        """The request line's end and the field that follows it."""
+        self.request_line_end = f" HTTP/1.1\r\nhost: {host}:{upstream.port}\r\n".encode()
+        """The end of the request line, and the ``Host`` field."""
         self.base_path = upstream.base_path.encode()
-        self.doubts = OutlierDetector()
-        self.known: CachedResponseHead | None = None
-        """The head of the last whole response; only the length of the next one's will differ."""
+        self.outliers = OutlierDetector()
+        self.known_head: CachedResponseHead | None = None
+        """The head of the last complete response; usually the next one's differs in its length only."""
         self._loop = asyncio.get_running_loop()
         self._idle: deque[UpstreamConnection] = deque()
+        """Least recently used first."""
         self._closed = False
 
+    def __repr__(self) -> str:
+        upstream = self.upstream
+        closed = ", closed" if self._closed else ""
+        return f"<ConnectionPool {upstream.model} run {upstream.run}: {len(self._idle)} idle{closed}>"
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
     def take(self) -> UpstreamConnection | None:
-        """A connection that rests, the one used last first."""
+        """Take the most recently used idle connection that is still usable, if there is one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and self._loop.time() - connection.idle_since < IDLE_S:
+            if connection.is_usable and self._loop.time() - connection.idle_since < MAX_IDLE_S:
                 return connection
             connection.abandon()
         return None
 
     async def connect(self) -> UpstreamConnection:
-        """A new connection. Raises ``UpstreamFailure``."""
+        """Open a new connection. Raises ``UpstreamFailure``."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 _, connection = await self._loop.create_connection(
@@ -341,38 +402,38 @@ class ConnectionPool:
             raise UpstreamFailure("its server cannot be reached", unreachable=True) from None
         return connection
 
-    def give(self, connection: UpstreamConnection) -> None:
-        """Take a connection back whose response is complete."""
-        if self._closed or len(self._idle) >= IDLE_MOST:
+    def release(self, connection: UpstreamConnection) -> None:
+        """Take back a connection whose response is complete, to reuse it or to close it."""
+        if self._closed or len(self._idle) >= MAX_IDLE:
             connection.abandon()
             return
         connection.idle_since = self._loop.time()
         self._idle.append(connection)
 
-    def forget(self, connection: UpstreamConnection) -> None:
-        """A connection has ended."""
+    def remove(self, connection: UpstreamConnection) -> None:
+        """Forget a connection that has closed."""
         if connection in self._idle:
             self._idle.remove(connection)
 
     def close(self) -> None:
-        """Close what rests; what is in use is closed when its response ends."""
+        """Close idle connections now, and those in use when their responses end."""
         self._closed = True
-        self.doubts.close()
+        self.outliers.close()
         while self._idle:
             self._idle.pop().abandon()
 
-    def __len__(self) -> int:
-        return len(self._idle)
-
 
 class UpstreamPools:
-    """The pools of all runs, one for each model: an older run's is dropped when a newer one appears."""
+    """The pools of all runs, one for each model; a newer run's pool replaces an older one's."""
 
     def __init__(self) -> None:
         self._pools: dict[str, ConnectionPool] = {}
 
+    def __repr__(self) -> str:
+        return f"<UpstreamPools {list(self._pools.values())}>"
+
     def pool(self, upstream: Upstream) -> ConnectionPool:
-        """The pool of this run."""
+        """Return the pool of this run, a new one where there is none."""
         pool = self._pools.get(upstream.model)
         if pool is None or pool.upstream is not upstream:
             if pool is not None and pool.upstream == upstream:
@@ -382,17 +443,17 @@ class UpstreamPools:
         return pool
 
     def drop(self, model: str, run: int | None = None) -> None:
-        """The model's run (or whichever is known) has ended."""
+        """Close the pool of a model's run that has ended; ``None``: of whichever run it has."""
         pool = self._pools.get(model)
         if pool is not None and run in (None, pool.upstream.run):
             del self._pools[model]
             pool.close()
 
     def close(self) -> None:
-        """Close all."""
+        """Close all pools."""
         for model in list(self._pools):
             self.drop(model)
 
     def idle(self) -> dict[str, Any]:
-        """Connections that rest, by model."""
+        """Count the idle connections of each model."""
         return {model: len(pool) for model, pool in self._pools.items()}

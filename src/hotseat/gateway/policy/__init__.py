@@ -1,1 +1,1 @@
-"""What a route does to its requests: body checks and rewriting, CORS, rate limits."""
+"""The policies that routes apply to their requests: checks and rewriting of bodies, CORS, rate limits."""

@@ -1,4 +1,4 @@
-"""CORS: which web pages may ask from a browser, and what the browser is told (the fetch standard)."""
+"""CORS: the web pages that may send requests from a browser, and the headers that say so (fetch standard)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _PREFLIGHT = (
     b"access-control-max-age: 600\r\n"
     b"vary: Access-Control-Request-Method, Access-Control-Request-Headers\r\n"
 )
-_USUAL = b"authorization, content-type, x-api-key, x-api-secret, x-request-id, anthropic-version"
+_DEFAULT_HEADERS = b"authorization, content-type, x-api-key, x-api-secret, x-request-id, anthropic-version"
 _TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_, "
-_LONGEST = 2048
+_MAX_LENGTH = 2048
 
 
 class Cors:
@@ -39,7 +39,7 @@ class Cors:
         return origin is not None and (self._any or origin in self._allowed)
 
     def lines(self, origin: bytes | None) -> bytes:
-        """Header lines of every response. Nothing but what varies for other origins."""
+        """Header lines of every response; for an origin that is not allowed only ``Vary``."""
         if not self._allowed:
             return b""
         if origin not in self or origin is None:
@@ -47,24 +47,26 @@ class Cors:
         return b"access-control-allow-origin: %b\r\n%b%b" % (origin, _EXPOSED, _VARY)
 
 
-def is_preflight(client: RequestCycle) -> bool:
-    """Whether a browser asks if it may ask."""
-    return client.method == b"OPTIONS" and any(
-        name == b"access-control-request-method" for name, _ in client.headers
+def is_preflight(cycle: RequestCycle) -> bool:
+    """Whether this is a browser's preflight request."""
+    return cycle.method == b"OPTIONS" and any(
+        name == b"access-control-request-method" for name, _ in cycle.headers
     )
 
 
-def preflight(client: RequestCycle) -> None:
-    """Answer a page of an allowed origin; nothing is passed on, no key is wanted, no model wakes."""
-    client.start(204, _PREFLIGHT + b"access-control-allow-headers: %b\r\n" % _wanted(client.headers), None)
-    client.finish()
+def preflight(cycle: RequestCycle) -> None:
+    """Answer the preflight request of an allowed origin: needs no key, starts no model."""
+    cycle.start(
+        204, _PREFLIGHT + b"access-control-allow-headers: %b\r\n" % _allowed_headers(cycle.headers), None
+    )
+    cycle.finish()
 
 
-def _wanted(headers: Headers) -> bytes:
-    """The header fields that the page wants to send: all may be (SDKs send many), named one by one."""
+def _allowed_headers(headers: Headers) -> bytes:
+    """The header fields that the page asks to send: all are allowed, and listed (SDKs send many)."""
     for name, value in headers:
         if name == b"access-control-request-headers":
-            if value and len(value) <= _LONGEST and not value.translate(None, _TOKEN):
+            if value and len(value) <= _MAX_LENGTH and not value.translate(None, _TOKEN):
                 return value
             break
-    return _USUAL
+    return _DEFAULT_HEADERS

@@ -1,6 +1,6 @@
-"""Forms with files (``/v1/audio/…``): find the ``model`` field, and put another name in its place.
+"""Forms with files (``/v1/audio/…``): the ``model`` field is found and its value replaced.
 
-The parser is python-multipart, which vLLM's own framework uses too. All but the bytes of the field
+The parser is python-multipart, which vLLM's own framework uses too. Every byte outside the field
 stays as it came.
 """
 
@@ -10,32 +10,34 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from hotseat.gateway.http.errors import bad_request
-from hotseat.gateway.policy.body import Body
+from hotseat.gateway.policy.request_body import RequestBody
 from hotseat.gateway.policy.rewrite import RewriteRules
 
-_MOST_PARTS = 1000
-_LONGEST_NAME = 1024
+_MAX_PARTS = 1000
+_MAX_FIELD_BYTES = 1024
 
 
-class Form(Body):
-    """A ``multipart/form-data`` body."""
+class Form(RequestBody):
+    """A ``multipart/form-data`` body, parsed for its ``model`` and ``stream`` fields."""
 
     __slots__ = ("_names", "_spans")
 
     def __init__(self, content: bytes, content_type: bytes) -> None:
-        """Raises ``Refuse`` (400) for a form that is broken, or that names two models."""
+        """Raises ``RequestRefused`` (400) for a broken form, or one that names two models."""
         boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
         if not boundary:
-            raise bad_request("multipart/form-data without a boundary", code="invalid_form")
+            raise bad_request("multipart/form-data needs a boundary in Content-Type", code="invalid_form")
         reader = _Reader(content)
         try:
             parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
             parser.write(content)
             parser.finalize()
         except (FormParserError, UnicodeDecodeError) as error:
-            raise bad_request(f"the form cannot be read: {error}", code="invalid_form") from None
+            raise bad_request(f"the form cannot be parsed: {error}", code="invalid_form") from None
         if not reader.ended:
-            raise bad_request("the form cannot be read: its end is missing", code="invalid_form")
+            raise bad_request(
+                "the form cannot be parsed: its closing boundary is missing", code="invalid_form"
+            )
         names = {content[start:end] for start, end in reader.spans[b"model"]}
         if len(names) > 1:
             raise bad_request("the form names more than one model", code="invalid_form", param="model")
@@ -49,14 +51,14 @@ class Form(Body):
         )
 
     def rewrite(self, rules: RewriteRules, path: bytes, name: str | None) -> None:
-        """Refuse a form that the route's policy would have to change. Raises ``Refuse`` (400, 404)."""
+        """Raise ``RequestRefused`` (400, 404) for a form that the route's policy would have to change."""
         rules.check_path(path)
         rules.check_form(path, self._names)
         if name is not None:
             self.rename(name)
 
     def rename(self, name: str) -> None:
-        """Put another model's name in, and leave every other byte alone."""
+        """Replace the model's name and leave every other byte alone."""
         pieces: list[bytes] = []
         at = 0
         new = name.encode()
@@ -70,7 +72,7 @@ class Form(Body):
 
 
 class _Reader:
-    """Collects where the fields of interest stand in the body."""
+    """Records the offsets of the fields ``model`` and ``stream``, and the names of all fields."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -98,8 +100,8 @@ class _Reader:
 
     def _begin(self) -> None:
         self._parts += 1
-        if self._parts > _MOST_PARTS:
-            raise bad_request(f"the form has more than {_MOST_PARTS} parts", code="invalid_form")
+        if self._parts > _MAX_PARTS:
+            raise bad_request(f"the form has more than {_MAX_PARTS} parts", code="invalid_form")
         self._disposition = b""
         self._field = None
 
@@ -137,7 +139,7 @@ class _Reader:
             return
         if self._start == -1:
             raise bad_request(f"{self._field.decode()} is empty", param=self._field.decode())
-        if self._end - self._start > _LONGEST_NAME:
+        if self._end - self._start > _MAX_FIELD_BYTES:
             raise bad_request(f"{self._field.decode()} is too long", param=self._field.decode())
         self.spans[self._field].append((self._start, self._end))
 

@@ -1,35 +1,18 @@
-"""A request's query as the model's server gets it: without what looks like a credential.
+"""A request's query as the model's server gets it: without credentials.
 
-Keys are taken from header fields only, but some clients send one as ``?api_key=…`` all the same, and
-servers write what they are asked into their logs.
+Keys are read from header fields only, but some clients send one as ``?api_key=…`` as well, and servers
+write queries into their logs.
 """
 
 from __future__ import annotations
 
-import re
 from urllib.parse import unquote_to_bytes
 
-_ENDINGS = (
-    b"key",
-    b"token",
-    b"secret",
-    b"password",
-    b"passwd",
-    b"auth",
-    b"authorization",
-    b"bearer",
-    b"credential",
-    b"credentials",
-    b"jwt",
-    b"sig",
-    b"signature",
-)
-"""Of a parameter's name, when all but its letters is taken out (``X-Api_Key[0]`` is ``xapikey``)."""
-_NO_LETTERS = re.compile(rb"[^a-z]")
+from hotseat.secret_names import is_secret_name
 
 
 def without_credentials(query: bytes) -> bytes:
-    """The query (with its question mark, or empty), less parameters whose name says that they hold a secret.
+    """Remove the parameters whose names say that they hold a secret from a query (``?…``, or empty).
 
     All others stay as they were written, in their order.
     """
@@ -43,5 +26,4 @@ def without_credentials(query: bytes) -> bytes:
 
 
 def _is_secret(name: bytes) -> bool:
-    decoded = unquote_to_bytes(name).lower()
-    return _NO_LETTERS.sub(b"", decoded).endswith(_ENDINGS)
+    return is_secret_name(unquote_to_bytes(name).decode("latin-1"))

@@ -1,9 +1,9 @@
-"""How often: requests, tokens and requests at once, counted for each key, each client or all together.
+"""Rate limits: requests, tokens and concurrent requests, counted for each key, each client or all together.
 
-Counts slide: a window is cut into slices, and a slice counts until all of it has left the window. So no
-window of that length ever holds more than the limit, wherever it begins; what comes at once may be
-bounded further (``burst``). A count takes at most ``SLICES`` small entries, and there are at most
-``MOST_SUBJECTS`` counts for one limit.
+The windows slide. A window is cut into slices, and a slice counts until all of it has left the window, so
+no window of that length ever holds more than the limit, wherever it begins. Bursts may be bounded further
+(``burst``). A counter takes at most ``SLICES`` small entries, and one limit has at most ``MAX_SUBJECTS``
+counters.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from hotseat.core.access_spec import LimitSpec
 from hotseat.gateway.http.errors import RETRY_AT_MOST_S, ErrorResponse, RequestRefused
 
 SLICES = 60
-MOST_SUBJECTS = 100_000
-"""Beyond it the oldest counts are forgotten."""
+MAX_SUBJECTS = 100_000
+"""Of one limit. Beyond it the oldest counters are dropped."""
 _CLEAN_FROM = 1024
 _MANY = 1 << 62
-_NOTHING_HELD: tuple[tuple[Limit, Counter], ...] = ()
+_NOTHING: tuple[tuple[Limit, Counter], ...] = ()
 
 
 class Counter:
-    """What one subject has used of one limit."""
+    """The amount that one subject has used of one limit."""
 
     __slots__ = ("number", "slices", "total")
 
@@ -35,11 +35,11 @@ class Counter:
         """Slice number and amount, oldest first."""
         self.total = 0
         self.number = -1
-        """The slice in which it was last looked at: within it nothing leaves the window."""
+        """The slice in which it was last read: until the next one nothing leaves the window."""
 
 
 class Limit:
-    """One limit and its counts."""
+    """One limit and its counters."""
 
     __slots__ = (
         "_clean_at",
@@ -60,18 +60,18 @@ class Limit:
         self.by_client = spec.per == "client"
         self.by_key = spec.per == "key"
         self._slice_s = spec.per_s / SLICES
-        self._lines = _lines(spec.what, spec.amount)
+        self._lines = _header_template(spec.what, spec.amount)
         self._counts: dict[str, Counter] = {}
         self._clean_at = _CLEAN_FROM
 
     def subject(self, key: str, address: Callable[[], str]) -> str:
-        """Whose count it is. Addresses are told from names of keys by the space before them."""
+        """The subject whose counter a request uses: the name of a key, or an address after a space."""
         if self.by_key and key:
             return key
         return f" {address()}" if self.by_client or self.by_key else ""
 
     def count(self, subject: str, now: float) -> Counter:
-        """The count of this subject, without what has left the window."""
+        """The counter of this subject, less what has left the window."""
         count = self._counts.get(subject)
         if count is None:
             if len(self._counts) >= self._clean_at:
@@ -83,7 +83,7 @@ class Limit:
         return count
 
     def add(self, count: Counter, amount: int, now: float) -> None:
-        """Use so much."""
+        """Count so much."""
         count.total += amount
         if not self._slice_s:
             return
@@ -95,16 +95,16 @@ class Limit:
             slices.append([number, amount])
 
     def wait_s(self, count: Counter, now: float) -> float:
-        """How long until one more is allowed."""
+        """Seconds until one more is allowed."""
         over = count.total + 1 - self.amount
         for number, amount in count.slices:
             over -= amount
             if over <= 0:
                 return (number + 1 + SLICES) * self._slice_s - now
-        return 1.0  # concurrent: nobody knows
+        return 1.0  # concurrent: it cannot be known
 
     def headers(self, count: Counter, now: float) -> bytes:
-        """Header lines that tell what is left, and when nothing counts any more if nothing else comes."""
+        """Header lines: how much is left, and in how many seconds all is, if nothing more comes."""
         if not self._slice_s:
             return b""
         slices = count.slices
@@ -124,65 +124,66 @@ class Limit:
                 self._slide(count, now)
             if not count.total:
                 del self._counts[subject]
-        if len(self._counts) >= MOST_SUBJECTS:  # many at once, so that this is not done for each of them
-            for subject in list(self._counts)[: MOST_SUBJECTS // 4]:
+        if len(self._counts) >= MAX_SUBJECTS:  # a quarter at once, so that not every request has to do this
+            for subject in list(self._counts)[: MAX_SUBJECTS // 4]:
                 del self._counts[subject]
-        self._clean_at = min(MOST_SUBJECTS, max(_CLEAN_FROM, 2 * len(self._counts)))
+        self._clean_at = min(MAX_SUBJECTS, max(_CLEAN_FROM, 2 * len(self._counts)))
 
     def __len__(self) -> int:
+        """The number of counters."""
         return len(self._counts)
 
 
 class RateLimitGrant(Protocol):
-    """A request that was let in."""
+    """The admission of a request by its limits, held until it has ended."""
 
     @property
     def headers(self) -> bytes:
-        """Header lines that tell what is left."""
+        """Header lines that say how much is left."""
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether ``leave`` wants to know how many tokens it took."""
+        """Whether ``release`` has to be given the number of tokens."""
 
-    def leave(self, tokens: int) -> None:
-        """The request has ended, and took so many tokens in and out together."""
+    def release(self, tokens: int) -> None:
+        """End the request, which took so many tokens of both directions."""
 
 
 class Limiter(Protocol):
-    """Where limits are counted."""
+    """Counts requests against limits, in memory or in a shared store."""
 
     def limits(self, specs: Sequence[LimitSpec]) -> tuple[Limit, ...]:
-        """These limits with their counts; those that were known go on."""
+        """The limits of these specifications; those that exist already keep their counters."""
 
     def keep(self, limits: Iterable[Limit]) -> None:
-        """Forget all others: the configuration has them no more."""
+        """Drop all other limits: they are no longer configured."""
 
-    waits: bool
-    """Whether a request has to wait to be let in: then ``enter`` will not do; ``enter_later`` always does."""
+    is_remote: bool
+    """Whether the counters are in another process: then ``acquire_async`` must be used. It always may be."""
 
-    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> RateLimitGrant:
-        """Let a request in. Raises ``RequestRefused`` (429); then nothing was counted."""
+    def acquire(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> RateLimitGrant:
+        """Admit a request. Raises ``RequestRefused`` (429); then nothing was counted."""
 
-    async def enter_later(
+    async def acquire_async(
         self, limits: Sequence[Limit], key: str, address: Callable[[], str]
     ) -> RateLimitGrant:
-        """Let a request in. Raises ``RequestRefused`` (429); then nothing was counted."""
+        """Admit a request. Raises ``RequestRefused`` (429); then nothing was counted."""
 
     async def close(self) -> None:
-        """Let go of what is held."""
+        """Close connections, end tasks."""
 
 
 class MemoryGrant(msgspec.Struct, eq=False):
-    """A request that was let in, counted in memory."""
+    """The grant of a request that is counted in memory."""
 
     _held: Sequence[tuple[Limit, Counter]]
     headers: bytes
     counts_tokens: bool
     _clock: Callable[[], float]
 
-    def leave(self, tokens: int) -> None:
-        """The request has ended. Repeats are harmless."""
-        held, self._held = self._held, _NOTHING_HELD
+    def release(self, tokens: int) -> None:
+        """End the request. May be repeated."""
+        held, self._held = self._held, _NOTHING
         for limit, count in held:
             if limit.what == "concurrent":
                 count.total -= 1
@@ -193,36 +194,43 @@ class MemoryGrant(msgspec.Struct, eq=False):
 class MemoryLimiter:
     """Counts in this process' memory."""
 
-    waits = False
+    is_remote = False
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """``clock`` tells seconds that only grow."""
+        """``clock()`` is in seconds and never goes back."""
         self._clock = clock
         self._known: dict[LimitSpec, Limit] = {}
 
     def limits(self, specs: Sequence[LimitSpec]) -> tuple[Limit, ...]:
-        """These limits with their counts; those that were known go on."""
+        """The limits of these specifications; those that exist already keep their counters."""
         made: list[Limit] = []
         for spec in specs:
-            for one in spread(spec):
+            for one in split_burst(spec):
                 if one not in self._known:
                     self._known[one] = Limit(one)
                 made.append(self._known[one])
         return tuple(dict.fromkeys(made))
 
     def keep(self, limits: Iterable[Limit]) -> None:
-        """Forget all others: the configuration has them no more."""
+        """Drop all other limits: they are no longer configured."""
         self._known = {limit.spec: limit for limit in limits}
 
-    async def enter_later(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryGrant:
-        """Let a request in. Raises ``RequestRefused`` (429); then nothing was counted."""
-        return self.enter(limits, key, address)
+    @property
+    def size(self) -> int:
+        """The number of limits that have counters."""
+        return len(self._known)
 
-    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryGrant:
-        """Let a request in. Raises ``RequestRefused`` (429); then nothing was counted."""
+    async def acquire_async(
+        self, limits: Sequence[Limit], key: str, address: Callable[[], str]
+    ) -> MemoryGrant:
+        """Admit a request. Raises ``RequestRefused`` (429); then nothing was counted."""
+        return self.acquire(limits, key, address)
+
+    def acquire(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryGrant:
+        """Admit a request. Raises ``RequestRefused`` (429); then nothing was counted."""
         now = self._clock()
         if len(limits) == 1 and limits[0].what == "requests":
-            return self._enter_one(limits[0], key, address, now)
+            return self._acquire_one(limits[0], key, address, now)
         held: list[tuple[Limit, Counter]] = []
         requests: tuple[Limit, Counter] | None = None
         tokens: tuple[Limit, Counter] | None = None
@@ -246,20 +254,20 @@ class MemoryLimiter:
             headers += tokens[0].headers(tokens[1], now)
         return MemoryGrant(held, headers, tokens is not None, self._clock)
 
-    def _enter_one(self, limit: Limit, key: str, address: Callable[[], str], now: float) -> MemoryGrant:
-        """The usual case: requests in a time, and nothing to give back."""
+    def _acquire_one(self, limit: Limit, key: str, address: Callable[[], str], now: float) -> MemoryGrant:
+        """The usual case: one limit on requests, and nothing to release."""
         count = limit.count(limit.subject(key, address), now)
         if count.total >= limit.amount:
             raise refusal(limit, limit.wait_s(count, now), limit.headers(count, now))
         limit.add(count, 1, now)
-        return MemoryGrant(_NOTHING_HELD, limit.headers(count, now), False, self._clock)
+        return MemoryGrant(_NOTHING, limit.headers(count, now), False, self._clock)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to close."""
 
 
-def spread(spec: LimitSpec) -> tuple[LimitSpec, ...]:
-    """A limit with a burst is two: the rate, and the burst in the time in which the rate allows as many."""
+def split_burst(spec: LimitSpec) -> tuple[LimitSpec, ...]:
+    """Split a limit with a burst in two: the rate, and the burst in the time that it takes at that rate."""
     if spec.burst is None or spec.burst >= spec.amount:
         return (spec,)
     short = LimitSpec(
@@ -277,7 +285,7 @@ def refusal(limit: Limit, wait_s: float, headers: bytes) -> RequestRefused:
     spec = limit.spec
     each = {"client": " for each client", "key": " for each key", "total": ""}[spec.per]
     if spec.what == "concurrent":
-        words = f"{spec.amount} requests at once{each}"
+        words = f"{spec.amount} concurrent requests{each}"
     else:
         words = f"{spec.amount} {spec.what} in {spec.per_s:g} s{each}"
     pairs = [tuple(line.split(b": ", 1)) for line in headers.split(b"\r\n") if line]
@@ -288,20 +296,20 @@ def refusal(limit: Limit, wait_s: float, headers: bytes) -> RequestRefused:
             type="requests" if spec.what == "concurrent" else spec.what,
             message=f"the limit of {spec.scope or 'this route'} is reached: {words}",
             retry_after_s=wait_s,
-            # A client that comes back much too early would only be refused again.
+            # Retries that come much too early would only be refused again.
             should_retry=wait_s <= RETRY_AT_MOST_S,
             headers=tuple((name, value) for name, value in pairs),
         )
     )
 
 
-def left_headers(what: str, amount: int, left: int, reset_s: float) -> bytes:
-    """What is left, in the names that OpenAI gave to these headers."""
-    return _lines(what, amount) % (max(0, left), max(0.0, reset_s) + 0.999)
+def remaining_headers(what: str, amount: int, left: int, reset_s: float) -> bytes:
+    """Header lines that say how much is left, under OpenAI's names for them."""
+    return _header_template(what, amount) % (max(0, left), max(0.0, reset_s) + 0.999)
 
 
-def _lines(what: str, amount: int) -> bytes:
-    """With places for what is left and for the whole seconds of the reset."""
+def _header_template(what: str, amount: int) -> bytes:
+    """Header lines with placeholders for the amount that is left and for the seconds until the reset."""
     kind = what.encode()
     return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%ds\r\n" % (
         kind,

@@ -1,8 +1,8 @@
-"""Limits that several launchers count together, in a Redis: the library ``limits`` does the counting.
+"""Rate limits that several launchers share, counted in a Redis by the library ``limits``.
 
-Requests in a moving window, tokens in windows of fixed length (they are counted when they are spent,
-whatever the limit says). Requests at once are counted by each launcher for itself. While the store
-does not answer, each launcher counts alone.
+Requests are counted in moving windows, tokens in fixed ones (they are counted when they have been used,
+whatever the limit says). Concurrent requests are counted by each launcher for itself. While the store
+does not answer, each launcher counts everything for itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hotseat.core.access_spec import LimitSpec
-from hotseat.gateway.policy.rate_limit import Limit, MemoryGrant, MemoryLimiter, left_headers, refusal
+from hotseat.gateway.policy.rate_limit import Limit, MemoryGrant, MemoryLimiter, refusal, remaining_headers
 from hotseat.tasks import Tasks
 
 try:
@@ -31,18 +31,18 @@ else:
 _log = logging.getLogger(__name__)
 
 TIMEOUT_S = 1.0
-"""A store that takes longer does not answer."""
+"""A store that takes longer counts as down."""
 DOWN_S = 2.0
-"""For so long a store that did not answer is not asked again."""
+"""How long a store that is down is not asked again."""
 _SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class RateStoreUnavailable(Exception):
-    """The store cannot be used, in words for a person."""
+    """The store cannot be used; the message tells the operator why."""
 
 
 class RedisGrant:
-    """A request that was let in."""
+    """The grant of a request that is counted in the store."""
 
     __slots__ = ("_limiter", "_local", "_spent", "counts_tokens", "headers")
 
@@ -53,18 +53,18 @@ class RedisGrant:
         self.headers = headers
         self.counts_tokens = bool(spent)
 
-    def leave(self, tokens: int) -> None:
-        """The request has ended. Repeats are harmless."""
-        self._local.leave(0)
+    def release(self, tokens: int) -> None:
+        """End the request. May be repeated."""
+        self._local.release(0)
         spent, self._spent = self._spent, []
         if tokens and spent:
             self._limiter.spend(spent, tokens)
 
 
 class RedisLimiter:
-    """Counts in a Redis."""
+    """Counts in a Redis, shared with other launchers."""
 
-    waits = True
+    is_remote = True
 
     def __init__(self, url: str) -> None:
         """Check the URL and the extra.
@@ -72,15 +72,15 @@ class RedisLimiter:
         Raises ``RateStoreUnavailable`` for an invalid URL, or where the extra ``redis`` is not installed.
         """
         if _missing is not None:
-            raise RateStoreUnavailable("limits and redis are not installed: pip install 'hotseat[redis]'")
+            raise RateStoreUnavailable("the extra is not installed; run: pip install 'hotseat[redis]'")
         if not url.startswith(_SCHEMES):
-            raise RateStoreUnavailable(f"expected a URL that begins with one of {', '.join(_SCHEMES)}")
+            raise RateStoreUnavailable(f"expected a URL that begins with {', '.join(_SCHEMES)}")
         try:
             self._pool = ConnectionPool.from_url(
                 url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
             )
         except ValueError:
-            raise RateStoreUnavailable("the URL cannot be read") from None
+            raise RateStoreUnavailable("this is not a valid URL") from None
         self._storage = RedisStorage(
             "async+redis://",
             wrap_exceptions=True,
@@ -95,33 +95,33 @@ class RedisLimiter:
         self._down_until = -math.inf
 
     def limits(self, specs: Sequence[LimitSpec]) -> tuple[Limit, ...]:
-        """These limits; the store knows their counts."""
+        """The limits of these specifications; the store has their counters."""
         return self._memory.limits(specs)
 
     def keep(self, limits: Iterable[Limit]) -> None:
-        """Forget all others: the configuration has them no more."""
+        """Drop all other limits: they are no longer configured."""
         self._memory.keep(limits)
 
-    def enter(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryGrant:
-        """Let a request in as if the store were away. Raises ``Refuse`` (429)."""
-        return self._memory.enter(limits, key, address)
+    def acquire(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> MemoryGrant:
+        """Admit a request as if the store were down. Raises ``RequestRefused`` (429)."""
+        return self._memory.acquire(limits, key, address)
 
-    async def enter_later(
+    async def acquire_async(
         self, limits: Sequence[Limit], key: str, address: Callable[[], str]
     ) -> RedisGrant | MemoryGrant:
-        """Let a request in. Raises ``Refuse`` (429)."""
+        """Admit a request. Raises ``RequestRefused`` (429)."""
         if time.monotonic() < self._down_until:
-            return self._memory.enter(limits, key, address)
-        # What is counted here can be given back; a count in the store cannot, so that comes last.
-        local = self._memory.enter([one for one in limits if one.what == "concurrent"], key, address)
+            return self._memory.acquire(limits, key, address)
+        # What is counted here can be released; a count in the store cannot, so that comes last.
+        local = self._memory.acquire([one for one in limits if one.what == "concurrent"], key, address)
         try:
             headers, spent = await self._count(limits, key, address)
         except StorageError as error:
-            local.leave(0)
+            local.release(0)
             self._failed("rate_store", error.storage_error)
-            return self._memory.enter(limits, key, address)
+            return self._memory.acquire(limits, key, address)
         except BaseException:
-            local.leave(0)
+            local.release(0)
             raise
         return RedisGrant(self, local, spent, headers)
 
@@ -139,7 +139,7 @@ class RedisLimiter:
                 raise await self._refusal(limit, item, name)
         for limit, item, name in shared:
             if limit.what == "requests" and not await self._moving.hit(item, name):
-                raise await self._refusal(limit, item, name)  # another launcher was quicker
+                raise await self._refusal(limit, item, name)  # another launcher came first
         tightest: dict[str, tuple[int, bytes]] = {}
         for limit, item, name in shared:
             left, line = await self._left(limit, item, name)
@@ -152,16 +152,16 @@ class RedisLimiter:
         strategy = self._fixed if limit.what == "tokens" else self._moving
         stats = await strategy.get_window_stats(item, name)
         reset_s = stats.reset_time - time.time()
-        return stats.remaining, left_headers(limit.what, limit.amount, stats.remaining, reset_s)
+        return stats.remaining, remaining_headers(limit.what, limit.amount, stats.remaining, reset_s)
 
     async def _refusal(self, limit: Limit, item: Any, name: str) -> Exception:
         strategy = self._fixed if limit.what == "tokens" else self._moving
         stats = await strategy.get_window_stats(item, name)
         wait_s = max(1.0, stats.reset_time - time.time())
-        return refusal(limit, wait_s, left_headers(limit.what, limit.amount, 0, wait_s))
+        return refusal(limit, wait_s, remaining_headers(limit.what, limit.amount, 0, wait_s))
 
     def spend(self, spent: Sequence[tuple[Any, str]], tokens: int) -> None:
-        """Count tokens; nobody waits for it."""
+        """Count tokens in the background."""
         self._tasks.start("tokens spent", self._spend(spent, tokens))
 
     async def _spend(self, spent: Sequence[tuple[Any, str]], tokens: int) -> None:
@@ -172,13 +172,17 @@ class RedisLimiter:
             self._failed("rate_store", error.storage_error)
 
     def _failed(self, what: str, error: BaseException) -> None:
-        why = type(error).__name__  # its words may hold the URL
+        why = type(error).__name__  # its message may hold the URL
         if time.monotonic() > self._down_until:
-            _log.warning("%s does not answer (%s): this launcher counts alone for a while", what, why)
+            _log.warning(
+                "%s does not answer (%s); rate limits are counted locally until it does",
+                what,
+                why,
+            )
         self._down_until = time.monotonic() + DOWN_S
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Wait for what is being counted, and close the connections."""
         await self._tasks.close()
         await self._pool.aclose()
 

@@ -1,10 +1,10 @@
-"""What a route's policy does to a request's body: defaults, bounds, dropped fields, the system prompt.
+"""Rewrites a request's body as a route's policy says: defaults, bounds, dropped fields, the system prompt.
 
-Pure: a decoded body goes in, the one to send comes out. Every spelling of a field is known here, so
-that nothing gets past a bound under another name, and where a system prompt cannot be imposed the
-path is not served at all. Names that differ from a policed one in case alone are refused: some servers
-(Go's parser) read them as the same. Fields as in the OpenAI and Anthropic references, vLLM's and
-llama.cpp's servers.
+Pure: a decoded body goes in, the one to send comes out. All spellings of a field are treated alike, so
+nothing gets past a bound under another name, and where a system prompt cannot be imposed the path is not
+served at all. Names that differ from a restricted one in case alone are refused: some servers (with Go's
+parser) take them for the same. The fields are those of the OpenAI and Anthropic references and of vLLM's
+and llama.cpp's servers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_TOKENS = {
     b"/completion": "n_predict",
     b"/infill": "n_predict",
 }
-"""Paths that generate text, and how each spells the most tokens to generate."""
+"""Paths that generate text, and each one's name for the maximum number of tokens to generate."""
 
 _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict", "max_new_tokens"),
@@ -34,17 +34,17 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "repetition_penalty": ("repetition_penalty", "repeat_penalty"),
     "logprobs": ("logprobs", "top_logprobs", "n_probs"),
 }
-"""Other names of a field; bounding, dropping or defaulting one means all of them."""
+"""Other names of a field; a bound, a drop or a default of one applies to all of them."""
 _FAMILY = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
 
 _NO_PROMPT = frozenset({b"/infill", b"/v1/chat/completions/batch"})
-"""Those of them on which a system prompt cannot be imposed."""
+"""Generating paths on which a system prompt cannot be imposed."""
 
 _SIGNED = frozenset({"presence_penalty", "frequency_penalty", "temperature", "seed", "logit_bias"})
-"""Fields whose negative values are plain numbers; elsewhere they mean *without end*."""
-_ZERO_IS_ALL = frozenset({"top_k"})
+"""Fields whose negative values are plain numbers; elsewhere they mean *unlimited*."""
+_ZERO_IS_UNLIMITED = frozenset({"top_k"})
 
-_HARMLESS = frozenset(
+_NOT_GENERATING = frozenset(
     {
         b"/v1/embeddings",
         b"/v1/models",
@@ -59,11 +59,11 @@ _HARMLESS = frozenset(
         b"/pooling",
     }
 )
-"""Paths that generate nothing, so that no system prompt is missing there."""
+"""Paths that generate no text, and need no system prompt."""
 
 _SYSTEM = frozenset({"system", "developer"})
 _ROLES = frozenset({"user", "assistant", "tool", "function"})
-"""Who else may speak where ours is the only system prompt: templates write any other word as it is."""
+"""Roles that are allowed beside a replaced system prompt: templates render any other word as it is."""
 _TEMPLATES = (
     "chat_template",
     "chat_template_kwargs",
@@ -71,20 +71,20 @@ _TEMPLATES = (
     "continue_final_message",
     "system_prompt",
 )
-"""Fields by which a client could put its own words before ours, or leave ours out; removed."""
-_SPOKEN = ("messages", "system", "instructions", "input", "prompt", "role", *_TEMPLATES)
+"""Fields by which a client could put text before the system prompt, or leave it out; removed."""
+_PROMPT_FIELDS = ("messages", "system", "instructions", "input", "prompt", "role", *_TEMPLATES)
 
 
 class RewriteRules:
-    """One policy, ready for use."""
+    """One policy, prepared for the hot path."""
 
-    __slots__ = ("_clamp", "_defaults", "_drop", "_given", "_policed", "bounds", "prompt")
+    __slots__ = ("_clamp", "_defaults", "_drop", "_gives_all", "_restricted", "bounds", "prompt")
 
     def __init__(self, policy: PolicySpec) -> None:
         self.prompt = policy.prompt
         self.bounds = bool(policy.clamp or policy.drop or policy.prompt)
-        """Whether it takes something from the client: then a body is always written anew, so that no
-        duplicate of a field is left for the server to choose.
+        """Whether the policy restricts clients: then a body is always encoded anew, so that no duplicate of a
+        field is left for the server to choose.
         """
         self._defaults = [(_family(name), name, value) for name, value in policy.defaults.items()]
         self._clamp = [
@@ -92,46 +92,51 @@ class RewriteRules:
             for name, bound in policy.clamp.items()
         ]
         self._drop = [spelling for name in policy.drop for spelling in _spellings(_family(name))]
-        policed = {*self._drop, *(_SPOKEN if policy.prompt else ())}
+        restricted = {*self._drop, *(_PROMPT_FIELDS if policy.prompt else ())}
         for name in (*policy.defaults, *policy.clamp):
-            policed.update(_spellings(_family(name)))
-        self._policed = frozenset(policed)
-        self._given = None if self.bounds else _teller({family for family, _, _ in self._defaults})
+            restricted.update(_spellings(_family(name)))
+        self._restricted = frozenset(restricted)
+        self._gives_all = None if self.bounds else _field_check({family for family, _, _ in self._defaults})
 
     def serves(self, path: bytes) -> bool:
-        """Whether this path may be served: with a prompt, only where it can be imposed.
+        """Whether this path may be served: with a system prompt, only where it can be imposed.
 
-        One that a server might take for a path that generates text, and we do not, never is.
+        Never a path that a server might take for one that generates text, and the gateway does not.
         """
         if path not in _MAX_TOKENS and path.rstrip(b"/").lower() in _MAX_TOKENS:
             return False
-        return self.prompt is None or path in _HARMLESS or (path in _MAX_TOKENS and path not in _NO_PROMPT)
+        return (
+            self.prompt is None or path in _NOT_GENERATING or (path in _MAX_TOKENS and path not in _NO_PROMPT)
+        )
 
     def knows(self, name: str) -> bool:
-        """Whether the value of this field matters."""
-        return name in self._policed
+        """Whether the policy depends on the value of this field."""
+        return name in self._restricted
 
     def changes_nothing(self, content: bytes) -> bool:
-        """Whether there are only defaults, and this JSON object gives all of them; it may say no in doubt."""
-        return self._given is not None and self._given(content)
+        """Whether there are only defaults, all given by this JSON object; false where that is not certain."""
+        return self._gives_all is not None and self._gives_all(content)
 
     def check_path(self, path: bytes) -> None:
-        """Raise ``Refuse`` (404) for a path that may not be served."""
+        """Raise ``RequestRefused`` (404) for a path that may not be served."""
         if not self.serves(path):
-            raise not_found("this path is not served here: the route's policy could be passed by on it")
+            raise not_found("this path is not served here: the route's policy cannot be applied to it")
 
     def check_form(self, path: bytes, names: Iterable[str]) -> None:
-        """Forms are passed on as they are: raise ``Refuse`` (400) for one that would get past a rule."""
+        """Raise ``RequestRefused`` (400) for a form that the policy would change: forms are not rewritten."""
         if path in _MAX_TOKENS:
             raise bad_request("send JSON here, not a form", code="invalid_form")
         for name in names:
-            if name.casefold() in self._policed:
-                raise bad_request(f"{name[:100]} is not taken in a form here", param=name[:100])
+            if name.casefold() in self._restricted:
+                raise bad_request(f"{name[:100]} is not accepted in a form here", param=name[:100])
 
     def apply(self, path: bytes, body: dict[str, Any]) -> dict[str, Any]:
-        """The body as the model's server gets it. Raises ``Refuse`` (400, 404) for what cannot be judged."""
+        """The body as the model's server gets it.
+
+        Raises ``RequestRefused`` (400, 404) for a body to which the policy cannot be applied.
+        """
         self.check_path(path)
-        _check_names(body, self._policed)
+        _check_names(body, self._restricted)
         for name in self._drop:
             body.pop(name, None)
         generates = path in _MAX_TOKENS
@@ -153,13 +158,13 @@ def _spellings(family: str) -> tuple[str, ...]:
     return _SPELLINGS.get(family, (family,))
 
 
-def _teller(families: Iterable[str]) -> Callable[[bytes], bool]:
-    """Whether a JSON object gives each of these fields, in whatever spelling; one parse tells."""
+def _field_check(families: Iterable[str]) -> Callable[[bytes], bool]:
+    """A check that a JSON object gives each of these fields, in any spelling; takes a single parse."""
     spelled = [_spellings(family) for family in families]
     names = {f"f{n}": name for n, name in enumerate(name for group in spelled for name in group)}
     try:
         kind = msgspec.defstruct("Given", [(field, Any, None) for field in names], rename=names.get)
-    except ValueError:  # a name with quotes or the like: nobody means it, and it must not stop us
+    except ValueError:  # a name with quotes or the like is not worth a parser of its own
         return lambda content: False
     decode = msgspec.json.Decoder(kind).decode
     found = iter(names)
@@ -167,7 +172,7 @@ def _teller(families: Iterable[str]) -> Callable[[bytes], bool]:
     alone = [group[0] for group in wanted if len(group) == 1]
     several = [group for group in wanted if len(group) > 1]
 
-    def tell(content: bytes) -> bool:
+    def gives_all(content: bytes) -> bool:
         try:
             given = decode(content)
         except (msgspec.DecodeError, RecursionError):
@@ -177,7 +182,7 @@ def _teller(families: Iterable[str]) -> Callable[[bytes], bool]:
                 return False
         return all(any(getattr(given, field) is not None for field in group) for group in several)
 
-    return tell
+    return gives_all
 
 
 def _check_names(fields: Mapping[str, Any], known: frozenset[str]) -> None:
@@ -186,7 +191,7 @@ def _check_names(fields: Mapping[str, Any], known: frozenset[str]) -> None:
             continue
         folded = name.casefold()
         if folded != name and folded in known:
-            raise bad_request(f"write {folded}, in lower case", param=name[:100])
+            raise bad_request(f"write {folded} in lower case", param=name[:100])
 
 
 def _fill(family: str, name: str, value: Any, path: bytes, body: dict[str, Any]) -> None:
@@ -199,7 +204,7 @@ def _fill(family: str, name: str, value: Any, path: bytes, body: dict[str, Any])
 
 
 def _clamp(family: str, bound: float, path: bytes | None, body: dict[str, Any]) -> None:
-    """``path``: where text is generated."""
+    """Apply an upper bound; ``path`` is ``None`` where no text is generated."""
     given = False
     for spelling in _spellings(family):
         value = body.get(spelling)
@@ -207,17 +212,17 @@ def _clamp(family: str, bound: float, path: bytes | None, body: dict[str, Any]) 
             body.pop(spelling, None)
             continue
         if value is True or value is False:
-            if family == "logprobs":  # chat completions say so, and how many in top_logprobs
+            if family == "logprobs":  # a switch in chat completions; the number is top_logprobs
                 continue
             raise bad_request(f"{spelling} must be a number", param=spelling)
         if not isinstance(value, int | float):
             raise bad_request(f"{spelling} must be a number", param=spelling)
         given = True
-        endless = value < 0 and family not in _SIGNED
-        if value > bound or endless or (value == 0 and family in _ZERO_IS_ALL):
+        unlimited = value < 0 and family not in _SIGNED
+        if value > bound or unlimited or (value == 0 and family in _ZERO_IS_UNLIMITED):
             body[spelling] = bound
     if not given and family == "max_tokens" and path is not None:
-        body[_MAX_TOKENS[path]] = bound  # saying nothing asks for as much as there is
+        body[_MAX_TOKENS[path]] = bound  # without a value the server generates as much as it can
 
 
 def _impose(prompt: PromptSpec, path: bytes, body: dict[str, Any]) -> None:
@@ -272,7 +277,7 @@ _ROLE = frozenset({"role"})
 
 
 def _kept(prompt: PromptSpec, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The client's messages: all of them, or without those that speak as the system."""
+    """The client's messages: all of them, or without those of the system."""
     if prompt.mode == "prepend":
         return messages
     kept = []

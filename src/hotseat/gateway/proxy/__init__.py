@@ -1,1 +1,1 @@
-"""One request's way to a model and back: prepare, lease, wait, forward, record."""
+"""One request to a model and back: prepare, lease, wait, forward, record."""

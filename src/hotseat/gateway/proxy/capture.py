@@ -1,63 +1,59 @@
-"""The debug capture: what one model is asked and answers, written to a file while an admin wants it.
+"""The debug capture: one model's requests and responses, written to a file while an admin wants it.
 
-Nothing is captured unless it was ordered, for one model, for a bounded time and size; a restart ends
-it. Of a request its body is written as the model's server got it, of the answer what that server sent;
-no header is, and credentials inside the texts become ``***``. While it is on, the log and ``/routes``
-say so.
+Nothing is captured unless an admin has ordered it, for one model, for a bounded time and size; a restart
+ends it. While it is on, the log and ``/routes`` say so. ``captured_forward`` says what is recorded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import datetime
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import msgspec
 import structlog
 
-from hotseat import logs
-from hotseat.gateway.http.request_cycle import RequestCycle
-from hotseat.gateway.proxy.forward import Forward, ForwardServices, MeteredForward, Owner
-from hotseat.gateway.proxy.prepare import UpstreamRequest
-
-MOST_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
 """Of one capture's file, and of what is held in memory for it."""
-MOST_BYTES_EACH = 1024 * 1024
-"""Of one request's body, and of one answer."""
-_CREDENTIALS = frozenset(
-    {b"authorization", b"proxy-authorization", b"x-api-key", b"x-api-secret", b"api-key", b"cookie"}
-)
-_SHORTEST = 4
+MAX_BYTES_EACH = 1024 * 1024
+"""Of one request's body, and of one response's."""
 
 _log = structlog.get_logger("hotseat.capture")
-_encode = msgspec.json.Encoder().encode
+
+
+class Recording(Protocol):
+    """A request under way that is being captured."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that it holds in memory for the capture."""
+
+    def line(self, time: str) -> bytes:
+        """The record as a line of JSON; ``time`` is when it was made."""
 
 
 class Captures:
-    """The captures that are on, by model."""
+    """The captures of all models."""
 
     def __init__(self, folder: Path, wall_clock: Callable[[], float]) -> None:
-        """Files go into ``folder``, which is made when it is needed; ``wall_clock()`` is the time of day, in
-        seconds since 1970."""
+        """Files go into ``folder``, created when it is needed; ``wall_clock()`` is the time of day,
+        in seconds since 1970."""
         self._folder, self._wall_clock = folder, wall_clock
         self.on: dict[str, Capture] = {}
-        """Empty nearly always: that is all that the data path looks at."""
+        """By model; nearly always empty, which is all that the data path looks at."""
 
     def start(self, model: str, seconds: float) -> dict[str, Any]:
-        """Capture from now on, into a new file in place of the model's last one; what ``told`` says of it.
+        """Capture for so many seconds, into a new file that replaces the model's last one; return its status.
 
-        Where it is on already it goes on into its file, until so many seconds from now. Raises ``OSError``.
+        Where a capture is on already, only its end moves. Raises ``OSError`` if the file cannot be created.
         """
         capture = self.on.get(model)
         if capture is None:
-            capture = self.on[model] = Capture(model, self._open(model), self._wall_clock, self._ended)
-        capture.until(self._wall_clock() + seconds, seconds)
+            capture = self.on[model] = Capture(model, self._open(model), self._wall_clock, self._on_end)
+        capture.extend(self._wall_clock() + seconds, seconds)
         _log.warning(
             "CAPTURE ON: prompts and answers are written to a file",
             model=model,
@@ -66,8 +62,8 @@ class Captures:
         )
         return capture.told()
 
-    def stop(self, model: str, why: str = "it was ordered") -> dict[str, Any] | None:
-        """End it; what came of it, or ``None`` where there was none."""
+    def stop(self, model: str, why: str = "an admin stopped it") -> dict[str, Any] | None:
+        """End a model's capture and return its last status, or ``None`` where there was none."""
         capture = self.on.get(model)
         if capture is None:
             return None
@@ -75,18 +71,18 @@ class Captures:
         return capture.told()
 
     def told(self) -> dict[str, dict[str, Any]]:
-        """What is captured now, by model: ``file``, ``until`` (UTC), ``requests``, ``bytes``."""
+        """The captures that are on, by model: ``file``, ``until`` (UTC), ``requests``, ``bytes``."""
         return {model: capture.told() for model, capture in self.on.items()}
 
     def keep(self, models: Iterable[str]) -> None:
-        """End those of models that are configured no more."""
+        """End the captures of all other models: they are no longer configured."""
         for model in self.on.keys() - set(models):
-            self.stop(model, "the model is gone")
+            self.stop(model, "the model is no longer configured")
 
     def close(self) -> None:
-        """End all."""
+        """End all captures."""
         for model in list(self.on):
-            self.stop(model, "hotseat ends")
+            self.stop(model, "hotseat shuts down")
 
     def _open(self, model: str) -> tuple[Path, int]:
         file = self._folder / f"{model}.jsonl"
@@ -96,7 +92,7 @@ class Captures:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         return file, os.open(file, flags, 0o600)
 
-    def _ended(self, capture: Capture, why: str) -> None:
+    def _on_end(self, capture: Capture, why: str) -> None:
         self.on.pop(capture.model, None)
         _log.warning(
             "CAPTURE OFF",
@@ -109,34 +105,35 @@ class Captures:
 
 
 class Capture:
-    """One model's, from its order to its end."""
+    """One model's capture: its file, its bounds, and the requests that are being recorded."""
 
     def __init__(
         self,
         model: str,
         opened: tuple[Path, int],
         wall_clock: Callable[[], float],
-        ended: Callable[[Capture, str], None],
+        on_end: Callable[[Capture, str], None],
     ) -> None:
         self.model = model
         self.file, self._descriptor = opened
-        self._wall_clock, self._ended = wall_clock, ended
+        self._wall_clock, self._on_end = wall_clock, on_end
         self.requests = self.written = 0
-        self._held = 0
+        self.held = 0
+        """Bytes of requests under way that are held in memory."""
         self._until = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._running: set[Forward] = set()
-        self._over = False
+        self._recordings: set[Recording] = set()
+        self._ended = False
 
-    def until(self, at: float, seconds: float) -> None:
-        """It ends at this time of day, so many seconds from now."""
+    def extend(self, at: float, seconds: float) -> None:
+        """Let the capture end at this time of day, which is so many seconds from now."""
         self._until = at
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.end, "its time is over")
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.end, "its time is up")
 
     def told(self) -> dict[str, Any]:
-        """For ``/routes`` and orders."""
+        """The status, as ``/routes`` and the admin API show it."""
         return {
             "file": str(self.file),
             "until": _iso(self._until),
@@ -144,39 +141,28 @@ class Capture:
             "bytes": self.written,
         }
 
-    def follow(
-        self,
-        owner: Owner,
-        client: RequestCycle,
-        asked: UpstreamRequest,
-        means: ForwardServices,
-        record_id: str,
-    ) -> CapturedForward:
-        """An exchange that is captured."""
-        captured = CapturedForward(owner, client, asked, means)
-        captured.begin_capture(self, record_id)
-        self._running.add(captured)
-        return captured
+    def add(self, recording: Recording) -> None:
+        """Record a request that begins."""
+        self._recordings.add(recording)
 
-    def take(self, data: bytes, had: int) -> bytes:
-        """What there is room for of a text of which so much has been taken."""
-        if self._over:
+    def take(self, data: bytes, taken: int) -> bytes:
+        """As much of ``data`` as there is room for; ``taken`` bytes of the same text are held already."""
+        if self._ended:
             return b""
-        taken = data[: max(0, min(MOST_BYTES_EACH - had, MOST_BYTES - self.written - self._held))]
-        self._held += len(taken)
-        return taken
+        kept = data[: max(0, min(MAX_BYTES_EACH - taken, MAX_BYTES - self.written - self.held))]
+        self.held += len(kept)
+        return kept
 
-    def finished(self, exchange: Forward) -> None:
-        """This exchange has ended; one that the capture's end came before is written already."""
-        if exchange in self._running:
-            assert isinstance(exchange, CapturedForward)
-            self._write(exchange)
+    def finish(self, recording: Recording) -> None:
+        """Write a request that has ended, unless the capture's end has written it already."""
+        if recording in self._recordings:
+            self._write(recording)
 
-    def _write(self, captured: CapturedForward) -> None:
-        self._running.discard(captured)
-        self._held -= captured.held
-        line = captured.line(_iso(self._wall_clock()))
-        if self.written + len(line) > MOST_BYTES:
+    def _write(self, recording: Recording) -> None:
+        self._recordings.discard(recording)
+        self.held -= recording.held
+        line = recording.line(_iso(self._wall_clock()))
+        if self.written + len(line) > MAX_BYTES:
             self.end("its file is full")
             return
         try:
@@ -188,90 +174,16 @@ class Capture:
         self.written += len(line)
 
     def end(self, why: str) -> None:
-        """Write what has come so far of requests under way, and close the file. Repeats are harmless."""
-        if self._over:
+        """Write what has come so far of requests under way, and close the file. May be repeated."""
+        if self._ended:
             return
-        self._over = True
+        self._ended = True
         if self._timer is not None:
             self._timer.cancel()
-        for captured in list(self._running):
-            assert isinstance(captured, CapturedForward)
-            self._write(captured)
+        for recording in list(self._recordings):
+            self._write(recording)
         os.close(self._descriptor)
-        self._ended(self, why)
-
-
-class CapturedForward(MeteredForward, eq=False):
-    """An exchange whose request and answer are kept, within bounds, until it has ended."""
-
-    _capture: Capture | None = None
-    _record_id: str = ""
-    _body: bytes = b""
-    _body_bytes: int = 0
-    _answer: bytearray = msgspec.field(default_factory=bytearray)
-    _answer_bytes: int = 0
-    _sent: list[str] = msgspec.field(default_factory=list)
-
-    def begin_capture(self, capture: Capture, record_id: str) -> None:
-        """Keep what is asked and answered for this capture."""
-        content = self._asked.content
-        self._capture = capture
-        self._record_id = record_id
-        self._body = capture.take(content, 0)
-        self._body_bytes = len(content)
-        self._sent = _credentials(self._client)
-
-    @property
-    def held(self) -> int:
-        """Bytes of both texts."""
-        return len(self._body) + len(self._answer)
-
-    def on_data(self, data: bytes) -> None:
-        assert self._capture is not None
-        self._answer_bytes += len(data)
-        self._answer += self._capture.take(data, len(self._answer))
-        super().on_data(data)
-
-    def line(self, at: str) -> bytes:
-        """The record as a line of JSON; ``whole`` says that the client got the whole answer."""
-        asked = self._asked
-        record = {
-            "time": at,
-            "id": self._record_id,
-            "key": asked.key,
-            "route": asked.route.name,
-            "method": asked.method.decode("latin-1"),
-            "target": asked.target.decode("latin-1"),
-            "status": self.upstream_status,
-            "whole": self.failure is None and self._client.response_complete,
-            "code": self.code,
-            "failure": self.failure,
-            "request_bytes": self._body_bytes,
-            "request": self._text(self._body),
-            "answer_bytes": self._answer_bytes,
-            "answer": self._text(bytes(self._answer)),
-        }
-        return logs.redact(_encode(record).decode()).encode() + b"\n"
-
-    def _text(self, data: bytes) -> str:
-        text = data.decode("utf-8", "replace")
-        for secret in self._sent:
-            text = text.replace(secret, logs.HIDDEN)
-        return text
-
-
-def _credentials(client: RequestCycle) -> list[str]:
-    """What the client sent to prove itself by, longest first: it may stand in its prompt, too."""
-    found = set()
-    for name, value in client.headers:
-        if name in _CREDENTIALS:
-            text = value.decode("latin-1")
-            word = text.rpartition(" ")[2]
-            found |= {text, word}
-            if text[:6].lower() == "basic ":
-                with contextlib.suppress(binascii.Error):
-                    found.add(base64.b64decode(word).decode("utf-8", "replace").partition(":")[2])
-    return sorted((one for one in found if len(one) >= _SHORTEST), key=len, reverse=True)
+        self._on_end(self, why)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

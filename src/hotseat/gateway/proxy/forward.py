@@ -1,9 +1,17 @@
-"""One request to a model and its response: the seat asked for, the wait, the relay, the end.
+"""Forwards one request to a model's server: the lease, the connection, the relay of the response, its end.
 
-Where the model is ready and a connection to it rests, the request is sent at once, and the rest happens
-inside the parser's callbacks: the response is handed on as it comes, and the client's back-pressure
-reaches the server by pausing the read. What must be waited for (a model that starts, a new connection,
-the reason of a failure) is a coroutine, cancelled when the client goes.
+Where the model is ready and a connection to it is idle, the request is sent at once and the rest happens
+inside the parser's callbacks: each piece of the response is passed on as it comes, and a slow client
+pauses the read from the server. What must be waited for (a model that starts, a new connection, the
+reason of a failure) is a coroutine, cancelled when the client goes.
+
+The phases (``Phase``) and what leads from one to the next:
+
+    QUEUED ─lease─> CONNECTING ─request sent─> AWAITING_HEAD ─head─> STREAMING | RELAYING | COLLECTING
+    QUEUED ─lease, and an idle connection: request sent─> AWAITING_HEAD
+    AWAITING_HEAD ─the idle connection was dead─> AWAITING_HEAD | CONNECTING (sent once more)
+    any of these ─failure─> AWAITING_REASON ─run has gone, nothing was sent─> QUEUED (the next run)
+    any ─the response has ended, or the client has gone─> DONE
 """
 
 from __future__ import annotations
@@ -11,117 +19,155 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from enum import Enum
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from hotseat.core.errors import Reason
 from hotseat.core.views import Loading
 from hotseat.gateway.http import errors
-from hotseat.gateway.http.outlier_detection import OutlierDetector, ResponseEnd, classify_end
+from hotseat.gateway.http.outlier_detection import OutlierDetector, ResponseEnd
 from hotseat.gateway.http.request_cycle import RequestCycle
-from hotseat.gateway.http.upstream import ConnectionPool, UpstreamConnection, UpstreamFailure, UpstreamPools
-from hotseat.gateway.proxy import usage, waiting
-from hotseat.gateway.proxy.lease import Lease, LeaseProvider, LeaseRefused, Ticket
+from hotseat.gateway.http.upstream import ConnectionPool, UpstreamConnection, UpstreamFailure
+from hotseat.gateway.proxy import response_tail
+from hotseat.gateway.proxy.lease import Lease, LeaseRefused, Ticket
 from hotseat.gateway.proxy.prepare import UpstreamRequest
-from hotseat.gateway.proxy.waiting import WaitPolicy
+from hotseat.gateway.proxy.response_tail import ResponseTail, Usage
+from hotseat.gateway.proxy.services import GatewayServices
+from hotseat.gateway.proxy.snapshot import ConfigSnapshot
+from hotseat.gateway.proxy.waiting import wait_for_lease
 
 _log = logging.getLogger(__name__)
 
-LAST_WORDS_S = 0.2
-"""What a run wrote before it ended may still be on its way to us."""
+LAST_OUTPUT_S = 0.2
+"""How long after a run's end its last bytes may still arrive."""
 REASON_S = 0.3
-"""How long a failed answer waits for the news that its run has ended, and why."""
-GONE_S = 3.0
+"""How long a failed response waits for the news that its run has ended, and why."""
+UNREACHABLE_REASON_S = 3.0
 """The same for a run that cannot be reached: if it has ended, the request goes to the next one."""
-TRIES = 3
-"""Runs that one request is given to at most; only what got no byte of it is tried again."""
+MAX_RUNS = 3
+"""How many runs one request is given to at most; it is given to another only while no byte was sent."""
 _ERROR_BODY_BYTES = 64 * 1024
 
 
+class Phase(Enum):
+    """The steps of a request on its way to a model and back."""
+
+    QUEUED = "queued"
+    """No lease yet."""
+    CONNECTING = "connecting"
+    """A lease is held; a connection is being made."""
+    AWAITING_HEAD = "awaiting head"
+    """The request was sent; the server has not answered."""
+    STREAMING = "streaming"
+    """An event stream is relayed; an error can be told as its last event."""
+    RELAYING = "relaying"
+    """Any other body is relayed; only a cut connection tells the client that it is not whole."""
+    COLLECTING = "collecting"
+    """The client was promised a stream while it waited, and the server answered something else: that is
+    kept, to be told as an error event."""
+    AWAITING_REASON = "awaiting reason"
+    """The response failed; perhaps because its run has ended, which is about to be known."""
+    DONE = "done"
+
+
+# Read for each request or chunk: as globals they cost less than as attributes of the class.
+_AWAITING_HEAD = Phase.AWAITING_HEAD
+_STREAMING = Phase.STREAMING
+_RELAYING = Phase.RELAYING
+_COLLECTING = Phase.COLLECTING
+_DONE = Phase.DONE
+
+
 class Owner(Protocol):
-    """Whose exchange it is (``gateway.proxy.request``)."""
+    """The one on whose behalf a request is forwarded."""
 
     def end(self) -> None:
-        """It has ended without a task."""
+        """Take notice that forwarding has ended, in a callback, without a task."""
 
-    def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
-        """It has to wait for something after all."""
-
-
-class ForwardServices(NamedTuple):
-    """What all exchanges need."""
-
-    seats: LeaseProvider
-    upstreams: UpstreamPools
-    patience: WaitPolicy
+    def continue_in_task(self, pending: Coroutine[Any, Any, None]) -> None:
+        """Run the coroutine: after all, something has to be waited for."""
 
 
 class Forward(msgspec.Struct, eq=False):
-    """One request to a model and its response.
+    """One request to a model, and the handler of its response.
 
-    A struct, since that is made in C: most of what it keeps never differs from these first values.
+    A ``msgspec.Struct``, because that is constructed in C: most fields never change from their defaults.
     """
 
     _owner: Owner
-    _client: RequestCycle
-    _asked: UpstreamRequest
-    _means: ForwardServices
-    _early: bool = False
-    """The headers went before the model's server had answered."""
-    _sse: bool = False
-    _last: bytes = b"\n\n"
-    _second: bytes = b""
-    _third: bytes = b""
-    """What came before the last piece: where the reason of a stream's end stands."""
-    _awaited: bool = False
-    """No byte of the response's body has come yet, and somebody watches the time."""
+    _cycle: RequestCycle
+    _request: UpstreamRequest
+    _services: GatewayServices
+    _snapshot: ConfigSnapshot
+    _tail: ResponseTail | None = None
+    """From the first piece of the body on."""
+    _phase: Phase = Phase.QUEUED
     _ticket: Ticket | None = None
     _lease: Lease | None = None
+    """The lease, once granted."""
     _pool: ConnectionPool | None = None
-    _doubts: OutlierDetector | None = None
-    _collected: bytearray | None = None
+    """The connections to the lease's run."""
     _connection: UpstreamConnection | None = None
-    _done: asyncio.Future[UpstreamFailure | None] | None = None
-    """What the task waits for, where there is one."""
-    _broken: Reason | None = None
-    _gone: asyncio.Future[None] | None = None
-    _tries: int = 1
+    """While a response is awaited or relayed."""
+    _first_byte_watch: OutlierDetector | None = None
+    """Where this request is registered as waiting for the first byte; ``None``: it is not."""
+    _collected: bytes = b""
+    """The server's answer; in ``COLLECTING``."""
+    _waiter: asyncio.Future[UpstreamFailure | None] | None = None
+    """What a task waits for: the end of the attempt or, in ``AWAITING_REASON``, the end of the run.
+    ``None``: there is no task, callbacks see to the end."""
+    _runs: int = 1
+    """How many runs the request was given to."""
     _loading: Loading | None = None
+    """How far the start was when waiting for it ended without a lease."""
     _hold: asyncio.Timeout | None = None
-    """Runs out where a silent request may not be held any longer."""
+    """Expires when a client that cannot be told anything has been held as long as its route allows."""
     code: str = ""
-    """Of the error that we told the client, if we did."""
+    """The code of the error that the client was told, if it was."""
     failure: str | None = None
-    """Why the answer is missing or cut short, if it is."""
+    """Why the response is missing or cut short, if it is."""
     truncated: bool = False
-    """The server cut the answer short and did not call it an error."""
+    """The server cut the response short and did not call it an error."""
     upstream_status: int = 0
     granted_at: float | None = None
-    """When it had its seat, in ``time.monotonic``."""
+    """When the lease was granted, in ``time.monotonic``."""
     first_byte_at: float | None = None
-    """When the first byte of the answer's body came."""
-    usage: tuple[int | None, int | None] = (None, None)
-    """Tokens in and out, where the server told them."""
+    """When the first byte of the response's body came, in ``time.monotonic``."""
+    usage: Usage = response_tail.UNKNOWN
+
+    def __repr__(self) -> str:
+        request = self._request
+        target = f"{request.method.decode('latin-1')} {request.target.decode('latin-1')}"
+        return f"<{type(self).__name__} {self.model} {target}: {self._phase.value}>"
 
     @property
     def model(self) -> str:
-        """The model that is asked."""
-        return self._asked.route.model
+        """The name of the model."""
+        return self._request.route.model
+
+    @property
+    def phase(self) -> Phase:
+        """The step that the request is at."""
+        return self._phase
 
     def begin(self) -> Coroutine[Any, Any, None] | None:
-        """Send the request, if that can be done at once (``owner.end`` follows); else: what to wait for."""
-        asked = self._asked
-        if asked.route.max_hold_s is None or asked.stream:
+        """Send the request, if that can be done at once; otherwise return what has to be waited for.
+
+        ``None``: callbacks do the rest, and ``owner.end`` is called at its end (perhaps already).
+        """
+        request = self._request
+        if request.route.policy.max_hold_s is None or request.stream:
             try:
-                lease = self._ask().lease
+                lease = self._enqueue().lease
             except LeaseRefused as refused:
-                self._refuse(refused)
+                self._tell_refusal(refused)
                 self._owner.end()
                 return None
             if lease is not None:
-                connection = self._sit(lease).take()
+                connection = self._take_lease(lease).take()
                 if connection is not None:
                     self._send(connection)
                     return None
@@ -130,324 +176,347 @@ class Forward(msgspec.Struct, eq=False):
     async def run(self) -> None:
         """Serve the request to its end. Cancelled when the client goes.
 
-        Raises ``Refuse`` (503) when it was held as long as its route allows.
+        Raises ``RequestRefused`` (503) when it was held as long as its route allows.
         """
-        held_s = self._asked.route.max_hold_s
-        if held_s is None or self._asked.stream:
+        max_hold_s = self._request.route.policy.max_hold_s
+        if max_hold_s is None or self._request.stream:
             await self._run()
             return
         try:
-            async with asyncio.timeout(held_s) as self._hold:
+            async with asyncio.timeout(max_hold_s) as self._hold:
                 await self._run()
         except TimeoutError:
-            raise errors.RequestRefused(errors.held(self.model, held_s, self._loading)) from None
+            raise errors.RequestRefused(errors.held(self.model, max_hold_s, self._loading)) from None
 
     async def _run(self) -> None:
         try:
-            while await self._try():
+            while await self._try_run():
                 pass
         except LeaseRefused as refused:
-            self._refuse(refused)
-
-    def _refuse(self, refused: LeaseRefused) -> None:
-        problem = errors.from_refusal(refused.refusal, self._loading)
-        self.code = problem.code
-        self._tell(problem)
+            self._tell_refusal(refused)
 
     def close(self) -> None:
-        """Let go of all that is still held. Repeats are harmless."""
-        self._stand_up()
+        """Release everything that is held: connection, lease, place in the queue. May be repeated."""
+        self._phase = _DONE
+        self._detach()
         if self._connection is not None:
             self._connection.abandon()
             self._connection = None
         if self._ticket is not None:
             self._ticket.close()
 
-    # The seat
+    # The lease
 
-    def _ask(self) -> Ticket:
-        asked = self._asked
-        ticket = self._ticket = self._means.seats.ask(
-            asked.route.model, priority=asked.priority, key=asked.key
+    def _enqueue(self) -> Ticket:
+        request = self._request
+        ticket = self._ticket = self._services.leases.ask(
+            request.route.model, priority=request.priority, key=request.key
         )
         return ticket
 
-    def _sit(self, lease: Lease) -> ConnectionPool:
-        self.granted_at = monotonic()
-        self._lease = lease
-        pool = self._pool = self._means.upstreams.pool(lease.upstream)
-        self._doubts = pool.doubts
-        lease.on_break(self._on_break)
-        return pool
-
-    def _stand_up(self) -> None:
-        """The answer has ended; the lease is kept until its last byte has gone."""
-        if self._lease is not None:
-            self._lease.on_break(None)
-        if self._awaited:
-            self._awaited = False
-            assert self._doubts is not None
-            self._doubts.first_byte(self)
-        self._client.source = None
-
-    async def _try(self) -> bool:
-        """Stand in line and be served; true when the run had gone before it got the request: once more."""
-        ticket = self._ticket or self._ask()
-        if ticket.lease is None:
-            await self._wait(ticket)
-        lease = ticket.lease
-        assert lease is not None
-        self._loading = None
-        return await self._see_through(await self._attempt(self._sit(lease)))
-
-    async def _wait(self, ticket: Ticket) -> None:
-        asked = self._asked
+    async def _wait_for_lease(self, ticket: Ticket) -> None:
+        request = self._request
         try:
-            await waiting.wait(
+            await wait_for_lease(
                 ticket,
-                self._client,
-                route=asked.route.name,
-                stream=asked.stream,
-                patience=self._means.patience,
+                self._cycle,
+                route=request.route.name,
+                stream=request.stream,
+                policy=self._snapshot.wait_policy,
             )
         except (LeaseRefused, asyncio.CancelledError):
             self._loading = ticket.loading()
             raise
-        finally:
-            self._early = self._client.response_started
+
+    def _take_lease(self, lease: Lease) -> ConnectionPool:
+        self.granted_at = monotonic()
+        self._lease = lease
+        pool = self._pool = self._services.upstreams.pool(lease.upstream)
+        lease.on_break(self._on_break)
+        return pool
+
+    def _detach(self) -> None:
+        """Be called no more by the lease, the client or the detector; the lease is kept until ``close``."""
+        if self._lease is not None:
+            self._lease.on_break(None)
+        if self._first_byte_watch is not None:
+            self._stop_first_byte_watch()
+        self._cycle.source = None
+
+    async def _try_run(self) -> bool:
+        """Wait for a lease and use it; true when its run had gone before it got the request: try another."""
+        ticket = self._ticket or self._enqueue()
+        if ticket.lease is None:
+            await self._wait_for_lease(ticket)
+        lease = ticket.lease
+        assert lease is not None
+        self._loading = None
+        return await self._finish_attempt(await self._attempt(self._take_lease(lease)))
 
     # The request
 
     async def _attempt(self, pool: ConnectionPool) -> UpstreamFailure | None:
-        """Send the request and see the response through."""
+        """Send the request on a connection and wait for the end of the response."""
         connection = pool.take()
         if connection is None:
+            self._phase = Phase.CONNECTING
             try:
                 connection = await pool.connect()
             except UpstreamFailure as failure:
                 return failure
-        self._done = asyncio.get_running_loop().create_future()
+        self._waiter = asyncio.get_running_loop().create_future()
         self._send(connection)
-        return await self._done
+        return await self._waiter
 
     def _send(self, connection: UpstreamConnection) -> None:
-        client, asked, pool = self._client, self._asked, self._pool
+        cycle, request, pool = self._cycle, self._request, self._pool
         assert pool is not None
-        self._connection = client.source = connection
-        content = asked.content
-        sized = content or asked.method in _WITH_BODY
+        self._phase = _AWAITING_HEAD
+        self._connection = cycle.source = connection
+        content = request.content
+        has_length = content or request.method in _METHODS_WITH_BODY
         connection.send(
             b"".join(
                 (
-                    asked.method,
+                    request.method,
                     b" ",
                     pool.base_path,
-                    asked.target,
-                    pool.lead,
-                    asked.route.authorization,
-                    asked.headers,
-                    b"content-length: %d\r\n\r\n" % len(content) if sized else b"\r\n",
+                    request.target,
+                    pool.request_line_end,
+                    request.route.authorization,
+                    request.headers,
+                    b"content-length: %d\r\n\r\n" % len(content) if has_length else b"\r\n",
                     content,
                 )
             ),
             self,
-            method_is_head=asked.method == b"HEAD",
+            method_is_head=request.method == b"HEAD",
         )
-        limit_s = asked.route.first_byte_timeout_s
+        limit_s = request.route.first_byte_timeout_s
         if limit_s is not None:
-            self._awaited = True
-            pool.doubts.await_first_byte(self, limit_s)
-        if client.is_slow:
+            watch = self._first_byte_watch = pool.outliers
+            watch.watch(self, limit_s)
+        if cycle.is_slow:
             connection.pause_reading()
 
-    async def _see_through(self, failure: UpstreamFailure | None) -> bool:
-        """What comes after an attempt; true when the run had gone before it got the request: once more."""
-        pool, client = self._pool, self._client
+    async def _finish_attempt(self, failure: UpstreamFailure | None) -> bool:
+        """Deal with an attempt's end; true when its run had gone before it got the request: try another."""
+        pool, lease, cycle = self._pool, self._lease, self._cycle
         assert pool is not None
-        while failure is not None and failure.stale and self._broken is None:
+        assert lease is not None
+        while failure is not None and failure.stale and lease.broken is None:
             failure = await self._attempt(pool)
-        if failure is not None and not failure.silent and self._broken is None:
-            await self._why(failure)
-        self._stand_up()
+        cut_short = self._phase is _RELAYING and cycle.response_started
+        if failure is not None and not failure.timed_out and lease.broken is None:
+            await self._await_reason(failure, lease)
+        self._detach()
         if failure is not None:
-            if failure.unreachable and self._broken is not None and self._tries < TRIES:
-                self._tries, self._broken = self._tries + 1, None
-                assert self._ticket is not None
-                self._ticket.close()
-                self._ticket = None
+            if failure.unreachable and lease.broken is not None and self._runs < MAX_RUNS:
+                self._requeue()
                 return True
-            self._fail(failure)
-        if client.is_slow:
-            await client.drained()
+            self._tell_failure(failure, lease.broken, cut_short=cut_short)
+        if cycle.is_slow:
+            self._request.content = b""  # it will not be sent again, and this may take long
+            await cycle.drain()
         return False
 
-    async def _go_on(self, failure: UpstreamFailure | None) -> None:
-        """From an answer that did not end as it should, or ended before the client had taken it."""
-        if await self._see_through(failure):
+    def _requeue(self) -> None:
+        """Give the lease of a run that has gone back, to ask for another."""
+        assert self._ticket is not None
+        self._ticket.close()
+        self._ticket = self._lease = None
+        self._runs += 1
+        self._phase = Phase.QUEUED
+
+    async def _continue(self, failure: UpstreamFailure | None) -> None:
+        """Go on in a task after a response that failed, or that the client has not taken yet."""
+        if await self._finish_attempt(failure):
             await self._run()
 
-    async def _why(self, failure: UpstreamFailure) -> None:
-        """A connection ends a little before its run is known to have ended: wait for that, and its reason."""
-        self._suspect(failure.words)
-        self._gone = asyncio.get_running_loop().create_future()
-        await asyncio.wait([self._gone], timeout=GONE_S if failure.unreachable else REASON_S)
-        self._gone = None
+    async def _await_reason(self, failure: UpstreamFailure, lease: Lease) -> None:
+        """Wait for the news that the run has ended: its connections end a little before that is known."""
+        lease.suspect(failure.message)
+        self._phase = Phase.AWAITING_REASON
+        self._waiter = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._waiter], timeout=UNREACHABLE_REASON_S if failure.unreachable else REASON_S)
 
-    # The response (Sink)
+    # The response (``ResponseHandler``)
 
     def on_head(self, status: int, headers: bytes, length: bytes | None, content_type: bytes) -> None:
+        """Start the client's response (``AWAITING_HEAD``)."""
+        cycle = self._cycle
         self.upstream_status = status
-        self._asked.content = b""  # it will not be sent again
+        self._request.content = b""  # it will not be sent again
         if self._hold is not None:
             self._hold.reschedule(None)
-        self._sse = content_type.startswith(b"text/event-stream")
-        if not self._sse:  # a stream's header goes before its server has done any work
-            self._first_byte()
-        if not self._early:
-            self._client.start(status, headers, length)
-        elif status >= 400 or not self._sse:
-            self._collected = bytearray()
+        is_stream = content_type.startswith(b"text/event-stream")
+        # A stream's head comes before its server has done any work: there the first event counts.
+        if not is_stream and self._first_byte_watch is not None:
+            self._stop_first_byte_watch()
+        if not cycle.response_started:
+            self._phase = _STREAMING if is_stream else _RELAYING
+            cycle.start(status, headers, length)
+        elif status >= 400 or not is_stream:
+            self._phase = _COLLECTING
+        else:
+            self._phase = _STREAMING
 
-    def on_whole(self, status: int, headers: bytes, content_type: bytes, body: bytes) -> None:
-        if self._early or not body or self._hold is not None:
+    def on_complete_response(self, status: int, headers: bytes, content_type: bytes, body: bytes) -> None:
+        """Pass a head and a whole body on, which came in one piece (``AWAITING_HEAD``)."""
+        cycle = self._cycle
+        if cycle.response_started or not body or self._hold is not None:
             self.on_head(status, headers, b"%d" % len(body), content_type)
             if body:
                 self.on_data(body)
             return
+        self._phase = _RELAYING
         self.upstream_status = status
-        self._asked.content = b""
-        if self._awaited:
-            self._first_byte()
-        self._client.start(status, headers, b"%d" % len(body))
+        cycle.start(status, headers, b"%d" % len(body))
         self.on_data(body)
 
-    def _first_byte(self) -> None:
-        if self._awaited:
-            self._awaited = False
-            assert self._doubts is not None
-            self._doubts.first_byte(self)
-
     def on_data(self, data: bytes) -> None:
-        if self._awaited:
-            self._first_byte()
+        """Pass a piece of the body on (``STREAMING``, ``RELAYING``), or keep it (``COLLECTING``)."""
+        tail = self._tail
+        if tail is not None:
+            tail.add(data)
+            self._cycle.write(data)
+            return
         if self.first_byte_at is None:
             self.first_byte_at = monotonic()
-        if self._collected is None:
-            self._third = self._second
-            self._second = self._last
-            self._last = data
-            self._client.write(data)
+            if self._first_byte_watch is not None:
+                self._stop_first_byte_watch()
+        if self._phase is not _COLLECTING:
+            self._tail = ResponseTail(data)
+            self._cycle.write(data)
         elif len(self._collected) < _ERROR_BODY_BYTES:
             self._collected += data
 
-    def on_read(self) -> None:
-        self._client.flush()
+    def on_read_complete(self) -> None:
+        """Send what came in one read (``STREAMING``, ``RELAYING``, ``COLLECTING``)."""
+        self._cycle.flush()
 
     def on_end(self) -> None:
-        self._client.source = None  # the connection rests already, or is somebody else's soon
+        """Complete the client's response (``STREAMING``, ``RELAYING``, ``COLLECTING``)."""
+        self._cycle.source = None  # the connection is idle already, and may serve another request soon
         try:
-            if self._collected is not None:
-                tail = bytes(self._collected)
-                self._tell(errors.from_upstream(self.upstream_status, tail))
+            if self._phase is _COLLECTING:
+                self._tell(errors.from_upstream(self.upstream_status, self._collected))
+                tail = ResponseTail(self._collected)
             else:
-                tail = self._third + self._second + self._last if self._second else self._last
-                self._client.finish()
-            self.usage = usage.read(tail)
-            self._judge(classify_end(self.upstream_status, tail))
-        except Exception:  # a parser calls us, and would keep it to itself
-            _log.exception("the end of an answer could not be taken")
-            self._client.abort()
-        self._ended(None)
-
-    def _judge(self, end: ResponseEnd) -> None:
-        """What the end of the answer says of its server, where the end was not our doing."""
-        assert self._doubts is not None
-        if end is ResponseEnd.GOOD:
-            self._doubts.good()
-        elif self._broken is None and end is ResponseEnd.ABORTED:
-            self.truncated = True
-            _log.warning("model %s: its server cut an answer short (finish_reason: abort)", self.model)
-        elif self._broken is None:
-            dead = end is ResponseEnd.DEAD
-            why = "it says that its engine is dead" if dead else f"it answers errors ({self.upstream_status})"
-            self._suspect(why, certain=self._doubts.error(end))
-
-    def _suspect(self, why: str, *, certain: bool = False) -> None:
-        assert self._lease is not None
-        self._lease.suspect(why, certain=certain)
+                self._cycle.finish()
+                tail = self._tail or ResponseTail(b"")
+            self.usage, end = tail.conclude(self.upstream_status)
+            assert self._pool is not None
+            if end is ResponseEnd.GOOD:
+                self._pool.outliers.record_success()
+            else:
+                self._report(end)
+        except Exception:  # the parser that calls would swallow it
+            _log.exception("the end of a response could not be processed")
+            self._cycle.abort()
+        self._end_attempt(None)
 
     def on_failure(self, failure: UpstreamFailure) -> None:
-        self._ended(failure)
+        """Take the end of a response that failed (``AWAITING_HEAD`` to ``COLLECTING``)."""
+        self._end_attempt(failure)
 
-    def _ended(self, failure: UpstreamFailure | None) -> None:
+    def _end_attempt(self, failure: UpstreamFailure | None) -> None:
         self._connection = None
-        if self._done is not None:
-            if not self._done.done():
-                self._done.set_result(failure)
-        elif failure is None and not self._client.is_slow:
+        if self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_result(failure)
+        elif failure is None and not self._cycle.is_slow:
             self._owner.end()
         else:
-            self._owner.go_on(self._go_on(failure))
+            self._owner.continue_in_task(self._continue(failure))
+
+    def _report(self, end: ResponseEnd) -> None:
+        """Report a response's bad end to those who watch the run's health, unless the run was stopped."""
+        pool, lease = self._pool, self._lease
+        assert pool is not None
+        assert lease is not None
+        if lease.broken is not None:
+            return
+        if end is ResponseEnd.ABORTED:
+            self.truncated = True
+            _log.warning("model %s: its server cut a response short (finish_reason: abort)", self.model)
+            return
+        is_dead = end is ResponseEnd.DEAD
+        why = "its engine is dead" if is_dead else f"it answers errors ({self.upstream_status})"
+        lease.suspect(why, certain=pool.outliers.record_error(end))
+
+    def _stop_first_byte_watch(self) -> None:
+        watch, self._first_byte_watch = self._first_byte_watch, None
+        if watch is not None:
+            watch.unwatch(self)
 
     # Failures
 
-    def out_of_patience(self, limit_s: float) -> None:
-        """No byte has come for as long as anybody should wait."""
-        self._awaited = False
-        if self._connection is None or self._doubts is None:
+    def on_first_byte_timeout(self, limit_s: float) -> None:
+        """Fail the response: its first byte did not come in time (``AWAITING_HEAD``, ``STREAMING``)."""
+        self._first_byte_watch = None
+        pool, lease = self._pool, self._lease
+        if self._connection is None or pool is None or lease is None:
             return
         words = f"its server sent nothing for {limit_s:g} s"
-        self._suspect(words, certain=self._doubts.silence())
-        if self._connection is not None:  # unless being suspected has ended it already
-            self._connection.fail(words, silent=True)
+        lease.suspect(words, certain=pool.outliers.record_timeout())
+        if self._connection is not None:  # unless the suspicion has ended it already
+            self._connection.fail(words, timed_out=True)
 
     def _on_break(self, reason: Reason) -> None:
-        self._broken = reason
-        if self._gone is not None and not self._gone.done():
-            self._gone.set_result(None)
-        # A server that is told to stop may end its answers as if they were whole (vLLM does).
-        words_s = 0.0 if reason.alive else LAST_WORDS_S
-        asyncio.get_running_loop().call_later(words_s, self._give_up)
+        """End the response soon: its run has ended or is being stopped (any phase with a lease)."""
+        if self._phase is Phase.AWAITING_REASON and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        # A server that is told to stop may end its responses as if they were whole (vLLM does).
+        grace_s = 0.0 if reason.alive else LAST_OUTPUT_S
+        asyncio.get_running_loop().call_later(grace_s, self._cut_off)
 
-    def _give_up(self) -> None:
-        if self._connection is not None and self._broken is not None:  # else it is with another run by now
+    def _cut_off(self) -> None:
+        # A lease that is not broken is another one: the request has moved on to the next run.
+        if self._connection is not None and self._lease is not None and self._lease.broken is not None:
             self._connection.fail("its server has ended")
 
-    def _fail(self, failure: UpstreamFailure) -> None:
-        """Tell the client, in the way that is still open, that there is no (whole) answer."""
-        words = failure.words
-        if self._broken is not None:
-            has = "is being stopped" if self._broken.alive else "has ended"
-            words = f"its server {has}: {self._broken.for_clients()}"
+    def _tell_refusal(self, refused: LeaseRefused) -> None:
+        problem = errors.from_refusal(refused.refusal, self._loading)
+        self.code = problem.code
+        self._tell(problem)
+
+    def _tell_failure(self, failure: UpstreamFailure, broken: Reason | None, *, cut_short: bool) -> None:
+        """Tell the client, in the way that is still open, that the response is missing or not whole."""
+        words = failure.message
+        if broken is not None:
+            has = "is being stopped" if broken.alive else "has ended"
+            words = f"its server {has}: {broken.for_clients()}"
         self.failure = words
-        client = self._client
-        if client.response_started and not self._early and not self._sse:
-            client.abort()  # only a cut connection tells such a client that something is missing
-        else:
-            status = 503 if failure.unreachable else 504 if failure.silent else 502
-            problem = errors.unreachable(self.model, words, status=status)
-            self.code = problem.code
-            self._tell(problem)
+        if cut_short:
+            self._cycle.abort()
+            return
+        status = 503 if failure.unreachable else 504 if failure.timed_out else 502
+        problem = errors.unreachable(self.model, words, status=status)
+        self.code = problem.code
+        self._tell(problem)
 
     def _tell(self, problem: errors.ErrorResponse) -> None:
-        client, anthropic = self._client, self._asked.anthropic
-        if not client.response_started:
-            client.refuse(problem, anthropic=anthropic)
+        """Answer with an error; as the last event of the stream where that has begun."""
+        cycle, anthropic = self._cycle, self._request.anthropic
+        if not cycle.response_started:
+            cycle.refuse(problem, anthropic=anthropic)
             return
-        if not self._last.endswith(b"\n\n"):
-            client.write(b"\n" if self._last.endswith(b"\n") else b"\n\n")
-        client.write(errors.event(problem, anthropic=anthropic))
-        client.finish()
+        if self._tail is not None and (separator := self._tail.event_separator):
+            cycle.write(separator)
+        cycle.write(errors.event(problem, anthropic=anthropic))
+        cycle.finish()
 
 
 class MeteredForward(Forward, eq=False):
-    """An exchange that counts events too, for limits on tokens where the server tells no usage."""
+    """Counts the events of the response too: for limits on tokens, where the server reports no usage."""
 
     events: int = 0
 
     def on_data(self, data: bytes) -> None:
+        """Count the events in a piece of the body, and pass it on."""
         self.events += data.count(b"data:")
         super().on_data(data)
 
 
-_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
+_METHODS_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})

@@ -1,10 +1,10 @@
-"""The small protocol that the gateway needs from whoever owns the models.
+"""The protocols through which the gateway borrows a model's run from whoever owns the models.
 
-The gateway does not know the supervisor. It asks for a seat and gives it back:
+The gateway does not know the supervisor. It asks for a lease and gives it back:
 
-    ticket = seats.ask("chat")             # raises Refused
+    ticket = leases.ask("chat")            # raises LeaseRefused
     while ticket.lease is None:
-        await ticket.wait(10)              # raises Refused
+        await ticket.wait(10)              # raises LeaseRefused
         ...                                # tell the client how far the start is: ticket.loading()
     ...                                    # relay to ticket.lease.upstream, to the last byte
     ticket.close()
@@ -20,7 +20,7 @@ from hotseat.core.views import Loading, Upstream
 
 
 class LeaseRefused(Exception):
-    """The request gets no lease."""
+    """The request gets no lease; ``refusal`` says why."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -32,41 +32,48 @@ class Lease(Protocol):
 
     @property
     def upstream(self) -> Upstream:
-        """The run."""
+        """The address of the run."""
 
     @property
     def broken(self) -> Reason | None:
-        """Why the run has gone under it, if it has."""
+        """The reason why the run has ended or is being stopped under the lease; ``None`` while it serves."""
 
     def suspect(self, why: str, *, certain: bool = False) -> None:
-        """The run seems not to work: have its health checked now; ``certain``: end it, it does not work."""
+        """Report that the run seems to be broken: its health is checked at once.
+
+        ``certain``: it is broken, whatever the health check says, and is ended.
+        """
 
     def on_break(self, call: Callable[[Reason], None] | None) -> None:
-        """Have ``call`` called once when the run goes (at once if it has gone); ``None``: no more."""
+        """Have ``call`` called once when the lease breaks (at once if it has); ``None``: never."""
 
 
 class Ticket(Protocol):
-    """One request's place: in the queue, then on a run. ``close`` gives it back."""
+    """A request's place: in the model's queue first, then holding its lease. ``close`` gives it back."""
 
     @property
     def lease(self) -> Lease | None:
-        """There at once when the model is ready and has room: no task switch."""
+        """The lease, once granted: from the beginning where the model is ready and has room."""
 
     async def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the lease; ``False`` when the time ran out first. Raises ``LeaseRefused``."""
 
     def loading(self) -> Loading:
-        """How far it is, for the waiting client."""
+        """The progress of the model's start, for the client that waits."""
 
     def close(self) -> None:
-        """Give the lease back, or leave the queue. Repeats are harmless."""
+        """Give the lease back, or leave the queue. May be repeated."""
 
 
 class LeaseProvider(Protocol):
-    """Where leases come from."""
+    """Grants leases: the gateway's view of the supervisor."""
 
     def ask(self, model: str, *, priority: int = 0, key: str = "") -> Ticket:
-        """Ask for a lease. Raises ``LeaseRefused`` when the answer is no at once; ``KeyError`` never."""
+        """Ask for a lease on a configured model.
+
+        ``key``: the name of the client's key, for fairness between keys. Raises ``LeaseRefused`` where it is
+        refused at once.
+        """
 
     def state(self, model: str) -> str:
         """The model's state, in the words of ``core.states``; starts nothing."""

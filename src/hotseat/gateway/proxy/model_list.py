@@ -1,7 +1,7 @@
 """``GET /v1/models``: all models with their state. Starts nothing.
 
-One object serves both kinds of client: OpenAI's (``object``, ``data``, ``owned_by``) and Anthropic's
-(``type``, ``display_name``, ``has_more``). The word for the state is llama-server's.
+The same object serves OpenAI's clients (``object``, ``data``, ``owned_by``) and Anthropic's (``type``,
+``display_name``, ``has_more``). The words for the state are llama-server's.
 """
 
 from __future__ import annotations
@@ -34,36 +34,39 @@ _JSON = b"content-type: application/json\r\ncache-control: no-store\r\n"
 
 
 def answer(
-    client: RequestCycle,
+    cycle: RequestCycle,
     model_id: str,
-    tables: RoutingTable,
-    seats: LeaseProvider,
-    sees: Callable[[Route], bool],
+    routing: RoutingTable,
+    leases: LeaseProvider,
+    may_use: Callable[[Route], bool],
 ) -> None:
-    """Send the list of what this client sees, or one model (by name or alias). Raises ``Refuse`` (404)."""
-    whole: dict[str, Any]
+    """Send the list of the models that the client may use, or one model by name or alias.
+
+    Raises ``RequestRefused`` (404).
+    """
+    content: dict[str, Any]
     if model_id:
-        route = tables.find(model_id)
-        if route is None or not sees(route):
+        route = routing.find(model_id)
+        if route is None or not may_use(route):
             raise not_found(
                 f"the model {model_id[:200]!r} does not exist here; GET /v1/models lists those that do",
                 code="model_not_found",
                 param="model",
             )
-        whole = _described(route, seats, model_id)
+        content = _describe(route, leases, model_id)
     else:
-        data = [_described(route, seats, route.name) for route in tables.routes if sees(route)]
-        whole = {
+        data = [_describe(route, leases, route.name) for route in routing.routes if may_use(route)]
+        content = {
             "object": "list",
             "data": data,
             "has_more": False,
             "first_id": data[0]["id"] if data else None,
             "last_id": data[-1]["id"] if data else None,
         }
-    client.respond(200, _JSON, msgspec.json.encode(whole))
+    cycle.respond(200, _JSON, msgspec.json.encode(content))
 
 
-def _described(route: Route, seats: LeaseProvider, name: str) -> dict[str, Any]:
+def _describe(route: Route, leases: LeaseProvider, name: str) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",
@@ -72,5 +75,5 @@ def _described(route: Route, seats: LeaseProvider, name: str) -> dict[str, Any]:
         "created_at": "1970-01-01T00:00:00Z",
         "display_name": name,
         "owned_by": "hotseat",
-        "status": {"value": STATUS_WORDS[State(seats.state(route.model))]},
+        "status": {"value": STATUS_WORDS[State(leases.state(route.model))]},
     }

@@ -1,4 +1,4 @@
-"""What is asked of a model's server: the body looked into, its route found, the route's policy done to it."""
+"""Turns what a client sent into what the model's server gets: the route found, its policy applied."""
 
 from __future__ import annotations
 
@@ -9,76 +9,84 @@ from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.policy import body
 from hotseat.gateway.policy.query import without_credentials
-from hotseat.gateway.routing import Route, Target
+from hotseat.gateway.routing import Route, RoutingTable, Target
 
 
 class UpstreamRequest(msgspec.Struct, eq=False, gc=False):
-    """What a request asks of a model's server, ready to be sent."""
+    """A request for a model's server, ready to be sent."""
 
     route: Route
     method: bytes
     target: bytes
     """Path and query at the server."""
     headers: bytes
-    """Header lines to pass on."""
+    """Header lines to pass on, each with its line end."""
     content: bytes
+    """The body; emptied once the server has answered."""
     size: int
-    """Of the body as the client sent it."""
+    """Of the body as the client sent it, in bytes."""
     stream: bool
     anthropic: bool
-    """Whose shape errors have."""
+    """Errors have Anthropic's shape, not OpenAI's."""
     priority: int = 0
     key: str = ""
-    """The name of the key that asks; requests of one model are served fairly by key."""
+    """The name of the client's key; requests of one model are served fairly by key."""
 
 
 def prepare(
-    client: RequestCycle, sender: ClientContext, target: Target, content: bytes, id_line: bytes
+    cycle: RequestCycle,
+    context: ClientContext,
+    routing: RoutingTable,
+    target: Target,
+    content: bytes,
+    id_line: bytes,
 ) -> UpstreamRequest:
-    """The request as the model's server is to get it. Raises ``RequestRefused``.
+    """Make the request for the model's server. Raises ``RequestRefused``.
 
-    ``id_line``: the header line that tells the request's id, to the client and to the server.
+    ``id_line``: the header line with the request's id, for the client and for the server.
     """
-    head, caller = sender.head, sender.caller
-    asked = body.read(content, head)
-    method, query = client.method, client.query
+    head, principal = context.head, context.principal
+    parsed = body.read(content, head)
+    method, query = cycle.method, cycle.query
     route = target.route
     if route is None:
-        route = _named(client, sender, asked.model, id_line)
+        route = _route_by_model(cycle, context, routing, parsed.model, id_line)
     if target.special and not route.allows(target.path):
-        raise RequestRefused(_NOT_ALLOWED)
-    name = route.rename(asked.model)
+        raise RequestRefused(_PATH_NOT_ALLOWED)
+    name = route.rename(parsed.model)
     if route.rules is not None:
-        asked.rewrite(route.rules, target.path, name)
+        parsed.rewrite(route.rules, target.path, name)
     elif name is not None and content:
-        asked.rename(name)
+        parsed.rename(name)
     return UpstreamRequest(
         route,
         method,
         target.path + without_credentials(query) if query else target.path,
         head.passed + id_line,
-        asked.content,
+        parsed.content,
         len(content),
-        asked.stream and method != b"HEAD",
+        parsed.stream and method != b"HEAD",
         target.anthropic,
-        route.priority + caller.priority,
-        caller.name,
+        route.priority + principal.priority,
+        principal.name,
     )
 
 
-def _named(client: RequestCycle, sender: ClientContext, model: str | None, id_line: bytes) -> Route:
+def _route_by_model(
+    cycle: RequestCycle, context: ClientContext, routing: RoutingTable, model: str | None, id_line: bytes
+) -> Route:
     """The route that the body names. Raises ``RequestRefused`` (401, 403, 404)."""
     try:
-        route = sender.configured.tables.named(model)
+        route = routing.named(model)
     except RequestRefused:
-        sender.must_be_known()
+        context.require_authenticated()
         raise
-    client.extra = id_line + route.cors.lines(sender.origin)
-    sender.admit(route)
+    cycle.extra_headers = id_line + route.cors.lines(context.origin)
+    context.authorize(route)
     return route
 
 
-_NOT_ALLOWED = ErrorResponse(
+_PATH_NOT_ALLOWED = ErrorResponse(
     status=404,
     code="not_found",
     message="no such path for this model",

@@ -1,349 +1,344 @@
-"""A request's way through the gateway, in order, from its header to the books.
+"""One request's way through the gateway, in order, from its header to the access log.
 
-Policies have their places on this path: who may ask (after the route is known and before the body
-is read; a route that the body names is judged again after it), what may be asked (on the body), how
-often (before the seat is asked for), and the books (after the response has ended).
+Access and policies have their places on this way: who may ask (once the route is known, before the body
+is read; for a route that the body names, again after it), what may be asked (on the body), how often
+(before the lease is asked for). The record is written after the response has ended.
 
-A request whose body is here, for a model that is ready, goes all this way in one call, with no task:
-the server's answer does the rest. Only what must be waited for is a coroutine.
+A request whose body has arrived, for a model that is ready, goes all this way in one call, without a
+task: callbacks relay the server's response. Only what must be waited for is a coroutine.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from hotseat.gateway.access.admin import admin_role
-from hotseat.gateway.access.client_context import ClientContext, ConfigSnapshot, client_context
+from hotseat.gateway.access.client_context import ClientContext, client_context
 from hotseat.gateway.access.loopback import refuse_other_hosts
+from hotseat.gateway.http.asgi import run_app
 from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
-from hotseat.gateway.http.request_cycle import ASGIApp, BodyTooLarge, RequestCycle
+from hotseat.gateway.http.request_cycle import BodyTooLarge, RequestCycle
 from hotseat.gateway.policy.cors import is_preflight, preflight
-from hotseat.gateway.policy.rate_limit import Limit, Limiter, RateLimitGrant
-from hotseat.gateway.proxy import model_list, usage
-from hotseat.gateway.proxy.access_log import GONE, AccessLog, RequestRecord
+from hotseat.gateway.policy.rate_limit import Limit, RateLimitGrant
+from hotseat.gateway.proxy import model_list
+from hotseat.gateway.proxy.access_log import CLIENT_CLOSED_REQUEST, RequestRecord
 from hotseat.gateway.proxy.capture import Capture
-from hotseat.gateway.proxy.forward import Forward, ForwardServices, MeteredForward
+from hotseat.gateway.proxy.captured_forward import CapturedForward
+from hotseat.gateway.proxy.forward import Forward, MeteredForward
 from hotseat.gateway.proxy.prepare import UpstreamRequest, prepare
+from hotseat.gateway.proxy.response_tail import estimate_tokens
+from hotseat.gateway.proxy.services import GatewayServices
+from hotseat.gateway.proxy.snapshot import ConfigSnapshot
 from hotseat.gateway.routing import NOWHERE, Target, TargetKind, is_anthropic
 
 _log = logging.getLogger(__name__)
 
-Rest = Coroutine[Any, Any, None]
+Pending = Coroutine[Any, Any, None]
 """What has to be waited for."""
-Trace = Callable[[bytes], tuple[bytes, str, str]]
-"""A request's header lines in; out come those for the model's server, its span, and the caller's."""
 
 _METHODS = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _ALLOW = b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 
 
-class GatewayServices(Protocol):
-    """What all passages share (``gateway.gateway.Gateway``)."""
-
-    configured: ConfigSnapshot
-    means: ForwardServices
-    limiter: Limiter
-    books: AccessLog
-    control: ASGIApp
-    captured: Mapping[str, Capture]
-    trace: Trace | None
-
-
 class ProxiedRequest(msgspec.Struct, eq=False):
-    """One request on its way. (A struct, since that is made in C.)"""
+    """One request on its way. (A ``msgspec.Struct``, because that is constructed in C.)"""
 
-    _house: GatewayServices
-    _client: RequestCycle
-    _configured: ConfigSnapshot
-    _began: float
+    _services: GatewayServices
+    _cycle: RequestCycle
+    _snapshot: ConfigSnapshot
+    _began_at: float
     """In ``time.monotonic``."""
     _logged: bool
     _record: RequestRecord = msgspec.field(default_factory=RequestRecord)
     _id_line: bytes = b""
-    _over: bool = False
-    _rest: Rest | None = None
+    _ended: bool = False
+    _pending: Pending | None = None
     """What the task waits for, where there is one."""
     _target: Target | None = None
-    _sender: ClientContext = None  # type: ignore[assignment]  # known from the first step on
-    _exchange: Forward | None = None
-    _visit: RateLimitGrant | None = None
+    _context: ClientContext = None  # type: ignore[assignment]  # set by the first step
+    _forward: Forward | None = None
+    _grant: RateLimitGrant | None = None
     _capture: Capture | None = None
 
-    def begin(self) -> Rest | None:
-        """Go as far as can be gone at once; what must be waited for is returned."""
-        self._client.at_end = self.end
+    def begin(self) -> Pending | None:
+        """Go as far as possible at once, and return what has to be waited for."""
+        self._cycle.on_close = self.end
         try:
-            rest = self._begin()
-        except RequestRefused as refuse:
-            self._refuse(refuse)
+            pending = self._begin()
+        except RequestRefused as refused:
+            self._refuse(refused)
             self.end()
         except Exception:
-            self._failed()
+            self._fail()
             self.end()
             raise
         else:
-            if rest is not None:
-                return self._watch(rest)
+            if pending is not None:
+                return self._guard(pending)
         return None
 
-    def go_on(self, rest: Rest) -> None:
-        """Wait after all, in a task, for what the exchange found out."""
-        self._client.go_on(self._watch(rest))
+    def continue_in_task(self, pending: Pending) -> None:
+        """Wait after all, in a task: the response failed, or the client has not taken it yet."""
+        self._cycle.run_in_task(self._guard(pending))
 
-    def _watch(self, rest: Rest) -> Rest:
-        self._rest = rest
-        return self._watched(rest)
+    def _guard(self, pending: Pending) -> Pending:
+        self._pending = pending
+        return self._guarded(pending)
 
-    async def _watched(self, rest: Rest) -> None:
+    async def _guarded(self, pending: Pending) -> None:
         try:
-            await rest
-        except RequestRefused as refuse:
-            self._refuse(refuse)
+            await pending
+        except RequestRefused as refused:
+            self._refuse(refused)
         except Exception:
-            self._failed()
+            self._fail()
             raise
         finally:
             self.end()
 
-    def _refuse(self, refuse: RequestRefused) -> None:
-        self._record.code = refuse.problem.code
+    def _refuse(self, refused: RequestRefused) -> None:
+        self._record.code = refused.problem.code
         target = self._target
-        anthropic = is_anthropic(self._client.path) if target is None else target.anthropic
-        self._client.refuse(refuse.problem, anthropic=anthropic)
+        anthropic = is_anthropic(self._cycle.path) if target is None else target.anthropic
+        self._cycle.refuse(refused.problem, anthropic=anthropic)
 
-    def _failed(self) -> None:
+    def _fail(self) -> None:
         self._record.failed = "internal"
-        self._client.status = 500  # what the client is told next
+        self._cycle.status = 500  # the cycle answers so once the exception reaches it
 
-    # from the header on
+    # From the header on
 
-    def _begin(self) -> Rest | None:
-        client, configured, record = self._client, self._configured, self._record
-        sender = self._sender = client_context(client, configured)
-        the_id, record.id = sender.new_id()
-        self._id_line = client.extra = b"x-request-id: %b\r\n" % the_id
-        record.key = sender.caller.name
-        if configured.local_only:
-            refuse_other_hosts(sender.head)
+    def _begin(self) -> Pending | None:
+        cycle, snapshot, record = self._cycle, self._snapshot, self._record
+        context = self._context = client_context(cycle, snapshot)
+        request_id, record.id = context.new_id()
+        self._id_line = cycle.extra_headers = b"x-request-id: %b\r\n" % request_id
+        record.key = context.principal.name
+        if snapshot.local_only:
+            refuse_other_hosts(context.head)
         try:
-            target = configured.tables.resolve(client.path)
+            target = snapshot.routing.resolve(cycle.path)
         except RequestRefused:
-            target = self._nowhere()
+            target = self._target_of_unknown_path()
         self._target = target
         record.path = target.text
-        if target.kind is not TargetKind.DATA or client.method == b"OPTIONS":
-            return self._answer_ourselves(target)
-        lines = sender.judged.get((client.method, target))
+        if target.kind is not TargetKind.DATA or cycle.method == b"OPTIONS":
+            return self._answer_locally(target)
+        lines = context.allowed.get((cycle.method, target))
         if lines is None:
-            self._judge(target)
-            sender.remember(client.method, target, client.extra[len(self._id_line) :])
+            self._authorize(target)
+            context.remember(cycle.method, target, cycle.extra_headers[len(self._id_line) :])
         elif lines:
-            client.extra += lines
-        if client.more_body:
-            self._look_at_length()
-            return self._read_first(target)
-        asked = self._ask(target, self._body())
-        limits = asked.route.limits + sender.caller.limits
+            cycle.extra_headers += lines
+        if cycle.more_body:
+            self._check_length()
+            return self._read_and_forward(target)
+        request = self._prepare(target, self._take_body())
+        limits = request.route.limits + context.principal.limits
         if limits:
-            limiter = self._house.limiter
-            if limiter.waits:
-                return self._enter_first(asked, limits)
-            self._enter(limiter.enter(limits, asked.key, sender.address))
-        return self._exchange_for(asked).begin()
+            limiter = self._services.limiter
+            if limiter.is_remote:
+                return self._acquire_and_forward(request, limits)
+            self._keep_grant(limiter.acquire(limits, request.key, context.address))
+        return self._make_forward(request).begin()
 
-    def _nowhere(self) -> Target:
-        """For a path that leads nowhere: answers a page that may ask somewhere here.
+    def _target_of_unknown_path(self) -> Target:
+        """The target for a page's preflight request; for all else the refusal is raised again.
 
-        Raises ``RequestRefused``.
+        Raises ``RequestRefused``: 404, or 401 and 403 for clients that may not learn which paths there are.
         """
-        client, sender, tables = self._client, self._sender, self._configured.tables
-        if sender.origin in tables.cors:  # it is to read what is wrong
-            if is_preflight(client):
+        cycle, context, cors = self._cycle, self._context, self._snapshot.routing.cors
+        if context.origin in cors:  # the page shall be able to read what is wrong
+            if is_preflight(cycle):
                 return NOWHERE
-            client.extra += tables.cors.lines(sender.origin)
-        sender.must_be_known()  # strangers do not learn which paths there are
+            cycle.extra_headers += cors.lines(context.origin)
+        context.require_authenticated()
         raise
 
-    def _judge(self, target: Target) -> None:
-        """Who may ask, as far as it is known before the body. Raises ``RequestRefused``."""
-        client, sender, route = self._client, self._sender, target.route
+    def _authorize(self, target: Target) -> None:
+        """Check who asks, as far as that is known before the body. Raises ``RequestRefused``."""
+        cycle, context, route = self._cycle, self._context, target.route
         if route is not None:
             if route.cors:
-                client.extra = self._id_line + route.cors.lines(sender.origin)
-            sender.admit(route)
-        else:  # the body decides; until then a page that any route takes may read our errors
-            tables = self._configured.tables
-            if tables.cors:
-                client.extra += tables.cors.lines(sender.origin)
-            if sender.origin not in tables.cors:
-                sender.refuse_foreign_page()
-            if tables.all_guarded:
-                sender.must_be_known()
-        if sender.websocket:
-            client.keep_alive = False
+                cycle.extra_headers = self._id_line + route.cors.lines(context.origin)
+            context.authorize(route)
+        else:  # the body decides; until then a page that any route allows may read the errors
+            routing = self._snapshot.routing
+            if routing.cors:
+                cycle.extra_headers += routing.cors.lines(context.origin)
+            if context.origin not in routing.cors:
+                context.refuse_foreign_page()
+            if routing.all_guarded:
+                context.require_authenticated()
+        if context.websocket:
+            cycle.keep_alive = False
             raise RequestRefused(_NO_WEBSOCKET)
-        if client.method not in _METHODS:
-            raise RequestRefused(_METHOD)
+        if cycle.method not in _METHODS:
+            raise RequestRefused(_METHOD_NOT_ALLOWED)
 
-    def _look_at_length(self) -> None:
+    def _check_length(self) -> None:
         """Raise ``RequestRefused`` (413) where the header says that the body is too large."""
-        length, limit = self._client.length, self._configured.body_limit_bytes
+        length, limit = self._cycle.length, self._snapshot.body_limit_bytes
         if length is not None and int(length) > limit:
-            raise _too_large(limit)
+            raise _body_too_large(limit)
 
-    def _body(self) -> bytes:
-        """The body, all of which is here. Raises ``RequestRefused`` (413)."""
-        limit = self._configured.body_limit_bytes
+    def _take_body(self) -> bytes:
+        """The body, all of which has arrived. Raises ``RequestRefused`` (413)."""
+        limit = self._snapshot.body_limit_bytes
         try:
-            return self._client.take(limit)
+            return self._cycle.take(limit)
         except BodyTooLarge:
-            raise _too_large(limit) from None
+            raise _body_too_large(limit) from None
 
-    def _ask(self, target: Target, content: bytes) -> UpstreamRequest:
-        """What is asked of the model's server. Raises ``RequestRefused``."""
-        asked = prepare(self._client, self._sender, target, content, self._id_line)
-        record, route = self._record, asked.route
-        if self._house.trace is not None:
-            asked.headers, record.trace, record.parent = self._house.trace(asked.headers)
+    def _prepare(self, target: Target, content: bytes) -> UpstreamRequest:
+        """The request for the model's server. Raises ``RequestRefused``."""
+        request = prepare(self._cycle, self._context, self._snapshot.routing, target, content, self._id_line)
+        record, route = self._record, request.route
+        if self._services.trace is not None:
+            request.headers, record.trace, record.parent = self._services.trace(request.headers)
         record.route, record.model = route.name, route.model
-        record.stream, record.bytes_in = asked.stream, asked.size
-        self._logged = route.logged
-        return asked
+        record.stream, record.bytes_in = request.stream, request.size
+        self._logged = route.policy.access_log
+        return request
 
-    def _enter(self, visit: RateLimitGrant) -> None:
-        self._visit = visit
-        self._client.extra += visit.headers
+    def _keep_grant(self, grant: RateLimitGrant) -> None:
+        self._grant = grant
+        self._cycle.extra_headers += grant.headers
 
-    def _exchange_for(self, asked: UpstreamRequest) -> Forward:
-        house, visit, client = self._house, self._visit, self._client
-        capture = house.captured.get(asked.route.model) if house.captured else None
-        exchange: Forward
+    def _make_forward(self, request: UpstreamRequest) -> Forward:
+        services, cycle, grant = self._services, self._cycle, self._grant
+        capture = services.captures.get(request.route.model) if services.captures else None
+        forward: Forward
         if capture is not None:
             self._capture = capture
-            exchange = capture.follow(self, client, asked, house.means, self._record.id)
-        elif visit is not None and visit.counts_tokens:
-            exchange = MeteredForward(self, client, asked, house.means)
+            forward = captured = CapturedForward(self, cycle, request, services, self._snapshot)
+            captured.begin_capture(capture, self._record.id)
+        elif grant is not None and grant.counts_tokens:
+            forward = MeteredForward(self, cycle, request, services, self._snapshot)
         else:
-            exchange = Forward(self, client, asked, house.means)
-        self._exchange = exchange
-        return exchange
+            forward = Forward(self, cycle, request, services, self._snapshot)
+        self._forward = forward
+        return forward
 
-    # what has to be waited for
+    # What has to be waited for
 
-    async def _read_first(self, target: Target) -> None:
-        asked = self._ask(target, await self._read())  # kept nowhere else: it may be large
-        await self._enter_first(asked, asked.route.limits + self._sender.caller.limits)
+    async def _read_and_forward(self, target: Target) -> None:
+        request = self._prepare(target, await self._read_body())  # held nowhere else: it may be large
+        await self._acquire_and_forward(request, request.route.limits + self._context.principal.limits)
 
-    async def _read(self) -> bytes:
-        limit = self._configured.body_limit_bytes
+    async def _read_body(self) -> bytes:
+        limit = self._snapshot.body_limit_bytes
         try:
-            return await self._client.read(limit)
+            return await self._cycle.read(limit)
         except BodyTooLarge:
-            raise _too_large(limit) from None
+            raise _body_too_large(limit) from None
 
-    async def _enter_first(self, asked: UpstreamRequest, limits: tuple[Limit, ...]) -> None:
+    async def _acquire_and_forward(self, request: UpstreamRequest, limits: tuple[Limit, ...]) -> None:
         if limits:
-            visit = await self._house.limiter.enter_later(limits, asked.key, self._sender.address)
-            self._enter(visit)
-        await self._exchange_for(asked).run()
+            limiter, address = self._services.limiter, self._context.address
+            self._keep_grant(await limiter.acquire_async(limits, request.key, address))
+        await self._make_forward(request).run()
 
-    # what never reaches a model
+    # What never reaches a model
 
-    def _answer_ourselves(self, target: Target) -> Rest | None:
-        """Raises ``RequestRefused``."""
-        client, sender, configured = self._client, self._sender, self._configured
-        tables, origin = configured.tables, sender.origin
+    def _answer_locally(self, target: Target) -> Pending | None:
+        """Answer hotseat's own paths, the list of models and OPTIONS. Raises ``RequestRefused``."""
+        cycle, context, snapshot = self._cycle, self._context, self._snapshot
+        routing, origin = snapshot.routing, context.origin
         if target.kind is TargetKind.CONTROL:
-            sender.refuse_foreign_page()
-            rank = admin_role(client, target.path, sender.head, configured.door, sender.caller)
-            return client.run_control(self._house.control, {"standing": rank})
-        cors = target.route.cors if target.route is not None else tables.cors
-        if origin in cors and is_preflight(client):
-            client.extra += cors.lines(origin)
-            preflight(client)
+            context.refuse_foreign_page()
+            role = admin_role(cycle, target.path, context.head, snapshot.authenticator, context.principal)
+            return run_app(self._services.control, cycle, {"admin_role": role})
+        cors = target.route.cors if target.route is not None else routing.cors
+        if origin in cors and is_preflight(cycle):
+            cycle.extra_headers += cors.lines(origin)
+            preflight(cycle)
             self.end()
             return None
-        self._judge(target)
+        self._authorize(target)
         if target.route is None:
-            sender.must_be_known()
-        if client.method == b"OPTIONS":
-            client.start(204, _ALLOW, None)
-            client.finish()
-        elif client.method in (b"GET", b"HEAD"):
-            model_list.answer(client, target.model_id, tables, self._house.means.seats, sender.caller.sees)
+            context.require_authenticated()
+        if cycle.method == b"OPTIONS":
+            cycle.start(204, _ALLOW, None)
+            cycle.finish()
+        elif cycle.method in (b"GET", b"HEAD"):
+            model_list.answer(
+                cycle, target.model_id, routing, self._services.leases, context.principal.may_use
+            )
         else:
-            raise RequestRefused(_METHOD)
+            raise RequestRefused(_METHOD_NOT_ALLOWED)
         self.end()
         return None
 
-    # the books
+    # The end
 
     def end(self) -> None:
-        """It has ended in some way: let go of what it holds, and write it down. Repeats are harmless."""
-        if self._over:
+        """Release everything that the request holds, and write its record. May be repeated."""
+        if self._ended:
             return
-        self._over = True
-        self._client.at_end = None
-        rest, self._rest = self._rest, None
-        if rest is not None:
-            rest.close()  # a task that was cancelled before it began has not touched it
+        self._ended = True
+        self._cycle.on_close = None
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.close()  # a task that was cancelled before it began has not touched it
         try:
             self._settle()
-            self._exchange = None  # it knows us, too
-        except Exception:  # often called from a parser, which would take it for an error of what it parses
-            _log.exception("the books of a request could not be kept")
+            self._forward = None  # breaks a reference cycle
+        except Exception:  # often called from a parser, which would take it for an error in what it parses
+            _log.exception("the record of a request could not be written")
 
     def _settle(self) -> None:
-        client, exchange, visit, record, now = (
-            self._client,
-            self._exchange,
-            self._visit,
+        cycle, forward, grant, record, now = (
+            self._cycle,
+            self._forward,
+            self._grant,
             self._record,
             monotonic(),
         )
-        began = self._began
-        if exchange is not None:
-            exchange.close()
-            granted_at = exchange.granted_at
-            record.waited_s = round((now if granted_at is None else granted_at) - began, 4)
-            if exchange.first_byte_at is not None:
-                record.first_byte_s = round(exchange.first_byte_at - began, 4)
-            record.tokens_in, record.tokens_out = exchange.usage
-            if exchange.code:
-                record.code = exchange.code
-            if exchange.failure is not None:
+        began_at = self._began_at
+        if forward is not None:
+            forward.close()
+            granted_at = forward.granted_at
+            record.waited_s = round((now if granted_at is None else granted_at) - began_at, 4)
+            if forward.first_byte_at is not None:
+                record.first_byte_s = round(forward.first_byte_at - began_at, 4)
+            record.tokens_in, record.tokens_out = forward.usage
+            if forward.code:
+                record.code = forward.code
+            if forward.failure is not None:
                 record.failed = "upstream"
-            elif exchange.truncated:
+            elif forward.truncated:
                 record.failed = "truncated"
             if self._capture is not None:
-                self._capture.finished(exchange)
-        if visit is not None:
-            visit.leave(0 if exchange is None else _tokens(exchange, record.bytes_in))
-        record.method = client.method.decode("ascii")
-        record.status = client.status or GONE
-        record.bytes_out = client.bytes_sent
-        record.duration_s = round(now - began, 4)
-        if not client.response_complete and not record.failed:
+                assert isinstance(forward, CapturedForward)
+                self._capture.finish(forward)
+        if grant is not None:
+            grant.release(0 if forward is None else _tokens(forward, record.bytes_in))
+        record.method = cycle.method.decode("ascii")
+        record.status = cycle.status or CLIENT_CLOSED_REQUEST
+        record.bytes_out = cycle.bytes_sent
+        record.duration_s = round(now - began_at, 4)
+        if not cycle.response_complete and not record.failed:
             record.failed = "gone"
-        self._house.books.enter(record, logged=self._logged)
+        self._services.access_log.enter(record, logged=self._logged)
 
 
-def _tokens(exchange: Forward, size: int) -> int:
-    """Of both directions, for limits: told by the server, or estimated once it had the request."""
-    tokens_in, tokens_out = exchange.usage
+def _tokens(forward: Forward, request_bytes: int) -> int:
+    """Tokens of both directions, for limits: as the server reported, or estimated once it had the request."""
+    tokens_in, tokens_out = forward.usage
     if tokens_out is not None:
         return (tokens_in or 0) + tokens_out
-    if not isinstance(exchange, MeteredForward) or exchange.granted_at is None:
+    if not isinstance(forward, MeteredForward) or forward.granted_at is None:
         return 0
-    return usage.estimate(size, exchange.events)
+    return estimate_tokens(request_bytes, forward.events)
 
 
-def _too_large(limit: int) -> RequestRefused:
+def _body_too_large(limit: int) -> RequestRefused:
     return RequestRefused(
         ErrorResponse(
             status=413,
@@ -357,13 +352,13 @@ def _too_large(limit: int) -> RequestRefused:
 _NO_WEBSOCKET = ErrorResponse(
     status=501,
     code="websocket_not_supported",
-    message="WebSockets are not passed through: use the HTTP API with stream: true",
+    message="WebSockets are not supported: use the HTTP API with stream: true",
     should_retry=False,
 )
-_METHOD = ErrorResponse(
+_METHOD_NOT_ALLOWED = ErrorResponse(
     status=405,
     code="method_not_allowed",
-    message="this method is not served here",
+    message="this method is not allowed here",
     should_retry=False,
     headers=((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),),
 )

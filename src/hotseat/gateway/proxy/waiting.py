@@ -1,7 +1,7 @@
-"""Clients that wait for a model: held, or told how far it is.
+"""Clients that wait for a model: held, or told how far its start is.
 
-A streaming client gets the headers early and then comments (``: …``, which every client ignores), so
-that neither it nor a tunnel on the way gives up. Everybody else is held in silence.
+A streaming client gets its headers early and then comments (``: …``, which every client ignores), so
+that neither the client nor a proxy on the way gives up. All other clients are held in silence.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from hotseat.gateway.proxy.lease import Ticket
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitPolicy:
-    """How waiting clients are treated."""
+    """The treatment of clients that wait for a model."""
 
     hold_headers_s: float = 2.0
-    """How long a stream's headers are held back, for the sake of a plain error."""
+    """How long a stream's headers are held back: until then a failure is answered by a plain error."""
     comment_every_s: float = 2.0
     """Between two comments; proxies on the way give up after tens of seconds of silence."""
 
@@ -28,31 +28,31 @@ STREAM_HEADERS = (
 )
 
 
-async def wait(
-    ticket: Ticket, client: RequestCycle, *, route: str, stream: bool, patience: WaitPolicy
+async def wait_for_lease(
+    ticket: Ticket, cycle: RequestCycle, *, route: str, stream: bool, policy: WaitPolicy
 ) -> None:
-    """Wait until the ticket has its lease. Raises ``Refused``.
+    """Wait until the ticket has its lease. Raises ``LeaseRefused``.
 
-    With ``stream``, the response may have been started (``client.response_started``) on return.
+    With ``stream`` the response may have been started on return (``cycle.response_started``).
     """
     if not stream:
         while not await ticket.wait():
             pass
         return
-    if await ticket.wait(patience.hold_headers_s):
+    if await ticket.wait(policy.hold_headers_s):
         return
-    if not client.response_started:
-        client.start(200, STREAM_HEADERS, None)
-    client.write(comment(route, ticket.loading()))
-    client.flush()
-    while not await ticket.wait(patience.comment_every_s):
-        if not client.is_slow:
-            client.write(comment(route, ticket.loading()))
-            client.flush()
+    if not cycle.response_started:
+        cycle.start(200, STREAM_HEADERS, None)
+    cycle.write(comment(route, ticket.loading()))
+    cycle.flush()
+    while not await ticket.wait(policy.comment_every_s):
+        if not cycle.is_slow:
+            cycle.write(comment(route, ticket.loading()))
+            cycle.flush()
 
 
 def comment(route: str, loading: Loading) -> bytes:
-    """``: hotseat chat: starting, loading weights, 12 s (about 30 s left)``."""
+    """Say how far a start is: ``: hotseat chat: starting, loading weights, 12 s (about 30 s left)``."""
     state = loading.state.value
     words = [state] if loading.phase == state else [state, loading.phase]
     left = "" if loading.eta_s is None else f" (about {max(0, round(loading.eta_s))} s left)"

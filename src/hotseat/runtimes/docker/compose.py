@@ -1,8 +1,8 @@
-"""Docker Compose: how a container that does not exist yet is made, and the command that it will have.
+"""Docker Compose: creates a container that does not exist yet, and tells the command that it will have.
 
-Only its command line knows how to make a container that a later ``docker compose up`` takes for its
-own. It runs in an environment of its own: what hotseat was started with (its keys above all) must not
-replace what the project's ``.env`` says, or the next ``up`` on the host would make the container anew.
+Only Compose's command line creates containers that a later ``docker compose up`` accepts as its own. It runs
+in a filtered environment: hotseat's own variables (its keys above all) must not override the project's
+``.env``, or the next ``up`` on the host would recreate the container.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class ComposeProject:
         self._program: tuple[str, ...] | None = None
 
     async def create(self, spec: ComposeSpec, container: str) -> None:
-        """Make this one container, and nothing else but its networks and volumes.
+        """Create this container, its networks and volumes, and nothing else.
 
-        Raises ``LaunchError``, which names the command to run by hand where Compose is not at hand.
+        Raises ``LaunchError``; where Compose is not installed, its hint is the command to run by hand.
         """
         service = spec.service or await self._service_of(spec, container)
-        # "create" would make (and "up" might make anew) the services that it depends on too.
+        # "create" would also create (and "up" might recreate) the services that it depends on.
         await self._run(spec, "up", "--no-start", "--no-deps", "--no-recreate", service)
 
     async def service(self, spec: ComposeSpec, container: str) -> Mapping[str, Any]:
-        """The service of this container, as Compose resolves it. Raises ``LaunchError``."""
+        """Return the service of this container, as Compose resolves it. Raises ``LaunchError``."""
         services = await self._services(spec)
         name = spec.service or _named(services, container, spec)
         if name not in services:
@@ -66,17 +66,17 @@ class ComposeProject:
         return services
 
     async def _run(self, spec: ComposeSpec, *words: str, profiles: tuple[str, ...] | None = None) -> str:
-        """Standard output of ``docker compose …``. When cancelled, the command has ended."""
+        """Return the standard output of ``docker compose …``. When cancelled, the command is killed."""
         options = _options(spec, spec.profiles if profiles is None else profiles)
         program = self._program or await self._find(spec, words)
         self._program = program
         code, out, err = await self._execute([*program, *options, *words], _folder(spec))
         if code:
             lines = tuple(err.splitlines()[-_LINES:])
-            said = lines[-1] if lines else f"exit code {code}"
+            cause = lines[-1] if lines else f"exit code {code}"
             raise LaunchError(
                 Reason(
-                    summary=f"docker compose failed: {said}",
+                    summary=f"docker compose failed: {cause}",
                     hint=f"by hand: {by_hand(spec, words)}",
                     exit_code=code,
                     lines=lines,
@@ -91,7 +91,7 @@ class ComposeProject:
                 return program
         raise LaunchError(
             Reason(
-                summary="the container does not exist, and Docker Compose (v2) is not here to make it",
+                summary="the container does not exist, and Docker Compose (v2) is not installed to create it",
                 hint=f"run: {by_hand(spec, words)}",
                 permanent=True,
             )
@@ -122,12 +122,12 @@ class ComposeProject:
 
 
 def by_hand(spec: ComposeSpec, words: tuple[str, ...]) -> str:
-    """The command line for a person."""
+    """Return the command line to run by hand."""
     return shlex.join(["docker", "compose", *_options(spec, spec.profiles), *words])
 
 
 def _options(spec: ComposeSpec, profiles: tuple[str, ...]) -> list[str]:
-    # Several files are written as in COMPOSE_FILE.
+    # Several files are separated as in COMPOSE_FILE.
     options = [word for file in spec.file.split(os.pathsep) for word in ("--file", file)]
     if spec.project:
         options += ["--project-name", spec.project]

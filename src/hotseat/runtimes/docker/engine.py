@@ -1,4 +1,4 @@
-"""The Docker Engine's API as far as we need it, over ``aiodocker``; its errors in words for people.
+"""A client of the Docker Engine's API, over ``aiodocker``; errors become messages for people.
 
 Imported only where a model uses Docker, since ``aiodocker`` brings an HTTP client of its own.
 """
@@ -34,7 +34,7 @@ _NO_CONNECTION = 900
 
 
 class DockerEngine:
-    """One Docker Engine. Every method raises ``DockerUnavailable``, and ``DockerError`` where it is said."""
+    """One Docker Engine. Every method may raise ``DockerUnavailable``; some raise ``DockerError``."""
 
     def __init__(self, url: str | None = None) -> None:
         """``url``: ``unix://…`` or ``tcp://…``; ``None``: ``DOCKER_HOST``, or the usual socket."""
@@ -45,25 +45,25 @@ class DockerEngine:
 
     @property
     def remote_host(self) -> str | None:
-        """The host of an engine on another machine, where its published ports are; ``None``: this one."""
+        """The host of an engine on another machine, which publishes the ports; ``None``: this machine."""
         parts = urlsplit(self.url)
         here = parts.scheme == "unix" or parts.hostname in ("127.0.0.1", "::1", "localhost")
         return None if here else parts.hostname
 
     async def close(self) -> None:
-        """End the connection."""
+        """Close the connections."""
         await self._docker.close()
 
     async def negotiate(self) -> None:
-        """Ask the engine which version of the API it speaks (again: it may have been upgraded)."""
+        """Ask the engine for its API version; at each connection, since it may have been upgraded."""
         self._docker.api_version = "auto"
-        async with _told(self.url), asyncio.timeout(_CONNECT_S):
+        async with _translated_errors(self.url), asyncio.timeout(_CONNECT_S):
             self.api_version = str((await self._docker.version())["ApiVersion"])
 
     async def inspect(self, container: str) -> Mapping[str, Any] | None:
-        """The container of this name or id; ``None`` where there is none."""
+        """Return the container of this name or id; ``None``: there is none. Raises ``DockerError``."""
         try:
-            async with _told(self.url):
+            async with _translated_errors(self.url):
                 found: Mapping[str, Any] = await self._docker.containers.container(container).show()
                 return found
         except DockerError as error:
@@ -72,33 +72,36 @@ class DockerEngine:
             raise
 
     async def image_entrypoint(self, image: str) -> tuple[str, ...]:
-        """The entrypoint of a local image; empty where it has none or is not there."""
+        """Return the entrypoint of a local image; empty where it has none or there is no such image."""
         try:
-            async with _told(self.url):
+            async with _translated_errors(self.url):
                 config = (await self._docker.images.inspect(image)).get("Config") or {}
         except DockerError:
             return ()
         return tuple(config.get("Entrypoint") or ())
 
     async def start(self, container: str) -> None:
-        """Start it; one that runs already is success. Raises ``DockerError``."""
-        async with _told(self.url):
+        """Start a container; succeeds if it is running. Raises ``DockerError``."""
+        async with _translated_errors(self.url):
             await self._docker.containers.container(container).start()
 
     async def unpause(self, container: str) -> None:
-        """Let a paused one go on. Raises ``DockerError``."""
-        async with _told(self.url):
+        """Resume a paused container. Raises ``DockerError``."""
+        async with _translated_errors(self.url):
             await self._docker.containers.container(container).unpause()
 
     async def stop(self, container: str, grace_s: float) -> None:
-        """Its stop signal, then SIGKILL after the grace; returns when it has ended, or is not there."""
-        async with _gone_is_fine(), _told(self.url):
+        """Send the stop signal, and SIGKILL after ``grace_s``; return when it has ended or does not exist.
+
+        Raises ``DockerError``.
+        """
+        async with _ignoring_missing(), _translated_errors(self.url):
             await self._docker.containers.container(container).stop(t=math.ceil(grace_s))
 
     async def last_lines(self, container: str, count: int, since: str) -> list[str]:
-        """The last lines since ``since`` (seconds of the epoch, as text); none where it is not there."""
+        """Return the last lines since ``since`` (Unix time, as text); none without such a container."""
         try:
-            async with _told(self.url):
+            async with _translated_errors(self.url):
                 pieces = await self._docker.containers.container(container).log(
                     stdout=True, stderr=True, follow=False, tail=count, since=since
                 )
@@ -107,12 +110,14 @@ class DockerEngine:
         return "".join(pieces).splitlines()[-count:]
 
     async def follow(self, container: str, since: str, tail: int | None = None) -> AsyncGenerator[str, None]:
-        """Lines from ``since`` on, as they come, to the container's end; of those written by now the last
-        ``tail`` (``None``: all). Ends early when the engine goes.
+        """Yield lines from ``since`` (Unix time, as text) to the container's end.
+
+        ``tail``: begin with this many of the lines written so far (``None``: all). Ends early when the engine
+        disconnects.
         """
         rest = ""
         try:
-            async with _told(self.url):
+            async with _translated_errors(self.url):
                 async for piece in self._docker.containers.container(container).log(
                     stdout=True, stderr=True, follow=True, since=since, tail="all" if tail is None else tail
                 ):
@@ -127,15 +132,15 @@ class DockerEngine:
             yield rest
 
     async def past_events(self, since: float) -> list[Mapping[str, Any]]:
-        """What happened to containers from ``since`` (seconds of the epoch) to now, as far as it knows.
+        """Return the container events from ``since`` (Unix time) to now, as far as the engine kept them.
 
         Raises ``DockerError`` where events are forbidden.
         """
         subscriber = self._docker.events.channel.subscribe()
         until = f"{time.time():.9f}"
-        # By the clock of an engine on another machine, that moment may be still to come.
+        # By the clock of an engine on another machine, that moment may lie in the future.
         with suppress(TimeoutError):
-            async with asyncio.timeout(_PAST_S), _told(self.url):
+            async with asyncio.timeout(_PAST_S), _translated_errors(self.url):
                 await self._docker.events.run(since=f"{since:.9f}", until=until, filters=_FILTERS)
         events = []
         while not subscriber.queue.empty():
@@ -144,18 +149,18 @@ class DockerEngine:
         return events
 
     async def events(self, since: float) -> AsyncGenerator[Mapping[str, Any], None]:
-        """What happens to containers from ``since`` (seconds of the epoch) on; ends when the engine goes.
+        """Yield container events from ``since`` (Unix time) on; ends when the engine disconnects.
 
-        Raises ``DockerError`` where they are forbidden.
+        Raises ``DockerError`` where events are forbidden.
         """
         subscriber = self._docker.events.channel.subscribe()
 
         refused: list[DockerError] = []
 
         async def listen() -> None:
-            # Whatever cuts the stream, its end reaches the subscriber as None.
+            # However the stream ends, the subscriber receives None.
             try:
-                async with _told(self.url):
+                async with _translated_errors(self.url):
                     await self._docker.events.run(since=f"{since:.9f}", filters=_FILTERS)
             except DockerError as error:
                 refused.append(error)
@@ -173,8 +178,8 @@ class DockerEngine:
             raise refused[0]
 
 
-class _told:  # noqa: N801 (used as a statement: async with _told(...))
-    """Turns the client's errors into ours."""
+class _translated_errors:  # noqa: N801 (used as a statement: async with _translated_errors(...))
+    """Turns aiodocker's errors into ``DockerError`` and ``DockerUnavailable``."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -189,8 +194,8 @@ class _told:  # noqa: N801 (used as a statement: async with _told(...))
             raise DockerUnavailable(explain(self._url, error)) from error
 
 
-class _gone_is_fine:  # noqa: N801
-    """What is not there need not be stopped."""
+class _ignoring_missing:  # noqa: N801
+    """Suppresses the error for a container that does not exist."""
 
     async def __aenter__(self) -> None:
         return None
@@ -200,7 +205,7 @@ class _gone_is_fine:  # noqa: N801
 
 
 def explain(url: str, error: BaseException) -> str:
-    """Why the engine cannot be asked, and what to do."""
+    """Return why the engine cannot be reached, and what to do."""
     numbers = set()
     cause: BaseException | None = error
     while cause is not None:
@@ -217,5 +222,8 @@ def explain(url: str, error: BaseException) -> str:
             "or set DOCKER_HOST"
         )
     if isinstance(error, TimeoutError):
-        return f"the Docker Engine at {url} does not answer: is it overloaded, or starting?"
+        return (
+            f"the Docker Engine at {url} does not answer; it may be overloaded or starting: "
+            "run docker info to see its state"
+        )
     return f"the Docker Engine at {url} is down: start it (systemctl start docker), or set DOCKER_HOST"

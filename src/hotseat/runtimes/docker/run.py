@@ -1,4 +1,4 @@
-"""One start of a container that is a model's, by us or by somebody else: what is heard of it, and its end."""
+"""One start of a model's container, by hotseat or by others: its events, its last lines and its end."""
 
 from __future__ import annotations
 
@@ -18,96 +18,96 @@ if TYPE_CHECKING:
     from hotseat.runtimes.docker.engine import DockerEngine
 
 _LINES_WITHIN_S = 2.0
-"""The log ends with the container, or hundredths of a second after; an engine in trouble may keep it."""
-_TOLD_WITHIN_S = 0.2
-"""Where its end was seen before it was heard of, the event gets so long: it knows the exit code."""
-_TROUBLE = {
+"""Seconds to wait for the end of the log: normally hundredths; an overloaded engine may withhold it."""
+_EVENT_WITHIN_S = 0.2
+"""Seconds to wait for the die event where an inspection saw the end first: the event has the exit code."""
+_UNHEALTHY = {
     "pause": Reason(summary="its container is paused", hint="docker unpause it, or stop it"),
     "health_status: unhealthy": Reason(summary="its container's health check failed"),
 }
-_MENDED = {"unpause", "health_status: healthy"}
+_HEALTHY = {"unpause", "health_status: healthy"}
 
 
 class ContainerRun:
     """One start of one container."""
 
     def __init__(self, handle: Handle, log_since: str, *, limited: bool = True) -> None:
-        """``limited``: its memory is, so that it may be killed for want of it."""
+        """``limited``: the container has a memory limit, so the kernel may kill it for exceeding that."""
         self.handle = handle
         self.limited = limited
         self.container = handle.ident.partition("@")[0]
         self.log_since = log_since
         self.evidence = EventEvidence()
-        self.ordered = False
-        """We told it to stop."""
+        self.stop_requested = False
+        """Whether hotseat has asked it to stop."""
         self.died = asyncio.Event()
-        """Its death was heard of."""
+        """Set when its die event has arrived."""
         self.over = asyncio.Event()
         self.exit: RunExit | None = None
         self.log_ended = asyncio.Event()
         self._last_lines: deque[str] = deque(maxlen=LINES_JUDGED)
 
-    def shows(self, found: Mapping[str, Any] | None) -> bool:
-        """This container, as inspected, is this run, and it runs."""
+    def is_running_in(self, found: Mapping[str, Any] | None) -> bool:
+        """Whether this container, as inspected, is this run and is running."""
         return (
             found is not None
             and inspection.ident(found) == self.handle.ident
             and inspection.is_running(found)
         )
 
-    def death_told(self) -> bool:
-        """Its death was heard of, and nothing more can be learned from its container.
+    def end_is_known(self) -> bool:
+        """Whether the die event says all, so that the container need not be inspected.
 
-        The engine answers about a container only when it has tidied up after it, a tenth of a second
-        later. A SIGKILL that nobody is known to have sent may be one for want of memory, though.
+        The engine answers an inspection only when it has cleaned up, a tenth of a second later. A SIGKILL
+        without a known sender may come from the OOM killer, though, which only an inspection tells.
         """
         evidence = self.evidence
         killed = evidence.exit_code == 128 + signal.SIGKILL and evidence.signal is None
         return evidence.died_at is not None and not (killed and self.limited and evidence.oom_at is None)
 
-    def hear(self, action: str, at: float, told: Mapping[str, Any]) -> HealthReport | None:
-        """Take note of an event of its container; a sign, where it says whether the run can answer."""
+    def on_event(self, action: str, at: float, attributes: Mapping[str, Any]) -> HealthReport | None:
+        """Record an event of the container; return a report if it says whether the run can answer."""
         evidence = self.evidence
         if at < inspection.started_s(self.handle.ident):
-            return None  # of an earlier start of this container
+            return None  # belongs to an earlier start of this container
         if action == "kill":
-            evidence.signal, evidence.signalled_at = int(told.get("signal") or 0), at
+            evidence.signal, evidence.signalled_at = int(attributes.get("signal") or 0), at
         elif action == "oom":
             evidence.oom_at = at
         elif action == "die" and evidence.died_at is None:
-            evidence.exit_code, evidence.died_at = int(told["exitCode"]), at
+            evidence.exit_code, evidence.died_at = int(attributes["exitCode"]), at
             self.died.set()
-        elif action in _TROUBLE:
-            return HealthReport(self.handle, _TROUBLE[action])
-        elif action in _MENDED:
+        elif action in _UNHEALTHY:
+            return HealthReport(self.handle, _UNHEALTHY[action])
+        elif action in _HEALTHY:
             return HealthReport(self.handle, None)
         return None
 
-    async def listen(self, engine: DockerEngine) -> None:
-        """Keep the last lines that it writes: of a container that is removed, nothing can be read later."""
+    async def follow_log(self, engine: DockerEngine) -> None:
+        """Keep the last lines of the log: they cannot be read from a container that was removed."""
         self._last_lines.clear()
         async for line in engine.follow(self.container, self.log_since, tail=LINES_JUDGED):
             self._last_lines.append(line)
         self.log_ended.set()
 
     async def end(self, engine: DockerEngine, found: Mapping[str, Any] | None) -> None:
-        """It has ended: find out why. ``found`` is its container now, as far as that was looked up."""
-        if not self.evidence.unseen:
+        """Record the end of the run and its reason. ``found``: the container now, where it was inspected."""
+        if not self.evidence.events_missed:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_TOLD_WITHIN_S):
+                async with asyncio.timeout(_EVENT_WITHIN_S):
                     await self.died.wait()
         lines: list[str] = []
         with suppress(DockerUnavailable, TimeoutError):
             async with asyncio.timeout(_LINES_WITHIN_S):
-                if self.evidence.died_at is None:  # we were not there
+                if self.evidence.died_at is None:  # the engine was disconnected
                     lines = await engine.last_lines(self.container, LINES_JUDGED, self.log_since)
                 else:
                     await self.log_ended.wait()
-        self.exit = inspection.why(
+        self.exit = inspection.exit_of(
             self.handle.ident,
             found,
             self.evidence,
-            ordered=self.ordered,
+            stop_requested=self.stop_requested,
             lines=tuple(lines or self._last_lines),
         )
         self.over.set()

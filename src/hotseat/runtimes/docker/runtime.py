@@ -1,7 +1,7 @@
-"""Models as Docker containers, through the Engine's API.
+"""Runs models as Docker containers, through the Engine's API.
 
-Containers are the operator's: they are started and stopped here, made by Compose where they do not
-exist, and never changed or removed.
+Containers belong to the operator: hotseat starts and stops them, has Compose create those that do not exist,
+and never changes or removes one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from hotseat.core.errors import Reason
-from hotseat.core.spec import DockerSpec, ModelSpec
+from hotseat.core.spec import ModelSpec
 from hotseat.runtimes.base import FoundRun, Handle, HealthReport, LaunchError, Mounts, RunExit
 from hotseat.runtimes.docker import inspection
 from hotseat.runtimes.docker.compose import ComposeProject
 from hotseat.runtimes.docker.inspection import DockerError, DockerUnavailable
-from hotseat.runtimes.docker.watcher import ContainerWatcher, launch_spec
+from hotseat.runtimes.docker.spec import DockerSpec, docker_spec
+from hotseat.runtimes.docker.watcher import ContainerWatcher
 
 
 class DockerRuntime:
@@ -27,98 +28,102 @@ class DockerRuntime:
     def __init__(self, url: str | None = None) -> None:
         """``url``: ``unix://…`` or ``tcp://…``; ``None``: ``DOCKER_HOST``, or the usual socket."""
         self._url = url
-        self._why = "the docker runtime is not open"
-        self._sight: ContainerWatcher | None = None
+        self._unusable_reason = "the docker runtime is not open"
+        self._watcher: ContainerWatcher | None = None
         self._compose = ComposeProject("")
 
     async def open(self) -> None:
-        """Connect; returns after the first try, whatever came of it."""
+        """Connect; returns after the first attempt, successful or not."""
         try:
-            # Brings an HTTP client of its own: only for those who use Docker.
+            # aiodocker brings an HTTP client of its own: imported only where Docker is used.
             from hotseat.runtimes.docker.engine import DockerEngine
         except ImportError:
-            self._why = "the docker runtime needs the package aiodocker: pip install 'hotseat[docker]'"
+            self._unusable_reason = (
+                "the docker runtime needs the package aiodocker: pip install 'hotseat[docker]'"
+            )
             return
         try:
             engine = DockerEngine(self._url)
         except ValueError as error:
-            self._why = f"DOCKER_HOST cannot be used ({error}): write unix:///PATH or tcp://HOST:PORT"
+            self._unusable_reason = (
+                f"DOCKER_HOST cannot be used ({error}): write unix:///PATH or tcp://HOST:PORT"
+            )
             return
         self._compose = ComposeProject(engine.url)
-        self._sight = ContainerWatcher(engine)
-        await self._sight.open()
+        self._watcher = ContainerWatcher(engine)
+        await self._watcher.open()
 
     async def close(self) -> None:
-        """Let go of the engine; containers stay as they are."""
-        if self._sight is not None:
-            await self._sight.close()
-            self._sight = None
+        """Disconnect; containers stay as they are."""
+        if self._watcher is not None:
+            await self._watcher.close()
+            self._watcher = None
 
     def unusable(self) -> str | None:
-        """Why the engine cannot be used now."""
-        return self._why if self._sight is None else self._sight.why
+        """Return why the engine cannot be used now; ``None``: usable."""
+        return self._unusable_reason if self._watcher is None else self._watcher.unusable_reason
 
     async def recover(self, models: dict[str, ModelSpec]) -> list[FoundRun]:
-        """The containers of these models that run already.
+        """Return the containers of these models that run already.
 
-        While the engine is away: none, and ``watch()`` tells of them when it is back.
+        None while the engine is unreachable; ``watch()`` yields them when it is back.
         """
         found: list[FoundRun] = []
-        if (sight := self._sight) is not None:
-            sight.models = {name: model for name, model in models.items() if model.runtime == self.name}
-            for model in list(sight.models.values()):
+        if (watcher := self._watcher) is not None:
+            watcher.models = {name: model for name, model in models.items() if model.runtime == self.name}
+            for model in list(watcher.models.values()):
                 with suppress(DockerUnavailable, DockerError):
-                    if (run := await sight.look(model.name)) is not None:
+                    if (run := await watcher.resync(model.name)) is not None:
                         found.append(run)
-                sight.keep(model)
-                sight.look_soon(model.name)
+                watcher.track(model)
+                watcher.resync_soon(model.name)
         return found
 
     async def start(self, model: ModelSpec, run: int) -> Handle:
-        """Start the model's container, made by Compose where it does not exist; let a paused one go on."""
+        """Start the model's container, created by Compose where it does not exist; resume a paused one."""
         try:
-            sight = self._opened()
-            async with sight.launching(model):
-                return await self._launch(sight, model, run)
+            watcher = self._require_open()
+            async with watcher.launching(model):
+                return await self._launch(watcher, model, run)
         except (DockerUnavailable, DockerError) as error:
-            raise LaunchError(inspection.why_not(error)) from error
+            raise LaunchError(inspection.launch_failure(error)) from error
 
-    async def _launch(self, sight: ContainerWatcher, model: ModelSpec, number: int) -> Handle:
-        engine, spec = sight.usable(), launch_spec(model)
-        found = await engine.inspect(spec.container) or await self._make(sight, spec)
-        container, ours, earlier = str(found["Id"]), False, None
+    async def _launch(self, watcher: ContainerWatcher, model: ModelSpec, number: int) -> Handle:
+        engine, spec = watcher.usable(), docker_spec(model)
+        found = await engine.inspect(spec.container) or await self._create(watcher, spec)
+        container, started_here, earlier = str(found["Id"]), False, None
         try:
             if inspection.is_paused(found):
                 await engine.unpause(container)
             elif not inspection.is_running(found):
-                ours, earlier = True, found
+                started_here, earlier = True, found
                 await engine.start(container)
             found = await engine.inspect(container) or found
-            handle = await sight.handle(model, number, found)
+            handle = await watcher.handle(model, number, found)
         except BaseException:
-            if ours:
+            if started_here:
                 with suppress(DockerUnavailable, DockerError):
                     await engine.stop(container, 0)
             raise
-        sight.register(handle, found, earlier)
+        watcher.register(handle, found, earlier)
         return handle
 
-    async def _make(self, sight: ContainerWatcher, spec: DockerSpec) -> Mapping[str, Any]:
+    async def _create(self, watcher: ContainerWatcher, spec: DockerSpec) -> Mapping[str, Any]:
         if spec.compose is None:
             raise LaunchError(
                 Reason(
                     summary=f"there is no container {spec.container}",
-                    hint=f"make it (docker create --name {spec.container} IMAGE …), "
-                    "or say under compose which project makes it",
+                    hint=f"create it (docker create --name {spec.container} IMAGE …), "
+                    "or name the Compose project that creates it under compose",
                     permanent=True,
                 )
             )
         await self._compose.create(spec.compose, spec.container)
-        found = await sight.engine.inspect(spec.container)
+        found = await watcher.engine.inspect(spec.container)
         if found is None:
             raise LaunchError(
                 Reason(
-                    summary=f"{spec.compose.file} makes no container named {spec.container}",
+                    summary=f"{spec.compose.file} creates no container named {spec.container}",
                     hint=f"give the service container_name: {spec.container}",
                     permanent=True,
                 )
@@ -130,64 +135,64 @@ class DockerRuntime:
 
         Raises ``DockerUnavailable`` or ``DockerError`` where the engine cannot do it.
         """
-        sight = self._opened()
-        run = sight.run_of(handle)
+        watcher = self._require_open()
+        run = watcher.run_of(handle)
         if run.over.is_set():
             return
-        engine = sight.usable()
-        if run.shows(await engine.inspect(run.container)):
-            run.ordered = True
+        engine = watcher.usable()
+        if run.is_running_in(await engine.inspect(run.container)):
+            run.stop_requested = True
             await engine.stop(run.container, grace_s)
-        sight.look_soon(handle.model)
+        watcher.resync_soon(handle.model)
         await run.over.wait()
 
     async def wait(self, handle: Handle) -> RunExit:
-        """The end of this start of the container, however it came."""
-        run = self._opened().run_of(handle)
+        """Return when this start of the container has ended."""
+        run = self._require_open().run_of(handle)
         await run.over.wait()
         assert run.exit is not None
         return run.exit
 
     async def lines(self, handle: Handle, last: int | None = None) -> AsyncIterator[str]:
-        """What this start of the container writes; nothing more once the engine has been away."""
-        sight = self._opened()
-        run = sight.run_of(handle)
-        async with aclosing(sight.engine.follow(run.container, run.log_since, last)) as lines:
+        """Yield the output of this start of the container; ends early when the engine disconnects."""
+        watcher = self._require_open()
+        run = watcher.run_of(handle)
+        async with aclosing(watcher.engine.follow(run.container, run.log_since, last)) as lines:
             async for line in lines:
                 yield line
         await run.over.wait()
 
     async def tail(self, model: str, count: int) -> list[str]:
-        """The last lines of the container's current or latest start; none while the engine is away."""
+        """Return the last lines of the container's current or latest start; none without the engine."""
         with suppress(DockerUnavailable, DockerError):
-            sight = self._opened()
-            engine = sight.usable()
-            if (run := sight.runs.get(model)) is not None:
+            watcher = self._require_open()
+            engine = watcher.usable()
+            if (run := watcher.runs.get(model)) is not None:
                 return await engine.last_lines(run.container, count, run.log_since)
-            spec = sight.models.get(model)
-            found = await engine.inspect(launch_spec(spec).container) if spec else None
+            spec = watcher.models.get(model)
+            found = await engine.inspect(docker_spec(spec).container) if spec else None
             if found is not None and (since := inspection.log_since(found)) is not None:
                 return await engine.last_lines(str(found["Id"]), count, since)
         return []
 
     async def watch(self) -> AsyncIterator[FoundRun]:
-        """Containers of our models that somebody else starts."""
-        while self._sight is not None:
-            yield await self._sight.found.get()
+        """Yield containers of the configured models that others start."""
+        while self._watcher is not None:
+            yield await self._watcher.found_runs.get()
 
-    async def signs(self) -> AsyncIterator[HealthReport]:
-        """Pauses and failed health checks, and their ends."""
-        while self._sight is not None:
-            yield await self._sight.signs.get()
+    async def health_reports(self) -> AsyncIterator[HealthReport]:
+        """Yield pauses and failed health checks, and their ends."""
+        while self._watcher is not None:
+            yield await self._watcher.health_reports.get()
 
     async def command_of(self, model: ModelSpec) -> tuple[str, ...] | None:
-        """The command of the model's container: as it exists, or as Compose would make it.
+        """Return the command of the model's container: as it exists, or as Compose would create it.
 
-        ``None`` where nobody knows it now (no container and no Compose, the engine away).
+        ``None``: unknown at the moment (no container and no Compose, or the engine is unreachable).
         """
-        spec = launch_spec(model)
+        spec = docker_spec(model)
         with suppress(DockerUnavailable, DockerError, LaunchError):
-            engine = self._opened().usable()
+            engine = self._require_open().usable()
             if (found := await engine.inspect(spec.container)) is not None:
                 return inspection.command(found)
             if spec.compose is not None:
@@ -203,29 +208,29 @@ class DockerRuntime:
 
     async def mounts_of(self, model: ModelSpec) -> Mounts | None:
         """The mounts and the environment of the model's container: as it exists, or as Compose makes it."""
-        spec = launch_spec(model)
+        spec = docker_spec(model)
         with suppress(DockerUnavailable, DockerError, LaunchError):
-            if (found := await self._opened().usable().inspect(spec.container)) is not None:
+            if (found := await self._require_open().usable().inspect(spec.container)) is not None:
                 return inspection.mounts(found)
             if spec.compose is not None:
                 return inspection.mounts_of_service(await self._compose.service(spec.compose, spec.container))
         return None
 
     async def image_of(self, model: ModelSpec) -> str | None:
-        """The image of the model's container, as ``NAME (sha256:…)``; ``None`` where there is none yet."""
+        """Return the image of the model's container, as ``NAME (sha256:…)``; ``None``: no container yet."""
         with suppress(DockerUnavailable, DockerError):
-            found = await self._opened().usable().inspect(launch_spec(model).container)
+            found = await self._require_open().usable().inspect(docker_spec(model).container)
             return inspection.image(found) if found is not None else None
         return None
 
     async def grace_of(self, model: ModelSpec) -> float | None:
-        """The container's own ``stop_grace_period``; ``None`` where it has none or is not known."""
+        """Return the container's ``stop_grace_period`` in seconds; ``None``: not set, or unknown."""
         with suppress(DockerUnavailable, DockerError):
-            found = await self._opened().usable().inspect(launch_spec(model).container)
+            found = await self._require_open().usable().inspect(docker_spec(model).container)
             return inspection.grace_s(found) if found is not None else None
         return None
 
-    def _opened(self) -> ContainerWatcher:
-        if self._sight is None:
-            raise DockerUnavailable(self._why)
-        return self._sight
+    def _require_open(self) -> ContainerWatcher:
+        if self._watcher is None:
+            raise DockerUnavailable(self._unusable_reason)
+        return self._watcher

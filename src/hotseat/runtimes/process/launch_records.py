@@ -1,8 +1,8 @@
-"""What we remember of the processes that we launched, so that the next hotseat finds them.
+"""Records of launched processes, by which the next hotseat finds them.
 
-Twice, since either can be missing: in a file for each model under ``state_dir/runs`` (not yet written
-when hotseat is killed right after the launch), and in the environment of the processes themselves
-(written over by servers that change their title, as vLLM does).
+Each launch is recorded twice, since either record can be missing: in a file for each model under
+``state_dir/runs`` (not yet written when hotseat is killed right after the launch), and in the environment of
+the processes themselves (overwritten by servers that change their title, as vLLM does).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PRIVATE = frozenset(
         "UPSTREAM_API_KEY",
         "ADMIN_API_KEY",
         "TUNNEL_TOKEN",
-        # A collector's credentials.
+        # Credentials of a trace collector.
         "OTEL_EXPORTER_OTLP_HEADERS",
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-        # What the service's own supervisor told us, not our children.
+        # Addressed by the service manager to hotseat, not to its children.
         "NOTIFY_SOCKET",
         "WATCHDOG_PID",
         "WATCHDOG_USEC",
@@ -38,7 +38,7 @@ PRIVATE = frozenset(
         "LISTEN_FDNAMES",
     }
 )
-"""Variables of our own environment that no server gets unless its own ``env`` sets them."""
+"""Variables of hotseat's own environment that a server gets only where its own ``env`` sets them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,18 +46,18 @@ class LaunchRecord:
     """One launch of a model as a process."""
 
     launch: str
-    """Unique for ever."""
+    """A unique id."""
     model: str
     run: int
     port: int
     fingerprint: str
     pid: int = 0
     start: int = 0
-    """With ``pid``: the leader of its session (``procfs.Stat.start``)."""
+    """Start time of the session leader ``pid`` (``procfs.Stat.start``)."""
     boot: str = ""
 
     def marks(self, owner: str) -> dict[str, str]:
-        """The environment variables that mark its processes."""
+        """Return the environment variables that mark its processes."""
         return {
             OWNER: owner,
             LAUNCH: self.launch,
@@ -68,44 +68,44 @@ class LaunchRecord:
         }
 
     def leader(self) -> procfs.Stat | None:
-        """The process that was launched, while it runs."""
+        """Return the process that was launched; ``None``: it has ended."""
         one = procfs.stat(self.pid) if self.boot == procfs.boot_id() else None
         return one if one is not None and one.start == self.start and not one.ended else None
 
     def members(self) -> list[procfs.Stat]:
-        """All of its processes that run: its session and group, and what left them but bears its mark."""
+        """Return its running processes: its session and group, and those that left them but bear its mark."""
         if self.boot != procfs.boot_id():
             return []
         leader = procfs.stat(self.pid)
-        # A number is not given to a new process while a session or group of that number has members: if
-        # another process has it, our session is empty.
+        # A pid is not reused while a session or group of that number has members: if another process has
+        # it, the session is empty.
         reused = leader is not None and leader.start != self.start
 
-        def ours(one: procfs.Stat) -> bool:
+        def belongs(one: procfs.Stat) -> bool:
             if self.pid and not reused and self.pid in (one.session, one.group):
                 return True
             return procfs.environ(one.pid).get(LAUNCH) == self.launch
 
-        return procfs.processes(ours, since=self.start)
+        return procfs.processes(belongs, since=self.start)
 
 
 def owner_of(state_dir: Path) -> str:
-    """The mark of all that belongs to this state directory.
+    """Return the mark of all processes that belong to this state directory.
 
-    Of its path, so that the orphans of a directory that was deleted are still known.
+    A hash of its path, so that orphans of a deleted directory are still recognized.
     """
     return hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:16]
 
 
 def inherited() -> dict[str, str]:
-    """Our own environment without what is private to us."""
+    """Return hotseat's own environment without its private variables."""
     return {k: v for k, v in os.environ.items() if k not in PRIVATE and not k.startswith(PREFIX)}
 
 
 def marked(owner: str) -> list[LaunchRecord]:
-    """Launches of this owner that can be told from the environment of running processes.
+    """Return the launches of this owner, read from the environment of running processes.
 
-    One whose leader is not among them has pid 0.
+    A launch whose leader is not among them has pid 0.
     """
     launches: dict[str, LaunchRecord] = {}
     boot = procfs.boot_id()
@@ -128,7 +128,7 @@ def marked(owner: str) -> list[LaunchRecord]:
                 start=one.start if leads else 0,
             )
             known = launches.get(launch.launch)
-            # Of two session leaders the older one was launched; the other left it by setsid.
+            # Of two session leaders the older one was launched; the other left its session by setsid.
             if known is None or known.pid == 0 or launch.start < known.start:
                 launches[launch.launch] = launch
     return list(launches.values())
@@ -144,20 +144,20 @@ class LaunchRecords:
         return self._folder / f"{quote(model, safe='')}.json"
 
     def write(self, launch: LaunchRecord) -> None:
-        """Keep it, whole or not at all. Raises ``OSError``."""
+        """Write the record atomically. Raises ``OSError``."""
         path = self._path(launch.model)
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps(asdict(launch), indent=1))
         fresh.replace(path)
 
     def remove(self, launch: LaunchRecord) -> None:
-        """Forget it, unless the file speaks of another launch by now."""
+        """Delete the record, unless the file holds another launch by now."""
         path = self._path(launch.model)
         if (known := _read(path)) is not None and known.launch == launch.launch:
             path.unlink(missing_ok=True)
 
     def all(self) -> list[LaunchRecord]:
-        """All launches on file; what cannot be read is deleted (the marks still tell of it)."""
+        """Return all recorded launches; an unreadable file is deleted (the marks of the processes remain)."""
         launches = []
         for path in sorted(self._folder.glob("*.json")):
             if (launch := _read(path)) is not None:
@@ -173,10 +173,10 @@ def _read(path: Path) -> LaunchRecord | None:
         launch = LaunchRecord(**data)
     except (OSError, ValueError, TypeError):
         return None
-    return launch if _sound(launch) else None
+    return launch if _is_valid(launch) else None
 
 
-def _sound(launch: LaunchRecord) -> bool:
+def _is_valid(launch: LaunchRecord) -> bool:
     words = (launch.launch, launch.model, launch.fingerprint, launch.boot)
     numbers = (launch.run, launch.port, launch.pid, launch.start)
     sound = all(isinstance(word, str) for word in words) and all(isinstance(n, int) for n in numbers)

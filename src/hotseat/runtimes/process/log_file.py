@@ -1,4 +1,4 @@
-"""A server's output in a file: it outlives us, is bounded, and can be followed.
+"""A server's output in a file that outlives hotseat, is bounded, and can be followed.
 
 The server writes to the file itself (append mode), so nothing is lost while hotseat is away. Each run
 begins a new file; the run before it is kept beside it as ``.1``.
@@ -19,28 +19,28 @@ LINE_LIMIT_BYTES = 16 * 1024
 TAIL_BYTES = 256 * 1024
 POLL_S = 0.05
 QUIET_POLL_S = 0.25
-"""Between two looks at a file into which nothing was written for a while."""
-LOST = "[hotseat: lines are missing here, they came faster than they were read]"
+"""Seconds between two reads of a file into which nothing was written for a while."""
+LOST = "[hotseat: lines are missing here; they were written faster than they were read]"
 
 
 class LogFile:
     """The output of one model's runs."""
 
     def __init__(self, folder: Path, model: str, limit_bytes: int = LIMIT_BYTES) -> None:
-        """``folder`` exists; the file takes at most about twice ``limit_bytes`` (it and the one before)."""
+        """``folder`` must exist. The file and the previous one take about twice ``limit_bytes`` at most."""
         self.path = folder / f"{quote(model, safe='')}.log"
         self.before = self.path.with_suffix(".log.1")
         self._limit = limit_bytes
 
     def begin(self) -> int:
-        """A descriptor to write a new run's output to; the file before is kept. Raises ``OSError``."""
+        """Return a descriptor for a new run's output; the previous file is kept. Raises ``OSError``."""
         with suppress(FileNotFoundError):
             self.path.replace(self.before)
-        # Append mode: whoever shortens the file (bound) moves the writer's end with it.
+        # Append mode: when bound() truncates the file, the writer goes on at its new end.
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def bound(self) -> None:
-        """Shorten the file if it has grown beyond its limit; its newest part is kept beside it."""
+        """Truncate the file if it exceeds its limit; its newest part replaces the previous file."""
         with suppress(OSError):
             if self.path.stat().st_size > self._limit:
                 newest = read_end(self.path, self._limit // 2)
@@ -49,7 +49,7 @@ class LogFile:
                 os.truncate(self.path, 0)
 
     def tail(self, count: int) -> list[str]:
-        """The last ``count`` lines of the current or latest run; empty where there is none."""
+        """Return the last ``count`` lines of the current or latest run; empty where there is none."""
         if count <= 0:
             return []
         try:
@@ -58,8 +58,9 @@ class LogFile:
             return []
 
     async def follow(self, ended: Callable[[], bool], last: int | None = None) -> AsyncIterator[str]:
-        """Each line as it comes, until ``ended()`` and nothing is left; from the file's start, or (``last``)
-        from so many lines before its present end.
+        """Yield each line as it is written, until ``ended()`` is true and all was read.
+
+        Begins at the file's start, or (``last``) so many lines before its present end.
         """
         try:
             source = self.path.open("rb", buffering=0)
@@ -70,11 +71,11 @@ class LogFile:
                 source.seek(_before_end(source, last))
             pending, seen, pause_s = b"", 0, POLL_S
             while True:
-                last = ended()  # asked before reading: what was written before the end is read
+                last = ended()  # asked before reading, so that all that was written before the end is read
                 size, at = os.fstat(source.fileno()).st_size, source.tell()
-                if size < at:  # shortened
+                if size < at:  # truncated
                     source.seek(0)
-                    if at < seen:  # before all of it was read: whoever reads is slow
+                    if at < seen:  # before all of it was read: the reader is slow
                         pending = b""
                         yield LOST
                 seen = size
@@ -96,7 +97,7 @@ class LogFile:
 
 
 def read_end(path: Path, size: int) -> bytes:
-    """The last whole lines of a file, at most ``size`` bytes of them. Raises ``OSError``."""
+    """Return the last whole lines of a file, at most ``size`` bytes. Raises ``OSError``."""
     with path.open("rb") as source:
         length = source.seek(0, os.SEEK_END)
         source.seek(max(0, length - size))
@@ -107,21 +108,21 @@ def read_end(path: Path, size: int) -> bytes:
 
 
 def _before_end(source: BinaryIO, count: int) -> int:
-    """Where the last ``count`` lines begin; not more than ``TAIL_BYTES`` before the end."""
+    """Return the offset of the last ``count`` lines; at most ``TAIL_BYTES`` before the end."""
     length = source.seek(0, os.SEEK_END)
     begin = source.seek(max(0, length - TAIL_BYTES))
     data = source.read(length - begin)
-    at = data.rfind(b"\n") + 1  # what is being written now is not counted
+    at = data.rfind(b"\n") + 1  # the line that is being written is not counted
     for _ in range(count):
         if at == 0:
             break
         at = data.rfind(b"\n", 0, at - 1) + 1
-    if at == 0 and begin > 0:  # the first one is not whole
+    if at == 0 and begin > 0:  # the first line is cut
         at = data.find(b"\n") + 1
     return begin + at
 
 
 def split(data: bytes) -> list[str]:
-    """Lines with something in them; a carriage return (a progress bar) ends one too."""
+    """Split into non-empty lines; a carriage return (of a progress bar) ends a line too."""
     pieces = data.replace(b"\r", b"\n").split(b"\n")
     return [piece[:LINE_LIMIT_BYTES].decode("utf-8", "replace") for piece in pieces if piece.strip()]

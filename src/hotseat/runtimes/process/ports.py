@@ -1,4 +1,4 @@
-"""Free TCP ports for servers that we start."""
+"""Chooses free TCP ports for the servers that hotseat starts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ LOWEST = 20_000
 
 
 def candidates() -> range:
-    """Ports below those that the kernel gives to outgoing connections, where there are enough of them.
+    """Return the ports to choose from: below the kernel's ephemeral range, where there are enough.
 
-    A server binds its port long after we chose it. A port of the kernel's own range could by then be
-    some connection's source; and our probes, refused again and again, would at last be given the very
-    port that they try to reach, and be connected to themselves.
+    A server binds its port long after it was chosen. A port of the ephemeral range could by then be the
+    source port of a connection; and a probe that is refused again and again would at last be given the very
+    port that it tries to reach, and be connected to itself.
     """
     try:
         low, high = (int(word) for word in EPHEMERAL_RANGE.read_text().split())
@@ -30,9 +30,9 @@ def candidates() -> range:
 
 
 def free_port(host: str, taken: Collection[int]) -> int:
-    """A port of ``host`` that nobody listens on and that is not in ``taken``.
+    """Return a port of ``host`` that nothing listens on and that is not in ``taken``.
 
-    Raises ``OSError`` where the host is not ours or no port is to be had.
+    Raises ``OSError`` where the host is not an address of this machine or no port is free.
     """
     ports = candidates()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -1,6 +1,6 @@
-"""What Linux says of processes (``/proc``, pidfds): facts, read at one instant and old at once.
+"""Reads Linux' process table (``/proc``, pidfds). Every answer may be outdated as soon as it is returned.
 
-A pid alone is not an identity, since numbers are used again. A process is a pid and its start time
+A pid alone is not an identity, since pids are reused. A process is a pid and its start time
 (field 22 of ``/proc/PID/stat``, in clock ticks since boot), within one boot of the machine.
 """
 
@@ -30,32 +30,32 @@ class Stat:
 
     @property
     def ended(self) -> bool:
-        """It runs no more: what is left is an entry that its parent has not collected."""
+        """Whether it has ended: a zombie, which its parent has not reaped."""
         return self.state in "ZX"
 
 
 def boot_id() -> str:
-    """The identity of this boot; ``""`` where the kernel does not tell."""
+    """Return the identity of this boot; ``""`` where the kernel does not tell it."""
     with suppress(OSError):
         return (PROC / "sys/kernel/random/boot_id").read_text().strip()
     return ""
 
 
 def stat(pid: int) -> Stat | None:
-    """A process, or ``None`` where there is none of that number."""
+    """Return the process of this pid; ``None``: there is none."""
     try:
         text = (PROC / str(pid) / "stat").read_bytes()
     except OSError:
         return None
-    # The name, in parentheses, may hold anything, parentheses too.
+    # The name, in parentheses, may hold anything, parentheses included.
     fields = text[text.rindex(b")") + 2 :].split()
     return Stat(pid, fields[0].decode(), int(fields[2]), int(fields[3]), int(fields[19]))
 
 
 def environ(pid: int) -> Mapping[str, str]:
-    """The environment that a process was started with; empty where it may not be read.
+    """Return the environment that a process was started with; empty where it may not be read.
 
-    A process can write over it (``setproctitle`` does): what is missing here proves nothing.
+    A process can overwrite it (``setproctitle`` does): a missing variable proves nothing.
     """
     try:
         data = (PROC / str(pid) / "environ").read_bytes()
@@ -66,7 +66,7 @@ def environ(pid: int) -> Mapping[str, str]:
 
 
 def processes(wanted: Callable[[Stat], bool], since: int = 0) -> list[Stat]:
-    """Processes that run, started at ``since`` or later, that are ``wanted``."""
+    """Return running processes, started at ``since`` or later, for which ``wanted`` is true."""
     found = []
     for name in os.listdir(PROC):
         one = stat(int(name)) if name.isdigit() else None
@@ -76,7 +76,7 @@ def processes(wanted: Callable[[Stat], bool], since: int = 0) -> list[Stat]:
 
 
 def kill(process: Stat, number: signal.Signals) -> None:
-    """Send a signal to this very process, never to a later one of the same number."""
+    """Send a signal to this process, never to a later one of the same pid."""
     with suppress(ProcessLookupError, PermissionError):
         fd = os.pidfd_open(process.pid)
         try:
@@ -88,7 +88,7 @@ def kill(process: Stat, number: signal.Signals) -> None:
 
 
 def signal_name(number: int) -> str:
-    """``SIGKILL`` for 9."""
+    """Return the name of a signal: ``SIGKILL`` for 9."""
     try:
         return signal.Signals(number).name
     except ValueError:

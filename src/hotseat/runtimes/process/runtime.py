@@ -1,8 +1,8 @@
-"""Models as plain processes, each in a session of its own.
+"""Runs models as plain processes, each in a session of its own.
 
-A run is a session leader and whatever it started. It is known by pid and start time, never by pid
-alone, and is found again after our own death by its record and by the marks in its environment
-(``records``). It has ended when all of its processes have: a server's workers hold memory too.
+A run is a session leader and its descendants. It is identified by pid and start time, never by pid alone, and
+is found again after a restart of hotseat by its record and by the marks in its environment
+(``launch_records``). It has ended when all of its processes have: a server's workers hold memory too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hotseat.core.errors import Reason
-from hotseat.core.spec import ModelSpec, ProcessSpec
+from hotseat.core.spec import ModelSpec, Program
 from hotseat.runtimes.base import FoundRun, Handle, LaunchError, RunExit
 from hotseat.runtimes.process import procfs
 from hotseat.runtimes.process.launch_records import LaunchRecord, LaunchRecords, inherited, marked, owner_of
@@ -34,7 +34,7 @@ from hotseat.tasks import Tasks
 log = logging.getLogger(__name__)
 
 PORT = "{port}"
-UNKNOWN_END = RunExit(Reason(summary="has ended, nobody saw how"))
+UNKNOWN_END = RunExit(Reason(summary="ended for an unknown reason"))
 
 
 class ProcessRuntime:
@@ -43,7 +43,7 @@ class ProcessRuntime:
     name = "process"
 
     def __init__(self, state_dir: Path, host: str = "127.0.0.1") -> None:
-        """``state_dir`` belongs to one hotseat at a time; servers are expected to listen on ``host``."""
+        """``state_dir`` is locked for one hotseat at a time; servers are expected to listen on ``host``."""
         self._dir = state_dir
         self._host = host
         self._owner = owner_of(state_dir)
@@ -51,13 +51,13 @@ class ProcessRuntime:
         self._logs = state_dir / "logs"
         self._tasks = Tasks(self._task_failed)
         self._sessions: dict[str, ProcessSession] = {}
-        """By the handle's ident; an ended one stays until its model starts again."""
+        """By the handle's ident; an ended session stays until its model starts again."""
         self._lock: int | None = None
-        self._why: str | None = "the process runtime is not open"
+        self._unusable_reason: str | None = "the process runtime is not open"
 
     async def open(self) -> None:
-        """Take the state directory. Where that fails, ``unusable()`` says why."""
-        self._why = self._take()
+        """Lock the state directory. Where that fails, ``unusable()`` says why."""
+        self._unusable_reason = self._take()
 
     def _take(self) -> str | None:
         try:
@@ -69,7 +69,10 @@ class ProcessRuntime:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self._dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            return f"cannot write to the state directory {self._dir}: {error.strerror} (state_dir: sets it)"
+            return (
+                f"cannot write to the state directory {self._dir}: {error.strerror}. "
+                "Set state_dir to another folder"
+            )
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -80,14 +83,14 @@ class ProcessRuntime:
                 f"another hotseat (pid {holder}) uses the state directory {self._dir}: "
                 "stop it, or give this one a state_dir of its own"
             )
-        with suppress(OSError):  # only a courtesy for the message above
+        with suppress(OSError):  # serves the message above only
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, str(os.getpid()).encode(), 0)
         return None
 
     async def close(self) -> None:
-        """Let go of the state directory; processes run on."""
-        self._why = "the process runtime is closed"
+        """Unlock the state directory; processes go on running."""
+        self._unusable_reason = "the process runtime is closed"
         await self._tasks.close()
         for session in self._sessions.values():
             session.close()
@@ -97,12 +100,12 @@ class ProcessRuntime:
             self._lock = None
 
     def unusable(self) -> str | None:
-        """Why nothing can be started, in words for a person; ``None`` when all is well."""
-        return self._why
+        """Return why nothing can be started, for people; ``None``: usable."""
+        return self._unusable_reason
 
     async def recover(self, models: dict[str, ModelSpec]) -> list[FoundRun]:
-        """What an earlier hotseat left running, at most one for a model; the rest is killed."""
-        if self._why is not None:
+        """Return the runs that an earlier hotseat left, at most one for each model; others are killed."""
+        if self._unusable_reason is not None:
             return []
         known = {launch.launch: launch for launch in self._records.all()}
         recorded = set(known)
@@ -110,23 +113,23 @@ class ProcessRuntime:
             known.setdefault(launch.launch, launch)
         mine = {session.launch.launch for session in self._sessions.values()}
         rest = [launch for launch in known.values() if launch.launch not in mine]
-        # The launch on record before one that is not, then the latest.
+        # Recorded launches first, then the latest.
         rest.sort(key=lambda launch: (launch.launch in recorded, launch.start), reverse=True)
         busy = {session.launch.model for session in self._sessions.values() if not session.ended}
         found = []
         for launch in rest:
             spec = models.get(launch.model)
-            usable = spec is not None and isinstance(spec.launch, ProcessSpec) and launch.model not in busy
+            usable = spec is not None and spec.launch.program is not None and launch.model not in busy
             if usable and launch.leader() is not None and (session := self._open(launch)) is not None:
                 busy.add(launch.model)
                 self._record(launch)
                 found.append(FoundRun(session.handle, launch.fingerprint))
             else:
-                await self._sweep(launch)
+                await self._kill_leftovers(launch)
         return found
 
-    async def _sweep(self, launch: LaunchRecord) -> None:
-        """Kill a launch that nobody can use, to the last process."""
+    async def _kill_leftovers(self, launch: LaunchRecord) -> None:
+        """Kill all processes of a launch that no model can use."""
         pause_s = 0.005
         while members := await asyncio.to_thread(launch.members):
             log.warning("removing %d left-over process(es) of model %s", len(members), launch.model)
@@ -137,16 +140,17 @@ class ProcessRuntime:
         self._records.remove(launch)
 
     async def start(self, model: ModelSpec, run: int) -> Handle:
-        """Launch the model's command; ``{port}`` in it and in its ``env`` becomes a free port.
+        """Launch the model's program; ``{port}`` in its command and ``env`` is replaced by a free port.
 
-        There is no await from the launch to its record, so cancelling cannot come between them.
+        There is no await from the launch to its record, so a cancellation cannot come between them.
+        Raises ``LaunchError``.
         """
-        if self._why is not None:
-            raise LaunchError(Reason(summary=self._why))
-        spec = model.launch
-        if not isinstance(spec, ProcessSpec):
-            raise TypeError(f"{model.name} is no process: {type(spec).__name__}")
-        if not any(PORT in text for text in (*spec.command, *spec.env.values())):
+        if self._unusable_reason is not None:
+            raise LaunchError(Reason(summary=self._unusable_reason))
+        program = model.launch.program
+        if program is None:
+            raise TypeError(f"{model.name} has no program to run: {type(model.launch).__name__}")
+        if not any(PORT in text for text in (*program.command, *program.env.values())):
             raise _permanent(
                 f"the command of {model.name} has no {PORT}", "write it where the server takes its port"
             )
@@ -164,36 +168,38 @@ class ProcessRuntime:
         )
         for ident in [i for i, one in self._sessions.items() if one.launch.model == model.name and one.ended]:
             del self._sessions[ident]
-        pid = self._spawn(spec, launch)
-        # Ours and not collected yet, so it has an entry, whatever became of it.
+        pid = self._spawn(program, launch)
+        # A child that was not reaped yet, so it has an entry even if it has ended.
         born = procfs.stat(pid)
         launch = replace(launch, pid=pid, start=born.start if born else 0)
         self._record(launch)
         try:
             session = self._open(launch)
-        except OSError as error:  # no descriptor is left to watch it with
+        except OSError as error:  # out of descriptors
             os.killpg(pid, signal.SIGKILL)
             await asyncio.to_thread(os.waitpid, pid, 0)
             self._records.remove(launch)
-            raise LaunchError(Reason(summary=f"it could not be watched: {error.strerror}")) from error
+            raise LaunchError(
+                Reason(summary=f"the new process could not be watched: {error.strerror}")
+            ) from error
         if session is None:
-            raise LaunchError(Reason(summary="it was gone before it could be watched"))
+            raise LaunchError(Reason(summary="the new process ended before it could be watched"))
         return session.handle
 
-    def _spawn(self, spec: ProcessSpec, launch: LaunchRecord) -> int:
+    def _spawn(self, program: Program, launch: LaunchRecord) -> int:
         port = str(launch.port)
-        command = [word.replace(PORT, port) for word in spec.command]
+        command = [word.replace(PORT, port) for word in program.command]
         env = inherited()
-        env.setdefault("PYTHONUNBUFFERED", "1")  # output to a file would otherwise come late
-        # setproctitle, with which vLLM names its workers, would otherwise write over the marks.
+        env.setdefault("PYTHONUNBUFFERED", "1")  # output to a file would otherwise be buffered
+        # setproctitle, with which vLLM names its workers, would otherwise overwrite the marks.
         env.setdefault("SPT_NOENV", "1")
-        env.update({name: value.replace(PORT, port) for name, value in spec.env.items()})
+        env.update({name: value.replace(PORT, port) for name, value in program.env.items()})
         env.update(launch.marks(self._owner))
         output = self._output(launch.model)
         try:
             child = subprocess.Popen(
                 command,
-                cwd=spec.cwd,
+                cwd=program.cwd,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -201,16 +207,16 @@ class ProcessRuntime:
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            raise _launch_error(command[0], spec.cwd, env, error) from error
+            raise _launch_error(command[0], program.cwd, env, error) from error
         finally:
             if output != subprocess.DEVNULL:
                 os.close(output)
-        # The session collects it, when nothing of it runs any more; Popen must not do it on its own.
+        # The session reaps it when all its processes have ended; Popen must not.
         child.returncode = 0
         return child.pid
 
     def _output(self, model: str) -> int:
-        """Where a run writes. A full or read-only disk is no reason not to serve."""
+        """Return a descriptor for a run's output. A full or read-only disk must not prevent the start."""
         try:
             return LogFile(self._logs, model).begin()
         except OSError as error:
@@ -220,11 +226,11 @@ class ProcessRuntime:
     def _record(self, launch: LaunchRecord) -> None:
         try:
             self._records.write(launch)
-        except OSError as error:  # its marks are left to find it by
+        except OSError as error:  # it can still be found by its marks
             log.warning("no record of the run of model %s was written: %s", launch.model, error)
 
     def _open(self, launch: LaunchRecord) -> ProcessSession | None:
-        """Watch a launch to its end; ``None`` where its leader has gone."""
+        """Watch a launch to its end; ``None``: its leader has ended."""
         try:
             session = ProcessSession(launch, self._host, LogFile(self._logs, launch.model))
         except ProcessLookupError:
@@ -243,22 +249,22 @@ class ProcessRuntime:
         return await session.end() if session else UNKNOWN_END
 
     async def stop(self, handle: Handle, grace_s: float) -> None:
-        """SIGTERM to its group, ``grace_s``, then SIGKILL to all of it; returns when all has ended."""
+        """Send SIGTERM to its group, SIGKILL to all its processes after ``grace_s``; return at their end."""
         if (session := self._sessions.get(handle.ident)) is not None:
             await session.stop(grace_s)
 
     async def lines(self, handle: Handle, last: int | None = None) -> AsyncIterator[str]:
-        """What the run writes, as it comes, from its start or the ``last`` lines; ends when the run has."""
+        """Yield the run's output from its start or its ``last`` lines; ends when the run has ended."""
         if (session := self._sessions.get(handle.ident)) is not None:
             async for line in session.output.follow(lambda: session.ended, last):
                 yield line
 
     async def tail(self, model: str, count: int) -> list[str]:
-        """The last lines of the model's current or latest run."""
+        """Return the last lines of the model's current or latest run."""
         return LogFile(self._logs, model).tail(count)
 
     async def watch(self) -> AsyncIterator[FoundRun]:
-        """Nothing: nobody else starts our processes."""
+        """Yield nothing: only hotseat starts its processes."""
         return
         yield
 
@@ -271,15 +277,18 @@ def _permanent(summary: str, hint: str | None = None) -> LaunchError:
 
 
 def _launch_error(program: str, cwd: str | None, env: Mapping[str, str], error: Exception) -> LaunchError:
-    """Why a program could not be run, in words."""
+    """Return why a program could not be run, for people."""
     if not isinstance(error, OSError):
         return _permanent(f"cannot run {program!r}: {error}")
     if cwd is not None and not os.path.isdir(cwd):
-        return _permanent(f"working directory not found: {cwd}", "see cwd of the model")
+        return _permanent(f"working directory not found: {cwd}", "set cwd to a folder that exists")
     here = shutil.which(program, mode=os.F_OK, path=env.get("PATH"))
     match error.errno:
         case errno.ENOENT if here is not None:
-            return _permanent(f"the interpreter of {program} was not found", "see its first line")
+            return _permanent(
+                f"the interpreter of {program} was not found",
+                "correct the first line of the script (#!), or install the interpreter",
+            )
         case errno.ENOENT | errno.ENOTDIR:
             return _permanent(f"command not found: {program}")
         case errno.EACCES:

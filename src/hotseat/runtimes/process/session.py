@@ -1,4 +1,4 @@
-"""One run of a plain process: a session leader and whatever it started, from launch to the last end."""
+"""One run of a plain process: a session leader and its descendants, until the last of them has ended."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from hotseat.runtimes.process.log_file import LogFile
 log = logging.getLogger(__name__)
 
 LOG_CHECK_S = 5.0
-STUBBORN_S = 10.0
+"""Between two checks of the log file's size."""
+KILL_OVERDUE_S = 10.0
+"""After so long, processes that were killed and are still there are logged."""
 
 
 class ProcessSession:
-    """A run that we watch: our child, or one that an earlier hotseat left."""
+    """A watched run: a child of this process, or one that an earlier hotseat left."""
 
     def __init__(self, launch: LaunchRecord, host: str, output: LogFile) -> None:
-        """Raises ``ProcessLookupError`` when the leader has gone and was collected."""
+        """Raises ``ProcessLookupError`` when the leader has ended and was reaped."""
         self.launch = launch
         self.output = output
         self.handle = Handle(launch.model, launch.run, f"{launch.pid}:{launch.start}", host, launch.port)
@@ -35,17 +37,17 @@ class ProcessSession:
             raise ProcessLookupError(launch.pid)
         self._leader_ended = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._pidfd, self._leader_has_ended)
-        self._asked = False
-        self._forced = False
+        self._stop_requested = False
+        self._kill_requested = False
         self._end: asyncio.Future[RunExit] = asyncio.get_running_loop().create_future()
 
     @property
     def ended(self) -> bool:
-        """Every process of it has ended."""
+        """Whether every process of it has ended."""
         return self._end.done()
 
     async def end(self) -> RunExit:
-        """Wait until every process of it has ended."""
+        """Return when every process of it has ended."""
         return await asyncio.shield(self._end)
 
     def _leader_has_ended(self) -> None:
@@ -53,71 +55,74 @@ class ProcessSession:
         self._leader_ended.set()
 
     async def watch(self) -> None:
-        """See it through to its end; the one task that may end it without being asked."""
+        """Wait for the leader's end, kill what it leaves behind, and record the exit."""
         while not self._leader_ended.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOG_CHECK_S):
                     await self._leader_ended.wait()
             self.output.bound()
-        # Not collected yet: while its entry is there, its number is nobody else's.
-        await self._end_the_rest()
-        reason = self._collect()
+        # Not reaped yet: while its entry exists, its pid is not reused.
+        await self._kill_remaining()
+        reason = self._reap()
         self.close()
         self._end.set_result(RunExit(reason))
 
-    async def _end_the_rest(self) -> None:
-        """What the leader leaves behind is killed: at once, or, if it was asked to stop, after the grace.
+    async def _kill_remaining(self) -> None:
+        """Kill what the leader leaves behind: at once, or after the grace if a stop was requested.
 
-        What left its group was asked nothing and gets no grace.
+        Processes that left its group got no SIGTERM and get no grace.
         """
         pause_s, waited_s = 0.005, 0.0
         while members := await asyncio.to_thread(self.launch.members):
             for member in members:
-                if self._forced or not self._asked or member.group != self.launch.pid:
+                if self._kill_requested or not self._stop_requested or member.group != self.launch.pid:
                     procfs.kill(member, signal.SIGKILL)
             await asyncio.sleep(pause_s)
             waited_s += pause_s
             pause_s = min(2 * pause_s, 0.1)
-            if self._forced and waited_s > STUBBORN_S:
+            if self._kill_requested and waited_s > KILL_OVERDUE_S:
                 pids = ", ".join(str(member.pid) for member in members)
-                log.warning("model %s: killed, but still there: pid %s", self.launch.model, pids)
+                log.warning("model %s: killed, but still running: pid %s", self.launch.model, pids)
                 waited_s = 0.0
 
-    def _collect(self) -> Reason:
+    def _reap(self) -> Reason:
         lines = tuple(self.output.tail(LINES_JUDGED))
         try:
             _, status = os.waitpid(self.launch.pid, 0)
-        except ChildProcessError:  # adopted: its end is known, its status is not
-            return Reason(summary="exited (found running, so with an unknown code)", lines=lines)
+        except ChildProcessError:  # not our child: its exit status is not known
+            return Reason(
+                summary="exited; its exit code is unknown, since an earlier hotseat had started it",
+                lines=lines,
+            )
         code = os.waitstatus_to_exitcode(status)
         if code < 0:
             return Reason(summary=f"killed by {procfs.signal_name(-code)}", signal=-code, lines=lines)
         return Reason(summary=f"exited with code {code}", exit_code=code, lines=lines)
 
     async def stop(self, grace_s: float) -> None:
-        """Ask, wait ``grace_s``, force; return when every process of it has ended."""
+        """Send SIGTERM, wait ``grace_s``, send SIGKILL; return when every process has ended."""
         if grace_s > 0 and not self.ended:
-            if not self._asked:
-                self._asked = True
+            if not self._stop_requested:
+                self._stop_requested = True
                 self._signal_group(signal.SIGTERM)
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace_s):
                     await self.end()
         if not self.ended:
-            self._asked = True
-            self._forced = True
+            self._stop_requested = True
+            self._kill_requested = True
             self._signal_group(signal.SIGKILL)
         await self.end()
 
     def _signal_group(self, number: signal.Signals) -> None:
-        # Until the leader is collected its number is this group's; an adopted one is collected by others.
+        # Until the leader is reaped, its pid names this group; one that is not our child is reaped by others.
         if self._leader_ended.is_set():
-            return  # what is left is seen to by watch
+            return  # watch() kills what is left
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.launch.pid, number)
 
     def close(self) -> None:
-        """Watch no more; what runs runs on."""
+        """Stop watching; processes go on running."""
         if self._pidfd >= 0:
             asyncio.get_running_loop().remove_reader(self._pidfd)
             os.close(self._pidfd)

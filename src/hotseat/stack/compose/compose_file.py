@@ -1,9 +1,9 @@
-"""Our own reading of Compose files: what Compose would make of them, with the line of every value.
+"""Reads Compose files as Compose would, and keeps the line of every value.
 
-Findings need lines, which Compose's own answer lacks, and a machine may have no Compose. Read are
-several files on top of each other, ``extends`` (same file or another), anchors and merge keys,
-``!reset`` and ``!override``, interpolation and ``.env``. Not read: ``include`` (refused, for want of
-Compose), ``env_file`` of services, and Compose's own checks of types and unknown keys.
+Lint findings need lines, which Compose's output lacks, and Compose may not be installed. Supported: several
+files merged in order, ``extends`` (same file or another), anchors and merge keys, ``!reset`` and
+``!override``, interpolation and ``.env``. Not supported: ``include`` (refused), ``env_file`` of services
+(ignored), and Compose's checks of types and unknown keys.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import yaml
 from hotseat.envfile.interpolation import InterpolationError, interpolate
 
 Where = tuple[str, int]
-"""A file and a line, from 1."""
+"""A file and a line, counted from 1."""
 Key = tuple[str | int, ...]
 
 _REPLACED = {"command", "entrypoint", "test"}
-"""Lists that a later file replaces; others are added to."""
+"""Options whose lists are replaced by a later file; other lists are appended to."""
 _MAPPINGS = {"environment", "labels", "extra_hosts", "sysctls", "args"}
-"""May be written as a list of ``NAME=value``."""
+"""Mappings that may also be written as lists of ``NAME=value``."""
 
 
 class ComposeFileError(Exception):
-    """A file that cannot be read as a Compose file: what, where and what to do."""
+    """A Compose file cannot be read: where, the reason, and what to do."""
 
     def __init__(self, message: str, where: Where | None = None) -> None:
         place = f"{where[0]}:{where[1]}: " if where else ""
@@ -38,20 +38,20 @@ class ComposeFileError(Exception):
 
 @dataclass(slots=True)
 class ComposeText:
-    """Merged files: plain data, and where each value was written."""
+    """Merged Compose files: plain data, and where each value was written."""
 
     data: dict[str, Any]
     places: dict[Key, Where] = field(default_factory=dict)
 
     def where(self, key: Key) -> Where | None:
-        """Where a value was written, or the nearest thing around it."""
+        """The file and line of a value, or of the innermost known value around it."""
         for length in range(len(key), 0, -1):
             if (place := self.places.get(key[:length])) is not None:
                 return place
         return None
 
     def mapped(self, change: Callable[[str], str]) -> ComposeText:
-        """The same with every text changed; mapping keys stay."""
+        """A copy with every text value changed; mapping keys stay."""
 
         def walk(value: Any, key: Key) -> Any:
             if isinstance(value, dict):
@@ -68,12 +68,12 @@ class ComposeText:
         return ComposeText(walk(self.data, ()), self.places)
 
     def filled(self, env: Mapping[str, str]) -> ComposeText:
-        """With variables replaced. Raises ``ComposeFileError``."""
+        """A copy with variables replaced. Raises ``ComposeFileError``."""
         return self.mapped(lambda text: interpolate(text, env))
 
 
 def read(files: list[Path], env: Mapping[str, str]) -> ComposeText:
-    """Read files, later ones on top; variables stay as written (``env`` is for ``extends`` alone).
+    """Read and merge files in order; variables are not replaced (``env`` is used for ``extends`` only).
 
     Raises ``ComposeFileError``.
     """
@@ -84,7 +84,7 @@ def read(files: list[Path], env: Mapping[str, str]) -> ComposeText:
         data = reader.read(file)
         if "include" in data:
             raise ComposeFileError(
-                "`include` is read by Compose alone: install Docker Compose v2 and run this again",
+                "`include` is not supported without Compose; install Docker Compose v2 and try again",
                 reader.places.get(("include",)),
             )
         _extend(data, reader.places, file, env)
@@ -94,14 +94,14 @@ def read(files: list[Path], env: Mapping[str, str]) -> ComposeText:
 
 @dataclass(slots=True)
 class _Marked:
-    """A value under ``!override`` or ``!reset``."""
+    """A value tagged ``!override`` or ``!reset``."""
 
     value: Any
     reset: bool
 
 
 class _Reader:
-    """One file's nodes as data: texts, booleans, nothing, lists and mappings."""
+    """Turns one file's YAML nodes into data and records their positions."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -117,19 +117,19 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             raise ComposeFileError(
-                f"not YAML: {error.problem}", (self._name, mark.line + 1) if mark else None
+                f"not valid YAML: {error.problem}", (self._name, mark.line + 1) if mark else None
             ) from None
         except yaml.YAMLError as error:
-            raise ComposeFileError(f"{self._name}: not YAML: {error}") from None
+            raise ComposeFileError(f"{self._name}: not valid YAML: {error}") from None
         data = None if root is None else self._value(root, (), 0)
         if not isinstance(data, dict) or not isinstance(data.get("services"), dict):
-            raise ComposeFileError("no Compose file: it has no `services:`", (self._name, 1))
+            raise ComposeFileError("not a Compose file: `services:` is missing", (self._name, 1))
         return data
 
     def _value(self, node: yaml.Node, key: Key, depth: int) -> Any:
         where = (self._name, node.start_mark.line + 1)
         if depth > 60:
-            raise ComposeFileError("nested too deeply, or an alias that contains itself", where)
+            raise ComposeFileError("nested too deeply, or contains an alias of itself", where)
         self.places.setdefault(key, where)
         if isinstance(node, yaml.MappingNode):
             value: Any = self._mapping(node, key, depth)
@@ -154,7 +154,7 @@ class _Reader:
         for source in merged:
             where = (self._name, source.start_mark.line + 1)
             if not isinstance(source, yaml.MappingNode):
-                raise ComposeFileError("<<: takes a mapping", where)
+                raise ComposeFileError("<<: expects a mapping", where)
             inner = _Reader(self._name)
             taken = inner._value(source, key, depth + 1)
             for name, value in taken.items():
@@ -171,11 +171,11 @@ def _scalar(node: yaml.Node) -> str | bool | None:
         return None
     if node.tag == "tag:yaml.org,2002:bool" and text.lower() in ("true", "false"):
         return text.lower() == "true"
-    return text  # numbers too: nothing of what was written is lost
+    return text  # numbers, too: keeps them exactly as written
 
 
 def _extend(data: dict[str, Any], places: dict[Key, Where], file: Path, env: Mapping[str, str]) -> None:
-    """Put what each service extends below it, in place."""
+    """Merge each service with the one that it extends, in place."""
     for name, service in data["services"].items():
         if isinstance(service, dict) and "extends" in service:
             data["services"][name] = _extended(data, places, file, env, name, ())
@@ -213,7 +213,7 @@ def _extended(
     result = _merge(_plain(base), own, moved, places, key)
     for moved_key, moved_where in moved.items():
         places.setdefault(moved_key, moved_where)
-    # A base's profiles are its own.
+    # Compose does not inherit profiles.
     if "profiles" not in own:
         result.pop("profiles", None)
     return result
@@ -222,7 +222,7 @@ def _extended(
 def _merge(
     below: Any, above: Any, below_at: dict[Key, Where], above_at: Mapping[Key, Where], key: Key
 ) -> Any:
-    """``above`` on top of ``below``; the places of what wins, or moves, are noted in ``below_at``."""
+    """Merge ``above`` over ``below``; ``below_at`` is updated with the positions of the result."""
     if isinstance(above, _Marked):
         _forget(below_at, key)
         _adopt(below_at, above_at, key, key)
@@ -256,7 +256,7 @@ def _merge(
 
 
 def _target(option: str | int | None, value: Any) -> Any:
-    """What an item of a list is told by: a later one with the same replaces it."""
+    """The identity of a list item: a later item with the same identity replaces it."""
     if option in ("volumes", "devices", "secrets", "configs"):
         if isinstance(value, dict):
             return value.get("target", repr(value))
@@ -284,7 +284,7 @@ def _adopt(places: dict[Key, Where], source: Mapping[Key, Where], old: Key, new:
 
 
 def _plain(value: Any) -> Any:
-    """Without marks, which mean nothing where there is nothing below."""
+    """Remove tags that have nothing below them to apply to."""
     if isinstance(value, _Marked):
         return None if value.reset else _plain(value.value)
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""A Compose project as the checks see it: services with what matters of them.
+"""A Compose project, reduced to what the checks need.
 
-Made from Compose's own answer (``docker compose config --format json``) or from our reading, so
-both the short and the long forms of ports, volumes, networks and commands are understood.
+Made from Compose's output (``docker compose config --format json``) or from hotseat's own reader, so both the
+short and the long forms of ports, volumes, networks and commands are understood.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ServiceMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComposeService:
-    """What the checks know of a service."""
+    """A service of a Compose project."""
 
     name: str
     container: str | None
@@ -31,17 +31,17 @@ class ComposeService:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     published: tuple[str, ...]
-    """Ports on the host, as ``8000`` or ``127.0.0.1:8000``."""
+    """Ports on the host, such as ``8000`` or ``127.0.0.1:8000``."""
     networks: tuple[str, ...]
     network_mode: str | None
     mounts: tuple[ServiceMount, ...]
     restart: str
     shared_memory: bool
-    """``shm_size`` is set, or ``ipc`` is the host's."""
+    """Whether ``shm_size`` is set or ``ipc`` is ``host``."""
     gpu: bool
 
     def option(self, name: str) -> str | None:
-        """The value of a flag of its command (``--name value`` or ``--name=value``), the last one."""
+        """The last value of a flag in its command (``--name value`` or ``--name=value``)."""
         found = None
         for index, word in enumerate(self.command):
             flag, sign, value = word.partition("=")
@@ -50,7 +50,7 @@ class ComposeService:
         return found
 
     def has_flag(self, name: str) -> bool:
-        """Whether a flag stands in its command."""
+        """Whether its command has a flag."""
         return any(word.partition("=")[0].replace("_", "-") == name for word in self.command)
 
     @property
@@ -59,7 +59,7 @@ class ComposeService:
         return self.gpu or "vllm" in self.image or self.has_flag("--gpu-memory-utilization")
 
     def model(self) -> str | None:
-        """The model that its command names: vLLM's ``--model``, or the first word that is no flag."""
+        """The model in its command: vLLM's ``--model``, or else the first word if it is not a flag."""
         if named := self.option("--model"):
             return named
         words = list(self.command)
@@ -70,14 +70,14 @@ class ComposeService:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComposeModel:
-    """The services, and which networks have no way out."""
+    """A Compose project: its services, and which of its networks are internal."""
 
     name: str
     services: Mapping[str, ComposeService]
     internal: frozenset[str]
 
     def by_container(self, container: str) -> ComposeService | None:
-        """The service with a container of this name."""
+        """The service whose ``container_name`` this is, if any."""
         return next((one for one in self.services.values() if one.container == container), None)
 
     def models(self) -> list[ComposeService]:
@@ -86,7 +86,7 @@ class ComposeModel:
 
 
 def from_data(data: Mapping[str, Any], name: str) -> ComposeModel:
-    """A project from Compose's data, in short or long forms."""
+    """Make a project from Compose's data, in short or long forms; ``name`` is used if the data has none."""
     networks = data.get("networks") or {}
     return ComposeModel(
         name=str(data.get("name") or name),
@@ -150,7 +150,7 @@ def _lower_bool(value: object) -> str:
 
 
 def _published(value: object) -> str | None:
-    """The host's side of a port, where it has one (a port without one gets a random one)."""
+    """The host side of a published port; ``any`` where Docker chooses the port."""
     if isinstance(value, dict):
         address = f"{value['host_ip']}:" if value.get("host_ip") else ""
         return f"{address}{value.get('published') or 'any'}"
@@ -176,5 +176,5 @@ def _gpu(data: Mapping[str, Any]) -> bool:
 
 
 def _computes(capabilities: Collection[str]) -> bool:
-    """Whether a reserved GPU is there to compute: ``utility`` alone lets nvidia-smi look at it."""
+    """Whether a GPU is reserved for computing; ``utility`` alone only serves ``nvidia-smi``."""
     return "gpu" in capabilities and ("utility" not in capabilities or "compute" in capabilities)

@@ -1,4 +1,4 @@
-"""A Compose project read: by Compose where it is at hand, by us where it is not."""
+"""Reads a Compose project: with Compose if it is installed, else with hotseat's own reader."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from hotseat.stack.compose.model import ComposeModel, from_data
 COMPOSE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 _TIMEOUT_S = 60
 PLACEHOLDER = "placeholder"
-"""Stands for required variables that are not set, so that a check works without ``.env``."""
+"""Value of required variables that are not set, so that checks work without ``.env``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComposeReading:
-    """A project, its text as written, and who read it."""
+    """A project, its text as written, and what resolved it."""
 
     project: ComposeModel
     written: ComposeText
     files: tuple[Path, ...]
     read_by: str
-    """``Compose 2.40.3``, or ``hotseat`` where there is no Compose."""
+    """Such as ``Compose 2.40.3``; ``hotseat`` if Compose is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class ComposeCommand:
     """Compose v2 on this machine."""
 
     words: tuple[str, ...]
-    """What runs it."""
+    """The command, such as ``docker compose``."""
     version: str
 
 
 def find_compose(env: Mapping[str, str]) -> ComposeCommand | None:
-    """Compose v2 or newer, where it is there: the client's plugin, or the program alone."""
+    """Compose v2 or newer if installed: the plugin of ``docker``, or the program ``docker-compose``."""
     for name, *more in (("docker", "compose"), ("docker-compose",)):
         path = shutil.which(name, path=env.get("PATH"))
         if path and (version := _version([path, *more], env)):
@@ -66,7 +66,7 @@ def _version(words: list[str], env: Mapping[str, str]) -> str | None:
 
 
 def stack_environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
-    """What Compose interpolates from: the folder's ``.env`` below the environment, and ``PWD``.
+    """The variables that Compose uses: the folder's ``.env``, overridden by the environment, and ``PWD``.
 
     Raises ``ComposeFileError``.
     """
@@ -80,9 +80,9 @@ def stack_environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
 
 
 def compose_files(folder: Path, env: Mapping[str, str]) -> list[Path]:
-    """The files that Compose would take in a folder: ``COMPOSE_FILE``, else the usual names.
+    """The files that Compose would read in a folder: ``COMPOSE_FILE``, else the default names.
 
-    Raises ``ComposeFileError`` where there is none.
+    Raises ``ComposeFileError`` if there are none.
     """
     if named := env.get("COMPOSE_FILE"):
         return [folder / one for one in named.split(env.get("COMPOSE_PATH_SEPARATOR") or os.pathsep)]
@@ -90,13 +90,13 @@ def compose_files(folder: Path, env: Mapping[str, str]) -> list[Path]:
         if (found := folder / name).is_file():
             override = found.with_name(f"{found.stem.removesuffix('.override')}.override{found.suffix}")
             return [found, override] if override.is_file() else [found]
-    raise ComposeFileError(f"{folder}: no Compose file there ({', '.join(COMPOSE_NAMES)}); name one")
+    raise ComposeFileError(f"{folder} contains no Compose file ({', '.join(COMPOSE_NAMES)}); name one")
 
 
 def read_project(files: list[Path], env: Mapping[str, str]) -> ComposeReading:
-    """Read files as Compose does in their folder, that of the first one; ``env`` is the process's.
+    """Read files as Compose would in the folder of the first one; ``env`` is the process's environment.
 
-    Works without ``.env``: required variables that nobody sets get a placeholder. Raises
+    Works without ``.env``: required variables that are not set get a placeholder. Raises
     ``ComposeFileError``.
     """
     folder = files[0].resolve().parent
@@ -131,9 +131,9 @@ def _ask(compose: ComposeCommand, files: list[Path], folder: Path, env: Mapping[
     except subprocess.TimeoutExpired:
         raise ComposeFileError(f"Compose did not answer within {_TIMEOUT_S} s") from None
     if done.returncode:
-        # Compose's words may hold values of variables, but not of those that we were given as secrets.
+        # Compose's message may contain values of variables, but not of those that hold secrets.
         raise ComposeFileError(
-            f"Compose refuses it: {done.stderr.strip().splitlines()[-1:] or ['no reason']}"
+            f"Compose rejected the files: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
         )
     data: dict[str, Any] = json.loads(done.stdout)
     return data

@@ -1,4 +1,4 @@
-"""What ``hotseat doctor`` says: a line for each thing that it looked at."""
+"""The results that ``hotseat doctor`` prints, one line for each check."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ State = Literal["ok", "warning", "error", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing that was looked at."""
+    """The outcome of one check."""
 
     name: str
     state: State
     message: str
     fix: str = ""
-    """What to type, or to change."""
+    """The command to run or the change to make; ``""`` where nothing is to be done."""
 
     def as_json(self) -> dict[str, Any]:
-        """As ``hotseat doctor --json`` prints it."""
+        """The fields as ``hotseat doctor --json`` prints them."""
         return asdict(self)
 
 
 def ok(name: str, message: str) -> CheckResult:
-    """All is well."""
+    """The check passed."""
     return CheckResult(name, "ok", message)
 
 
 def warning(name: str, message: str, fix: str) -> CheckResult:
-    """It works, but not as it should."""
+    """Works, but has a flaw."""
     return CheckResult(name, "warning", message, fix)
 
 
 def error(name: str, message: str, fix: str) -> CheckResult:
-    """It does not work."""
+    """Does not work."""
     return CheckResult(name, "error", message, fix)
 
 
 def unknown(name: str, message: str, fix: str = "") -> CheckResult:
-    """It could not be looked at."""
+    """Could not be checked."""
     return CheckResult(name, "unknown", message, fix)

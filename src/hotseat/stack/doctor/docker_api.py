@@ -1,4 +1,4 @@
-"""The Docker Engine asked a few questions, synchronously, for checks; the runtime has a client of its own."""
+"""A small synchronous client of the Docker Engine API, for checks; the runtime has one of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIMEOUT_S = 10.0
 
 
 class DockerApiError(Exception):
-    """The Engine does not answer: why, in words, and what to do."""
+    """The Engine cannot be asked: the reason, and what to do about it (``fix``)."""
 
     def __init__(self, problem: str, fix: str) -> None:
         super().__init__(problem)
@@ -47,12 +47,12 @@ class DockerApi:
             body = response.read()
         except FileNotFoundError:
             raise DockerApiError(
-                f"there is no {self.url}", "start Docker: sudo systemctl start docker"
+                f"{self.url} does not exist", "start Docker: sudo systemctl start docker"
             ) from None
         except PermissionError:
             raise DockerApiError(
-                f"{self.url} may not be opened by this user",
-                "join its group (sudo usermod -aG docker $USER) and log in again",
+                f"this user has no permission to open {self.url}",
+                "add the user to its group (sudo usermod -aG docker $USER), then log in again",
             ) from None
         except (OSError, http.client.HTTPException) as problem:
             raise DockerApiError(
@@ -64,21 +64,26 @@ class DockerApi:
             return None
         if response.status == 403:
             raise DockerApiError(
-                f"{self.url} forbids {path.partition('?')[0]}", "ask the socket itself, not its proxy"
+                f"{self.url} forbids {path.partition('?')[0]}",
+                "point DOCKER_HOST at the Docker socket instead of its proxy",
             )
         if response.status >= 400:
-            raise DockerApiError(f"{self.url} answers {response.status}", "look at Docker's own log")
+            raise DockerApiError(
+                f"{self.url} answered with status {response.status}", "see Docker's log: journalctl -u docker"
+            )
         try:
             return json.loads(body)
         except ValueError:
-            raise DockerApiError(f"{self.url} is no Docker Engine", "set DOCKER_HOST to one") from None
+            raise DockerApiError(
+                f"{self.url} is not a Docker Engine", "set DOCKER_HOST to the address of one"
+            ) from None
 
     def container(self, name: str) -> Any:
-        """What is known of a container; ``None``: it does not exist."""
+        """The Engine's description of a container; ``None`` if it does not exist."""
         return self.get(f"/containers/{quote(name, safe='')}/json")
 
     def image(self, name: str) -> Any:
-        """What is known of an image; ``None``: it is not here."""
+        """The Engine's description of a local image; ``None`` if it does not exist."""
         return self.get(f"/images/{quote(name, safe='/:@')}/json")
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -88,6 +93,6 @@ class DockerApi:
         if parts.scheme in ("tcp", "http") and parts.hostname:
             return http.client.HTTPConnection(parts.hostname, parts.port or 2375, timeout=_TIMEOUT_S)
         raise DockerApiError(
-            f"DOCKER_HOST is {parts.scheme or 'nothing'}://, which is not understood here",
+            f"DOCKER_HOST has the unsupported scheme {parts.scheme or 'none'}",
             "use unix:// or tcp://",
         )

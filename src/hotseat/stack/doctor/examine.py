@@ -1,4 +1,4 @@
-"""All of the doctor's checks, in the order in which a person would mend things."""
+"""All checks of ``hotseat doctor``, in the order in which problems should be fixed."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 from hotseat.stack.doctor.check import CheckResult
 from hotseat.stack.doctor.context import DoctorContext
-from hotseat.stack.doctor.engine import examine_engine
-from hotseat.stack.doctor.machine import examine_host
-from hotseat.stack.doctor.plain import examine_plain, is_plain
-from hotseat.stack.doctor.setup import examine_setup
+from hotseat.stack.doctor.engine import check_engine
+from hotseat.stack.doctor.machine import check_machine
+from hotseat.stack.doctor.plain import check_plain, is_plain
+from hotseat.stack.doctor.setup import check_setup
 
 
-def examine(patient: DoctorContext) -> Iterator[CheckResult]:
-    """Look at everything; a broken part never hides another."""
-    if is_plain(patient):
-        yield from examine_plain(patient)
+def examine(context: DoctorContext) -> Iterator[CheckResult]:
+    """Run all checks; a failure does not prevent the others from running."""
+    if is_plain(context):
+        yield from check_plain(context)
         return
-    yield from examine_setup(patient)
-    yield from examine_engine(patient)
-    yield from examine_host(patient)
+    yield from check_setup(context)
+    yield from check_engine(context)
+    yield from check_machine(context)

@@ -1,4 +1,4 @@
-"""Facts of this machine: its file systems, ports and GPUs."""
+"""Facts about this machine: file systems, ports and GPUs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ _TIMEOUT_S = 20
 
 @dataclass(frozen=True, slots=True)
 class HostGpu:
-    """One device, as ``nvidia-smi`` sees it."""
+    """A GPU as ``nvidia-smi`` reports it; memory in bytes."""
 
     name: str
     driver: str
     total: int
-    """Bytes."""
     used: int
 
 
 def gpus(env: Mapping[str, str]) -> list[HostGpu] | None:
-    """The devices; ``None`` where ``nvidia-smi`` is missing or fails."""
+    """The GPUs; ``None`` if ``nvidia-smi`` is missing or fails."""
     program = shutil.which("nvidia-smi", path=env.get("PATH")) or _first("/usr/lib/wsl/lib/nvidia-smi")
     if not program:
         return None
@@ -57,29 +56,29 @@ def _first(path: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """Where a path lies."""
+    """The file system that holds a path."""
 
     kind: str
     """``ext4``, ``9p``, …"""
     mounted_at: str
     free: int
-    """Bytes that this user may still write."""
+    """Bytes that this user can still write."""
 
 
 def existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
+    """The path, or the nearest existing folder above it."""
     return next(one for one in (path, *path.parents) if one.exists())
 
 
 def file_system(path: Path) -> FileSystem:
-    """The file system of a path that may not exist yet."""
+    """The file system of a path, which need not exist yet."""
     real = existing(path.absolute()).resolve()
     point, kind = mount_of(real, Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
     return FileSystem(kind, point, free_bytes(real))
 
 
 def mount_of(path: Path, mountinfo: str) -> tuple[str, str]:
-    """Where the file system of a path is mounted, and its kind (proc(5): /proc/self/mountinfo)."""
+    """The mount point and the type of a path's file system, from /proc/self/mountinfo (proc(5))."""
     best = ("", "unknown")
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
@@ -91,12 +90,12 @@ def mount_of(path: Path, mountinfo: str) -> tuple[str, str]:
 
 
 def free_bytes(path: Path) -> int:
-    """What this user may still write there."""
+    """Bytes that this user can still write there."""
     return shutil.disk_usage(path).free
 
 
 def port_problem(host: str, port: int) -> str | None:
-    """Why an address cannot be listened on; ``None``: it is free."""
+    """Why an address cannot be listened on; ``None`` if it is free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Whether a model fits the share of the GPU that it is given, and which share would do."""
+"""Whether a model fits its share of the GPU, and which share it needs."""
 
 from __future__ import annotations
 
@@ -9,65 +9,65 @@ from hotseat.stack.compose.model import ComposeService
 from hotseat.stack.doctor.model_memory import GIB, RUNTIME_BYTES, Architecture
 
 DEFAULT_SHARE = 0.92
-"""vLLM's ``--gpu-memory-utilization`` unless one is given (0.33.0; 0.9 before)."""
+"""vLLM's default of ``--gpu-memory-utilization`` (since 0.33.0; 0.9 before)."""
 DEFAULT_SEQUENCES = 256
-"""About vLLM's ``--max-num-seqs`` unless one is given; it differs from card to card."""
+"""About vLLM's default of ``--max-num-seqs``, which depends on the GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFit:
-    """A model against its share of a card, in bytes."""
+    """A model's memory needs and its share of a GPU; sizes in bytes."""
 
     card: int
     share: float
     weights: int
     one_sequence: int
-    """The cache of one request of the full length."""
+    """KV cache of one request of the full length."""
     sequences: int
     """``--max-num-seqs``."""
 
     @property
     def room(self) -> int:
-        """What the share is worth."""
+        """The size of the share."""
         return int(self.card * self.share)
 
     @property
     def needed(self) -> int:
-        """What it takes to start: vLLM refuses a share that cannot hold one request of the full length."""
+        """The least that vLLM starts with: weights, runtime and the KV cache of one full-length request."""
         return self.weights + RUNTIME_BYTES + self.one_sequence
 
     @property
     def starts(self) -> bool:
-        """Whether the share is enough to start."""
+        """Whether the share is large enough to start."""
         return self.needed <= self.room
 
     def share_to_start(self) -> float | None:
-        """The smallest share that would do, in hundredths; ``None``: the card is too small."""
+        """The smallest share with which it starts, rounded up to 0.01; ``None`` if the GPU is too small."""
         return self._share(self.needed)
 
     def share_for_all(self) -> float | None:
-        """The share that holds ``sequences`` requests of the full length; ``None``: no such share."""
+        """The smallest share for ``sequences`` full-length requests; ``None`` if the GPU is too small."""
         return self._share(self.needed + self.one_sequence * (self.sequences - 1))
 
     def full_sequences(self) -> int:
-        """How many requests of the full length the share holds."""
+        """The number of full-length requests that the share has room for."""
         return max(0, (self.room - self.weights - RUNTIME_BYTES) // self.one_sequence)
 
     def _share(self, size: int) -> float | None:
         share = math.ceil(size / self.card * 100) / 100
         return share if share <= 0.98 else None
 
-    def story(self) -> str:
-        """The sum in one line."""
+    def summary(self) -> str:
+        """The calculation in one line."""
         return (
             f"{self.share:.2f} of {self.card / GIB:.1f} GiB is {self.room / GIB:.1f} GiB; weights "
-            f"{self.weights / GIB:.1f} + runtime {RUNTIME_BYTES / GIB:.1f} + cache of one full request "
-            f"{self.one_sequence / GIB:.1f} = {self.needed / GIB:.1f} GiB"
+            f"{self.weights / GIB:.1f} + runtime {RUNTIME_BYTES / GIB:.1f} + KV cache of one full-length "
+            f"request {self.one_sequence / GIB:.1f} = {self.needed / GIB:.1f} GiB"
         )
 
 
 def fit(service: ComposeService, architecture: Architecture, card: int) -> MemoryFit | None:
-    """A service's model against a card of ``card`` bytes; ``None`` where its flags cannot be read."""
+    """Fit a service's model to a GPU of ``card`` bytes; ``None`` if its flags cannot be read."""
     try:
         share = float(service.option("--gpu-memory-utilization") or DEFAULT_SHARE)
         length = int(service.option("--max-model-len") or architecture.longest)

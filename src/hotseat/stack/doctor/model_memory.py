@@ -1,8 +1,8 @@
-"""What a model takes of a GPU: weights and cache, reckoned from its architecture.
+"""Estimates a model's GPU memory, weights and KV cache, from its architecture.
 
-The numbers of the architecture are those of a Hugging Face ``config.json``; a few are written down
-here so that a check works before anything has been downloaded. Cache per token is
-2 (keys and values) x layers x KV heads x head size x bytes.
+The architecture is read from a Hugging Face ``config.json``. A few are built in, so that checks work before
+anything has been downloaded. KV cache per token in bytes: 2 (keys and values) x layers x KV heads x head
+size x bytes of the data type.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 GIB = 1024**3
 RUNTIME_BYTES = int(1.5 * GIB)
-"""Set aside for the CUDA context, activations of the profiling run and CUDA graphs: an estimate, since
-these depend on the card and on the version."""
+"""For the CUDA context, activations of the profiling run and CUDA graphs. An estimate, since these depend
+on the GPU and on the version."""
 _BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2, "auto": 2}
 _BNB4_BYTES = 0.5 + 4 / 64
-"""Four bits a weight, and one 32-bit scale for each block of 64."""
+"""Bytes for each weight: four bits, and one 32-bit scale for each block of 64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """The numbers of a decoder that its memory depends on."""
+    """The dimensions of a decoder that determine its memory."""
 
     layers: int
     hidden: int
@@ -34,19 +34,19 @@ class Architecture:
     head_size: int
     vocabulary: int
     tied: bool
-    """The output layer shares the embedding's weights."""
+    """Whether the output layer shares the embedding's weights."""
     longest: int
-    """Tokens that it was trained for: ``--max-model-len`` unless one is given."""
+    """Context length in tokens, which is the default of ``--max-model-len``."""
     attention_bias: bool = False
     experts: int = 1
     dtype: str = "bfloat16"
 
     def embedding_parameters(self) -> int:
-        """Embedding and output layer."""
+        """Number of weights of the embedding and the output layer."""
         return self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     def linear_parameters(self) -> int:
-        """All other weights: attention and feed-forward layers, norms."""
+        """Number of all other weights: attention and feed-forward layers, norms."""
         queries, keys = self.heads * self.head_size, self.kv_heads * self.head_size
         attention = self.hidden * (2 * queries + 2 * keys)
         attention += queries + 2 * keys if self.attention_bias else 0
@@ -55,11 +55,11 @@ class Architecture:
         return self.layers * (attention + feed_forward + 2 * self.hidden) + self.hidden
 
     def parameters(self) -> int:
-        """All weights."""
+        """Number of all weights."""
         return self.embedding_parameters() + self.linear_parameters()
 
     def weight_bytes(self, quantization: str | None, dtype: str | None = None) -> int:
-        """Bytes of the weights on the GPU; bitsandbytes leaves embedding and output layer as they are."""
+        """Bytes of the weights on the GPU; bitsandbytes does not quantize embedding and output layer."""
         width = _BYTES.get(dtype or "auto", 2) if dtype not in (None, "auto") else _BYTES.get(self.dtype, 2)
         if quantization == "bitsandbytes":
             return int(self.embedding_parameters() * width + self.linear_parameters() * _BNB4_BYTES)
@@ -68,7 +68,7 @@ class Architecture:
         return self.parameters() * width
 
     def cache_bytes_per_token(self, cache_dtype: str | None = None) -> int:
-        """Bytes of keys and values for one token."""
+        """Bytes of KV cache for one token."""
         width = 1 if cache_dtype and cache_dtype.startswith("fp8") else _BYTES.get(self.dtype, 2)
         return 2 * self.layers * self.kv_heads * self.head_size * width
 
@@ -110,11 +110,11 @@ KNOWN: Mapping[str, Architecture] = {
         attention_bias=True,
     ),
 }
-"""The stack's own models (their ``config.json`` at Hugging Face)."""
+"""The models of the bundled stack, from their ``config.json`` at Hugging Face."""
 
 
 def from_config(config: Mapping[str, Any]) -> Architecture | None:
-    """The architecture in a ``config.json``; ``None`` where it lacks what is needed."""
+    """Read the architecture from a ``config.json``; ``None`` if a needed value is missing."""
     text = config.get("text_config")
     data = {**config, **text} if isinstance(text, dict) else config
     try:
@@ -143,7 +143,7 @@ def from_config(config: Mapping[str, Any]) -> Architecture | None:
 
 
 def model_folder(cache: Path, model: str) -> Path | None:
-    """Where a cache folder has a model's files: in the hub's layout, or made with ``--local-dir``."""
+    """The folder of a model's files in a cache: in the Hub's layout, or created with ``--local-dir``."""
     name = "models--" + model.replace("/", "--")
     for home in (cache / "huggingface" / "hub", cache / "hub", cache):
         folder = home / name
@@ -156,7 +156,7 @@ def model_folder(cache: Path, model: str) -> Path | None:
 
 
 def architecture(model: str, cache: Path | None) -> Architecture | None:
-    """A model's architecture: from its files where they are, else as it is known here."""
+    """A model's architecture: from its files if they exist, else from ``KNOWN``."""
     folder = Path(model) if model.startswith("/") else model_folder(cache, model) if cache else None
     if folder:
         try:

@@ -1,4 +1,4 @@
-"""Doctor's look at what was set up: ``.env`` and its keys, Compose, the systemd unit."""
+"""Checks of the stack's setup: ``.env`` and its keys, Compose, the systemd unit."""
 
 from __future__ import annotations
 
@@ -15,83 +15,89 @@ from hotseat.stack.doctor.check import CheckResult, error, ok, unknown, warning
 from hotseat.stack.doctor.context import DoctorContext
 
 
-def examine_setup(patient: DoctorContext) -> Iterator[CheckResult]:
-    """Each line of it."""
-    yield _compose(patient)
-    yield from _env_file(patient)
-    yield _unit(patient)
+def check_setup(context: DoctorContext) -> Iterator[CheckResult]:
+    """Run the checks."""
+    yield _compose(context)
+    yield from _env_file(context)
+    yield _unit(context)
 
 
-def _compose(patient: DoctorContext) -> CheckResult:
-    if patient.compose is None:
-        return error("compose", "there is no Compose v2", "install the package docker-compose-plugin")
-    return ok("compose", f"Compose {patient.compose.version}")
+def _compose(context: DoctorContext) -> CheckResult:
+    if context.compose is None:
+        return error("compose", "Compose v2 is not installed", "install the package docker-compose-plugin")
+    return ok("compose", f"Compose {context.compose.version}")
 
 
-def _env_file(patient: DoctorContext) -> Iterator[CheckResult]:
-    path = patient.folder / ".env"
+def _env_file(context: DoctorContext) -> Iterator[CheckResult]:
+    path = context.folder / ".env"
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
-        disk.read(path, patient.env)
+        disk.read(path, context.env)
     except FileNotFoundError:
-        yield error("env file", f"there is no {path}", f"hotseat init --stack {patient.folder}")
+        yield error("env file", f"{path} does not exist", f"hotseat init --stack {context.folder}")
         return
     except EnvFileError as problem:
-        yield error("env file", f"{path}: {problem}", "write NAME=value there")
+        yield error("env file", f"{path}: {problem}", "write each line as NAME=value")
         return
     except OSError as problem:
-        yield error("env file", f"{path}: {problem.strerror}", "run this as the file's owner")
+        yield error("env file", f"{path}: {problem.strerror}", "run hotseat doctor as the file's owner")
         return
     if mode & 0o077:
-        yield error("env file", f"{path} is open to others (mode {mode:o})", f"chmod 600 {path}")
+        yield error("env file", f"{path} can be read by other users (mode {mode:o})", f"chmod 600 {path}")
     else:
         yield ok("env file", f"{path}, mode {mode:o}")
-    yield from _keys(patient)
+    yield from _keys(context)
 
 
-def _keys(patient: DoctorContext) -> Iterator[CheckResult]:
-    values = patient.values
+def _keys(context: DoctorContext) -> Iterator[CheckResult]:
+    values = context.values
     if not values.get(keys.CLIENT):
         yield error(
-            "keys", f"{keys.CLIENT} is empty", f"hotseat init writes keys into a new {patient.folder}/.env"
+            "keys",
+            f"{keys.CLIENT} is empty",
+            f"move {context.folder}/.env away; hotseat init then writes a new one with keys",
         )
         return
     given = {name: values[name] for name in (keys.CLIENT, keys.UPSTREAM, "ADMIN_API_KEY") if values.get(name)}
     if len(set(given.values())) < len(given):
         same = " and ".join(name for name, value in given.items() if list(given.values()).count(value) > 1)
-        yield warning("keys", f"{same} are the same: one leak opens all", "replace one: openssl rand -hex 32")
+        yield warning(
+            "keys",
+            f"{same} are the same, so one leak exposes all of them",
+            "replace one: openssl rand -hex 32",
+        )
     elif len(given) < 3:
         names = ", ".join(sorted({keys.UPSTREAM, "ADMIN_API_KEY"} - set(given)))
         yield warning(
-            "keys", f"{names} not set: {keys.CLIENT} serves for it too", "add one: openssl rand -hex 32"
+            "keys", f"{names} not set; {keys.CLIENT} is used instead", "add one: openssl rand -hex 32"
         )
     else:
-        yield ok("keys", "clients, containers and the admin API have keys of their own")
-    yield _age(patient)
+        yield ok("keys", "clients, containers and the admin API have separate keys")
+    yield _age(context)
 
 
-def _age(patient: DoctorContext) -> CheckResult:
-    rotate = f"hotseat rotate-key --stack {patient.folder}"
-    age = keys.age(patient.values, patient.now)
+def _age(context: DoctorContext) -> CheckResult:
+    rotate = f"hotseat rotate-key --stack {context.folder}"
+    age = keys.age(context.values, context.now)
     if age is None:
         return warning(
-            "key age", f"{keys.SINCE} is missing: nobody knows how old the clients' key is", rotate
+            "key age", f"{keys.SINCE} is missing, so the age of the clients' key is unknown", rotate
         )
     if age < timedelta(0):
-        return warning("key age", f"{keys.SINCE} lies in the future", "check the clock")
+        return warning("key age", f"{keys.SINCE} is in the future", "check this machine's clock")
     if age > keys.QUARTER:
-        return warning("key age", f"the clients' key is {age.days} days old: rotate it quarterly", rotate)
+        return warning("key age", f"the clients' key is {age.days} days old; rotate it quarterly", rotate)
     text = f"the clients' key is {age.days} days old"
-    until = keys.moment(patient.values.get(keys.OLD_UNTIL, ""))
-    if patient.values.get(keys.OLD) and until and until > patient.now:
-        text += f"; the one before it is valid until {until:%Y-%m-%d %H:%M} UTC"
+    until = keys.moment(context.values.get(keys.OLD_UNTIL, ""))
+    if context.values.get(keys.OLD) and until and until > context.now:
+        text += f"; the previous one is valid until {until:%Y-%m-%d %H:%M} UTC"
     return ok("key age", text)
 
 
-def _unit(patient: DoctorContext) -> CheckResult:
-    program = shutil.which("systemctl", path=patient.env.get("PATH"))
+def _unit(context: DoctorContext) -> CheckResult:
+    program = shutil.which("systemctl", path=context.env.get("PATH"))
     if program is None:
-        return unknown("systemd unit", "there is no systemd here (WSL: systemd=true in /etc/wsl.conf)")
+        return unknown("systemd unit", "this machine has no systemd (WSL: set systemd=true in /etc/wsl.conf)")
     for words in ([program], [program, "--user"]):
         try:
             done = subprocess.run(
@@ -99,7 +105,7 @@ def _unit(patient: DoctorContext) -> CheckResult:
                 capture_output=True,
                 text=True,
                 timeout=20,
-                env=dict(patient.env),
+                env=dict(context.env),
             )
         except (OSError, subprocess.TimeoutExpired):
             continue
@@ -107,11 +113,11 @@ def _unit(patient: DoctorContext) -> CheckResult:
             return ok("systemd unit", "hotseat.service is enabled" + (" for this user" if words[1:] else ""))
     return warning(
         "systemd unit",
-        "hotseat.service is not enabled: nothing starts the launcher at boot",
-        f"sudo {_ourselves(patient)} install-service --stack {patient.folder}",
+        "hotseat.service is not enabled, so the launcher does not start at boot",
+        f"sudo {_program(context)} install-service --stack {context.folder}",
     )
 
 
-def _ourselves(patient: DoctorContext) -> str:
-    """hotseat with its path: sudo does not look into virtual environments."""
-    return shutil.which("hotseat", path=patient.env.get("PATH")) or "hotseat"
+def _program(context: DoctorContext) -> str:
+    """The path of hotseat, since sudo does not search virtual environments."""
+    return shutil.which("hotseat", path=context.env.get("PATH")) or "hotseat"

@@ -1,4 +1,4 @@
-"""The rules of ``hotseat lint``: what the files of a stack must promise, whatever the host."""
+"""The rules of ``hotseat lint``: checks of a stack's files that need no access to the machine."""
 
 from hotseat.stack.lint import exposure, naming, running
 from hotseat.stack.lint.findings import Finding, LintedStack, LintRule
@@ -6,24 +6,25 @@ from hotseat.stack.lint.findings import Finding, LintedStack, LintRule
 _INTRODUCTION = """\
 # The rules of `hotseat lint`
 
-`hotseat lint [FILE…]` checks the files of a stack; it exits with 1 when it finds an error, and with
-`--strict` for a warning too. It asks Compose what the files mean where Compose v2 is at hand
-(`docker compose`, or `docker-compose`), and reads them itself where it is not: several files on top
-of each other, `extends`, anchors, `.env` and variables are understood then, `include` is refused, and
-`env_file` of services is not looked into. It works without a `.env`.
+`hotseat lint [FILE…]` checks the files of a Compose stack before you start it. It exits with status 1 if it
+finds an error; with `--strict`, also if it finds a warning. It needs no `.env`.
+
+If Compose v2 is installed (`docker compose` or `docker-compose`), Compose resolves the files. Otherwise
+hotseat reads them itself: it supports several files, `extends`, anchors, `.env` and variables, but not
+`include`, and it ignores `env_file`.
 """
 
 RULES: tuple[LintRule, ...] = (*naming.RULES, *exposure.RULES, *running.RULES)
 
 
 def lint(stack: LintedStack, file: str) -> list[Finding]:
-    """All findings, in the order of the file; ``file`` is its name for what has no line."""
+    """All findings, in file order; ``file`` is named in findings without a position."""
     found = [finding for rule in RULES for finding in rule.findings(stack, file)]
     return sorted(found, key=lambda one: (one.file, one.line or 0, one.rule))
 
 
 def table() -> str:
-    """The table of rules, as ``hotseat lint --rules`` prints it."""
+    """The table of rules that ``hotseat lint --rules`` prints."""
     rows = [f"| `{one.name}` | {one.severity} | {one.about} | {one.fix} |" for one in RULES]
     return "\n".join(["| rule | severity | finds | what to do |", "|---|---|---|---|", *rows]) + "\n"
 

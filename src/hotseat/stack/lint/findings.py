@@ -1,4 +1,4 @@
-"""What a check of a stack found, and the list of rules."""
+"""Lint rules, their findings, and the stack that they check."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hotseat.core.spec import PPM, DockerSpec, Settings
+from hotseat.core.spec import PPM, Settings
 from hotseat.stack.compose.compose_file import ComposeText, Key
 from hotseat.stack.compose.model import ComposeModel, ComposeService
 
@@ -15,7 +15,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A broken rule: where, what, and what to do."""
+    """A violation of a rule: where, what is wrong and what to do."""
 
     rule: str
     severity: Severity
@@ -26,28 +26,26 @@ class Finding:
     fix: str
 
     def as_json(self) -> dict[str, Any]:
-        """As ``hotseat lint --json`` prints it."""
+        """The fields as ``hotseat lint --json`` prints them."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintedStack:
-    """What is checked: the project, its text as written, and the configuration of hotseat."""
+    """The input of the rules: the Compose project, its text as written, and hotseat's configuration."""
 
     project: ComposeModel
     written: ComposeText
     settings: Settings | None
-    """``None``: there is no ``hotseat.yaml``, and nothing to agree with."""
+    """``None`` if there is no ``hotseat.yaml``."""
 
     def containers(self) -> dict[str, str]:
-        """The containers that the configuration names, with their models."""
+        """Names of models by the container that the configuration names for them."""
         models = self.settings.models.values() if self.settings else ()
-        return {
-            model.launch.container: model.name for model in models if isinstance(model.launch, DockerSpec)
-        }
+        return {container: model.name for model in models if (container := model.launch.container_name)}
 
     def models(self) -> list[ComposeService]:
-        """The services that are model servers: they look like it, or the configuration says so."""
+        """Services that are model servers: recognised by their options, or named by the configuration."""
         named = self.containers()
         return [
             one
@@ -56,28 +54,28 @@ class LintedStack:
         ]
 
     def budget(self) -> int:
-        """What models may take together, in parts per million of the first device."""
+        """The GPU budget of the first device, in parts per million."""
         return next(iter(self.settings.scheduler.budget.values()), PPM) if self.settings else 900_000
 
 
 Found = tuple[Key, str | None, str]
-"""The key that is at fault, the service, and the message."""
+"""The key at fault, the service, and the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintRule:
-    """One promise that a stack keeps."""
+    """A requirement on the files of a stack."""
 
     name: str
     severity: Severity
     about: str
-    """What it finds, for the reference."""
+    """A description of violations, for the reference page."""
     fix: str
-    look: Callable[[LintedStack], Iterator[Found]]
+    check: Callable[[LintedStack], Iterator[Found]]
 
     def findings(self, stack: LintedStack, file: str) -> Iterator[Finding]:
-        """All places where a stack breaks it; ``file`` is named where the place is not known."""
-        for key, service, message in self.look(stack):
+        """All violations in a stack; ``file`` is named where the position is not known."""
+        for key, service, message in self.check(stack):
             where = stack.written.where(key)
             yield Finding(
                 rule=self.name,

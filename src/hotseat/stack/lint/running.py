@@ -1,4 +1,4 @@
-"""Rules on how models run: memory, flags, caches, restarts."""
+"""Rules about how models run: GPU memory, flags, caches, restarts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _budget(stack: LintedStack) -> Iterator[Found]:
             yield (
                 _together(together),
                 together[-1].name,
-                _over(names, f"start together {when}", total, budget),
+                _over(names, f"are started together {when}", total, budget),
             )
     always = [one for one in models if _always(stack, one)]
     total = sum(_footprint(stack, one) for one in always)
@@ -32,7 +32,7 @@ def _budget(stack: LintedStack) -> Iterator[Found]:
         yield (
             _together(always),
             always[-1].name,
-            _over(names, "always run (pinned, or preloaded)", total, budget),
+            _over(names, "always run (pinned or preloaded)", total, budget),
         )
 
 
@@ -41,17 +41,17 @@ def _together(services: list[ComposeService]) -> tuple[str | int, ...]:
 
 
 def _over(names: str, when: str, total: int, budget: int) -> str:
-    return f"{names} {when} and take {total / PPM:.2f} of the GPU; the budget is {budget / PPM:.2f}"
+    return f"{names} {when} and need {total / PPM:.2f} of the GPU; the budget is {budget / PPM:.2f}"
 
 
 def _always(stack: LintedStack, service: ComposeService) -> bool:
     name = stack.containers().get(service.container or "")
-    seat = stack.settings.models[name].scheduling if stack.settings and name else None
-    return seat is not None and (seat.pinned or seat.warm)
+    spec = stack.settings.models[name].scheduling if stack.settings and name else None
+    return spec is not None and (spec.pinned or spec.warm)
 
 
 def _footprint(stack: LintedStack, service: ComposeService) -> int:
-    """Its own share, else what the configuration says, else all of the budget."""
+    """The share in its command, else its configured footprint, else the whole budget; parts per million."""
     try:
         return round(float(service.option("--gpu-memory-utilization") or "") * PPM)
     except ValueError:
@@ -64,10 +64,10 @@ def _footprint(stack: LintedStack, service: ComposeService) -> int:
 
 def _flags(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
-        for entry, version in vllm_flags.gone(service):
+        for entry, version in vllm_flags.removed_flags(service):
             flag = f"{entry.flag} {entry.value}" if entry.value else entry.flag
             number = ".".join(map(str, version))
-            message = f"{flag} is gone from vLLM {number}: {entry.instead}"
+            message = f"vLLM {number} no longer has {flag}: {entry.instead}"
             yield ("services", service.name, "command"), service.name, message
 
 
@@ -77,7 +77,7 @@ def _weights_cache(stack: LintedStack) -> Iterator[Found]:
         wanted = service.environment.get("HF_HUB_CACHE", home)
         if not _mounted(service, wanted) and not (service.model() or "").startswith("/"):
             key = ("services", service.name, "volumes")
-            yield key, service.name, f"no volume holds the Hugging Face cache ({wanted})"
+            yield key, service.name, f"has no volume for the Hugging Face cache ({wanted})"
 
 
 def _compile_cache(stack: LintedStack) -> Iterator[Found]:
@@ -85,7 +85,7 @@ def _compile_cache(stack: LintedStack) -> Iterator[Found]:
         wanted = service.environment.get("VLLM_CACHE_ROOT", "/root/.cache/vllm")
         if "vllm" in service.image and not _mounted(service, wanted):
             key = ("services", service.name, "volumes")
-            yield key, service.name, f"no volume holds vLLM's compile cache ({wanted})"
+            yield key, service.name, f"has no volume for vLLM's compile cache ({wanted})"
 
 
 def _mounted(service: ComposeService, path: str) -> bool:
@@ -108,62 +108,65 @@ def _restart(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
         if service.restart != "no":
             key = ("services", service.name, "restart")
-            yield key, service.name, f"`restart: {service.restart}` brings it back after the idle stop"
+            yield (
+                key,
+                service.name,
+                f"`restart: {service.restart}` starts it again after hotseat has stopped it",
+            )
 
 
 RULES = (
     LintRule(
         name="budget",
         severity="error",
-        about="Models that always run together (same profile, no profile, pinned or preloaded in "
-        "`hotseat.yaml`) and take more of the GPU than the budget.",
-        fix="give them profiles of their own, or smaller shares (--gpu-memory-utilization)",
-        look=_budget,
+        about="Models that always run together (same profile, no profile, or pinned or preloaded in "
+        "`hotseat.yaml`) and together need more than the GPU budget.",
+        fix="give each its own profile, or a smaller share (--gpu-memory-utilization)",
+        check=_budget,
     ),
     LintRule(
         name="gone-flag",
         severity="error",
-        about="A flag that the pinned vLLM version no longer has (bitsandbytes from 0.28.0 on, and older "
-        "ones).",
-        fix="change the flag, or pin the image to a version that has it",
-        look=_flags,
+        about="A flag that the image's vLLM version no longer has, such as `--quantization bitsandbytes` "
+        "since 0.28.0.",
+        fix="replace the flag, or pin the image to a version that has it",
+        check=_flags,
     ),
     LintRule(
         name="weights-cache",
         severity="error",
-        about="A model without a volume for the Hugging Face cache: it would download its weights at every "
-        "new container.",
-        fix="mount one where HF_HOME points (by default /root/.cache/huggingface)",
-        look=_weights_cache,
+        about="A model without a volume for the Hugging Face cache: every new container would download its "
+        "weights again.",
+        fix="mount a volume at HF_HOME (by default /root/.cache/huggingface)",
+        check=_weights_cache,
     ),
     LintRule(
         name="compile-cache",
         severity="warning",
-        about="A vLLM server without a volume for its compile cache: it compiles again at every new "
-        "container.",
-        fix="mount one where VLLM_CACHE_ROOT points (by default /root/.cache/vllm)",
-        look=_compile_cache,
+        about="A vLLM server without a volume for its compile cache: every new container compiles again.",
+        fix="mount a volume at VLLM_CACHE_ROOT (by default /root/.cache/vllm)",
+        check=_compile_cache,
     ),
     LintRule(
         name="shared-memory",
         severity="error",
-        about="A model with Docker's 64 MB of shared memory, which PyTorch's processes run out of.",
+        about="A model with Docker's default of 64 MB shared memory, which is too little for PyTorch.",
         fix="set shm_size: 2gb (or ipc: host)",
-        look=_shared_memory,
+        check=_shared_memory,
     ),
     LintRule(
         name="gpu",
         severity="warning",
-        about="A model that reserves no GPU.",
+        about="A model without a GPU reservation.",
         fix="add deploy.resources.reservations.devices with driver nvidia and capabilities [gpu]",
-        look=_gpus,
+        check=_gpus,
     ),
     LintRule(
         name="restart",
         severity="error",
-        about="A model with a restart policy: Docker would start it again after the launcher stopped it, "
-        "or at boot.",
+        about="A model with a restart policy: Docker would start it again after the launcher has stopped it, "
+        "and at boot.",
         fix='set restart: "no"',
-        look=_restart,
+        check=_restart,
     ),
 )

@@ -1,4 +1,4 @@
-"""What happened earlier: starts, swaps, failures and requests by minute, in a small SQLite file."""
+"""The history of starts, swaps, failures and requests per minute, in a small SQLite file."""
 
 from hotseat.telemetry.history.history import FILE, History
 from hotseat.telemetry.history.incidents import RecordedFailure, RecordedSwap

@@ -1,4 +1,4 @@
-"""The SQLite file under the history; without it the history goes on in memory, and says so once."""
+"""The SQLite file of the history. If it cannot be used, the history lives in memory and says so once."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from typing import Any
 Statement = tuple[str, Sequence[Any]]
 """SQL and its parameters."""
 
-
-HELD = 1000
-"""Writes that wait while another program has the file locked; the oldest go beyond that."""
+MAX_PENDING = 1000
+"""How many writes wait while another program has the file locked; beyond that the oldest are dropped."""
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class HistoryFile:
-    """A database that never fails its user."""
+    """A SQLite database whose methods never raise."""
 
     def __init__(self, path: Path | None, on_trouble: Callable[[str], None]) -> None:
-        """``path`` is the file (``None``: memory only); ``on_trouble`` is told once why nothing is kept on
-        disk, or is not yet."""
+        """``path`` is the file (``None``: memory only); ``on_trouble`` is called with a message when the file
+        cannot be used any more, and when another program has it locked."""
         self._path = path
         self._on_trouble = on_trouble
         self._database: sqlite3.Connection | None = None
-        self._held: deque[Sequence[Statement]] = deque(maxlen=HELD)
+        self._pending: deque[Sequence[Statement]] = deque(maxlen=MAX_PENDING)
         self._locked = False
-        """Somebody else has it, and that has been said."""
+        """Whether another program has it locked (``on_trouble`` has been told)."""
         if path is not None:
             try:
                 self._database = database = sqlite3.connect(path, timeout=0.05, isolation_level=None)
-                # In WAL mode with synchronous off no write waits for the disk; a power cut may cost the
+                # In WAL mode with synchronous off no write waits for the disk; a power failure may lose the
                 # last rows.
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = OFF")
@@ -40,7 +39,7 @@ class HistoryFile:
                 self.give_up(error)
 
     def read(self, schema: str, query: str) -> list[tuple[Any, ...]]:
-        """Make the tables of ``schema`` if they are not there, and read all rows; none without a file."""
+        """Create the tables of ``schema`` if they are missing, and return the rows of ``query``."""
         if self._database is None:
             return []
         try:
@@ -51,49 +50,51 @@ class HistoryFile:
             return []
 
     def write(self, *statements: Statement) -> None:
-        """Carry them out together, or not at all; never raises.
+        """Execute the statements in one transaction.
 
-        While another program has the file locked they wait, and go with the next ones.
+        While another program has the file locked they are kept, and executed with the next ones.
         """
         if self._database is None:
             return
-        self._held.append(statements)
+        self._pending.append(statements)
         try:
             self._database.execute("BEGIN IMMEDIATE")
-            for held in self._held:
-                for sql, parameters in held:
+            for statements_of_one in self._pending:
+                for sql, parameters in statements_of_one:
                     self._database.execute(sql, parameters)
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) in _BUSY:
-                self._wait(self._database)
+                self._postpone(self._database)
             else:
                 self.give_up(error)
         else:
-            self._held.clear()
+            self._pending.clear()
             self._locked = False
 
-    def _wait(self, database: sqlite3.Connection) -> None:
+    def _postpone(self, database: sqlite3.Connection) -> None:
         if database.in_transaction:
             database.execute("ROLLBACK")
         if not self._locked:
             self._locked = True
-            self._on_trouble(f"the history is written later: another program has {self._path} locked")
+            self._on_trouble(
+                f"another program has {self._path} locked; the history is written once it is free"
+            )
 
     def give_up(self, why: Exception) -> None:
-        """Keep nothing on disk any more."""
+        """Stop using the file, and report why."""
         if self._database is None and self._path is None:
             return
         self.close()
         self._on_trouble(
             f"the history is kept in memory only: {self._path} cannot be used ({why}); "
-            "delete it to begin anew"
+            "to start a new one, delete it and restart hotseat"
         )
         self._path = None
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._held.clear()
+        """Close the file."""
+        self._pending.clear()
         if self._database is not None:
             self._database.close()
             self._database = None

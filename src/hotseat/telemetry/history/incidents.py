@@ -1,4 +1,4 @@
-"""Swaps and failures: who had to leave for whom, and what went wrong."""
+"""Swaps (which model left for which) and failures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hotseat.telemetry.history.file import HistoryFile
 
 INCIDENTS_KEPT = 1000
-"""Swaps, and failures, kept of all models together."""
+"""How many swaps, and how many failures, are kept of all models together."""
 
 _SWAPS = """
 CREATE TABLE IF NOT EXISTS swaps (
@@ -25,30 +25,32 @@ CREATE TABLE IF NOT EXISTS failures (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedSwap:
-    """A model gave up its seat for another."""
+    """One model left GPU memory for another."""
 
     at: float
     """Unix time."""
     old: str
+    """The model that left."""
     new: str
+    """The model that needed the room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedFailure:
-    """A run did not do what it should."""
+    """A failed start or run."""
 
     at: float
     """Unix time."""
     model: str
     run: int | None
     cause: str
-    """A word of ``core.states.Cause``."""
+    """A value of ``core.states.Cause``."""
     summary: str
     hint: str | None
 
 
 class Incidents:
-    """The latest swaps and failures, oldest first; reads come from memory."""
+    """The latest swaps and failures in memory, oldest first, and their tables."""
 
     def __init__(self, file: HistoryFile) -> None:
         self._file = file
@@ -64,15 +66,15 @@ class Incidents:
         )
 
     def swapped(self, swap: RecordedSwap) -> None:
-        """Remember a swap; never raises."""
+        """Record a swap."""
         self.swaps.append(swap)
         self._file.write(
             ("INSERT INTO swaps (at, old, new) VALUES (?, ?, ?)", (swap.at, swap.old, swap.new)),
-            _pruned("swaps"),
+            _prune("swaps"),
         )
 
     def failed(self, failure: RecordedFailure) -> None:
-        """Remember a failure; never raises."""
+        """Record a failure."""
         self.failures.append(failure)
         row = (failure.at, failure.model, failure.run, failure.cause, failure.summary, failure.hint)
         self._file.write(
@@ -80,9 +82,9 @@ class Incidents:
                 "INSERT INTO failures (at, model, run, cause, summary, hint) VALUES (?, ?, ?, ?, ?, ?)",
                 row,
             ),
-            _pruned("failures"),
+            _prune("failures"),
         )
 
 
-def _pruned(table: str) -> tuple[str, tuple[int]]:
+def _prune(table: str) -> tuple[str, tuple[int]]:
     return f"DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?", (INCIDENTS_KEPT,)

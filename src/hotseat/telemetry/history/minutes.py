@@ -1,4 +1,4 @@
-"""Requests and tokens by minute."""
+"""Requests and tokens per minute."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hotseat.telemetry.history.file import HistoryFile
 
 MINUTES_KEPT = 7 * 24 * 60
 """How far back the file goes, in minutes."""
-REMEMBERED = 60
-"""Minutes of each model that can be asked for."""
+MINUTES_IN_MEMORY = 60
+"""How many minutes of each model can be read."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS minutes (
@@ -23,20 +23,20 @@ CREATE TABLE IF NOT EXISTS minutes (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Minute:
-    """What was done for a model in one minute."""
+    """One model's requests and tokens in one minute."""
 
     minute: int
-    """Since 1970, in minutes."""
+    """Minutes since 1970."""
     model: str
     requests: int
     errors: int
-    """Of the requests, those answered with a status from 500 on."""
+    """How many of the requests were answered with a status of 500 or above."""
     tokens_in: int
     tokens_out: int
 
 
 class Minutes:
-    """The latest minutes of every model in which there was something to do."""
+    """The latest minutes with requests of every model, and their table."""
 
     def __init__(self, file: HistoryFile) -> None:
         self._file = file
@@ -44,7 +44,7 @@ class Minutes:
         rows = file.read(
             _SCHEMA,
             "SELECT minute, model, requests, errors, tokens_in, tokens_out FROM minutes "
-            f"WHERE minute > (SELECT max(minute) FROM minutes) - {REMEMBERED} ORDER BY minute",
+            f"WHERE minute > (SELECT max(minute) FROM minutes) - {MINUTES_IN_MEMORY} ORDER BY minute",
         )
         for minute, model, requests, errors, tokens_in, tokens_out in rows:
             self._keep(
@@ -59,27 +59,29 @@ class Minutes:
             )
 
     def _keep(self, minute: Minute) -> None:
-        self._minutes.setdefault(minute.model, deque(maxlen=REMEMBERED)).append(minute)
+        self._minutes.setdefault(minute.model, deque(maxlen=MINUTES_IN_MEMORY)).append(minute)
 
     def record(self, minutes: Iterable[Minute]) -> None:
-        """Remember these, all of one minute; a minute that is told twice (hotseat was restarted within
-        it) is added up. Never raises."""
-        told = list(minutes)
-        if not told:
+        """Record the rows of one minute, one for each model.
+
+        Rows of a minute that is in the file already (hotseat was restarted within it) are added up.
+        """
+        rows = list(minutes)
+        if not rows:
             return
-        for one in told:
-            self._keep(one)
+        for row in rows:
+            self._keep(row)
         add = (
             "INSERT INTO minutes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (minute, model) DO UPDATE SET "
             "requests = requests + excluded.requests, errors = errors + excluded.errors, "
             "tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + excluded.tokens_out"
         )
-        rows = [(m.minute, m.model, m.requests, m.errors, m.tokens_in, m.tokens_out) for m in told]
+        values = [(m.minute, m.model, m.requests, m.errors, m.tokens_in, m.tokens_out) for m in rows]
         self._file.write(
-            *((add, row) for row in rows),
-            ("DELETE FROM minutes WHERE minute <= ?", (told[0].minute - MINUTES_KEPT,)),
+            *((add, row) for row in values),
+            ("DELETE FROM minutes WHERE minute <= ?", (rows[0].minute - MINUTES_KEPT,)),
         )
 
     def recent(self, model: str, since: int) -> list[Minute]:
-        """The model's minutes from ``since`` (in minutes since 1970) on, oldest first."""
+        """Return the model's minutes from ``since`` (minutes since 1970) on, oldest first."""
         return [one for one in self._minutes.get(model, ()) if one.minute >= since]

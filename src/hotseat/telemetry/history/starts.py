@@ -1,4 +1,4 @@
-"""How long starts took: what estimates are made of."""
+"""How long starts took, for estimates of the next one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from statistics import median
 from hotseat.telemetry.history.file import HistoryFile
 
 KEPT = 50
-"""Starts kept for each model."""
+"""How many starts are kept for each model."""
 RECENT = 5
-"""Starts that an estimate is made of."""
+"""How many of the latest starts an estimate is made of."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS starts (
@@ -26,7 +26,7 @@ CREATE INDEX IF NOT EXISTS starts_of_model ON starts (model, id);
 
 
 class StartKind(StrEnum):
-    """From where a model came."""
+    """Whether a model was launched or woken from sleep."""
 
     COLD = "cold"
     WAKE = "wake"
@@ -34,21 +34,21 @@ class StartKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedStart:
-    """One start that ended in a ready model."""
+    """One successful start."""
 
     model: str
     fingerprint: str
     kind: StartKind
     seconds: float
-    """From the launch (or the order to wake) to the probe that passed."""
+    """From the launch (or the order to wake) to the passed readiness probe."""
     at: float
-    """When it was ready, in seconds of Unix time."""
+    """When the model was ready, in Unix seconds."""
     phases: Mapping[str, float] = field(default_factory=dict)
-    """How many seconds each phase took, in their order."""
+    """Seconds that each phase took, in the order of the phases."""
 
 
 class RecordedStarts:
-    """The latest starts of every model; reads come from memory, never from the disk."""
+    """The latest starts of every model in memory, and their table."""
 
     def __init__(self, file: HistoryFile) -> None:
         self._file = file
@@ -75,7 +75,7 @@ class RecordedStarts:
         self._starts.setdefault(start.model, deque(maxlen=KEPT)).append(start)
 
     def record(self, start: RecordedStart) -> None:
-        """Remember a start; never raises."""
+        """Record a start."""
         self._keep(start)
         phases = json.dumps(dict(start.phases))
         row = (start.model, start.fingerprint, start.kind, start.seconds, phases, start.at)
@@ -93,10 +93,10 @@ class RecordedStarts:
         )
 
     def recent(self, model: str, count: int = KEPT) -> list[RecordedStart]:
-        """The latest starts of a model, oldest first."""
+        """Return the model's latest starts, oldest first."""
         return list(self._starts.get(model, ()))[-count:] if count > 0 else []
 
     def eta_s(self, model: str, kind: StartKind = StartKind.COLD) -> float | None:
-        """How long a start is expected to take: the median of the latest; ``None`` until there is one."""
+        """Return the median of the latest starts in seconds; ``None`` until there is one."""
         seconds = [start.seconds for start in self.recent(model) if start.kind is kind][-RECENT:]
         return median(seconds) if seconds else None

@@ -1,4 +1,4 @@
-"""What is counted, and how it is shown to Prometheus."""
+"""Prometheus metrics: the counters and their exposition."""
 
 from hotseat.telemetry.metrics.catalogue import CATALOGUE
 from hotseat.telemetry.metrics.counters import Metrics

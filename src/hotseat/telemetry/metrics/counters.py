@@ -1,7 +1,7 @@
-"""The counters, as plain numbers: what a request costs here is paid by every request.
+"""The counters, as plain numbers: every request pays for what happens here.
 
-Everything runs on the event loop, so nothing is locked; families for Prometheus are made from the
-numbers when they are asked for (``showing``).
+Everything runs on the event loop, so there are no locks. Prometheus' metric families are made from the
+numbers at each scrape (``exposition``).
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from hotseat.core import effects as do
 from hotseat.core.errors import Code
 from hotseat.core.states import FAILURES, Cause, State
+from hotseat.telemetry.finished_request import FinishedRequest
 from hotseat.telemetry.metrics import catalogue
 
 KINDS = ("cold", "warm", "wake")
@@ -27,48 +27,31 @@ USUAL_PHASES = (
     "warming up",
     "starting server",
 )
-"""Phases of a start that have a series before they happen: those that ``engines`` tell apart."""
+"""Phases of a start that have a series from the beginning: those that ``engines`` recognise."""
 USUAL_CODES = (200, 400, 404, 429, 499, 500, 502, 503, 504)
-"""Statuses that have a series before they happen."""
-_FREES = frozenset({State.STOPPING, State.SUSPENDING})
-
-
-class CountedRequest(Protocol):
-    """What is read of a request that has ended (``gateway.proxy.access_log.Record``)."""
-
-    model: str
-    status: int
-    code: str
-    stream: bool
-    bytes_in: int
-    bytes_out: int
-    tokens_in: int | None
-    tokens_out: int | None
-    waited_s: float
-    first_byte_s: float | None
-    duration_s: float
-    failed: str
+"""HTTP statuses that have a series from the beginning."""
+_LEAVING = frozenset({State.STOPPING, State.SUSPENDING})
 
 
 class Distribution:
-    """Counts by bucket."""
+    """A histogram: how many values fell into each bucket, and their sum."""
 
     __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        """Of each bucket alone, the last one without a bound."""
+        """Values in each bucket alone (not cumulative); the last bucket has no bound."""
         self.total = 0.0
 
     def add(self, value: float) -> None:
-        """One more value."""
+        """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
     @property
     def count(self) -> int:
-        """Values so far."""
+        """How many values were added."""
         return sum(self.counts)
 
 
@@ -84,17 +67,17 @@ def _durations() -> Distribution:
     return Distribution(catalogue.REQUEST_BOUNDS)
 
 
-def _firsts() -> Distribution:
-    return Distribution(catalogue.FIRST_BOUNDS)
+def _first_tokens() -> Distribution:
+    return Distribution(catalogue.FIRST_TOKEN_BOUNDS)
 
 
-def _betweens() -> Distribution:
-    return Distribution(catalogue.BETWEEN_BOUNDS)
+def _inter_tokens() -> Distribution:
+    return Distribution(catalogue.INTER_TOKEN_BOUNDS)
 
 
 @dataclass(slots=True)
 class ModelCounts:
-    """One model's numbers."""
+    """One model's counters, since the start of hotseat."""
 
     codes: dict[int, int] = field(default_factory=lambda: dict.fromkeys(USUAL_CODES, 0))
     cuts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CUTS, 0))
@@ -105,48 +88,48 @@ class ModelCounts:
     tokens_out: int = 0
     waits: Distribution = field(default_factory=_waits)
     durations: Distribution = field(default_factory=_durations)
-    firsts: Distribution = field(default_factory=_firsts)
-    betweens: Distribution = field(default_factory=_betweens)
+    first_tokens: Distribution = field(default_factory=_first_tokens)
+    inter_tokens: Distribution = field(default_factory=_inter_tokens)
     starts: dict[str, Distribution] = field(
         default_factory=lambda: {kind: Distribution(catalogue.START_BOUNDS) for kind in KINDS}
     )
     phases: dict[str, tuple[int, float]] = field(
         default_factory=lambda: dict.fromkeys(USUAL_PHASES, (0, 0.0))
     )
-    """How often each was seen, and its seconds together."""
+    """By phase: how often it was seen, and its total seconds."""
     failures: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(sorted(FAILURES), 0))
 
     @property
     def requests(self) -> int:
-        """That have ended."""
+        """How many requests have finished."""
         return sum(self.codes.values())
 
 
 class Metrics:
-    """Counts what happens."""
+    """All counters."""
 
     def __init__(self, models: Iterable[str]) -> None:
         self.models: dict[str, ModelCounts] = {}
-        """By name; those configured now."""
-        self.nowhere: dict[str, int] = {}
-        """Refusals of requests that reached no model, by reason."""
+        """Counters by model; configured models only."""
+        self.unrouted: dict[str, int] = {}
+        """Refusals of requests that led to no model, by error code."""
         self.swaps: dict[tuple[str, str], int] = {}
-        """By who left and who came."""
+        """Evictions, by the model that left and the one that it made room for."""
         self.configure(models)
 
     def configure(self, models: Iterable[str]) -> None:
-        """Count for these models from now on; those that stay keep their numbers."""
+        """Count for these models from now on; those that stay keep their counters."""
         self.models = {name: self.models.get(name) or ModelCounts() for name in models}
         pairs = [(old, new) for old in self.models for new in self.models if old != new]
         self.swaps = {pair: self.swaps.get(pair, 0) for pair in pairs}
 
-    def finished(self, record: CountedRequest) -> None:
-        """A request has ended. On the path of every request."""
+    def finished(self, record: FinishedRequest) -> None:
+        """Count a finished request. On the hot path."""
         counts = self.models.get(record.model)
         code = record.code
         if counts is None:
             if code and not record.model:
-                self.nowhere[code] = self.nowhere.get(code, 0) + 1
+                self.unrouted[code] = self.unrouted.get(code, 0) + 1
             return
         status = record.status
         try:
@@ -167,24 +150,24 @@ class Metrics:
             counts.tokens_out += tokens
             counts.tokens_in += record.tokens_in or 0
         if record.stream and first_s is not None and status == 200:
-            counts.firsts.add(first_s)
+            counts.first_tokens.add(first_s)
             if tokens is not None and tokens > 1:
-                counts.betweens.add((duration_s - first_s) / (tokens - 1))
+                counts.inter_tokens.add((duration_s - first_s) / (tokens - 1))
 
     def moved(self, move: do.ReportMove) -> bool:
-        """A model moved; returns whether this was a swap: it goes for good because another needs the room."""
+        """Count a state transition; return whether it is a swap: one model makes room for another."""
         counts = self.models.get(move.model)
         if counts is not None and move.cause in FAILURES:
             counts.failures[move.cause] += 1
-        # While it drains, the eviction may still be called off; one that fell asleep was counted before.
-        swap = move.needed_by is not None and move.new in _FREES and move.old is not State.SUSPENDING
+        # While it drains the eviction may still be called off; one that was suspended counted then.
+        swap = move.needed_by is not None and move.new in _LEAVING and move.old is not State.SUSPENDING
         pair = (move.model, move.needed_by or "")
         if swap and pair in self.swaps:
             self.swaps[pair] += 1
         return swap
 
     def started(self, model: str, kind: str, seconds: float, phases: Mapping[str, float]) -> None:
-        """A start ended well; ``kind`` is one of ``KINDS``."""
+        """Count a successful start; ``kind`` is one of ``KINDS``, ``phases`` are seconds by phase."""
         counts = self.models.get(model)
         if counts is None:
             return

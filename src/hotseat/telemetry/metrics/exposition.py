@@ -1,4 +1,4 @@
-"""The numbers in Prometheus' text format."""
+"""Renders the counters in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MIB = 1024 * 1024
 
 
 class DeviceMemory(Protocol):
-    """What is read of a GPU (``gpu.Reading``)."""
+    """What is exposed of a GPU (``probing.gpu.GpuReading`` has it)."""
 
     @property
     def device(self) -> str: ...
@@ -44,39 +44,39 @@ class DeviceMemory(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsSnapshot:
-    """How things stand at the moment of a scrape."""
+    """The state of models, runtimes and GPUs at the time of a scrape."""
 
     views: Mapping[str, ModelView]
     now: float
-    """The time in which the views speak."""
+    """The scheduler's clock, which times in ``views`` refer to, in seconds."""
     wall_clock: float
-    """The time of day at that moment, in Unix time."""
+    """The same moment in Unix time."""
     budget: Mapping[str, int]
-    """In ppm by device."""
+    """Parts per million of memory, by device."""
     runtimes: Mapping[str, bool] = field(default_factory=dict)
-    """Whether each is usable."""
+    """Whether each runtime is usable."""
     devices: Sequence[DeviceMemory] = ()
 
 
 Labelled = Iterable[tuple[Sequence[str], float]]
-"""Values, each with those of its labels in the catalogue's order."""
+"""Label values, in the catalogue's order, with the sample's value."""
 
 
 class _Collector(Collector):
-    """Makes the families of one scrape."""
+    """Makes the metric families of one scrape."""
 
-    def __init__(self, metrics: Metrics, at: MetricsSnapshot) -> None:
-        self._metrics, self._at = metrics, at
+    def __init__(self, metrics: Metrics, snapshot: MetricsSnapshot) -> None:
+        self._metrics, self._snapshot = metrics, snapshot
 
     def collect(self) -> Iterator[Metric]:
-        """Every family of the catalogue."""
+        """Yield every family of the catalogue."""
         yield from self._state()
         yield from self._gpus()
-        yield from self._life()
+        yield from self._lifecycle()
         yield from self._requests()
 
     def _state(self) -> Iterator[Metric]:
-        at, views = self._at, self._at.views
+        now, views = self._snapshot, self._snapshot.views
         yield _gauge("hotseat_info", [([__version__], 1)])
         yield _gauge(
             "hotseat_model_state",
@@ -87,7 +87,10 @@ class _Collector(Collector):
         yield _gauge(
             "hotseat_model_last_hit_timestamp_seconds",
             [
-                ([name], 0.0 if view.last_used is None else at.wall_clock - (at.now - view.last_used))
+                (
+                    [name],
+                    0.0 if view.last_used is None else now.wall_clock - (now.now - view.last_used),
+                )
                 for name, view in views.items()
             ],
         )
@@ -95,7 +98,7 @@ class _Collector(Collector):
             "hotseat_model_failures_in_a_row", [([name], view.failures) for name, view in views.items()]
         )
         devices = {device: None for view in views.values() for device in view.footprint}
-        devices.update(dict.fromkeys(at.budget))
+        devices.update(dict.fromkeys(now.budget))
         yield _gauge(
             "hotseat_model_footprint_ratio",
             [
@@ -104,11 +107,11 @@ class _Collector(Collector):
                 for device in devices
             ],
         )
-        yield _gauge("hotseat_budget_ratio", [([device], ppm / PPM) for device, ppm in at.budget.items()])
-        yield _gauge("hotseat_runtime_usable", [([name], float(ok)) for name, ok in at.runtimes.items()])
+        yield _gauge("hotseat_budget_ratio", [([device], ppm / PPM) for device, ppm in now.budget.items()])
+        yield _gauge("hotseat_runtime_usable", [([name], float(ok)) for name, ok in now.runtimes.items()])
 
     def _gpus(self) -> Iterator[Metric]:
-        devices = self._at.devices
+        devices = self._snapshot.devices
         labels = {gpu.device: [gpu.device, gpu.name] for gpu in devices}
         used = [(labels[gpu.device], float(gpu.used_mib * MIB)) for gpu in devices]
         total = [(labels[gpu.device], float(gpu.total_mib * MIB)) for gpu in devices]
@@ -119,12 +122,16 @@ class _Collector(Collector):
         yield _gauge("hotseat_gpu_memory_total_bytes", total)
         yield _gauge("hotseat_gpu_utilization_ratio", busy)
 
-    def _life(self) -> Iterator[Metric]:
-        models, views = self._metrics.models.items(), self._at.views.items()
+    def _lifecycle(self) -> Iterator[Metric]:
+        models, views = self._metrics.models.items(), self._snapshot.views.items()
         yield _counter("hotseat_launches_total", [([name], view.starts) for name, view in views])
         yield _histogram(
             "hotseat_start_duration_seconds",
-            [([name, kind], spread) for name, counts in models for kind, spread in counts.starts.items()],
+            [
+                ([name, kind], distribution)
+                for name, counts in models
+                for kind, distribution in counts.starts.items()
+            ],
         )
         yield _summary(
             "hotseat_start_phase_seconds",
@@ -148,7 +155,7 @@ class _Collector(Collector):
             [([name, why], times) for name, counts in models for why, times in counts.cuts.items()],
         )
         refusals = [([name, why], n) for name, counts in models for why, n in counts.refusals.items()]
-        refusals += [(["", why], n) for why, n in self._metrics.nowhere.items()]
+        refusals += [(["", why], n) for why, n in self._metrics.unrouted.items()]
         yield _counter("hotseat_refusals_total", refusals)
         yield _counter("hotseat_request_bytes_total", [([name], counts.bytes_in) for name, counts in models])
         yield _counter(
@@ -161,17 +168,17 @@ class _Collector(Collector):
             "hotseat_request_duration_seconds", [([name], counts.durations) for name, counts in models]
         )
         yield _histogram(
-            "hotseat_time_to_first_token_seconds", [([name], counts.firsts) for name, counts in models]
+            "hotseat_time_to_first_token_seconds", [([name], counts.first_tokens) for name, counts in models]
         )
         yield _histogram(
-            "hotseat_inter_token_latency_seconds", [([name], counts.betweens) for name, counts in models]
+            "hotseat_inter_token_latency_seconds", [([name], counts.inter_tokens) for name, counts in models]
         )
 
 
-def expose(metrics: Metrics, at: MetricsSnapshot) -> bytes:
-    """All metrics in Prometheus' text format, those of our process included."""
+def expose(metrics: Metrics, snapshot: MetricsSnapshot) -> bytes:
+    """Render all metrics, including those of this process."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(metrics, at))
+    registry.register(_Collector(metrics, snapshot))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     return generate_latest(registry)
@@ -204,15 +211,15 @@ def _summary(name: str, values: Iterable[tuple[Sequence[str], int, float]]) -> M
 def _histogram(name: str, values: Iterable[tuple[Sequence[str], Distribution]]) -> Metric:
     metric = CATALOGUE[name]
     family = HistogramMetricFamily(name, metric.help, labels=metric.labels)
-    for labels, spread in values:
-        family.add_metric(labels, _buckets(spread), spread.total)
+    for labels, distribution in values:
+        family.add_metric(labels, _buckets(distribution), distribution.total)
     return family
 
 
-def _buckets(spread: Distribution) -> list[tuple[str, float]]:
-    """Cumulative, as Prometheus wants them."""
-    made, sum_so_far = [], 0
-    for bound, count in zip([*map(str, spread.bounds), "+Inf"], spread.counts, strict=True):
-        sum_so_far += count
-        made.append((bound, float(sum_so_far)))
-    return made
+def _buckets(distribution: Distribution) -> list[tuple[str, float]]:
+    """Make the cumulative buckets that Prometheus expects."""
+    buckets, cumulative = [], 0
+    for bound, count in zip([*map(str, distribution.bounds), "+Inf"], distribution.counts, strict=True):
+        cumulative += count
+        buckets.append((bound, float(cumulative)))
+    return buckets

@@ -1,4 +1,4 @@
-"""The models' own metrics in one text, each series marked with its model."""
+"""Joins the metrics of the models' own servers, with a ``model`` label on each series."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _SAMPLE = re.compile(
 _COMMENT = re.compile(r"# (HELP|TYPE) ([a-zA-Z_:][a-zA-Z0-9_:]*)(?: (.*))?")
 _TAKEN = re.compile(r"(^|,)(\s*)model=")
 _UP = "hotseat_model_metrics_up"
-_UP_HELP = "Whether the model's server was ready and answered with its own metrics."
+_UP_HELP = "1 if the model's server was ready and returned its own metrics, else 0."
 
 
 def join(texts: Mapping[str, str | None]) -> str:
-    """One text of all models' metrics; ``None``: that model's server was not ready or did not answer.
+    """Join the metrics of all models; ``None`` stands for a server that was not ready or did not answer.
 
-    Lines of a family stand together, as the format wants; lines that are no metrics are left out.
+    Lines of a family are kept together, as the format requires; lines that are not metrics are dropped.
     """
     families: dict[str, _Family] = {}
     up = _Family(f"# HELP {_UP} {_UP_HELP}", f"# TYPE {_UP} gauge")
@@ -38,7 +38,7 @@ def join(texts: Mapping[str, str | None]) -> str:
 
 
 class _Family:
-    """What belongs to one name."""
+    """The lines of one metric family."""
 
     __slots__ = ("help", "samples", "type")
 
@@ -79,7 +79,7 @@ _SUFFIXES = ("_bucket", "_count", "_sum", "_total", "_created", "_info")
 
 
 def _renamed(labels: str) -> str:
-    """A label ``model`` of the server's own makes room for ours, as Prometheus does it."""
+    """Rename the server's own ``model`` label, as Prometheus does with labels that conflict."""
     pieces = re.split(r'("(?:[^"\\]|\\.)*")', labels.strip().rstrip(","))
     # Every other piece is a quoted value, in which nothing is a name.
     return "".join(

@@ -1,7 +1,7 @@
-"""The spans of starts and swaps, made of the moves that the supervisor tells.
+"""Makes the spans of starts and swaps from state transitions.
 
-A start is a span with an event for each phase. Where others made room for it, a swap stands above: from
-the first one's leave to the newcomer's being ready, with a span for each that left.
+A start is a span with an event for each phase. If other models made room for it, a swap span is its parent:
+that one lasts from the first departure until the incoming model is ready, with a child for each departure.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from hotseat.core.states import FAILURES, LEAVING, LOADING, State
 from hotseat.telemetry.tracing.span import Attributes, Span, Value, new_id
 
 SAME_SWAP_NS = 1_000_000_000
-"""Several may leave for one newcomer, one after the other; later than this it is another swap."""
+"""Several models may leave for one, one after another; a departure later than this is another swap."""
 KEPT = 8
-"""Latest starts of each model that requests may still refer to."""
+"""How many of a model's latest starts are remembered, for links from requests."""
 
 
 @dataclass(slots=True)
@@ -31,8 +31,8 @@ class _Start:
 
 
 @dataclass(slots=True)
-class _Leave:
-    newcomer: str
+class _Departure:
+    incoming: str
     cause: str
     began: int
     events: list[tuple[str, int, Attributes]] = field(default_factory=list)
@@ -44,50 +44,50 @@ class _Swap:
     span_id: int
     began: int
     left: list[str] = field(default_factory=list)
-    quiet_since: int | None = None
-    """When the last of them had gone; ``None`` while somebody leaves."""
+    last_left_at: int | None = None
+    """When the last of them had left; ``None`` while one is still leaving."""
 
 
 class LifecycleSpans:
-    """What goes on with each model, as far as it becomes a span."""
+    """Tracks each model's starts and departures until they become spans. Times are Unix nanoseconds."""
 
     def __init__(self) -> None:
         self._starts: dict[str, list[_Start]] = {}
-        self._leaves: dict[str, _Leave] = {}
+        self._departures: dict[str, _Departure] = {}
         self._swaps: dict[str, _Swap] = {}
 
     def starts_between(self, model: str, began: int, ended: int) -> list[tuple[int, int]]:
-        """Trace and span of the model's starts in that time."""
+        """Trace id and span id of each of the model's starts that overlaps this time."""
         return [
             (one.trace_id, one.span_id)
             for one in self._starts.get(model, ())
             if one.began <= ended and (one.ended is None or one.ended >= began)
         ]
 
-    def entered(self, model: str, phase: str, at: int) -> None:
-        """A start came into another phase."""
-        start = self._open(model)
+    def phase_entered(self, model: str, phase: str, at: int) -> None:
+        """Add an event to the span of the model's current start."""
+        start = self._open_start(model)
         if start is not None:
             start.events.append((phase, at, {}))
 
     def moved(self, move: do.ReportMove, at: int) -> list[Span]:
-        """A model moved; the spans that have ended with it."""
+        """Take a state transition; return the spans that end with it."""
         made: list[Span] = []
         if move.new in LOADING:
-            self._begin(move, at)
+            self._begin_start(move, at)
         elif move.old in LOADING:
-            made += self._end(move, at)
-        if move.new in LEAVING and (move.needed_by or move.model in self._leaves):
+            made += self._end_start(move, at)
+        if move.new in LEAVING and (move.needed_by or move.model in self._departures):
             made += self._leaving(move, at)
-        elif move.model in self._leaves:
+        elif move.model in self._departures:
             made += self._left(move, at)
         return made
 
-    def _open(self, model: str) -> _Start | None:
+    def _open_start(self, model: str) -> _Start | None:
         starts = self._starts.get(model)
         return starts[-1] if starts and starts[-1].ended is None else None
 
-    def _begin(self, move: do.ReportMove, at: int) -> None:
+    def _begin_start(self, move: do.ReportMove, at: int) -> None:
         swap = self._swaps.get(move.model)
         start = _Start(
             trace_id=swap.trace_id if swap else new_id(128),
@@ -99,9 +99,9 @@ class LifecycleSpans:
         )
         self._starts[move.model] = [*self._starts.get(move.model, [])[1 - KEPT :], start]
 
-    def _end(self, move: do.ReportMove, at: int) -> list[Span]:
-        start = self._open(move.model)
-        if start is None:  # begun before there were traces
+    def _end_start(self, move: do.ReportMove, at: int) -> list[Span]:
+        start = self._open_start(move.model)
+        if start is None:  # it began before tracing did
             return []
         start.ended = at
         ready = move.new is State.READY
@@ -133,34 +133,34 @@ class LifecycleSpans:
 
     def _leaving(self, move: do.ReportMove, at: int) -> list[Span]:
         made: list[Span] = []
-        leave = self._leaves.get(move.model)
-        if leave is None:
+        departure = self._departures.get(move.model)
+        if departure is None:
             assert move.needed_by is not None
-            made = self._drop_old(move.needed_by, at)
+            made = self._close_abandoned_swap(move.needed_by, at)
             if move.needed_by not in self._swaps:
                 self._swaps[move.needed_by] = _Swap(new_id(128), new_id(64), at)
-            leave = self._leaves[move.model] = _Leave(move.needed_by, str(move.cause), at)
-            self._swaps[move.needed_by].quiet_since = None
-        leave.events.append((str(move.new), at, {}))
+            departure = self._departures[move.model] = _Departure(move.needed_by, str(move.cause), at)
+            self._swaps[move.needed_by].last_left_at = None
+        departure.events.append((str(move.new), at, {}))
         return made
 
     def _left(self, move: do.ReportMove, at: int) -> list[Span]:
-        leave = self._leaves.pop(move.model)
-        swap = self._swaps.get(leave.newcomer)
+        departure = self._departures.pop(move.model)
+        swap = self._swaps.get(departure.incoming)
         if swap is None:
             return []
-        others = [one for one in self._leaves.values() if one.newcomer == leave.newcomer]
+        others = [one for one in self._departures.values() if one.incoming == departure.incoming]
         if not others:
-            swap.quiet_since = at
-        if move.new is State.READY:  # called off
+            swap.last_left_at = at
+        if move.new is State.READY:  # the eviction was called off
             if not others and not swap.left:
-                del self._swaps[leave.newcomer]
+                del self._swaps[departure.incoming]
             return []
         swap.left.append(move.model)
         attributes: dict[str, Value] = {
             "hotseat.model": move.model,
-            "hotseat.needed_by": leave.newcomer,
-            "hotseat.cause": leave.cause,
+            "hotseat.needed_by": departure.incoming,
+            "hotseat.cause": departure.cause,
         }
         return [
             Span(
@@ -168,31 +168,31 @@ class LifecycleSpans:
                 trace_id=swap.trace_id,
                 span_id=new_id(64),
                 parent_id=swap.span_id,
-                start_ns=leave.began,
+                start_ns=departure.began,
                 end_ns=at,
                 attributes=attributes,
-                events=tuple(leave.events),
+                events=tuple(departure.events),
             )
         ]
 
-    def _drop_old(self, newcomer: str, at: int) -> list[Span]:
-        """A swap whose newcomer never came, since nobody wanted it any more, has ended."""
-        swap = self._swaps.get(newcomer)
-        if swap is None or swap.quiet_since is None or self._open(newcomer) is not None:
+    def _close_abandoned_swap(self, incoming: str, at: int) -> list[Span]:
+        """End an earlier swap whose incoming model never started, because no request wanted it any more."""
+        swap = self._swaps.get(incoming)
+        if swap is None or swap.last_left_at is None or self._open_start(incoming) is not None:
             return []
-        if at - swap.quiet_since <= SAME_SWAP_NS:
+        if at - swap.last_left_at <= SAME_SWAP_NS:
             return []
-        del self._swaps[newcomer]
-        return [_swap_span(newcomer, swap, swap.quiet_since, "the newcomer did not come")]
+        del self._swaps[incoming]
+        return [_swap_span(incoming, swap, swap.last_left_at, "the incoming model was not started")]
 
 
-def _swap_span(newcomer: str, swap: _Swap, at: int, error: str | None) -> Span:
+def _swap_span(incoming: str, swap: _Swap, at: int, error: str | None) -> Span:
     return Span(
-        name=f"swap to {newcomer}",
+        name=f"swap to {incoming}",
         trace_id=swap.trace_id,
         span_id=swap.span_id,
         start_ns=swap.began,
         end_ns=at,
-        attributes={"hotseat.model": newcomer, "hotseat.left": ", ".join(swap.left)},
+        attributes={"hotseat.model": incoming, "hotseat.left": ", ".join(swap.left)},
         error=error,
     )

@@ -1,7 +1,7 @@
-"""Spans, sent with OpenTelemetry's own SDK over OTLP/HTTP. Imported only where traces are wanted.
+"""Sends spans with OpenTelemetry's SDK over OTLP/HTTP. Imported only if tracing is on.
 
-The SDK's standard variables (``OTEL_*``) say where to, with which headers, how many are kept and what is
-sampled. It sends from a thread of its own out of a bounded queue; what does not fit is dropped.
+The SDK's standard variables (``OTEL_*``) set the endpoint, headers, queue size and sampling. The SDK sends
+from its own thread out of a bounded queue; spans that do not fit are dropped.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from hotseat import __version__
 from hotseat.telemetry.tracing.span import Span
 from hotseat.telemetry.tracing.w3c import TraceContext
 
-LAST_WORDS_S = 2.0
-"""What the end of hotseat waits for the last spans to be taken."""
+CLOSE_TIMEOUT_S = 2.0
+"""How long the shutdown of hotseat waits for the last spans to be sent, in seconds."""
 _KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SCOPE = InstrumentationScope("hotseat", __version__)
@@ -43,49 +43,51 @@ _SCOPE = InstrumentationScope("hotseat", __version__)
 class OtlpExporter:
     """Sends spans to a collector."""
 
-    def __init__(self, endpoint: str | None, said: Callable[[str], None]) -> None:
-        """``endpoint``: a URL for traces, before what the environment says. ``said`` is told, once each
-        time, that spans are not taken and that they are again. Raises ``ValueError`` for a variable that
-        is not right.
+    def __init__(self, endpoint: str | None, on_trouble: Callable[[str], None]) -> None:
+        """``endpoint`` is the URL for traces; it overrides the environment. ``on_trouble`` is told once when
+        the collector stops taking spans, and once when it takes them again. Raises ``ValueError`` for an
+        invalid ``OTEL_*`` variable.
         """
         provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         self._sampler, self._resource = provider.sampler, provider.resource
-        self._processor = BatchSpanProcessor(_Reporting(OTLPSpanExporter(endpoint=endpoint), said))
-        # What it makes of its variables is in the log by now. Later it tells of each try, and ``said`` once.
+        self._processor = BatchSpanProcessor(
+            _ReportingExporter(OTLPSpanExporter(endpoint=endpoint), on_trouble)
+        )
+        # Complaints about the variables are in the log by now. Later the SDK would log every failed try.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
     def sampled(self, trace_id: int, parent: TraceContext | None) -> bool:
-        """As ``OTEL_TRACES_SAMPLER`` decides (by default: as the caller did, and all without one)."""
-        around = OtelContext()
+        """Decide as ``OTEL_TRACES_SAMPLER`` says (default: as the caller decided; without a caller, yes)."""
+        context = OtelContext()
         if parent is not None:
             flags = _SAMPLED if parent.sampled else TraceFlags.get_default()
             remote = SpanContext(parent.trace_id, parent.span_id, is_remote=True, trace_flags=flags)
-            around = set_span_in_context(NonRecordingSpan(remote), around)
-        decision = self._sampler.should_sample(around, trace_id, "request").decision
+            context = set_span_in_context(NonRecordingSpan(remote), context)
+        decision = self._sampler.should_sample(context, trace_id, "request").decision
         return decision is Decision.RECORD_AND_SAMPLE
 
     def send(self, span: Span) -> None:
-        """Take a span; returns at once."""
-        self._processor.on_end(self._made(span))
+        """Queue a span; returns at once."""
+        self._processor.on_end(self._readable(span))
 
     async def close(self) -> None:
-        """Send what there is, within ``LAST_WORDS_S``."""
+        """Send what is queued, within ``CLOSE_TIMEOUT_S``."""
         done = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def end() -> None:
+        def shut_down() -> None:
             self._processor.shutdown()  # type: ignore[no-untyped-call]
             loop.call_soon_threadsafe(done.set)
 
-        # Not a thread of the pool: the interpreter would wait for that one to its end.
-        threading.Thread(target=end, name="last spans", daemon=True).start()
+        # Not a thread of the pool: on exit the interpreter would wait for that one.
+        threading.Thread(target=shut_down, name="last spans", daemon=True).start()
         try:
-            async with asyncio.timeout(LAST_WORDS_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await done.wait()
         except TimeoutError:
             return
 
-    def _made(self, span: Span) -> ReadableSpan:
+    def _readable(self, span: Span) -> ReadableSpan:
         parent = None
         if span.parent_id is not None:
             parent = _context(span.trace_id, span.parent_id, remote=span.parent_remote)
@@ -105,19 +107,21 @@ class OtlpExporter:
         )
 
 
-class _Reporting(SpanExporter):
-    """The SDK's exporter; when it begins to fail, and when it works again, is told once."""
+class _ReportingExporter(SpanExporter):
+    """The SDK's exporter; reports once when it begins to fail, and once when it works again."""
 
-    def __init__(self, exporter: SpanExporter, said: Callable[[str], None]) -> None:
-        self._exporter, self._said = exporter, said
-        self._fails = False
+    def __init__(self, exporter: SpanExporter, on_trouble: Callable[[str], None]) -> None:
+        self._exporter, self._on_trouble = exporter, on_trouble
+        self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._exporter.export(spans)
-        fails = result is not SpanExportResult.SUCCESS
-        if fails is not self._fails:
-            self._fails = fails
-            self._said("traces are not taken by the collector" if fails else "traces are taken again")
+        failing = result is not SpanExportResult.SUCCESS
+        if failing is not self._failing:
+            self._failing = failing
+            self._on_trouble(
+                "the collector does not accept traces" if failing else "the collector accepts traces again"
+            )
         return result
 
     def shutdown(self) -> None:
@@ -129,6 +133,6 @@ def _context(trace_id: int, span_id: int, *, remote: bool = False) -> SpanContex
 
 
 def _resource() -> Resource:
-    """Ours, less what the environment says better."""
+    """Our service name and version, unless the environment sets others."""
     ours = Resource({"service.name": "hotseat", "service.version": __version__})
     return Resource.create().merge(ours).merge(OTELResourceDetector().detect())

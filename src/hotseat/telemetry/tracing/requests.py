@@ -1,8 +1,8 @@
-"""A request's spans, made of its record when it has ended.
+"""Makes the spans of a finished request from its record.
 
-The request itself is a SERVER span; below it stand the wait for the seat and, as a CLIENT span, the
-model's server at work, under the conventions for generative AI: this one is what the model's server is
-told to be part of. A record has no prompt and no answer in it, so a span cannot have one.
+The request is a SERVER span. Its children are the wait for the seat and a CLIENT span for the call to the
+model's server, which follows OpenTelemetry's conventions for generative AI; that one is the parent that the
+model's server sees. Records hold no prompts and no answers, so spans cannot either.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from hotseat.telemetry.finished_request import FinishedRequest
 from hotseat.telemetry.tracing.span import Span, Value, new_id, ns
 from hotseat.telemetry.tracing.w3c import TraceContext, read
 
@@ -21,37 +22,15 @@ OPERATIONS = {
     "/v1/completions": "text_completion",
     "/v1/embeddings": "embeddings",
 }
-"""``gen_ai.operation.name`` by the path at the model's server; others are plain HTTP."""
-WORTH_A_SPAN_S = 0.005
-"""A wait for the seat that is shorter is none."""
-_CLOCK_S = 0.001
-"""Two readings of one moment in a record may differ by so much."""
-
-
-class TracedRequest(Protocol):
-    """What is read of a request that has ended (``gateway.proxy.access_log.Record``)."""
-
-    id: str
-    key: str
-    method: str
-    path: str
-    route: str
-    model: str
-    status: int
-    code: str
-    stream: bool
-    tokens_in: int | None
-    tokens_out: int | None
-    waited_s: float
-    first_byte_s: float | None
-    duration_s: float
-    failed: str
-    trace: str
-    parent: str
+"""``gen_ai.operation.name`` by path at the model's server; other paths are plain HTTP."""
+MIN_WAIT_SPAN_S = 0.005
+"""A shorter wait for the seat gets no span, in seconds."""
+_CLOCK_TOLERANCE_S = 0.001
+"""How far apart two readings of one moment may be in a record, in seconds."""
 
 
 class UpstreamAddress(Protocol):
-    """Where a model's server is (``core.views.Upstream``)."""
+    """The address of a model's server (``core.views.Upstream`` has it)."""
 
     @property
     def host(self) -> str: ...
@@ -61,7 +40,7 @@ class UpstreamAddress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where clients find us."""
+    """The address that hotseat itself listens on."""
 
     scheme: str
     host: str
@@ -69,29 +48,33 @@ class ServerAddress:
 
 
 def spans(
-    record: TracedRequest,
+    record: FinishedRequest,
     *,
     ended_ns: int,
-    front: ServerAddress,
+    server: ServerAddress,
     engine: str,
     upstream: UpstreamAddress | None,
     starts: Iterable[tuple[int, int]],
 ) -> list[Span]:
-    """The spans of a request. ``starts`` are those of the model's starts that it waited for."""
-    told = read(record.trace.encode())
-    assert told is not None
+    """Make the spans of a sampled request; the first one is the request itself.
+
+    ``ended_ns`` is Unix time in nanoseconds; ``upstream`` is ``None`` if the run has ended; ``starts`` are
+    trace id and span id of the model's starts that the request waited for.
+    """
+    context = read(record.trace.encode())
+    assert context is not None
     began = ended_ns - ns(record.duration_s)
     granted = min(ended_ns, began + ns(record.waited_s))
     parent = int(record.parent, 16) if record.parent else None
-    whole = _request(record, told, began, ended_ns, front, parent)
-    made = [whole]
-    if record.waited_s >= WORTH_A_SPAN_S:
+    request = _request_span(record, context, began, ended_ns, server, parent)
+    made = [request]
+    if record.waited_s >= MIN_WAIT_SPAN_S:
         made.append(
             Span(
                 name=f"wait for {record.model}",
-                trace_id=told.trace_id,
+                trace_id=context.trace_id,
                 span_id=new_id(64),
-                parent_id=whole.span_id,
+                parent_id=request.span_id,
                 start_ns=began,
                 end_ns=granted,
                 attributes={"hotseat.model": record.model},
@@ -100,34 +83,34 @@ def spans(
             )
         )
     if _was_granted(record):
-        made.append(_served(record, told, whole.span_id, granted, ended_ns, engine, upstream))
+        made.append(_upstream_span(record, context, request.span_id, granted, ended_ns, engine, upstream))
     return made
 
 
-def _was_granted(record: TracedRequest) -> bool:
-    """Whether it got its seat."""
+def _was_granted(record: FinishedRequest) -> bool:
+    """Whether the request got its lease."""
     if record.first_byte_s is not None or record.failed in ("upstream", "truncated"):
         return True
-    if record.failed:  # the client left, in line or later
-        return record.duration_s - record.waited_s > _CLOCK_S
+    if record.failed:  # the client disconnected, in the queue or later
+        return record.duration_s - record.waited_s > _CLOCK_TOLERANCE_S
     return not record.code
 
 
-def _request(
-    record: TracedRequest,
-    told: TraceContext,
+def _request_span(
+    record: FinishedRequest,
+    context: TraceContext,
     began: int,
     ended: int,
-    front: ServerAddress,
+    server: ServerAddress,
     parent: int | None,
 ) -> Span:
     attributes: dict[str, Value] = {
         "http.request.method": record.method,
         "http.response.status_code": record.status,
         "url.path": record.path,
-        "url.scheme": front.scheme,
-        "server.address": front.host,
-        "server.port": front.port,
+        "url.scheme": server.scheme,
+        "server.address": server.host,
+        "server.port": server.port,
         "hotseat.request.id": record.id,
         "hotseat.route": record.route,
         "hotseat.model": record.model,
@@ -143,9 +126,9 @@ def _request(
     if record.status >= 500 or record.failed in ("upstream", "internal"):
         error = attributes["error.type"] = record.code or record.failed or str(record.status)
     return Span(
-        name=_named(record),
+        name=_http_name(record),
         kind="server",
-        trace_id=told.trace_id,
+        trace_id=context.trace_id,
         span_id=new_id(64),
         parent_id=parent,
         parent_remote=True,
@@ -156,14 +139,14 @@ def _request(
     )
 
 
-def _named(record: TracedRequest) -> str:
-    """There are few names: a path that clients make up is none."""
+def _http_name(record: FinishedRequest) -> str:
+    """Name a span by method and known path, else by route: names must be few, and clients invent paths."""
     return f"{record.method} {record.path if record.path in OPERATIONS else '/' + record.route}"
 
 
-def _served(
-    record: TracedRequest,
-    told: TraceContext,
+def _upstream_span(
+    record: FinishedRequest,
+    context: TraceContext,
     parent: int,
     granted: int,
     ended: int,
@@ -197,10 +180,10 @@ def _served(
     if record.status >= 400 or record.failed:
         error = attributes["error.type"] = record.code or record.failed or str(record.status)
     return Span(
-        name=f"{operation} {record.model}" if operation else _named(record),
+        name=f"{operation} {record.model}" if operation else _http_name(record),
         kind="client",
-        trace_id=told.trace_id,
-        span_id=told.span_id,
+        trace_id=context.trace_id,
+        span_id=context.span_id,
         parent_id=parent,
         start_ns=granted,
         end_ns=ended,

@@ -1,4 +1,4 @@
-"""Whether there are traces, and where they go. Where there are none, nothing else of them is imported."""
+"""Decides whether traces are made and where they go. Without tracing no other module of it is imported."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hotseat.core.spec import ServeSpec
+    from hotseat.core.spec import Settings
     from hotseat.core.views import Upstream
     from hotseat.telemetry.tracing.tracer import SpanExporter, Tracer
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-"""Variables that name a collector: traces are sent where one of them is set."""
+"""Variables that name a collector: traces are sent if one of them is set."""
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_SPOKEN = "http/protobuf"
+_SUPPORTED = "http/protobuf"
 _INSTALL = "pip install 'hotseat[otel]'"
 
 
 class CannotTrace(Exception):
-    """There are to be traces and there cannot be, in words for a person."""
+    """Tracing is wanted and impossible; the message is for users."""
 
 
 def wanted(configured: bool | str | None, env: Mapping[str, str]) -> bool:
-    """Whether there are to be traces: as configured, else where the environment names a collector."""
+    """Whether traces are made: as configured, else if the environment names a collector."""
     if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     if configured is not None:
@@ -36,52 +36,58 @@ def wanted(configured: bool | str | None, env: Mapping[str, str]) -> bool:
 
 
 def open_tracer(
-    serve: ServeSpec,
+    settings: Settings,
     env: Mapping[str, str],
     *,
-    engine: Callable[[str], str],
     upstream: Callable[[str], Upstream | None],
     redact: Callable[[str], str],
-    said: Callable[[str], None],
+    on_trouble: Callable[[str], None],
 ) -> Tracer | None:
-    """Who makes and sends spans, where they are wanted.
+    """Make the tracer, if tracing is wanted.
 
-    ``engine`` and ``upstream`` are a model's; ``said`` is told of the collector's ups and downs. Raises
-    ``CannotTrace`` where the configuration wants what cannot be; the environment's wish is then told
-    to ``said`` only, since it may be meant for other programs.
+    ``upstream(model)`` is the address of the model's ready run; ``on_trouble`` is told when the collector
+    becomes unreachable or reachable again. Raises ``CannotTrace`` if the configuration asks for traces and
+    they are impossible. If only the environment asks for them, ``on_trouble`` is told instead, since the
+    variables may be meant for other programs.
     """
+    serve = settings.serve
     if not wanted(serve.tracing, env):
         return None
     try:
-        sender = _sender(serve.tracing, env, said)
+        exporter = _open_exporter(serve.tracing, env, on_trouble)
     except CannotTrace as error:
         if serve.tracing is not None:
             raise
-        said(f"there are no traces: {error}")
+        on_trouble(f"no traces are made: {error}")
         return None
     from hotseat.telemetry.tracing.requests import ServerAddress
     from hotseat.telemetry.tracing.tracer import Tracer
 
-    front = ServerAddress("https" if serve.tls else "http", serve.host, serve.port)
-    return Tracer(sender, front=front, engine=engine, upstream=upstream, redact=redact, wall_clock=time.time)
+    server = ServerAddress("https" if serve.tls else "http", serve.host, serve.port)
+    return Tracer(
+        exporter, settings.models, server=server, upstream=upstream, redact=redact, wall_clock=time.time
+    )
 
 
-def _sender(
-    configured: bool | str | None, env: Mapping[str, str], said: Callable[[str], None]
+def _open_exporter(
+    configured: bool | str | None, env: Mapping[str, str], on_trouble: Callable[[str], None]
 ) -> SpanExporter:
-    protocol = next((env[name] for name in _PROTOCOLS if env.get(name)), _SPOKEN)
-    if protocol != _SPOKEN:
-        raise CannotTrace(f"traces go over OTLP/HTTP ({_SPOKEN}) only, and the environment wants {protocol}")
+    protocol = next((env[name] for name in _PROTOCOLS if env.get(name)), _SUPPORTED)
+    if protocol != _SUPPORTED:
+        raise CannotTrace(
+            f"the environment asks for the OTLP protocol {protocol}, and only OTLP/HTTP ({_SUPPORTED}) is "
+            "supported"
+        )
     try:
         from hotseat.telemetry.tracing.otlp import OtlpExporter
     except ModuleNotFoundError as missing:
-        raise CannotTrace(f"needs the extra otel ({missing.name} is not installed): {_INSTALL}") from None
+        raise CannotTrace(f"{missing.name} is not installed; install it with: {_INSTALL}") from None
     try:
-        return OtlpExporter(endpoint(configured) if isinstance(configured, str) else None, said)
+        return OtlpExporter(endpoint(configured) if isinstance(configured, str) else None, on_trouble)
     except ValueError as error:
         raise CannotTrace(str(error)) from None
 
 
 def endpoint(url: str) -> str:
-    """Where traces go at a collector that is named without a path."""
+    """The URL for traces of a collector; one without a path gets the usual ``/v1/traces``."""
     return url if urlsplit(url).path.strip("/") else url.rstrip("/") + "/v1/traces"

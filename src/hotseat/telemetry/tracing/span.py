@@ -1,4 +1,4 @@
-"""A span that has ended, before it is made one of OpenTelemetry's."""
+"""Finished spans, independent of OpenTelemetry's SDK."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Attributes = Mapping[str, Value]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Times are nanoseconds of Unix time."""
+    """One finished span. Times are Unix time in nanoseconds."""
 
     name: str
     kind: Literal["server", "client", "internal"] = "internal"
@@ -21,25 +21,23 @@ class Span:
     span_id: int
     parent_id: int | None = None
     parent_remote: bool = False
-    """The parent is another program's."""
+    """Whether the parent belongs to another program."""
     start_ns: int
     end_ns: int
     attributes: Attributes = field(default_factory=dict)
     events: tuple[tuple[str, int, Attributes], ...] = ()
-    """Name, time, attributes."""
+    """Name, time and attributes of each."""
     links: tuple[tuple[int, int], ...] = ()
-    """Trace and span of others that have to do with this one."""
+    """Trace id and span id of related spans."""
     error: str | None = None
-    """Why what it stands for did not go well."""
+    """Why the operation failed; ``None`` if it did not."""
 
 
 def new_id(bits: Literal[64, 128]) -> int:
-    """An id of a span (64 bits) or a trace (128): random, never 0."""
-    while not (made := getrandbits(bits)):
-        pass
-    return made
+    """Make a random id, never 0, for a span (64 bits) or a trace (128 bits)."""
+    return getrandbits(bits) or new_id(bits)
 
 
 def ns(seconds: float) -> int:
-    """Seconds in nanoseconds."""
+    """Convert seconds to nanoseconds."""
     return int(seconds * 1e9)

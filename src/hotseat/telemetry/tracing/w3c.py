@@ -11,7 +11,7 @@ _SAMPLED = 1
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
-    """A span as other programs are told of it."""
+    """A span's identity, as it is passed between programs."""
 
     trace_id: int
     span_id: int
@@ -22,11 +22,11 @@ class TraceContext:
 
 
 def read(value: bytes) -> TraceContext | None:
-    """What a ``traceparent`` says; ``None`` for one that says nothing that may be used."""
-    found = _FORM.fullmatch(value)
-    if found is None:
+    """Parse a ``traceparent``; ``None`` if it is malformed or must be ignored."""
+    match = _FORM.fullmatch(value)
+    if match is None:
         return None
-    version, trace, span, flags, more = found.groups()
+    version, trace, span, flags, more = match.groups()
     if version == b"ff" or (version == b"00" and more):
         return None
     trace_id, span_id = int(trace, 16), int(span, 16)
@@ -35,13 +35,13 @@ def read(value: bytes) -> TraceContext | None:
     return TraceContext(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
 
 
-def taken_out(headers: bytes) -> tuple[bytes, TraceContext | None]:
-    """Header lines (names in lower case) less the ``traceparent``, and what it says.
+def take_context(headers: bytes) -> tuple[bytes, TraceContext | None]:
+    """Remove the ``traceparent`` from header lines (names in lower case); return the rest and its context.
 
-    A ``tracestate`` that belongs to no sound ``traceparent`` goes too.
+    A ``tracestate`` without a valid ``traceparent`` is removed as well.
     """
     lines = headers.split(b"\r\n")
     parents = [line for line in lines if line.startswith(b"traceparent:")]
     context = read(parents[0].partition(b":")[2].strip()) if len(parents) == 1 else None
-    gone: tuple[bytes, ...] = (b"traceparent:",) if context else (b"traceparent:", b"tracestate:")
-    return b"\r\n".join(line for line in lines if not line.startswith(gone)), context
+    removed: tuple[bytes, ...] = (b"traceparent:",) if context else (b"traceparent:", b"tracestate:")
+    return b"\r\n".join(line for line in lines if not line.startswith(removed)), context

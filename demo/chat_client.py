@@ -1,4 +1,4 @@
-"""One streamed chat request, told as it happens and measured."""
+"""Client of the demo: one streamed chat request, reported as it proceeds and timed."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from dataclasses import dataclass
 from typing import Any
 
 
-class NoAnswer(Exception):
-    """The request was refused, or its stream ended in an error; the text is what the server said."""
+class RequestFailed(Exception):
+    """Refused request, or a stream that ended in an error; the message is the server's."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """hotseat says how far the start is (an SSE comment)."""
+    """Progress of the start, from an SSE comment of hotseat."""
 
     text: str
 
 
 @dataclass(slots=True)
-class Piece:
-    """A piece of the answer."""
+class TextChunk:
+    """TextChunk of the response text."""
 
     text: str
 
 
 @dataclass(slots=True)
 class Answer:
-    """A whole answer. Seconds count from the moment before the request was sent."""
+    """Complete response. Seconds are counted from just before the request was sent."""
 
     text: str
     first_s: float
-    """To the first piece of text."""
+    """Until the first piece of text."""
     total_s: float
     tokens: int
-    """As the engine counted them."""
+    """Completion tokens, as counted by the engine."""
 
     @property
     def tokens_per_s(self) -> float | None:
-        """The pace after the first token; ``None`` for an answer of one token."""
+        """Rate after the first token; ``None`` for a response of one token."""
         spent = self.total_s - self.first_s
         return (self.tokens - 1) / spent if self.tokens > 1 and spent > 0 else None
 
 
-def ask(port: int, model: str, prompt: str, max_tokens: int = 60) -> Iterator[Progress | Piece | Answer]:
-    """Ask ``model`` and yield what comes, the ``Answer`` last. Raises ``NoAnswer`` and ``OSError``."""
+def ask(port: int, model: str, prompt: str, max_tokens: int = 60) -> Iterator[Progress | TextChunk | Answer]:
+    """Send a prompt to ``model``; yield events, ``Answer`` last. Raises ``RequestFailed``, ``OSError``."""
     body = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
@@ -67,7 +67,7 @@ def ask(port: int, model: str, prompt: str, max_tokens: int = 60) -> Iterator[Pr
         )
         response = connection.getresponse()
         if response.status != 200:
-            raise NoAnswer(f"status {response.status}: {response.read().decode(errors='replace')}")
+            raise RequestFailed(f"status {response.status}: {response.read().decode(errors='replace')}")
         for line in response:
             kind, _, value = line.decode().rstrip("\r\n").partition(":")
             value = value.strip()
@@ -76,22 +76,22 @@ def ask(port: int, model: str, prompt: str, max_tokens: int = 60) -> Iterator[Pr
             elif kind == "data" and value != "[DONE]":
                 event = json.loads(value)
                 if "error" in event:
-                    raise NoAnswer(str(event["error"].get("message", event["error"])))
+                    raise RequestFailed(str(event["error"].get("message", event["error"])))
                 tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
                 piece = "".join(choice["delta"].get("content") or "" for choice in event["choices"])
                 if piece:
                     first_s = first_s or time.monotonic() - started
                     text.append(piece)
-                    yield Piece(piece)
+                    yield TextChunk(piece)
     finally:
         connection.close()
     if not text:
-        raise NoAnswer("the stream ended without a word")
+        raise RequestFailed("the stream ended without any text")
     yield Answer("".join(text), first_s, time.monotonic() - started, tokens)
 
 
 def get(port: int, path: str) -> dict[str, Any]:
-    """The JSON object at ``path``. Raises ``OSError``, and ``NoAnswer`` for a status that is not 200."""
+    """Fetch the JSON object at ``path``. Raises ``OSError``, and ``RequestFailed`` for any status but 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path)
@@ -100,8 +100,8 @@ def get(port: int, path: str) -> dict[str, Any]:
     finally:
         connection.close()
     if response.status != 200:
-        raise NoAnswer(f"{path}: status {response.status}: {body.decode(errors='replace')}")
+        raise RequestFailed(f"{path}: status {response.status}: {body.decode(errors='replace')}")
     found = json.loads(body)
     if not isinstance(found, dict):
-        raise NoAnswer(f"{path}: not a JSON object")
+        raise RequestFailed(f"{path}: not a JSON object")
     return found

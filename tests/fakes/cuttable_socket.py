@@ -1,4 +1,4 @@
-"""A way to a Unix socket that can be cut: whoever talks through it loses the connection."""
+"""A proxy before a Unix socket that can be cut: every connection through it is then lost."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 
-class Passage:
-    """``with Passage(path, target) as passage``: what connects to ``path`` talks to ``target``."""
+class CuttableSocket:
+    """Within ``with CuttableSocket(path, target)`` connections to ``path`` are connections to ``target``."""
 
     def __init__(self, path: Path, target: Path) -> None:
         self.url = f"unix://{path}"
@@ -20,7 +20,7 @@ class Passage:
         self._lock = threading.Lock()
         self._pairs: set[socket.socket] = set()
         self._done: set[socket.socket] = set()
-        """Ends of pairs of which one direction is over."""
+        """Sockets of pairs of which one direction has ended."""
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(64)
@@ -40,15 +40,15 @@ class Passage:
         self._path.unlink()
 
     def cut(self) -> None:
-        """End every connection; from now on new ones are ended at once."""
+        """Close every connection, and new ones at once."""
         with self._lock:
             self._open = False
             for one in self._pairs:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
 
-    def mend(self) -> None:
-        """Let new connections through."""
+    def restore(self) -> None:
+        """Accept new connections again."""
         with self._lock:
             self._open = True
 

@@ -1,0 +1,55 @@
+"""GPU devices and shares of their memory."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from hotseat.config.parsers.numbers import decimal
+from hotseat.config_fields import names
+from hotseat.core.spec import PPM
+
+SHARE = "a share of the whole GPU such as 0.90"
+
+
+def share(value: object) -> int:
+    """Parse a share of one GPU's memory; parts per million, 0 to 1 000 000, exact, ties to even."""
+    number = decimal(value)
+    if number is None:
+        raise ValueError(f"expected {SHARE}")
+    if number < 0 or number > 1:
+        raise ValueError("a share lies between 0 and 1: 0.90 means 90 % of the GPU's memory")
+    return int((number * PPM).quantize(Decimal(1), ROUND_HALF_EVEN))
+
+
+def positive_share(value: object) -> int:
+    """Parse a share greater than 0; parts per million."""
+    parts = share(value)
+    if not parts:
+        raise ValueError("must be greater than 0")
+    return parts
+
+
+def footprint(value: object) -> dict[str, int] | int:
+    """Parse a share for every device, or a mapping of devices to shares; parts per million."""
+    if isinstance(value, dict):
+        return {device: share(part) for device, part in value.items()}
+    return share(value)
+
+
+def devices(value: object) -> tuple[str, ...]:
+    """Parse one device or a list of devices."""
+    listed = value if isinstance(value, list) else [value]
+    if not listed or not all(isinstance(one, str | int) and not isinstance(one, bool) for one in listed):
+        raise ValueError("expected a device such as 0, or a list of devices")
+    return names([str(one) for one in listed])
+
+
+def budgets(value: object) -> dict[str, int] | tuple[str, ...]:
+    """Parse a list of devices, or a mapping of devices to their budgets in parts per million."""
+    if isinstance(value, dict) and value:
+        return {device: positive_share(part) for device, part in value.items()}
+    if isinstance(value, list) and value:
+        return devices(value)
+    raise ValueError(
+        "expected a list of devices such as [0, 1], or a budget for each such as {0: 0.90, 1: 0.50}"
+    )

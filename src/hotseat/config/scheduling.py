@@ -1,0 +1,118 @@
+"""Resolves each model's scheduling: footprint, timeouts, priority, sleep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hotseat.config.command_info import CommandInfo
+from hotseat.config.document import Document, Path
+from hotseat.config.schema.gpu import GpuConfig
+from hotseat.config.schema.inherited import InheritedSettings
+from hotseat.config.schema.model import ModelConfig
+from hotseat.config.schema.root import RootConfig
+from hotseat.config.schema.sleep import SleepConfig
+from hotseat.core.spec import SchedulingSpec, SleepSpec
+
+
+def budgets_of(gpu: GpuConfig) -> dict[str, int]:
+    """The budget of each device, in parts per million."""
+    if isinstance(gpu.devices, dict):
+        return dict(gpu.devices)
+    return dict.fromkeys(gpu.devices or ("0",), gpu.budget)
+
+
+class SchedulingResolver:
+    """Makes a ``SchedulingSpec`` for each model; problems go into the document."""
+
+    def __init__(self, document: Document, root: RootConfig, budgets: Mapping[str, int]) -> None:
+        """``budgets`` are those of ``budgets_of``."""
+        self._document = document
+        self._root = root
+        self._budgets = budgets
+
+    def spec(
+        self, name: str, model: ModelConfig, inherited: InheritedSettings, info: CommandInfo, fingerprint: str
+    ) -> SchedulingSpec:
+        """One model's spec. ``inherited`` are its settings with those of the top of the file filled in."""
+        at: Path = ("models", name)
+        residency, max_wait = inherited.residency, inherited.max_wait
+        return SchedulingSpec(
+            name=name,
+            footprint=self._footprint(at, model, info),
+            idle_s=inherited.idle or None,
+            start_timeout_s=inherited.start_timeout,
+            download_timeout_s=self._download_timeout(at, model, inherited, info),
+            drain_timeout_s=inherited.drain_timeout,
+            residency_s=None if residency == "auto" else residency,
+            max_wait_s=None if max_wait == "auto" else max_wait,
+            pinned=model.pinned,
+            warm=model.preload,
+            priority=model.priority,
+            max_in_flight=info.max_in_flight if model.max_in_flight is None else model.max_in_flight,
+            max_queue=inherited.max_queue,
+            wait_limit_s=inherited.wait_limit,
+            sleep=self._sleep(at, model, info),
+            fingerprint=fingerprint,
+        )
+
+    def _download_timeout(
+        self, at: Path, model: ModelConfig, inherited: InheritedSettings, info: CommandInfo
+    ) -> float | None:
+        if model.seed and info.engine != "vllm":
+            self._document.problem(
+                (*at, "seed"),
+                "only models of vLLM commands can be downloaded",
+                "remove this line, or set engine: vllm if this is a vLLM server",
+            )
+        return inherited.seed_timeout if inherited.seed and info.engine == "vllm" else None
+
+    def _footprint(self, at: Path, model: ModelConfig, info: CommandInfo) -> dict[str, int]:
+        devices = model.devices or tuple(self._budgets)
+        self._check_devices((*at, "devices"), devices)
+        if isinstance(model.footprint, dict):
+            self._check_devices((*at, "footprint"), tuple(model.footprint))
+            if model.devices and set(model.devices) != set(model.footprint):
+                self._document.problem(
+                    (*at, "devices"),
+                    "does not list the same devices as footprint",
+                    "remove devices: footprint already names them",
+                )
+            return model.footprint
+        share = model.footprint if model.footprint is not None else info.share
+        if share is not None:
+            return dict.fromkeys(devices, share)
+        return {device: self._budgets.get(device, 0) for device in devices}
+
+    def _check_devices(self, path: Path, devices: tuple[str, ...]) -> None:
+        unknown = sorted(set(devices) - set(self._budgets))
+        if unknown and not self._document.tainted(("gpu",)):
+            listed = self._document.shown(path, ", ".join(unknown))
+            self._document.problem(
+                path,
+                f"device {listed} has no budget (configured devices: {', '.join(self._budgets)})",
+                "add it to gpu.devices",
+            )
+
+    def _sleep(self, at: Path, model: ModelConfig, info: CommandInfo) -> SleepSpec | None:
+        default = self._root.sleep or SleepConfig()
+        own = model.sleep or SleepConfig()
+        if model.sleep and own.level != 0 and info.engine != "vllm":
+            self._document.problem(
+                (*at, "sleep"),
+                "only vLLM servers can sleep",
+                "remove this line, or set engine: vllm if this is a vLLM server",
+            )
+        # A mapping on the model enables sleep even if it sets no level.
+        level = own.level if own.level is not None else default.level or (1 if model.sleep else 0)
+        if not level:
+            return None
+        path = (*at, "sleep") if own.level is not None else ("sleep",)
+        idle = own.idle if own.idle is not None else default.idle
+        leftover = own.leftover if own.leftover is not None else default.leftover
+        devices = model.devices or tuple(self._budgets)
+        if not isinstance(leftover, dict):
+            leftover = dict.fromkeys(devices, leftover) if leftover else {}
+        else:
+            self._check_devices(path, tuple(leftover))
+        host_bytes = own.host_memory or 0
+        return SleepSpec(level=level, leftover=leftover, host_mib=-(-host_bytes >> 20), idle_s=idle or None)

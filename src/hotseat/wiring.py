@@ -1,0 +1,211 @@
+"""Composition: makes the parts of hotseat and hands each the others that it needs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from hotseat.admin.app import Admin
+from hotseat.admin.control import Reload
+from hotseat.config.load import environment
+from hotseat.config.problems import ConfigError
+from hotseat.core import effects as do
+from hotseat.core.errors import Reason
+from hotseat.core.spec import ModelSpec, Settings
+from hotseat.core.views import Upstream
+from hotseat.engines.pick import engine_named
+from hotseat.gateway.gateway import Gateway
+from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
+from hotseat.gateway.proxy.capture import Captures
+from hotseat.gateway.proxy.lease import LeaseRefused
+from hotseat.logs import redact
+from hotseat.probing.gpu import GpuReader, GpuReading, open_gpus, wait_for_free_memory
+from hotseat.probing.health import check_health, wait_until_ready
+from hotseat.probing.sleep_mode import SleepMode
+from hotseat.runtimes import registry
+from hotseat.runtimes.base import Runtime
+from hotseat.supervisor.ports import Drivers, Environment, Observers
+from hotseat.supervisor.supervisor import Supervisor
+from hotseat.telemetry.event_stream import EventStream
+from hotseat.telemetry.history import FILE as HISTORY_FILE
+from hotseat.telemetry.history import History
+from hotseat.telemetry.metrics import Metrics
+from hotseat.telemetry.recorder import Recorder
+from hotseat.telemetry.tracing.setup import CannotTrace, open_tracer
+from hotseat.weights.downloads import WeightDownloader
+
+log = structlog.get_logger("hotseat")
+
+
+class CannotServe(Exception):
+    """hotseat cannot start; the message is for users."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of a running hotseat."""
+
+    runtimes: dict[str, Runtime]
+    """By name; a reload adds those that new models need."""
+    recorder: Recorder
+    supervisor: Supervisor
+    admin: Admin
+    limiter: Limiter
+    gateway: Gateway
+
+
+def assemble(
+    settings: Settings, state_dir: Path, *, on_move: Callable[[do.ReportMove], None], reload: Reload
+) -> Parts:
+    """Make all parts. ``on_move`` is called with each state transition; ``reload`` serves the
+    admin API's order to reload. Raises ``CannotServe``.
+    """
+    gpus = open_gpus()
+    runtimes = make_runtimes(settings, state_dir)
+    recorder = _recorder(settings, state_dir, upstream=lambda model: supervisor.upstream(model))
+    supervisor = _supervisor(settings, runtimes, gpus, recorder, on_move)
+    captures = Captures(state_dir / "captures", time.time)
+    admin = Admin(
+        settings,
+        supervisor,
+        recorder,
+        wall_clock=time.time,
+        reload=reload,
+        capturing=captures,
+        devices=lambda: _read_gpus(gpus),
+    )
+    limiter = _limiter(settings.serve.rate_store)
+    gateway = Gateway(
+        settings,
+        supervisor,
+        admin.app,
+        local_only=settings.serve.open,
+        write_log=_write_to_stdout,
+        limiter=limiter,
+        captures=captures,
+        on_record=recorder.request_finished,
+        trace=recorder.join_trace,
+    )
+    return Parts(
+        runtimes=runtimes,
+        recorder=recorder,
+        supervisor=supervisor,
+        admin=admin,
+        limiter=limiter,
+        gateway=gateway,
+    )
+
+
+def make_state_dir(settings: Settings) -> Path:
+    """Create the state directory if it is missing. Raises ``CannotServe``."""
+    state_dir = Path(settings.serve.state_dir)
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CannotServe(f"cannot create state_dir {state_dir}: {error.strerror}") from error
+    return state_dir
+
+
+def make_runtimes(
+    settings: Settings, state_dir: Path, have: frozenset[str] = frozenset()
+) -> dict[str, Runtime]:
+    """Make the runtimes that the configured models need, without those that we ``have``."""
+    return registry.create({model.runtime for model in settings.models.values()} - have, state_dir)
+
+
+def _recorder(settings: Settings, state_dir: Path, *, upstream: Callable[[str], Upstream | None]) -> Recorder:
+    try:
+        tracer = open_tracer(
+            settings, os.environ, upstream=upstream, redact=redact, on_trouble=_log_tracing_trouble
+        )
+    except CannotTrace as error:
+        raise CannotServe(f"tracing: {error}") from None
+    return Recorder(
+        History(state_dir / HISTORY_FILE, _log_history_trouble),
+        Metrics(settings.models),
+        EventStream(),
+        tracer,
+        wall_clock=time.time,
+        booted_at=_booted_at(),
+    )
+
+
+def _supervisor(
+    settings: Settings,
+    runtimes: Mapping[str, Runtime],
+    gpus: GpuReader | None,
+    recorder: Recorder,
+    on_move: Callable[[do.ReportMove], None],
+) -> Supervisor:
+    async def memory_free(model: ModelSpec) -> Reason | None:
+        return await wait_for_free_memory(gpus, model.scheduling.footprint) if gpus else None
+
+    return Supervisor(
+        settings,
+        runtimes,
+        Drivers(
+            engine_of=lambda model: engine_named(model.engine),
+            probe=wait_until_ready,
+            check=check_health,
+            memory_free=memory_free,
+            sleeper=SleepMode(gpus),
+            files=WeightDownloader(lambda: runtimes, _environment),
+        ),
+        Observers(starts=recorder, on_move=on_move, on_phase=recorder.phase_entered),
+        Environment(wall_clock=time.time, jitter=random.random),
+        refused=LeaseRefused,
+    )
+
+
+def _read_gpus(gpus: GpuReader | None) -> list[GpuReading]:
+    return list(gpus.read().values()) if gpus else []
+
+
+def _environment() -> Mapping[str, str]:
+    """The environment with the ``.env`` file as it is now; without that file if it cannot be read."""
+    try:
+        return environment(os.environ)
+    except ConfigError:
+        return os.environ
+
+
+def _write_to_stdout(lines: bytes) -> None:
+    with contextlib.suppress(OSError, ValueError):  # a closed pipe or a full disk must not fail requests
+        sys.stdout.buffer.write(lines)
+        sys.stdout.buffer.flush()
+
+
+def _limiter(store: str | None) -> Limiter:
+    """Make the counter of rate limits: in memory, or in the Redis at ``store``. Raises ``CannotServe``."""
+    if store is None:
+        return MemoryLimiter(time.monotonic)
+    from hotseat.gateway.policy.rate_limit_redis import (  # its libraries are an optional extra
+        RateStoreUnavailable,
+        RedisLimiter,
+    )
+
+    try:
+        return RedisLimiter(store)
+    except RateStoreUnavailable as error:
+        raise CannotServe(f"rate_store: {error}") from None
+
+
+def _booted_at() -> float:
+    """When this machine booted, in Unix seconds."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _log_history_trouble(why: str) -> None:
+    log.warning("history", trouble=why)
+
+
+def _log_tracing_trouble(why: str) -> None:
+    log.warning("tracing", trouble=why)
