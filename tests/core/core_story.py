@@ -96,7 +96,7 @@ class Story:
                 self.orders.append(f"end download {name}#{download}")
             case do.StartRun(name, run):
                 self.orders.append(f"start {name}#{run}")
-            case do.PrepareRun(name, run):
+            case do.PrepareRun(name, run, _):
                 self.orders.append(f"prepare {name}#{run}")
             case do.AdmitRun(name, run):
                 self.orders.append(f"admit {name}#{run}")

@@ -168,7 +168,7 @@ def test_preparing_has_a_clock() -> None:
     assert s.state("chat") is State.STOPPING
     assert s.waits(ana)
     s.gone("chat")
-    assert s.record("chat").standby_broken
+    assert not s.record("chat").can_prepare(s.now)
     assert s.waits(ana)
 
 
@@ -193,7 +193,7 @@ def test_one_that_serves_without_admission_is_counted_at_once_and_never_prepared
     assert s.state("chat") is State.READY
     assert s.holds(ana)
     assert s.core.view("chat").footprint == {"0": 1_000_000}
-    assert not s.record("chat").can_prepare
+    assert not s.record("chat").can_prepare(s.now + 1e6)
 
 
 def test_one_that_stands_by_for_nobody_ends_when_it_has_been_idle() -> None:

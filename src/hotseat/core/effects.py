@@ -49,6 +49,8 @@ class PrepareRun:
 
     model: str
     run: int
+    kept: bool = False
+    """Nobody waits for it: at a low priority."""
 
 
 @dataclass(slots=True)

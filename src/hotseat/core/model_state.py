@@ -17,6 +17,8 @@ STABLE_S = 60.0
 """Seconds of service after which a run wipes out the failures before it."""
 STOP_AGAIN_S = 60.0
 """Seconds after which a stop whose end was never reported is ordered again."""
+PREPARE_AGAIN_S = 300.0
+"""Seconds for which a model is started plainly after preparing it has failed."""
 NEWEST_WEIGHT = 0.3
 """Weight of the newest measurement in moving averages."""
 
@@ -76,8 +78,8 @@ class ModelState:
     started plainly."""
     gate_seen: str | None = None
     """Fingerprint of the latest configuration of which a run stopped at its gate; ``None``: of none."""
-    standby_broken: bool = False
-    """Preparing failed once: started plainly from then on, until the configuration changes."""
+    prepare_after: float = 0.0
+    """Time before which it is not prepared, because preparing it has failed."""
     standby_mib: int | None = None
     """Measured host memory of a run that stands by, in MiB."""
     dismissed: bool = False
@@ -201,13 +203,13 @@ class ModelState:
         """Whether it is put to sleep instead of being stopped."""
         return self.spec.sleep is not None and not self.sleep_broken and not self.retired and not self.stale
 
-    @property
-    def can_prepare(self) -> bool:
+    def can_prepare(self, now: float) -> bool:
         """Whether it may be started as far as the GPU: its gate is known to hold it."""
         return (
-            self.spec.standby is not StandbyMode.OFF
+            now >= self.prepare_after
+            and self.spec.standby is not StandbyMode.OFF
             and self.gate_seen == self.spec.fingerprint
-            and not (self.standby_broken or self.retired or self.files_missing or self.unusable)
+            and not (self.retired or self.files_missing or self.unusable)
         )
 
     @property

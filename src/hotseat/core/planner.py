@@ -177,7 +177,9 @@ def free_host_memory(
     return victims if over <= 0 else None
 
 
-def to_keep_prepared(models: Collection[ModelState], residents: Collection[ModelState]) -> ModelState | None:
+def to_keep_prepared(
+    models: Collection[ModelState], residents: Collection[ModelState], now: float
+) -> ModelState | None:
     """The model to prepare although nobody waits for it: one to be kept warm, else the one used last.
 
     ``None``: there is none, or another is being prepared.
@@ -189,7 +191,7 @@ def to_keep_prepared(models: Collection[ModelState], residents: Collection[Model
         for model in models
         if model.state is State.STOPPED
         and model.spec.standby is StandbyMode.KEEP
-        and model.can_prepare
+        and model.can_prepare(now)
         and not (model.queue or model.requested or model.dismissed)
         and (model.warm or model.last_used is not None)
     ]

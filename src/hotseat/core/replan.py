@@ -74,9 +74,9 @@ def _carry_out(state: SchedulerState, plan: planner.Plan, now: float) -> None:
 def _prepare(state: SchedulerState, plan: planner.Plan, now: float) -> None:
     """Prepare those that must wait for memory, and then one that is to be kept prepared."""
     for model in plan.waiting:
-        if model.state is State.STOPPED and model.can_prepare:
+        if model.state is State.STOPPED and model.can_prepare(now):
             state.prepare(model, now)
     if state.shutdown is None:
-        kept = planner.to_keep_prepared(state.models.values(), state.residents.values())
+        kept = planner.to_keep_prepared(state.models.values(), state.residents.values(), now)
         if kept is not None:
             state.prepare(kept, now, kept=True)

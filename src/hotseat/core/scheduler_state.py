@@ -10,7 +10,7 @@ from hotseat.core import events as ev
 from hotseat.core import policy, refusals
 from hotseat.core.deadlines import NEVER, Deadlines
 from hotseat.core.errors import Reason, Refusal
-from hotseat.core.model_state import ModelState
+from hotseat.core.model_state import PREPARE_AGAIN_S, ModelState
 from hotseat.core.planner import free_host_memory
 from hotseat.core.spec import SchedulerSpec, SchedulingSpec
 from hotseat.core.states import LOADING, STANDS_BY, Cause, State
@@ -166,7 +166,7 @@ class SchedulerState:
         run = self._begin_run(model, now)
         model.held_back, model.ordered_at = True, now
         self.move(model, State.PREPARING, Cause.KEPT if kept else model.start_cause, now)
-        self.effects.append(do.PrepareRun(model.name, run))
+        self.effects.append(do.PrepareRun(model.name, run, kept))
 
     def _begin_run(self, model: ModelState, now: float) -> int:
         """Give a stopped model a run with a new number."""
@@ -180,11 +180,11 @@ class SchedulerState:
         return run
 
     def prepare_failed(self, model: ModelState, reason: Reason, now: float, *, ended: bool) -> None:
-        """Give up preparing the model; clients go on waiting, and it is started plainly in its turn.
+        """Give up preparing the model for a while; clients wait on, and it is started plainly in its turn.
 
         ``ended``: nothing of the run is left.
         """
-        model.standby_broken, model.reason = True, reason
+        model.prepare_after, model.reason = now + PREPARE_AGAIN_S, reason
         if ended:
             self.move(model, State.STOPPED, Cause.PREPARE_FAILED, now, reason)
         else:
@@ -349,7 +349,7 @@ class SchedulerState:
             if new or not same_files(model.spec, terms):
                 model.files_missing = terms.download_timeout_s is not None  # until somebody has looked
             if model.spec.fingerprint != terms.fingerprint:
-                model.standby_broken = False
+                model.prepare_after = 0.0
             model.spec, model.retired = terms, False
             if model.run is not None and not model.stale and model.run_footprint != terms.footprint:
                 # Launched as it would be today: what is said of its memory now is said of this run.

@@ -25,6 +25,15 @@ MemoryCheck = Callable[[ModelSpec], Awaitable[Reason | None]]
 """Waits until the GPU memory that the model needs is really free; a reason when it does not become free."""
 
 
+HostMemoryCheck = Callable[[int], Reason | None]
+"""Whether so many MiB of host memory may be taken now; a reason where not."""
+
+
+def _enough(mib: int) -> Reason | None:
+    """Take the host's memory for unlimited."""
+    return None
+
+
 class Sleeper(Protocol):
     """Puts servers to sleep and wakes them."""
 
@@ -71,6 +80,7 @@ class Drivers:
     memory_free: MemoryCheck
     sleeper: Sleeper
     files: WeightFiles
+    host_memory_free: HostMemoryCheck = _enough
 
 
 def _ignore(*event: object) -> None:

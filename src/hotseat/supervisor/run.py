@@ -11,12 +11,13 @@ import structlog
 
 from hotseat.core import events as ev
 from hotseat.core.errors import Reason
-from hotseat.core.spec import ModelSpec
+from hotseat.core.spec import ModelSpec, StandbyMode
 from hotseat.core.views import Upstream
 from hotseat.engines.base import explained
 from hotseat.probing.sleep_mode import SleepError
-from hotseat.runtimes.base import Handle, LaunchError, RunExit, Runtime
+from hotseat.runtimes.base import Handle, LaunchError, PreparesRuns, RunExit, Runtime
 from hotseat.supervisor.health import HealthChecks
+from hotseat.supervisor.held_run import HeldRun
 from hotseat.supervisor.ports import Drivers
 
 log = structlog.get_logger("hotseat")
@@ -43,8 +44,12 @@ class Run:
         report: Callable[[ev.Event], None],
         on_phase: Callable[[str, int, str], None],
         handle: Handle | None = None,
+        held: HeldRun | None = None,
     ) -> None:
-        """``handle``: of a run that was found; ``None``: to be launched."""
+        """``handle``: of a run that was found; ``None``: to be launched.
+
+        ``held``: the gate behind which it is launched, or was found.
+        """
         self.model, self.number = model, number
         self.handle = handle
         self.found = handle is not None
@@ -58,6 +63,10 @@ class Run:
         self._runtime, self._drivers, self._engine = runtime, drivers, drivers.engine_of(model)
         self._report, self._on_phase = report, on_phase
         self._health = HealthChecks(self._check_once, model.health_every_s)
+        self.held = held
+        """Its gate; ``None`` where it was started plainly."""
+        self._not_let_in: Reason | None = None
+        """Why it was stopped at its gate although it had been admitted."""
         self._awake = True
         self._hung = False
         self._probe_now = asyncio.Event()
@@ -92,10 +101,11 @@ class Run:
 
     async def _launch(self) -> bool:
         name, number = self.model.name, self.number
-        failure = await self._drivers.memory_free(self.model)
+        held = self.held
+        failure = await self._memory_for_launch()
         if failure is None:
             try:
-                self.handle = await self._runtime.start(self.model, number)
+                self.handle = await (held.launch if held else self._runtime.start)(self.model, number)
             except LaunchError as error:
                 failure = error.reason
         if failure is not None:
@@ -105,16 +115,62 @@ class Run:
         self.upstream = _upstream(self.handle)
         return True
 
+    async def _memory_for_launch(self) -> Reason | None:
+        if self.held is None:
+            return await self._drivers.memory_free(self.model)
+        return self._drivers.host_memory_free(self.model.scheduling.standby_mib)
+
+    async def _pass_gate(self, held: HeldRun) -> None:
+        """Wait until the run is admitted, and open its gate; returns early where it answers already."""
+        assert self.handle is not None
+        self._enter_phase("preparing")
+        if not await held.wait(self.handle, self._stands_by, self._answers):
+            log.warning("its gate did not hold it", model=self.model.name, run=self.number)
+            return
+        self.phases.clear()
+        self._enter_phase("starting")
+        failure = await self._drivers.memory_free(self.model)
+        if failure is None:
+            try:
+                await held.open(self.handle)
+                return
+            except LaunchError as error:
+                failure = error.reason
+        self._not_let_in = failure
+        await self._stop_until_gone(0)
+        await asyncio.Event().wait()  # until its end has been reported
+
+    def _stands_by(self, host_mib: int | None) -> None:
+        self._enter_phase("standing by")
+        self._report(ev.RunPrepared(self.model.name, self.number, host_mib))
+
+    async def _answers(self) -> bool:
+        assert self.handle is not None
+        return await self._drivers.check(self.model, self.handle) is None
+
     async def _probe_and_watch(self) -> None:
         """Wait until the run is ready, then report whenever it becomes unhealthy; never returns."""
         assert self.handle is not None
+        if self.held is not None:
+            await self._pass_gate(self.held)
         await self._drivers.probe(self.model, self.handle, self._probe_now)
         self._awake = not await self._found_asleep()
         self.ready = True
         name, number = self.model.name, self.number
         self._report(ev.ProbePassed(name, number) if self._awake else ev.RunSlept(name, number))
+        self._report_gate()
         while True:
             self._unhealthy(f"no longer answers its health check ({await self._health.until_unhealthy()})")
+
+    def _report_gate(self) -> None:
+        """Report that its server knows its gate, so that the next run may be prepared."""
+        if self.model.scheduling.standby is StandbyMode.OFF or not isinstance(self._runtime, PreparesRuns):
+            return
+        assert self.handle is not None
+        if self._runtime.gate_seen(self.handle):
+            self._report(ev.GateSeen(self.model.name, self.model.scheduling.fingerprint))
+        else:
+            log.info("cannot be prepared: its server knows no gate", model=self.model.name, run=self.number)
 
     async def _found_asleep(self) -> bool:
         """Whether it was left asleep: it would pass its health check and never answer requests."""
@@ -218,7 +274,7 @@ class Run:
                 run=self.number,
                 grace_s=grace_s,
             )
-        reason = explained(end.reason, self._engine)
+        reason = explained(self._not_let_in or end.reason, self._engine)
         self._report(ev.RunExited(self.model.name, self.number, reason, outside=end.outside))
 
     async def stop(self) -> None:
@@ -253,6 +309,8 @@ class Run:
                 attempts += 1
 
     def _grace_s(self) -> float:
+        if self.held is not None and self.held.closed and not self.ready:
+            return 0.0  # nothing of it is worth an orderly end, and vLLM's server takes 40 s for one
         configured_s = self.model.stop_grace_s
         if not self.ready:
             return min(LOADING_GRACE_S, configured_s)

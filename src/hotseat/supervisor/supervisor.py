@@ -18,8 +18,16 @@ from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import Settings
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
 from hotseat.core.views import Loading, ModelView, Upstream
-from hotseat.runtimes.base import FoundRun, HealthReport, ReportsCommands, ReportsImages, Runtime
+from hotseat.runtimes.base import (
+    FoundRun,
+    HealthReport,
+    PreparesRuns,
+    ReportsCommands,
+    ReportsImages,
+    Runtime,
+)
 from hotseat.supervisor.downloads import Downloads
+from hotseat.supervisor.held_run import HeldRun
 from hotseat.supervisor.keep_warm import KeepWarm
 from hotseat.supervisor.ports import Drivers, Environment, Observers
 from hotseat.supervisor.reports import kind_of_start, log_move, why_not_ready
@@ -111,6 +119,10 @@ class Supervisor:
             seconds = self._observers.starts.eta_s(model, StartKind.COLD)
             if seconds is not None:
                 self._report(ev.StartRemembered(model, seconds))
+        for model, spec in self._models.items():
+            runtime = self._monitor[spec.runtime]
+            if isinstance(runtime, PreparesRuns) and (mark := runtime.known_gates().get(model)) is not None:
+                self._report(ev.GateSeen(model, mark))
 
     async def configure(self, settings: Settings, more: Mapping[str, Runtime]) -> None:
         """Take over another configuration; ``more``: further runtimes that its models need.
@@ -348,7 +360,7 @@ class Supervisor:
             self._carriers[type(effect)](self, effect)
         except Exception as error:
             log.error("order failed", order=type(effect).__name__, exc_info=error)
-            if isinstance(effect, do.StartRun):
+            if isinstance(effect, do.StartRun | do.PrepareRun):
                 reason = Reason(summary=f"hotseat failed to start it: {error!r}")
                 self._events.append(ev.StartFailed(effect.model, effect.run, reason))
 
@@ -384,7 +396,23 @@ class Supervisor:
         self._numbers[order.model] = order.run
         self._begin_run(order.model, order.run, None)
 
-    def _begin_run(self, model: str, number: int, found: FoundRun | None) -> None:
+    def _prepare(self, order: do.PrepareRun) -> None:
+        self._numbers[order.model] = order.run
+        self._begin_run(order.model, order.run, None, self._held(order.model, kept=order.kept))
+
+    def _admit(self, order: do.AdmitRun) -> None:
+        held = self._runs[order.model].held
+        assert held is not None
+        held.admit()
+
+    def _held(self, model: str, *, kept: bool = False) -> HeldRun:
+        runtime = self._monitor[self._models[model].runtime]
+        assert isinstance(runtime, PreparesRuns)
+        return HeldRun(runtime, kept=kept)
+
+    def _begin_run(
+        self, model: str, number: int, found: FoundRun | None, held: HeldRun | None = None
+    ) -> None:
         spec = self._models[model]
         run = Run(
             spec,
@@ -394,6 +422,7 @@ class Supervisor:
             self._report,
             self._observers.on_phase,
             renumbered(found.handle, number) if found else None,
+            held,
         )
         self._runs[model] = run
         self._tasks.start(f"run {model}#{number}", run.run())
@@ -455,6 +484,8 @@ class Supervisor:
         do.StartDownload: _start_download,
         do.StopDownload: _stop_download,
         do.StartRun: _start,
+        do.PrepareRun: _prepare,
+        do.AdmitRun: _admit,
         do.StopRun: _stop,
         do.SleepRun: _sleep,
         do.WakeRun: _wake,
@@ -473,8 +504,11 @@ class Supervisor:
         number = max(found.handle.run, self._numbers.get(model, 0) + 1)
         self._numbers[model] = number
         log.info("found running", model=model, run=number, external=found.external)
-        self._begin_run(model, number, found)
-        self._report(ev.RunFound(model, number, ready=False, fingerprint=found.fingerprint))
+        held = self._held(model) if found.stands_by else None
+        self._begin_run(model, number, found, held)
+        self._report(
+            ev.RunFound(model, number, ready=False, fingerprint=found.fingerprint, stands_by=found.stands_by)
+        )
 
     def _health_reported(self, report: HealthReport) -> None:
         """A runtime may know of trouble before any probe: a paused run, a failed check of its own."""

@@ -32,7 +32,7 @@ def probe_passed(state: SchedulerState, event: ev.ProbePassed, now: float) -> No
 
 def _did_not_wait(state: SchedulerState, model: ModelState, now: float) -> None:
     """Count a run that serves without having been admitted: its gate did not hold it."""
-    model.gate_seen, model.standby_broken = None, True
+    model.gate_seen = None
     model.held_back, model.unplanned = False, True
     state.become_ready(model, Cause.PROBE_PASSED, now)
 
