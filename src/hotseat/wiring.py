@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from hotseat import machine
 from hotseat.admin.app import Admin
 from hotseat.admin.control import Reload
 from hotseat.config.load import environment
@@ -158,10 +159,22 @@ def _supervisor(
             memory_free=memory_free,
             sleeper=SleepMode(gpus),
             files=WeightDownloader(lambda: runtimes, _environment),
+            host_memory_free=_host_memory_free,
         ),
         Observers(starts=recorder, on_move=on_move, on_phase=recorder.phase_entered),
         Environment(wall_clock=time.time, jitter=random.random),
         refused=LeaseRefused,
+    )
+
+
+def _host_memory_free(model: ModelSpec) -> Reason | None:
+    """Check that a model may stand by: its host memory and the reserve are available."""
+    need_mib = model.scheduling.standby_mib + model.standby_reserve_mib
+    available_mib = machine.available_memory_mib()
+    if available_mib is None or available_mib >= need_mib:
+        return None
+    return Reason(
+        summary=f"{available_mib} MiB of host memory are available, {need_mib} are needed to prepare it"
     )
 
 

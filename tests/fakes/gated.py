@@ -15,6 +15,7 @@ import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from hotseat.standby.gate_folder import GateFolder
 
@@ -70,6 +71,54 @@ _FILES = {
             print("served", flush=True)
             sys.exit(max(worker.exitcode != 0 for worker in workers))
         """,
+    "server.py": """
+        import http.server
+        import json
+        import os
+        import sys
+
+        import torch
+
+        port, book = sys.argv[1:3]
+
+
+        def note(event):
+            with open(book, "a") as lines:
+                lines.write(f"{event} {os.environ['HOTSEAT_MODEL']} {os.getpid()}\\n")
+
+
+        note("imported")
+        if "dies" in sys.argv and not os.path.exists(os.environ["HOTSEAT_GATE"] + "/go"):
+            sys.exit(3)  # while it is prepared
+        if "ungated" not in sys.argv or os.path.exists(os.environ["HOTSEAT_GATE"] + "/go"):
+            torch.cuda.synchronize()
+        note("device")
+
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                self.answer({})
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["content-length"]))
+                self.answer({"id": f"fake-{os.getpid()}", "model": os.environ["HOTSEAT_MODEL"]})
+
+            def answer(self, body):
+                data = json.dumps(body).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *args):
+                pass
+
+
+        http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
+        """,
     "torch/__init__.py": "from torch import cuda\n",
     "torch/cuda/__init__.py": """
         _initialized = False
@@ -103,6 +152,22 @@ def write_packages(folder: Path, *, without: str = "") -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("" if name == without else textwrap.dedent(text))
     return folder
+
+
+def served(packages: Path, book: Path, *words: str, **terms: Any) -> dict[str, Any]:
+    """A model of hotseat's configuration: a server on the pretended torch, of which two do not fit.
+
+    It writes ``imported MODEL PID`` and ``device MODEL PID`` into ``book``. ``words``: ``dies`` while it is
+    prepared; ``ungated``: it does not use torch while it is prepared, and so is not held.
+    """
+    return {
+        "command": [sys.executable, str(packages / "server.py"), "{port}", str(book), *words],
+        "footprint": 0.6,
+        "standby": "demand",
+        "residency": "0s",
+        "stop_grace": "5s",
+        **terms,
+    }
 
 
 class Gated:

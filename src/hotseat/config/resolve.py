@@ -55,7 +55,6 @@ class Resolver:
         if root.return_to_default and default is None and not document.tainted(("default_model",)):
             document.problem(("return_to_default",), "needs a default model", "set default_model")
         self._check_timezone()
-        host_memory = root.sleep.host_memory if root.sleep else None
         return Settings(
             serve=ServerResolver(document, root, env, self._file).spec(
                 default.name if default else None, auth
@@ -63,7 +62,7 @@ class Resolver:
             scheduler=SchedulerSpec(
                 budget=self._budgets,
                 models={name: model.scheduling for name, model in models.items()},
-                host_sleep_mib=None if host_memory is None else host_memory >> 20,
+                host_sleep_mib=self._scheduling.host_limit_mib(),
                 return_to=default.model if default and root.return_to_default else None,
             ),
             models=models,
@@ -102,6 +101,7 @@ class Resolver:
             asks_container=frozenset() if launch.program else self._left_to_container(model, inherited),
             upstream_key=self._upstream_key(model),
             stop_grace_s=inherited.stop_grace,
+            standby_reserve_mib=self._scheduling.standby_reserve_mib(),
             engine=info.engine,
             allow_paths=model.allow_paths,
             keep_warm=KeepWarmSpec(spans=model.keep_warm, zone=root.timezone or "")

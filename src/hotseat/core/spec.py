@@ -190,6 +190,8 @@ class ModelSpec:
     upstream_key: str | None = field(default=None, repr=False)
     """API key of the server, sent as a Bearer token."""
     stop_grace_s: float = 10.0
+    standby_reserve_mib: int = 0
+    """Host memory that must stay available when it is prepared, in MiB."""
     engine: str = "openai"
     """The kind of server (``engines/``): ``vllm`` or ``openai``."""
     allow_paths: tuple[str, ...] = ()

@@ -25,11 +25,11 @@ MemoryCheck = Callable[[ModelSpec], Awaitable[Reason | None]]
 """Waits until the GPU memory that the model needs is really free; a reason when it does not become free."""
 
 
-HostMemoryCheck = Callable[[int], Reason | None]
-"""Whether so many MiB of host memory may be taken now; a reason where not."""
+HostMemoryCheck = Callable[[ModelSpec], Reason | None]
+"""Checks that the host memory that a model takes while it stands by is available; a reason if it is not."""
 
 
-def _enough(mib: int) -> Reason | None:
+def _enough(model: ModelSpec) -> Reason | None:
     """Take the host's memory for unlimited."""
     return None
 

@@ -118,7 +118,7 @@ class Run:
     async def _memory_for_launch(self) -> Reason | None:
         if self.held is None:
             return await self._drivers.memory_free(self.model)
-        return self._drivers.host_memory_free(self.model.scheduling.standby_mib)
+        return self._drivers.host_memory_free(self.model)
 
     async def _pass_gate(self, held: HeldRun) -> None:
         """Wait until the run is admitted, and open its gate; returns early where it answers already."""

@@ -16,7 +16,7 @@ from hotseat.core import refusals
 from hotseat.core.errors import Reason, Refusal
 from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import Settings
-from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
+from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, STANDS_BY, Cause, State
 from hotseat.core.views import Loading, ModelView, Upstream
 from hotseat.runtimes.base import (
     FoundRun,
@@ -241,6 +241,8 @@ class Supervisor:
             return "looking for its files" if progress is None else f"{progress.percent} %"
         if view.state in LOADING and (run := self._runs.get(model)) is not None:
             return run.phase
+        if view.state in STANDS_BY and (run := self._runs.get(model)) is not None:
+            return run.phase
         if view.waiting and view.state is State.STOPPED:
             return "making room"
         return None
@@ -251,10 +253,13 @@ class Supervisor:
         if view.state is State.DOWNLOADING:
             progress = self._downloads.progress(model)
             return progress.left_s if progress else None
-        usual_s = self._observers.starts.eta_s(model, kind_of_start(view.state))
-        if usual_s is None or view.state not in (*LOADING, State.STOPPED, State.ASLEEP):
+        run = self._runs.get(model)
+        stood_by = view.state is State.STARTING and run is not None and run.held and run.held.stood_by
+        kind = StartKind.STANDBY if stood_by else kind_of_start(view.state)
+        usual_s = self._observers.starts.eta_s(model, kind)
+        if usual_s is None or view.state not in (*LOADING, *STANDS_BY, State.STOPPED, State.ASLEEP):
             return None
-        if view.state not in LOADING:
+        if view.state not in (*LOADING, State.PREPARING):
             return usual_s
         left_s = usual_s - (self.now() - view.since)
         return left_s if left_s > 0 else None
@@ -465,12 +470,15 @@ class Supervisor:
 
     def _record_start(self, move: do.ReportMove, run: Run) -> None:
         assert move.took_s is not None
+        stood_by = run.held.stood_by if run.held is not None else None
+        if run.held is not None and not stood_by:
+            return  # a part of its start came before its admission
         self._spin_ups.setdefault(move.model, deque(maxlen=KEPT_SPIN_UPS)).append(move.took_s)
         self._observers.starts.record_start(
             RecordedStart(
                 model=move.model,
                 fingerprint=run.model.scheduling.fingerprint,
-                kind=kind_of_start(move.old),
+                kind=StartKind.STANDBY if stood_by else kind_of_start(move.old),
                 seconds=move.took_s,
                 at=self._environment.wall_clock(),
                 phases=run.durations(self.now()),
