@@ -56,11 +56,6 @@ def two(made: Swapping) -> Iterator[Swapping]:
     yield from serving(made)  # type: ignore[misc]
 
 
-def hold_seat(two: Hotseat, model: str) -> None:
-    """Have the model keep the seat: it is busy as long as its server stands still."""
-    os.kill(int(two.ask(model).json["id"].removeprefix("fake-")), signal.SIGSTOP)
-
-
 def test_a_model_is_prepared_while_the_other_is_in_use_and_takes_the_gpu_after_it(two: Swapping) -> None:
     two.make_known("coder", "chat")
     before = len(two.lines)
@@ -125,7 +120,7 @@ def test_a_stop_while_it_stands_by_leaves_nothing(two: Swapping) -> None:
             asked = pool.submit(two.ask, "coder")
             two.moved("coder", "standby", len(two.lines) - 1)
             began = time.monotonic()
-            assert two.send("POST", "/admin/models/coder/stop?wait=true").status in (200, 202)
+            assert two.send("POST", "/admin/stop", {"route": "coder", "wait": True}).status == 200
             two.until("coder", lambda model: model["state"] == "stopped")
             assert time.monotonic() - began < LIMIT_S / 2
             assert asked.result().status == 503
@@ -197,9 +192,18 @@ def test_one_that_dies_while_it_is_prepared_is_started_plainly_in_its_turn(tmp_p
     for two in serving(made):
         assert isinstance(two, Swapping)
         two.make_known("coder", "chat")
-        before = len(two.lines)
-        assert two.ask("coder").status == 200
-        two.told(lambda line: line.get("cause") == "prepare_failed", before)
+        pid = two.ask("chat").pid
+        os.kill(pid, signal.SIGSTOP)
+        with ThreadPoolExecutor() as pool:
+            busy = pool.submit(two.ask, "chat")
+            two.until("chat", lambda model: model["in_flight"] == 1)
+            asked = pool.submit(two.ask, "coder")
+            two.told(lambda line: line.get("cause") == "prepare_failed")
+            assert not asked.done()
+            os.kill(pid, signal.SIGCONT)
+            assert busy.result().status == 200
+            assert asked.result().status == 200
+        assert two.model("coder")["failures"] == 0
 
 
 def test_one_that_is_not_held_is_counted_when_it_answers(tmp_path: Path) -> None:
