@@ -16,7 +16,7 @@ POLL_INTERVAL_S = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigChanges:
-    """What a new configuration changes for running models."""
+    """Changes that a new configuration makes to running models."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Which names say that their value is a secret: fields, variables, flags, headers and query parameters.
+"""Names that say that their value is a secret: fields, variables, flags, headers and query parameters.
 
 This is the only such list. The log, the admin pages, queries, captured requests, forwarded headers and
 ``hotseat lint`` all ask it.

@@ -1,4 +1,4 @@
-"""What SIGTERM, SIGINT and SIGHUP do."""
+"""Handlers of SIGTERM, SIGINT and SIGHUP."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ def _limiter(store: str | None) -> Limiter:
 
 
 def _booted_at() -> float:
-    """When this machine booted, in Unix seconds."""
+    """Time of this machine's boot, in Unix seconds."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

@@ -11,7 +11,7 @@ from hotseat.gateway.access.admin import ANY_KEY_PATHS, PUBLIC_PATHS
 
 
 def test_who_may_ask_is_what_the_gateway_enforces() -> None:
-    told = {one.path: one.who for one in ENDPOINTS}
+    told = {one.path: one.access for one in ENDPOINTS}
     assert {path for path, who in told.items() if who == "all"} == {path.decode() for path in PUBLIC_PATHS}
     assert {path for path, who in told.items() if who == "key"} == {path.decode() for path in ANY_KEY_PATHS}
 

@@ -87,7 +87,7 @@ def test_unknown_names_and_wrong_keys_are_told(hotseat: Hotseat) -> None:
     assert "401" in out
     status, _, err = ended(check(hotseat, key="sk-wrong-" + "3" * 32))
     assert status == 1
-    assert "not known here" in err
+    assert "is not valid" in err
 
 
 def test_without_names_all_are_asked(hotseat: Hotseat) -> None:

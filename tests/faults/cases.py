@@ -180,7 +180,7 @@ class FaultsOfModels:
         answer = hotseat.ask("moody-aborts", stream=True)
         assert answer.status == 200
         assert answer.body.endswith(b"data: [DONE]\n\n")
-        hotseat.told(lambda line: "moody-aborts: its server cut an answer short" in line["event"])
+        hotseat.told(lambda line: "moody-aborts: its server cut a response short" in line["event"])
 
         cut = 'hotseat_requests_cut_total{model="moody-aborts",why="truncated"} 1.0'
         assert cut in hotseat.send("GET", "/metrics").body.decode()

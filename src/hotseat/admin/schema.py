@@ -67,14 +67,14 @@ Wait = Annotated[bool, Meta(description="Answer only when it is done.")]
 
 
 class StartRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``POST /admin/start``."""
+    """Body of ``POST /admin/start``: starts a model."""
 
     route: Target
     wait: Wait = False
 
 
 class StopRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``POST /admin/stop``."""
+    """Body of ``POST /admin/stop``: stops a model or puts it to sleep."""
 
     route: Target
     wait: Wait = False
@@ -86,7 +86,7 @@ class ReloadRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class CaptureRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``POST /admin/capture``."""
+    """Body of ``POST /admin/capture``: records prompts and answers for a while."""
 
     route: Target
     seconds: Annotated[
@@ -162,7 +162,7 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
 
 
 class LivenessResponse(Struct, frozen=True, kw_only=True):
-    """``GET /health``."""
+    """Response of ``GET /health``: whether hotseat is up."""
 
     status: str
 
@@ -284,7 +284,7 @@ class StatsResponse(Struct, frozen=True, kw_only=True):
 
 
 class LogsResponse(Struct, frozen=True, kw_only=True):
-    """``GET /logs/{model}``, without ``follow``."""
+    """Response of ``GET /logs/{model}`` without ``follow``: the latest lines."""
 
     model: str
     lines: list[str]

@@ -22,7 +22,7 @@ FINAL = ("model_failed", "model_backoff", "no_room")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOutcome:
-    """Result for one model."""
+    """Result of one model's check request."""
 
     model: str
     ok: bool

@@ -58,7 +58,7 @@ class BasicSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthSpec:
-    """How clients authenticate."""
+    """Requirements on clients' authentication: keys, second factors and trusted proxies."""
 
     keys: tuple[KeySpec, ...] = ()
     required: bool = True
@@ -81,7 +81,7 @@ class AuthSpec:
 
 
 class AdminRole(IntEnum):
-    """What a client of hotseat's own endpoints may see; ``admin_role`` in the ASGI scope's ``state``."""
+    """Role of a client of hotseat's own endpoints; ``admin_role`` in the ASGI scope's ``state``."""
 
     ANONYMOUS = 0
     """No key, or a public one: whether hotseat is up."""

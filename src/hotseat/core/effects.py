@@ -19,7 +19,7 @@ class GrantLease:
 
 @dataclass(slots=True)
 class RefuseRequest:
-    """Refuse this request."""
+    """Refuse this request, with a reason for its client."""
 
     request: int
     refusal: Refusal

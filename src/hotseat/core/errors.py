@@ -44,7 +44,7 @@ then the traceback of the server around it: the cause can stand more than 60 lin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why a run failed or ended: ``summary`` and ``hint`` are fit for clients, ``lines`` for admins only."""
+    """Cause of a run's end: ``summary`` and ``hint`` are fit for clients, ``lines`` for admins only."""
 
     summary: str
     """``exited with code 3``, ``out of memory``, ``command not found: vllm``."""
@@ -67,7 +67,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why a request gets no lease: what the client is told."""
+    """Answer to a request that gets no lease."""
 
     code: Code
     message: str

@@ -26,7 +26,7 @@ class RequestArrived:
 
 @dataclass(slots=True)
 class RequestWithdrawn:
-    """A client stopped waiting."""
+    """A client stopped waiting for its lease."""
 
     request: int
 
@@ -82,7 +82,7 @@ class FilesSeen:
 
 @dataclass(slots=True)
 class Downloaded:
-    """This download is complete."""
+    """This download is complete: all files are on disk."""
 
     model: str
     download: int
@@ -167,7 +167,7 @@ class RunsRecovered:
 
 @dataclass(slots=True)
 class StartRemembered:
-    """How long an earlier start of the model took, from the history."""
+    """Duration of an earlier start of the model, from the history."""
 
     model: str
     seconds: float

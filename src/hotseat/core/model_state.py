@@ -244,7 +244,7 @@ class ModelState:
 
     @property
     def start_cause(self) -> Cause:
-        """Why it would be started now."""
+        """Cause of a start, if it were started now."""
         return Cause.DEMAND if self.queue else Cause.REQUESTED if self.requested else Cause.PRELOAD
 
     def memory_held(self) -> Footprint:

@@ -20,7 +20,7 @@ from hotseat.core.states import STANDS_BY, State
 
 @dataclass(slots=True)
 class Plan:
-    """What to do now, and when to plan again if nothing happens before."""
+    """Decisions of one planning round, and when to plan again if nothing happens before."""
 
     launch: list[ModelState] = field(default_factory=list)
     evict: list[Eviction] = field(default_factory=list)

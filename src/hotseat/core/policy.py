@@ -38,7 +38,7 @@ def fits(need: Mapping[str, int], free: Mapping[str, int]) -> bool:
 
 
 def missing(need: Mapping[str, int], free: Mapping[str, int]) -> Free:
-    """What ``free`` lacks for ``need``, in ppm by device; empty when it fits."""
+    """Shortfall of ``free`` for ``need``, in ppm by device; empty when it fits."""
     gaps = {device: share - free.get(device, 0) for device, share in need.items()}
     return {device: gap for device, gap in gaps.items() if gap > 0}
 

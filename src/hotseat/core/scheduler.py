@@ -132,7 +132,7 @@ class Scheduler:
 
     @property
     def wake_at(self) -> float:
-        """When to send ``TimePassed`` at the latest; infinity for never."""
+        """Latest time to send ``TimePassed``; infinity for never."""
         return min(self._state.replan_at, self._state.deadlines.next_at)
 
     @property

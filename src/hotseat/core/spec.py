@@ -22,7 +22,7 @@ Footprint = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SleepSpec:
-    """How a model sleeps instead of being stopped (vLLM's sleep mode)."""
+    """Sleep instead of a stop (vLLM's sleep mode)."""
 
     level: int = 1
     """1 keeps the weights in host memory, 2 drops them."""
@@ -44,7 +44,7 @@ class StandbyMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulingSpec:
-    """What the scheduler must know of a model."""
+    """Properties of a model that the scheduler needs."""
 
     name: str
     footprint: Footprint
@@ -117,7 +117,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec(ABC):
-    """How a model is launched. Each runtime defines its own, a frozen dataclass (``runtimes/NAME/spec.py``).
+    """Launch of a model. Each runtime defines its own, a frozen dataclass (``runtimes/NAME/spec.py``).
 
     Everybody but the runtime asks through these properties and never for the class.
     """
@@ -125,7 +125,7 @@ class LaunchSpec(ABC):
     @property
     @abstractmethod
     def target(self) -> str:
-        """What is started, by its own name: a program, a container."""
+        """Name of what is started: a program, a container."""
 
     def describe(self) -> str:
         """Return the target with its kind, for people: ``container coder``."""
@@ -161,7 +161,7 @@ class KeepWarmSpan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepWarmSpec:
-    """When a model is to be kept warm."""
+    """Weekly hours in which a model is kept warm."""
 
     spans: tuple[KeepWarmSpan, ...]
     zone: str = ""
@@ -250,7 +250,7 @@ class ServeSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The resolved configuration."""
+    """The resolved configuration of the whole program."""
 
     serve: ServeSpec
     scheduler: SchedulerSpec

@@ -23,7 +23,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Progress of a download."""
+    """Progress of a download, in bytes."""
 
     percent: int
     left_s: float | None

@@ -1,1 +1,1 @@
-"""What is known of each kind of inference server."""
+"""Knowledge of each kind of inference server."""

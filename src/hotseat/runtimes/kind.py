@@ -1,4 +1,4 @@
-"""What a runtime declares of itself: its keys in the configuration file, and how it is created.
+"""Declaration of a runtime: its keys in the configuration file, and how it is created.
 
 The package of a runtime has a module ``kind`` with a ``KIND``; ``registry`` finds it there. These modules are
 read by everything that reads a configuration, so they import no client library: ``create`` does.
@@ -27,7 +27,7 @@ class NoKeys(ConfigModel):
 
 
 class ProblemLog(Protocol):
-    """Where mistakes in the file are reported; reading goes on, so that all are shown at once."""
+    """Log of mistakes in the file; reading goes on, so that all are shown at once."""
 
     bad: set[KeyPath]
     """Values with a problem already: one is enough."""
@@ -41,7 +41,7 @@ class ProblemLog(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenLaunch(Generic[ModelKeys, TopKeys]):
-    """How a model is to be launched, as the file says it."""
+    """Launch of a model as it is written in the file."""
 
     path: KeyPath
     """Of the model: ``("models", "chat")``."""

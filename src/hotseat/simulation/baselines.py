@@ -23,7 +23,7 @@ class _Model:
 
 
 class _Baseline:
-    """What both policies share: memory, leases, stopping idle models, and one run of each model at most."""
+    """Common part of both policies: memory, leases, stopping idle models, one run of each model at most."""
 
     def __init__(self, spec: SchedulerSpec) -> None:
         self._models = {name: _Model(model) for name, model in spec.models.items()}

@@ -23,7 +23,7 @@ class TurnPolicy(Protocol):
 
     @property
     def wake_at(self) -> float:
-        """When to send ``TimePassed`` at the latest; infinity for never."""
+        """Latest time to send ``TimePassed``; infinity for never."""
 
     def handle(self, event: ev.Event, now: float) -> list[do.Effect]:
         """Handle an event; returns the effects in order."""

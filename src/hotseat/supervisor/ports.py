@@ -1,4 +1,4 @@
-"""What the supervisor is handed at construction: drivers, observers and the environment."""
+"""Dependencies handed to the supervisor at construction: drivers, observers and the environment."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class StartHistory(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drivers:
-    """How servers and their files are handled, beyond what their runtime does."""
+    """Operations on servers and their files beyond what their runtime does."""
 
     engine_of: Callable[[ModelSpec], Engine]
     probe: ReadinessProbe
@@ -89,7 +89,7 @@ def _ignore(*event: object) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observers:
-    """Who is told what happens. None of them may raise."""
+    """Callbacks for what happens. None of them may raise."""
 
     starts: StartHistory
     on_move: Callable[[do.ReportMove], None] = _ignore

@@ -24,7 +24,7 @@ def kind_of_start(state: State) -> StartKind:
 
 
 def why_not_ready(view: ModelView, unusable: str | None, now: float) -> Refusal:
-    """Why a start that an operator ordered did not succeed; ``unusable``: why its runtime cannot work."""
+    """Explain why a start that an operator ordered failed; ``unusable``: why its runtime cannot work."""
     if unusable is not None:
         return refusals.unusable(view.model, unusable)
     reason = view.reason or Reason(summary="it was stopped")

@@ -226,7 +226,7 @@ class Run:
         return self._ended.is_set()
 
     async def lines(self, last: int | None) -> AsyncIterator[str]:
-        """Its log lines to its end: the ``last`` ones written so far (``None``: all), then new ones."""
+        """Yield log lines until the run ends: the ``last`` ones so far (``None``: all), then new ones."""
         await self._launched.wait()
         if self.handle is not None:
             async for line in self._runtime.lines(self.handle, last):

@@ -46,7 +46,7 @@ class Lease(msgspec.Struct, eq=False):
 
 
 class TicketOwner(Protocol):
-    """What a ticket needs from the supervisor."""
+    """Protocol of the supervisor as a ticket needs it."""
 
     refused: type[Exception]
     """Exception to raise with a ``Refusal``."""

@@ -1,1 +1,1 @@
-"""What is recorded of everything that happens: events, metrics, history and traces."""
+"""Records of everything that happens: events, metrics, history and traces."""

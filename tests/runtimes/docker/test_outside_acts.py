@@ -114,7 +114,7 @@ def test_a_streaming_model(hotseat: Boxed, act: str, phase: str) -> None:
     do(hotseat, model)
     if act == "stop":  # a server that is asked to end ends its answers, and says so
         assert b'"finish_reason": "abort"' in client.answer().body
-        hotseat.told(lambda line: f"{model}: its server cut an answer short" in line["event"])
+        hotseat.told(lambda line: f"{model}: its server cut a response short" in line["event"])
     else:
         assert words in error_event(client.answer())
     stats = hotseat.until(model, lambda stats: (stats["state"], stats["in_flight"]) == ("stopped", 0))

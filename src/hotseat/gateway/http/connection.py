@@ -49,7 +49,7 @@ class ServerState:
 
 
 class ConnectionPhase(Enum):
-    """What the connection expects from its client next."""
+    """Phase of a connection, named for what is expected from the client next."""
 
     IDLE = auto()
     """The start of a request; the last one has been read completely (its response may still be running)."""
@@ -77,7 +77,7 @@ _LINGERING = ConnectionPhase.LINGERING
 
 
 class _Incoming:
-    """What the parser has found so far of the request that is being read."""
+    """Parser state of the request that is being read."""
 
     __slots__ = ("body_bytes", "content_length", "expects_continue", "framed_bytes", "headers", "url")
 
@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def phase(self) -> ConnectionPhase:
-        """What is expected from the client next."""
+        """Phase, named for what is expected from the client next."""
         return self._phase
 
     @property

@@ -23,7 +23,7 @@ _DEAD_MARKS = (b"EngineCore encountered an issue", b"EngineDeadError")
 
 
 class ResponseEnd(Enum):
-    """How a response ended, judged by its last bytes."""
+    """End of a response, judged by its last bytes."""
 
     GOOD = auto()
     ABORTED = auto()

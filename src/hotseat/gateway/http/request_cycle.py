@@ -29,7 +29,7 @@ class BodyTooLarge(Exception):
 
 
 class Source(Protocol):
-    """Where the response's bytes come from."""
+    """Source of the response's bytes, which can be paused."""
 
     def pause_reading(self) -> None: ...
 
@@ -37,7 +37,7 @@ class Source(Protocol):
 
 
 class ClientConnection(Protocol):
-    """What a request needs of the connection that it came on (``gateway.http.connection``)."""
+    """Protocol of the connection that a request came on (``gateway.http.connection``)."""
 
     loop: asyncio.AbstractEventLoop
     tasks: set[asyncio.Task[None]]

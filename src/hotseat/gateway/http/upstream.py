@@ -111,7 +111,7 @@ class CachedResponseHead:
 
 
 class UpstreamPhase(Enum):
-    """What a connection to a server expects next."""
+    """Phase of a connection to a server, named for what is expected next."""
 
     IDLE = auto()
     """A request to send."""
@@ -164,7 +164,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def phase(self) -> UpstreamPhase:
-        """What is expected from the server next."""
+        """Phase, named for what is expected from the server next."""
         return self._phase
 
     @property

@@ -37,7 +37,7 @@ ComposeOrFile = Annotated[
 
 
 class DockerKeys(ConfigModel):
-    """How a model is run as a container."""
+    """Keys of a model that runs as a container."""
 
     container: str | None = Field(
         default=None, description="The Docker container to start instead of a program."
@@ -55,6 +55,6 @@ class DockerKeys(ConfigModel):
 
 
 class DockerTopKeys(ConfigModel):
-    """What holds for all containers."""
+    """Keys that hold for all containers."""
 
     compose: ComposeOrFile | None = Field(default=None, description=COMPOSE)

@@ -21,7 +21,7 @@ from hotseat.runtimes.docker.watcher import ContainerWatcher
 
 
 class DockerRuntime:
-    """The runtime ``docker``."""
+    """The runtime ``docker``: models as containers of an Engine."""
 
     name = "docker"
 

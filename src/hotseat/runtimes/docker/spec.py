@@ -1,4 +1,4 @@
-"""How a model is launched as a Docker container."""
+"""Launch of a model as a Docker container."""
 
 from __future__ import annotations
 

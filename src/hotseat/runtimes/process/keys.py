@@ -64,7 +64,7 @@ Environment = Annotated[
 
 
 class ProcessKeys(ConfigModel):
-    """How a model is run as a plain process."""
+    """Keys of a model that runs as a plain process."""
 
     command: Command | None = Field(
         default=None,

@@ -135,7 +135,7 @@ def marked(owner: str) -> list[LaunchRecord]:
 
 
 class LaunchRecords:
-    """The files under ``state_dir/runs``."""
+    """The files under ``state_dir/runs``, one for each launch."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

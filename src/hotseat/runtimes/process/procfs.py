@@ -18,7 +18,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """One process."""
+    """One process as ``/proc/PID/stat`` describes it."""
 
     pid: int
     state: str

@@ -1,4 +1,4 @@
-"""How a model is launched as a plain process."""
+"""Launch of a model as a plain process."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def warning(name: str, message: str, fix: str) -> CheckResult:
 
 
 def error(name: str, message: str, fix: str) -> CheckResult:
-    """Does not work."""
+    """Return a check whose subject does not work."""
     return CheckResult(name, "error", message, fix)
 
 

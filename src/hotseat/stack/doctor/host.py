@@ -95,7 +95,7 @@ def free_bytes(path: Path) -> int:
 
 
 def port_problem(host: str, port: int) -> str | None:
-    """Why an address cannot be listened on; ``None`` if it is free."""
+    """Explain why an address cannot be listened on; ``None`` if it is free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""How long starts took, for estimates of the next one."""
+"""Durations of starts, for estimates of the next one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class StartKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedStart:
-    """One successful start."""
+    """One successful start and its duration."""
 
     model: str
     fingerprint: str

@@ -51,7 +51,7 @@ class Distribution:
 
     @property
     def count(self) -> int:
-        """How many values were added."""
+        """Number of values added."""
         return sum(self.counts)
 
 
@@ -101,7 +101,7 @@ class ModelCounts:
 
     @property
     def requests(self) -> int:
-        """How many requests have finished."""
+        """Number of finished requests."""
         return sum(self.codes.values())
 
 

@@ -28,7 +28,7 @@ MIB = 1024 * 1024
 
 
 class DeviceMemory(Protocol):
-    """What is exposed of a GPU (``probing.gpu.GpuReading`` has it)."""
+    """Readings of a GPU that are exposed (``probing.gpu.GpuReading`` has them)."""
 
     @property
     def device(self) -> str: ...

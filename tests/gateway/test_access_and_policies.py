@@ -1,4 +1,4 @@
-"""The front door on sockets: policies on every API style, limits, CORS, the books, held requests."""
+"""Access and policies on sockets: every API style, rate limits, CORS, the access log, held requests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def site(policy: PolicySpec, **more: Any) -> Settings:
 
 
 @asynccontextmanager
-async def door(config: Settings, answer: bytes = ANSWER, **terms: Any) -> AsyncIterator[tuple[Front, Served]]:
+async def served(
+    config: Settings, answer: bytes = ANSWER, **terms: Any
+) -> AsyncIterator[tuple[Front, Served]]:
     async with (
         Served(always(ok(answer))) as server,
         front(config, ready={"chat": server.port, "coder": server.port}, **terms) as gate,
@@ -108,7 +110,7 @@ STYLES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(("path", "asked", "sent"), STYLES)
 @pytest.mark.parametrize("prefixed", [True, False])
 async def test_policies_on_every_style(path: str, asked: Any, sent: Any, prefixed: bool) -> None:
-    async with door(site(GUARD)) as (gate, server):
+    async with served(site(GUARD)) as (gate, server):
         body = json.dumps({"model": "site", **asked}).encode()
         answer = await gate.ask(f"/site{path}" if prefixed else path, body)
         assert answer.status == 200
@@ -120,7 +122,7 @@ async def test_policies_on_every_style(path: str, asked: Any, sent: Any, prefixe
 
 @pytest.mark.parametrize("path", ["/infill", "/v1/audio/speech", "/v1/responses/abc", "/v1/unheard-of"])
 async def test_paths_where_a_prompt_could_be_passed_by_are_not_served(path: str) -> None:
-    async with door(site(GUARD)) as (gate, server):
+    async with served(site(GUARD)) as (gate, server):
         for body in (b'{"model":"site","input":"x"}', None):
             assert (await gate.ask(f"/site{path}", body)).status == 404
         assert (await gate.ask("/site/v1/embeddings", b'{"input":"x"}')).status == 200
@@ -138,7 +140,7 @@ def form(**fields: str) -> bytes:
 async def test_forms_get_past_no_rule() -> None:
     headers = [("content-type", "multipart/form-data; boundary=B")]
     config = site(PolicySpec(clamp={"temperature": 1.0}, drop=("prompt",)))
-    async with door(config) as (gate, server):
+    async with served(config) as (gate, server):
         for path, fields, status in [
             ("/site/v1/audio/transcriptions", {"language": "de"}, 200),
             ("/site/v1/audio/transcriptions", {"temperature": "2"}, 400),
@@ -153,7 +155,7 @@ async def test_forms_get_past_no_rule() -> None:
 
 
 async def test_the_environments_model_name_is_sent_whatever_was_asked() -> None:
-    async with door(site(PolicySpec(model_name="Org/Other"))) as (gate, server):
+    async with served(site(PolicySpec(model_name="Org/Other"))) as (gate, server):
         for body in (b'{"model":"site"}', b'{"model":"inner"}', b"{}"):
             await gate.ask("/site/v1/embeddings", body)
             assert json.loads(server.requests[-1].body)["model"] == "Org/Other"
@@ -169,7 +171,7 @@ async def test_a_limit_holds_on_all_paths_together() -> None:
         RouteSpec(name="chat", model="chat", path="/chat", policy=policy),
         RouteSpec(name="site", model="chat", path="/site", policy=policy),
     ), auth=auth())  # fmt: skip
-    async with door(config) as (gate, server):
+    async with served(config) as (gate, server):
         origin = ("Origin", SITE)
         paths = ["/chat/v1/chat/completions", "/site/v1/messages/count_tokens", "/v1/responses", "/tokenize"]
         answers = [await gate.ask(p, b'{"model":"chat"}', headers=[KEY, origin]) for p in paths]
@@ -189,7 +191,7 @@ async def test_a_limit_holds_on_all_paths_together() -> None:
 
 async def test_a_keys_limit_goes_with_the_key_over_all_models() -> None:
     limited = auth(limits=(LimitSpec(amount=2, per_s=3600.0, scope="key alice"),))
-    async with door(settings(auth=limited)) as (gate, _):
+    async with served(settings(auth=limited)) as (gate, _):
         paths = ["/chat/v1/x", "/coder/v1/x", "/v1/x"]
         statuses = [(await gate.ask(p, b'{"model":"chat"}', headers=[KEY])).status for p in paths]
         assert statuses == [200, 200, 429]
@@ -199,7 +201,7 @@ async def test_clients_behind_a_trusted_proxy_are_told_apart() -> None:
     policy = PolicySpec(limits=(LimitSpec(amount=1, per_s=3600.0, per="client", scope="route site"),))
     trusting = AuthSpec(trusted_proxies=("127.0.0.1",))
     for known, expected in ((trusting, [200, 200, 429, 429]), (AuthSpec(), [200, 429, 429, 429])):
-        async with door(site(policy, auth=known)) as (gate, _):
+        async with served(site(policy, auth=known)) as (gate, _):
             seen = []
             for forwarded in ("1.1.1.1", "2.2.2.2", "9.9.9.9, 2.2.2.2", "1.1.1.1"):
                 headers = [("X-Forwarded-For", forwarded)]
@@ -311,7 +313,7 @@ async def test_a_preflight_is_answered_without_a_key_and_wakes_nobody(path: str)
 
 
 async def test_answers_and_errors_can_be_read_by_pages_of_the_list_alone() -> None:
-    async with door(PUBLIC) as (gate, _):
+    async with served(PUBLIC) as (gate, _):
         cases = [
             ("/site/v1/embeddings", b"{}", [KEY], 200),
             ("/v1/embeddings", b'{"model":"site"}', [KEY], 200),
@@ -349,7 +351,7 @@ async def test_streams_carry_the_header_too_and_servers_own_words_do_not_pass() 
 
 async def test_without_keys_pages_of_the_list_may_ask_beside_local_ones() -> None:
     config = site(PolicySpec(cors=(SITE,)))
-    async with door(config, local_only=True) as (gate, _):
+    async with served(config, local_only=True) as (gate, _):
         for path, body, origin, status in [
             ("/site/v1/embeddings", b"{}", SITE, 200),
             ("/v1/embeddings", b'{"model":"site"}', SITE, 200),
@@ -363,11 +365,11 @@ async def test_without_keys_pages_of_the_list_may_ask_beside_local_ones() -> Non
             assert (path, origin, answer.status) == (path, origin, status)
 
 
-# ids and the books
+# Ids and the access log
 
 
 async def test_ids_are_accepted_returned_and_sent_on() -> None:
-    async with door(settings(), answer=b"{}") as (gate, server):
+    async with served(settings(), answer=b"{}") as (gate, server):
         trace = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
         kept = await gate.ask("/chat/v1/x", b"{}", headers=[("X-Request-ID", "abc-1"), trace])
         made = await gate.ask("/chat/v1/x", b"{}", headers=[("X-Request-ID", "a b")])
@@ -395,7 +397,7 @@ async def test_the_access_log_tells_names_and_numbers_and_nothing_said() -> None
     log = Log()
     words = "an-unusual-word-that-was-asked"
     body = json.dumps({"model": "chat", "messages": [{"role": "user", "content": words}]}).encode()
-    async with door(settings(auth=auth()), write_log=log.write) as (gate, _):
+    async with served(settings(auth=auth()), write_log=log.write) as (gate, _):
         secret_query = "/chat/v1/chat/completions?api_key=sk-query-secret"
         cookie = ("Cookie", "session=cookie-secret")
         await gate.ask(secret_query, body, headers=[KEY, cookie, ("X-Request-ID", "one")])
@@ -427,7 +429,7 @@ async def test_a_secret_in_an_id_or_a_path_is_hidden() -> None:
     log = Log()
     logs.hide(SECRET)
     try:
-        async with door(settings(auth=auth()), write_log=log.write) as (gate, server):
+        async with served(settings(auth=auth()), write_log=log.write) as (gate, server):
             told = await gate.ask(f"/chat/v1/responses/{SECRET}", headers=[KEY, ("X-Request-ID", SECRET)])
             gate.gateway.services.access_log.flush()
     finally:
@@ -438,7 +440,7 @@ async def test_a_secret_in_an_id_or_a_path_is_hidden() -> None:
     assert told.get("x-request-id") == server.requests[0].get("x-request-id") == line["id"]
 
 
-async def test_clients_that_go_and_servers_that_fail_are_in_the_books() -> None:
+async def test_clients_that_go_and_servers_that_fail_are_in_the_access_log() -> None:
     log = Log()
     async with Served(once(SSE_HEAD + chunk(b"data: 1\n\n"))) as server:
         config = site(PolicySpec(access_log=False))
