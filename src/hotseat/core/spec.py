@@ -35,7 +35,7 @@ class SleepSpec:
 
 
 class StandbyMode(StrEnum):
-    """When a model is started as far as the GPU before its turn."""
+    """The occasions on which a model is started as far as the GPU before its turn."""
 
     OFF = "off"
     DEMAND = "demand"  # when a request must wait for GPU memory

@@ -23,7 +23,7 @@ LOG_LIMIT_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class GateLog:
-    """What the processes of a server have said of its gate."""
+    """The reports of a server's processes about its gate."""
 
     armed: bool = False
     """At least one process will stop at the gate, or has."""

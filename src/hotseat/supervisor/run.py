@@ -11,11 +11,11 @@ import structlog
 
 from hotseat.core import events as ev
 from hotseat.core.errors import Reason
-from hotseat.core.spec import ModelSpec, StandbyMode
+from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Upstream
 from hotseat.engines.base import explained
 from hotseat.probing.sleep_mode import SleepError
-from hotseat.runtimes.base import Handle, LaunchError, PreparesRuns, RunExit, Runtime
+from hotseat.runtimes.base import Handle, LaunchError, RunExit, Runtime
 from hotseat.supervisor.health import HealthChecks
 from hotseat.supervisor.held_run import HeldRun
 from hotseat.supervisor.ports import Drivers
@@ -158,19 +158,8 @@ class Run:
         self.ready = True
         name, number = self.model.name, self.number
         self._report(ev.ProbePassed(name, number) if self._awake else ev.RunSlept(name, number))
-        self._report_gate()
         while True:
             self._unhealthy(f"no longer answers its health check ({await self._health.until_unhealthy()})")
-
-    def _report_gate(self) -> None:
-        """Report that its server knows its gate, so that the next run may be prepared."""
-        if self.model.scheduling.standby is StandbyMode.OFF or not isinstance(self._runtime, PreparesRuns):
-            return
-        assert self.handle is not None
-        if self._runtime.gate_seen(self.handle):
-            self._report(ev.GateSeen(self.model.name, self.model.scheduling.fingerprint))
-        else:
-            log.info("cannot be prepared: its server knows no gate", model=self.model.name, run=self.number)
 
     async def _found_asleep(self) -> bool:
         """Whether it was left asleep: it would pass its health check and never answer requests."""

@@ -15,7 +15,7 @@ from hotseat.core import events as ev
 from hotseat.core import refusals
 from hotseat.core.errors import Reason, Refusal
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.spec import Settings
+from hotseat.core.spec import Settings, StandbyMode
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, STANDS_BY, Cause, State
 from hotseat.core.views import Loading, ModelView, Upstream
 from hotseat.runtimes.base import (
@@ -86,6 +86,8 @@ class Supervisor:
         self._timer_at = float("inf")
         self._moved = asyncio.Event()
         self._closing = False
+        self._gateless: set[tuple[str, str]] = set()
+        """Models, with the fingerprint, of which it was said that they cannot be prepared."""
         self._found_late: dict[str, FoundRun] = {}
         """Runs found while another run of their model was ending."""
         self._keep_warm = KeepWarm(
@@ -454,6 +456,7 @@ class Supervisor:
         run = self._runs.get(move.model)
         if move.cause is Cause.PROBE_PASSED and run is not None and not run.found:
             self._record_start(move, run)
+            self._note_gate(run)
         log_move(move)
         self._observers.on_move(move)
         if move.cause in (Cause.START_FAILED, Cause.CRASHED) and (spec := self._models.get(move.model)):
@@ -463,6 +466,19 @@ class Supervisor:
             ended = run.handle.ident if run is not None and run.handle is not None else None
             if late.handle.ident != ended:
                 asyncio.get_running_loop().call_soon(self._found, late)
+
+    def _note_gate(self, run: Run) -> None:
+        """Report that the run's server knows its gate, so that the next run may be prepared."""
+        spec, runtime = run.model, self._monitor[run.model.runtime]
+        if spec.scheduling.standby is StandbyMode.OFF or not isinstance(runtime, PreparesRuns):
+            return
+        configured = (spec.name, spec.scheduling.fingerprint)
+        assert run.handle is not None
+        if runtime.gate_seen(run.handle):
+            self._report(ev.GateSeen(*configured))
+        elif configured not in self._gateless:
+            self._gateless.add(configured)
+            log.info("cannot be prepared: its server knows no gate", model=spec.name, run=run.number)
 
     def _notify_moved(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
