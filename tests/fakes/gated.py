@@ -117,7 +117,8 @@ _FILES = {
                 pass
 
 
-        http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
+        host = "0.0.0.0" if "everywhere" in sys.argv else "127.0.0.1"
+        http.server.ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
         """,
     "torch/__init__.py": "from torch import cuda\n",
     "torch/cuda/__init__.py": """

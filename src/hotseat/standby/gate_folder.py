@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,12 +40,21 @@ class GateFolder:
     path: Path
 
     def make(self, *, opened: bool = False) -> None:
-        """Create it anew. ``opened``: the run may use the GPU from its start. Raises ``OSError``."""
-        self.remove()
-        self.path.mkdir(mode=0o700, parents=True)
+        """Create it anew. ``opened``: the run may use the GPU from its start. Raises ``OSError``.
+
+        A folder that exists stays, because it may be mounted into a container.
+        """
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.clear()
         if opened:
             self._mark()
         os.mkfifo(self.path / "fifo", 0o600)
+
+    def clear(self) -> None:
+        """Delete its files: whoever comes now finds no gate. Raises ``OSError``."""
+        for name in ("fifo", "go", "log"):
+            with suppress(FileNotFoundError):
+                (self.path / name).unlink()
 
     def remove(self) -> None:
         """Delete it with its files; whoever stands by at it must have ended before."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 from hotseat.core.spec import StandbyMode
 from hotseat.runtimes.process import procfs
 from hotseat.standby.gate_folder import GateFolder
+from hotseat.standby.known_gates import KnownGates
 
 log = logging.getLogger(__name__)
 
-_KNOWN = "known.json"
-_LOW = ("19", "500")
+_LOW = ("10", "500")
 _NORMAL = ("0", "0")
 
 
@@ -24,7 +23,7 @@ class Gates:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._known: dict[str, str] | None = None
+        self.known = KnownGates(folder / "known.json")
 
     def of(self, launch: str) -> GateFolder:
         """Return the gate of a launch, whether it exists or not."""
@@ -46,31 +45,6 @@ class Gates:
             return
         for name in set(names) - set(launches):
             self.of(name).remove()
-
-    def known(self) -> Mapping[str, str]:
-        """Return, by model, the fingerprint of the latest launch that knew its gate."""
-        if self._known is None:
-            try:
-                read = json.loads((self._folder / _KNOWN).read_text())
-            except (OSError, ValueError):
-                read = {}
-            pairs = read.items() if isinstance(read, dict) else ()
-            self._known = {model: mark for model, mark in pairs if isinstance(mark, str)}
-        return self._known
-
-    def remember(self, model: str, fingerprint: str) -> None:
-        """Keep that a launch of this configuration knew its gate, for the next hotseat too."""
-        if self.known().get(model) == fingerprint:
-            return
-        assert self._known is not None
-        self._known[model] = fingerprint
-        path = self._folder / _KNOWN
-        try:
-            fresh = path.with_suffix(".new")
-            fresh.write_text(json.dumps(self._known, indent=1, sort_keys=True))
-            fresh.replace(path)
-        except OSError as error:
-            log.warning("%s could not be written: %s", path, error.strerror)
 
 
 def host_mib(processes: Collection[procfs.Stat]) -> int | None:

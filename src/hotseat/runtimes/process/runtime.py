@@ -186,12 +186,12 @@ class ProcessRuntime:
         session = self._sessions.get(handle.ident)
         if session is None or not self._gates.of(session.launch.launch).read().armed:
             return False
-        self._gates.remember(session.launch.model, session.launch.fingerprint)
+        self._gates.known.remember(session.launch.model, session.launch.fingerprint)
         return True
 
     def known_gates(self) -> Mapping[str, str]:
         """Return, by model, the fingerprint of the latest launch that knew its gate."""
-        return self._gates.known()
+        return self._gates.known.all()
 
     async def _launch(self, model: ModelSpec, run: int, *, opened: bool) -> Handle:
         """Launch the model's program. Raises ``LaunchError``.
