@@ -8,6 +8,7 @@ import gc
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 import uvloop
@@ -20,6 +21,7 @@ from hotseat.container_settings import with_container_settings
 from hotseat.core import effects as do
 from hotseat.core.spec import Settings
 from hotseat.core.states import State
+from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.http.tls import CertificateError, renew_certificate, server_context
 from hotseat.reload import compare, watch
@@ -34,6 +36,8 @@ log = structlog.get_logger("hotseat")
 
 LAST_BYTES_S = 5.0
 """How long connections may take to receive their last bytes once every model has stopped, in seconds."""
+HURRIED_BYTES_S = 1.0
+"""The same where hotseat was told twice to stop."""
 
 
 class App:
@@ -56,8 +60,10 @@ class App:
         self._state_dir = make_state_dir(settings)
         self._parts = assemble(settings, self._state_dir, on_move=self._moved, reload=self.reload)
         self._config_lock = asyncio.Lock()
-        self._closing = False
+        self._closing = self._hurried = False
         self._tasks = Tasks(_task_failed)
+        self._ending = Tasks(_task_failed)
+        """Tasks of the shutdown itself."""
         self._watch: asyncio.Task[None] | None = None
         self._server: Server | None = None
         self._tls: ssl.SSLContext | None = None
@@ -94,7 +100,16 @@ class App:
     async def _start_server(self, sockets: list[socket.socket]) -> Server:
         host, port = self._listen.host, self._listen.port
         try:
-            return await serve(self._parts.gateway, host=host, port=port, sockets=sockets, tls=self._tls)
+            return await serve(
+                self._parts.gateway,
+                host=host,
+                port=port,
+                sockets=sockets,
+                limits=ConnectionLimits(
+                    slow_client_s=self._listen.slow_client_s, max_connections=self._listen.max_connections
+                ),
+                tls=self._tls,
+            )
         except OSError as error:
             await self.supervisor.close(leave_running=True)
             raise CannotServe(f"cannot listen on {host}:{port}: {error.strerror}") from error
@@ -230,28 +245,43 @@ class App:
 
         With ``on_exit: leave`` the models keep running, for the next start to adopt.
         """
-        assert self._server is not None
         log.info(self._shutdown_notice())
         self._closing = True
         await self._tasks.close()
         if self.settings.serve.leave_running:
-            await self._leave_models(self._server)
+            await self._leave_models()
         else:
-            await self._stop_models(self._server)
+            await self._stop_models()
+        await self._ending.close()
         self._parts.gateway.close()
         await self._parts.limiter.close()
         await self._parts.recorder.close()
 
-    async def _leave_models(self, server: Server) -> None:
+    async def _leave_models(self) -> None:
         self._parts.admin.close()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.supervisor.close(leave_running=True))
-            await server.stop(self.settings.serve.drain_timeout_s)
+            await self._stop_server(self.settings.serve.drain_timeout_s)
 
-    async def _stop_models(self, server: Server) -> None:
+    async def _stop_models(self) -> None:
         await self.supervisor.close()
         self._parts.admin.close()  # readers of /events have seen the models stop by now
-        await server.stop(LAST_BYTES_S)
+        await self._stop_server(LAST_BYTES_S)
+
+    async def _stop_server(self, within_s: float) -> None:
+        if self._server is not None:  # none while it is still opening
+            await self._server.stop(min(within_s, HURRIED_BYTES_S) if self._hurried else within_s)
+
+    def stop_at_once(self) -> None:
+        """Have ``close`` wait no longer: responses under way end with an error, servers are killed."""
+        self._hurried = True
+        count = sum(view.in_flight for view in self.supervisor.views().values())
+        answers = f"cutting {_answers(count)}" if count else "no answer is under way"
+        leave = self.settings.serve.leave_running
+        log.warning(f"stopping now: {answers}; models {'keep running' if leave else 'are killed'}")
+        self.supervisor.stop_at_once()
+        if self._server is not None and self._closing:
+            self._ending.start("cut connections", self._server.stop(HURRIED_BYTES_S))
 
     def _shutdown_notice(self) -> str:
         """Say what happens to the models, and how long answers under way may take."""
@@ -264,7 +294,11 @@ class App:
         count = sum(answers.values())
         if not count:
             return what
-        return f"{what}; waiting up to {most_s:g} s for {count} {'answer' if count == 1 else 'answers'}"
+        return f"{what}; waiting up to {most_s:g} s for {_answers(count)}, Ctrl-C again to stop now"
+
+
+def _answers(count: int) -> str:
+    return f"{count} {'answer' if count == 1 else 'answers'}"
 
 
 def run(settings: Settings, reread: Callable[[], Settings], watched: Sequence[str]) -> None:
@@ -278,13 +312,43 @@ def run(settings: Settings, reread: Callable[[], Settings], watched: Sequence[st
 
 
 async def _serve_until_stopped(app: App) -> None:
-    stop = asyncio.Event()
-    signals.install_handlers(stop, lambda: app.reload_soon("SIGHUP"))
-    await app.open()
+    stops = signals.StopSignals()
+    signals.install_handlers(stops, lambda: app.reload_soon("SIGHUP"))
+    await _open(app, stops)
     _tune_garbage_collector()
-    await stop.wait()
-    await app.close()
+    await stops.stop.wait()
+    async with asyncio.TaskGroup() as group:
+        hurrying = group.create_task(_hurry(app, stops))
+        closing = group.create_task(app.close())
+        closing.add_done_callback(lambda _: hurrying.cancel())
     log.info("hotseat has stopped")
+
+
+async def _open(app: App, stops: signals.StopSignals) -> None:
+    """Open it. The second signal breaks that off; the first does not, so that all that runs is known."""
+    opening = asyncio.current_task()
+    assert opening is not None
+    watchers = Tasks(_task_failed)
+    watchers.start("broken off", _cancel_when(stops.at_once, opening))
+    try:
+        await app.open()
+    except asyncio.CancelledError:
+        if not stops.at_once.is_set():
+            raise
+        opening.uncancel()
+        log.warning("the start was broken off")
+    finally:
+        await watchers.close()
+
+
+async def _cancel_when(event: asyncio.Event, task: asyncio.Task[Any]) -> None:
+    await event.wait()
+    task.cancel()
+
+
+async def _hurry(app: App, stops: signals.StopSignals) -> None:
+    await stops.at_once.wait()
+    app.stop_at_once()
 
 
 def _tune_garbage_collector() -> None:

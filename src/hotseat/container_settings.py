@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hotseat.config.command_info import read_command
+from hotseat.config.secrets import one_of
 from hotseat.core.spec import ModelSpec, Settings
-from hotseat.runtimes.base import ReportsCommands, Runtime
+from hotseat.engines.pick import engine_named
+from hotseat.logs import hide
+from hotseat.runtimes.base import ReportsCommands, ReportsMounts, Runtime
 
-ASKED = ("footprint", "served_names", "lora_names", "max_in_flight", "stop_grace")
+ASKED = ("footprint", "served_names", "lora_names", "max_in_flight", "stop_grace", "upstream_key")
 """Settings that may be read from the container (``ModelSpec.asks_container``)."""
 
 
@@ -46,8 +49,17 @@ async def _from_container(model: ModelSpec, runtime: ReportsCommands, last: Mode
         model = replace(model, served_names=says.served_names)
     if "lora_names" in asked:
         model = replace(model, lora_names=says.lora_names)
+    if "upstream_key" in asked and (keys := await _server_keys(model, runtime, command)):
+        hide(*keys)
+        model = replace(model, upstream_key=one_of(keys, model.upstream_key))
     grace_s = await runtime.grace_of(model) if "stop_grace" in asked else None
     return model if grace_s is None else replace(model, stop_grace_s=grace_s)
+
+
+async def _server_keys(model: ModelSpec, runtime: ReportsCommands, command: Sequence[str]) -> tuple[str, ...]:
+    """Return the keys that a container's server asks for."""
+    mounts = await runtime.mounts_of(model) if isinstance(runtime, ReportsMounts) else None
+    return engine_named(model.engine).api_keys(command, mounts.env if mounts else {})
 
 
 def _from_last_answer(model: ModelSpec, last: ModelSpec) -> ModelSpec:

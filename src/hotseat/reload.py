@@ -37,6 +37,8 @@ def compare(old: Settings, new: Settings) -> ConfigChanges:
     fixed = {
         "listen": (old.serve.host, old.serve.port) != (new.serve.host, new.serve.port),
         "state_dir": old.serve.state_dir != new.serve.state_dir,
+        "max_connections": old.serve.max_connections != new.serve.max_connections,
+        "slow_client_timeout": old.serve.slow_client_s != new.serve.slow_client_s,
         "rate_store": old.serve.rate_store != new.serve.rate_store,
         "tls": old.serve.tls != new.serve.tls,
         "tracing": old.serve.tracing != new.serve.tracing,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -82,13 +83,17 @@ class Client:
         self._wire = http.client.HTTPConnection("127.0.0.1", hotseat.port, timeout=LIMIT_S)
         body = json.dumps({"model": model, "stream": stream})
         self._wire.request("POST", f"/{model}/v1/completions", body, {"Content-Type": "application/json"})
+        self.streaming = threading.Event()
+        """Set when the first bytes of the response's body are here."""
         self._pool = ThreadPoolExecutor(1)
         self._answer: Future[Answer] = self._pool.submit(self._read)
 
     def _read(self) -> Answer:
         response = self._wire.getresponse()
         headers = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, headers, response.read())
+        first = response.read1(1)
+        self.streaming.set()
+        return Answer(response.status, headers, first + response.read())
 
     def answer(self) -> Answer:
         """What came of it."""
@@ -103,7 +108,7 @@ def under_way(hotseat: Boxed, model: str, phase: str) -> Client:
     """A client who waits for the model's start, or reads its stream."""
     client = Client(hotseat, model, stream=phase == "streaming")
     if phase == "streaming":
-        hotseat.until(model, lambda stats: stats["in_flight"] == 1)
+        assert client.streaming.wait(LIMIT_S)
     else:
         hotseat.until(model, lambda stats: stats["state"] == "starting" and stats["waiting"] == 1)
         hotseat.started(model)

@@ -116,6 +116,9 @@ class FakeLeaseProvider:
         self.asked.set()
         return ticket
 
+    def contended(self) -> bool:
+        return any(ticket.lease is None and not ticket.closed.is_set() for ticket in self.tickets)
+
     def state(self, model: str) -> str:
         return self.states.get(model, State.STOPPED).value
 

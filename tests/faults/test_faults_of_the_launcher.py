@@ -528,7 +528,7 @@ def test_a_bad_file_changes_nothing_and_says_why(tmp_path: Path) -> None:
         assert made.send("POST", "/admin/reload", {}).status == 400
         assert made.ask("chat").pid == pid
         made.file.write_text(good)
-        assert made.command("reload").stdout == "reloaded\n"
+        assert made.command("reload").stdout == "Reloaded.\n"
 
 
 def test_sighup_and_a_watched_file_reload_too(tmp_path: Path) -> None:

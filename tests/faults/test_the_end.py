@@ -24,7 +24,7 @@ def stream(hotseat: Hotseat) -> socket.socket:
     return sock
 
 
-ENDING = "stopping all models; waiting up to 3600 s for 1 answer"
+ENDING = "stopping all models; waiting up to 3600 s for 1 answer, Ctrl-C again to stop now"
 ENDLESS = ["--tokens", "1000000", "--token-interval-s", "0.05"]
 
 

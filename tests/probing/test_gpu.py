@@ -58,6 +58,9 @@ class Driver:
             raise NVMLError("Not Supported")
         return SimpleNamespace(gpu=self.busy, memory=1)
 
+    def nvmlDeviceGetUUID(self, device: int) -> str:  # noqa: N802
+        return f"GPU-{device}0000000-aaaa"
+
     def _check(self) -> None:
         if self.lost:
             raise NVMLError("GPU is lost")
@@ -67,7 +70,12 @@ class Driver:
 def test_a_device_is_read(name: str | bytes) -> None:
     gpus = NvmlReader(Driver(free=[10 * GIB, 24 * GIB], name=name))
     assert gpus.read()["0"] == GpuReading(
-        device="0", name="NVIDIA H100", total_mib=24 * 1024, free_mib=10 * 1024, busy_percent=37
+        device="0",
+        name="NVIDIA H100",
+        total_mib=24 * 1024,
+        free_mib=10 * 1024,
+        busy_percent=37,
+        uuid="GPU-00000000-aaaa",
     )
     assert gpus.read()["0"].used_mib == 14 * 1024
     assert list(gpus.read()) == ["0", "1"]
@@ -117,6 +125,16 @@ def test_the_drivers_own_share_is_not_asked_for() -> None:
         )
 
     run_virtual(story())
+
+
+def test_memory_of_a_device_that_is_named_by_its_uuid_is_waited_for_too() -> None:
+    async def story() -> None:
+        gpus = NvmlReader(Driver(free=[24 * GIB, 1 * GIB]))
+        missing = await wait_for_free_memory(gpus, {"gpu-10000000-AAAA": 500_000}, 0)
+        assert missing is not None
+        assert await wait_for_free_memory(gpus, {"GPU-00000000-aaaa": 500_000}, 0) is None
+
+    asyncio.run(story())
 
 
 def test_memory_that_comes_back_late_is_waited_for() -> None:

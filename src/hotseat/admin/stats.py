@@ -14,6 +14,7 @@ from hotseat.admin import schema
 from hotseat.admin.control import CaptureControl, Control
 from hotseat.core.spec import PPM, Footprint, RouteSpec, Settings
 from hotseat.core.views import ModelView
+from hotseat.logs import redact
 from hotseat.secret_names import is_secret_name
 from hotseat.telemetry.metrics import DeviceMemory, MetricsSnapshot
 from hotseat.telemetry.recorder import Recorder
@@ -209,7 +210,7 @@ def without_secrets(command: Sequence[str]) -> list[str]:
             hide_next = False
             continue
         secret = is_secret_name(name)
-        shown.append(f"{name}=***" if secret and equals else word)
+        shown.append(f"{name}=***" if secret and equals else redact(word))
         hide_next = secret and not equals and word.startswith("-")
     return shown
 

@@ -12,7 +12,7 @@ from hotseat.core.views import Upstream
 from hotseat.telemetry.metrics import join
 
 TIMEOUT_S = 5.0
-MAX_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 """Longest exposition of one server that is taken."""
 
 
@@ -23,7 +23,7 @@ async def gather(models: Mapping[str, tuple[ModelSpec, Upstream | None]]) -> str
 
 
 async def _scrape(model: ModelSpec, upstream: Upstream | None) -> str | None:
-    if upstream is None:
+    if upstream is None or (upstream.impostor is not None and upstream.impostor() is not None):
         return None
     headers = {"Accept": "text/plain"}
     if model.upstream_key:

@@ -47,6 +47,8 @@ class Document:
     positions: dict[Path, SourcePosition] = field(default_factory=dict)
     interpolated: set[Path] = field(default_factory=set)
     """Values that came from the environment and must not appear in messages."""
+    variables: dict[Path, set[str]] = field(default_factory=dict)
+    """The variables that a value was made of."""
     problems: list[ConfigProblem] = field(default_factory=list)
     bad: set[Path] = field(default_factory=set)
     """Values that have a problem, so that none is reported twice."""
@@ -221,6 +223,7 @@ class _Reader:
                     "write ${NAME} or ${NAME:-default}; for a literal ${ write $${",
                 )
                 return ""
+            self._document.variables.setdefault(path, set()).add(name)
             value = self._env.get(name)
             if value is None or (operator == ":-" and not value):
                 if operator:

@@ -217,6 +217,8 @@ class ShutdownRequested:
     """hotseat shuts down: it stops all models, or leaves them running."""
 
     leave_running: bool = False
+    at_once: bool = False
+    """Sent again with this: responses under way are cut, and nothing is waited for any longer."""
 
 
 @dataclass(slots=True)

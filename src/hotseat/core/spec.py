@@ -189,6 +189,9 @@ class ModelSpec:
     """Settings that the operator left to the container's own command (``container_settings.ASKED``)."""
     upstream_key: str | None = field(default=None, repr=False)
     """API key of the server, sent as a Bearer token."""
+    withheld: frozenset[str] = field(default=frozenset(), repr=False)
+    """Variables of hotseat's own environment that a server does not inherit: their values are secrets of the
+    configuration."""
     stop_grace_s: float = 10.0
     standby_reserve_mib: int = 0
     """Host memory that must stay available when it is prepared, in MiB."""
@@ -236,6 +239,12 @@ class ServeSpec:
     """Whether requests without a route are in the access log; each route has a setting of its own."""
     hold_headers_s: float = 2.0
     body_limit_bytes: int = 32 * 1024 * 1024
+    slow_client_s: float = 60.0
+    """How long a client may take nothing of its response before it is cut off."""
+    max_connections: int | None = None
+    """Clients' connections at once; ``None``: as many as the descriptor limit allows."""
+    body_memory_bytes: int = 64 * 1024 * 1024
+    """What all request bodies that are held may take together."""
     leave_running: bool = False
     """Whether models are left running on exit, to be adopted by the next start."""
     drain_timeout_s: float = 60.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from hotseat.core.errors import Reason
 from hotseat.core.states import State
@@ -19,6 +19,8 @@ class Upstream:
     port: int
     base_path: str = ""
     """Prefix of every path there, without a trailing slash (``url:`` may have one)."""
+    impostor: Callable[[], str | None] | None = field(default=None, compare=False, repr=False)
+    """Says who listens there instead of the run; asked after each connection, before a byte is sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

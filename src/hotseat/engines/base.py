@@ -6,7 +6,7 @@ All methods are pure functions. Unknown is ``None`` or empty, never a guess.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -46,6 +46,9 @@ class Engine(Protocol):
 
     def max_num_seqs(self, command: Sequence[str]) -> int | None:
         """Return how many requests it processes at once; ``None``: the flags do not say."""
+
+    def api_keys(self, command: Sequence[str], env: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the keys that the server itself asks for, by its flags or its variables; empty: none."""
 
     def phase(self, line: str) -> str | None:
         """Return the loading phase that begins with this log line; ``None``: none does."""

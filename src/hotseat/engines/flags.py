@@ -9,17 +9,25 @@ from collections.abc import Sequence
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh"})
 
 
-def words(command: Sequence[str]) -> list[str]:
-    """Return the words of a command; for ``sh -c SCRIPT``, those of the script."""
+def script_of(command: Sequence[str]) -> str | None:
+    """Return the script of ``sh -c SCRIPT``; ``None`` for any other command."""
     listed = list(command)
     if listed and os.path.basename(listed[0]) in SHELLS:
         for index, word in enumerate(listed[1:-1], start=1):
             if word.startswith("-") and not word.startswith("--") and word.endswith("c"):
-                try:
-                    return shlex.split(listed[index + 1])
-                except ValueError:
-                    return []
-    return listed
+                return listed[index + 1]
+    return None
+
+
+def words(command: Sequence[str]) -> list[str]:
+    """Return the words of a command; for ``sh -c SCRIPT``, those of the script."""
+    script = script_of(command)
+    if script is None:
+        return list(command)
+    try:
+        return shlex.split(script)
+    except ValueError:
+        return []
 
 
 def name_of(word: str) -> str | None:

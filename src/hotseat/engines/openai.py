@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hotseat.engines import flags
 from hotseat.engines.base import PYTHON_FAILURES, SYSTEM_FAILURES, Hint, failure, first_match
 
+KEY_VARIABLES = ("LLAMA_API_KEY", "VLLM_API_KEY")
+"""Variables from which servers take the key that they ask for."""
 FAILURES = (
     *PYTHON_FAILURES,
     failure(r"error: invalid argument: (-\S+)", "unknown flag {0}", permanent=True),
@@ -41,6 +43,18 @@ class OpenAI:
     def max_num_seqs(self, command: Sequence[str]) -> int | None:
         """Return ``None``: unknown."""
         return None
+
+    def api_keys(self, command: Sequence[str], env: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the values of ``--api-key`` (llama.cpp, SGLang, TGI and others), else of a known variable.
+
+        llama.cpp takes several keys with commas.
+        """
+        arguments = flags.words(command)
+        given = flags.values(arguments, "--api-key", "--api-keys")
+        given = given or [env[name] for name in KEY_VARIABLES if env.get(name)][:1]
+        if not any(os.path.basename(word) in ("llama-server", "server") for word in arguments):
+            return tuple(key for key in given if key)
+        return tuple(key.strip() for text in given for key in text.split(",") if key.strip())
 
     def phase(self, line: str) -> str | None:
         """Return the phase of a line of uvicorn or llama.cpp."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hotseat.engines import flags
 from hotseat.engines.base import PYTHON_FAILURES, SYSTEM_FAILURES, Hint, failure, first_match
@@ -175,6 +175,11 @@ class Vllm:
         """Return ``--max-num-seqs``."""
         count = flags.number(_arguments(command), "--max-num-seqs")
         return int(count) if count is not None and count >= 1 else None
+
+    def api_keys(self, command: Sequence[str], env: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the values of ``--api-key``, else ``VLLM_API_KEY``, as vLLM does."""
+        given = flags.values(_arguments(command), "--api-key") or [env.get("VLLM_API_KEY", "")]
+        return tuple(key for key in given if key)
 
     def phase(self, line: str) -> str | None:
         """Return the phase that begins with a line (``PHASES``)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Coroutine
 from time import monotonic
@@ -10,7 +11,9 @@ from typing import Any
 from hotseat.core.spec import Settings
 from hotseat.gateway.access.authenticator import Authenticator
 from hotseat.gateway.access.client_address import Addresses
+from hotseat.gateway.http.admission import network_of
 from hotseat.gateway.http.asgi import ASGIApp
+from hotseat.gateway.http.errors import ErrorResponse
 from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.http.upstream import UpstreamPools
 from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
@@ -21,7 +24,10 @@ from hotseat.gateway.proxy.request import ProxiedRequest
 from hotseat.gateway.proxy.services import GatewayServices, Trace
 from hotseat.gateway.proxy.snapshot import ConfigSnapshot
 from hotseat.gateway.proxy.waiting import WaitPolicy
-from hotseat.gateway.routing import RoutingTable
+from hotseat.gateway.routing import CONTROL_SEGMENTS, RoutingTable, is_anthropic
+
+CONTENDED_SLOW_CLIENT_S = 10.0
+"""How long a client may take nothing of its response while other requests wait for a model."""
 
 
 class Gateway:
@@ -97,7 +103,35 @@ class Gateway:
             self._captures.close()
         self.services.access_log.flush()
 
+    # What the server asks about connections (``http.server.ConnectionPolicy``)
+
+    def client_of(self, host: str) -> str | None:
+        """Return which client a peer's address belongs to; ``None`` for a trusted proxy."""
+        return None if self.snapshot.addresses.is_trusted(host) else network_of(host)
+
+    def slow_client_s(self) -> float:
+        """Return how long a client may take nothing of its response at most: less while others wait."""
+        return CONTENDED_SLOW_CLIENT_S if self.services.leases.contended() else math.inf
+
+    def answer_reserved(self, cycle: RequestCycle) -> Coroutine[Any, Any, None] | None:
+        """Answer on a connection that is kept back for hotseat's own pages: those, and nothing else."""
+        if cycle.path[1:].partition(b"/")[0] in CONTROL_SEGMENTS:
+            return self.answer(cycle)
+        cycle.keep_alive = False
+        cycle.refuse(_TOO_MANY_CONNECTIONS, anthropic=is_anthropic(cycle.path))
+        return None
+
     def answer(self, cycle: RequestCycle) -> Coroutine[Any, Any, None] | None:
         """Begin to answer one request, and return what has to be waited for."""
         snapshot = self.snapshot
         return ProxiedRequest(self.services, cycle, snapshot, monotonic(), snapshot.logs_unrouted).begin()
+
+
+_TOO_MANY_CONNECTIONS = ErrorResponse(
+    status=503,
+    code="too_many_connections",
+    type="api_error",
+    message="there are too many connections; try again",
+    retry_after_s=1,
+    should_retry=True,
+)

@@ -34,6 +34,9 @@ class GpuReading:
     busy_percent: int | None
     """Utilization; ``None``: the driver does not tell it."""
 
+    uuid: str = ""
+    """``GPU-…``, as ``nvidia-smi -L`` shows it; empty: the driver does not tell it."""
+
     @property
     def used_mib(self) -> int:
         """Memory that all programs take together, those outside hotseat included."""
@@ -79,7 +82,22 @@ class NvmlReader:
             total_mib=memory.total // MIB,
             free_mib=memory.free // MIB,
             busy_percent=busy,
+            uuid=self._uuid(device),
         )
+
+    def _uuid(self, device: Any) -> str:
+        ask = getattr(self._nvml, "nvmlDeviceGetUUID", None)  # stand-ins for NVML do without it
+        try:
+            uuid = ask(device) if ask else ""
+        except self._nvml.NVMLError:
+            return ""
+        return uuid.decode() if isinstance(uuid, bytes) else str(uuid)
+
+
+def reading_of(readings: Mapping[str, GpuReading], device: str) -> GpuReading | None:
+    """Return the reading of a device as the configuration names it: by index, or by UUID."""
+    by_uuid = (one for one in readings.values() if one.uuid and one.uuid.lower() == device.lower())
+    return readings.get(device) or next(by_uuid, None)
 
 
 def open_gpus() -> GpuReader | None:
@@ -119,7 +137,7 @@ async def wait_for_free_memory(
 def _gaps(readings: Mapping[str, GpuReading], footprint: Mapping[str, int]) -> list[str]:
     gaps = []
     for device, ppm in footprint.items():
-        reading = readings.get(device)
+        reading = reading_of(readings, device)
         if reading is None:
             continue  # a device that the driver does not show cannot be checked
         need_mib = reading.total_mib * max(0, ppm - SLACK_PPM) // PPM

@@ -10,13 +10,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import logging
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+
+from hotseat.runtimes.base import Listener
+
+_log = logging.getLogger(__name__)
 
 LOOPBACK_PAUSE_S = 0.002
 """Between two attempts to connect to a port of this machine on which nothing listens."""
@@ -24,6 +29,8 @@ REFUSED_PAUSE_S = 0.01
 RESET_PAUSE_S = 0.02
 """Between two attempts where connections are reset: a published container port before its server listens."""
 SLOWEST_PAUSE_S = 0.25
+ELSEWHERE_EVERY_S = 0.25
+"""Between two looks for the run at other addresses."""
 PROBE_TIMEOUT_S = 2.0
 HEAD_LIMIT_BYTES = 16 * 1024
 _LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
@@ -45,6 +52,8 @@ class ProbeAnswer(StrEnum):
     """Connected, and no answer within the timeout."""
     NOT_READY = "not ready"
     """A status other than 2xx."""
+    FOREIGN = "another process listens there"
+    """Connected to a process that is not the run: nothing was sent."""
     NOT_ASKED = "not asked"
     """The probe could not be sent for lack of descriptors, ports or memory."""
 
@@ -56,6 +65,8 @@ class ProbeResult:
     answer: ProbeAnswer
     status: int | None = None
     took_s: float = 0.0
+    who: str = ""
+    """Who listens there (``FOREIGN``), for people."""
 
     @property
     def ready(self) -> bool:
@@ -63,6 +74,8 @@ class ProbeResult:
         return self.answer is ProbeAnswer.READY
 
     def __str__(self) -> str:
+        if self.who:
+            return self.who
         return f"status {self.status}" if self.status is not None and not self.ready else str(self.answer)
 
 
@@ -73,8 +86,12 @@ async def probe_once(
     *,
     headers: Mapping[str, str] | None = None,
     timeout_s: float = PROBE_TIMEOUT_S,
+    impostor: Callable[[str], str | None] | None = None,
 ) -> ProbeResult:
-    """Probe once; raises only when cancelled, and takes at most ``timeout_s``."""
+    """Probe once; raises only when cancelled, and takes at most ``timeout_s``.
+
+    ``impostor(host)`` is asked who else listens there before a byte is sent.
+    """
     began = time.monotonic()
     answer, status = ProbeAnswer.REFUSED, None
     try:
@@ -85,6 +102,8 @@ async def probe_once(
                 # A connection to a free loopback port may get that port as its source: connected to itself.
                 if writer.get_extra_info("sockname") == writer.get_extra_info("peername"):
                     return ProbeResult(ProbeAnswer.REFUSED, None, time.monotonic() - began)
+                if impostor is not None and (who := impostor(host)) is not None:
+                    return ProbeResult(ProbeAnswer.FOREIGN, None, time.monotonic() - began, who)
                 writer.write(_request(host, port, path, headers or {}))
                 line = await reader.readline()
             finally:
@@ -148,25 +167,39 @@ async def until_ready(
     *,
     headers: Mapping[str, str] | None = None,
     timeout_s: float = PROBE_TIMEOUT_S,
-) -> None:
-    """Return as soon as the server answers 2xx; runs until it is cancelled otherwise.
+    listener: Listener | None = None,
+) -> str:
+    """Return as soon as the server answers 2xx, with its address; runs until it is cancelled otherwise.
 
     Probes every 10 ms (on loopback every 2 ms) while the connection is refused, every 20 ms while it is
     reset, and from then on at growing intervals of up to 250 ms. Setting ``probe_now`` (at a log
-    line, an event) makes it probe at once; the event is cleared again.
+    line, an event) makes it probe at once; the event is cleared again. With ``listener``, a process that
+    is not the run's is sent nothing, and the run is also found at other addresses of this machine.
     """
     pause_s = REFUSED_PAUSE_S
     own = loopback_address(host, port)
+    told, looked_at = "", time.monotonic()
     while True:
         if probe_now is not None:
             probe_now.clear()
         if own is not None and refuses(own):
             answer = ProbeAnswer.REFUSED
         else:
-            result = await probe_once(host, port, path, headers=headers, timeout_s=timeout_s)
+            impostor = listener.impostor if listener is not None else None
+            result = await probe_once(
+                host, port, path, headers=headers, timeout_s=timeout_s, impostor=impostor
+            )
             if result.ready:
-                return
+                return host
             answer = result.answer
+            if result.who not in ("", told):
+                told = result.who
+                _log.warning("%s; nothing is sent there", told)
+        unreached = answer in (ProbeAnswer.REFUSED, ProbeAnswer.FOREIGN)
+        if unreached and listener is not None and time.monotonic() - looked_at > ELSEWHERE_EVERY_S:
+            looked_at = time.monotonic()
+            if (other := listener.elsewhere()) is not None:
+                host, own = other, loopback_address(other, port)
         if answer is ProbeAnswer.REFUSED:
             pause_s = REFUSED_PAUSE_S if own is None else LOOPBACK_PAUSE_S
         elif answer is ProbeAnswer.RESET:

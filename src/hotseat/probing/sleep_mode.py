@@ -14,9 +14,11 @@ from typing import Any
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import PPM, ModelSpec
-from hotseat.probing.gpu import GpuReader, GpuReading
+from hotseat.probing.gpu import GpuReader, GpuReading, reading_of
 from hotseat.runtimes.base import Handle
 
+MAX_ANSWER_BYTES = 65536
+"""What is read of a server's answer."""
 CALL_TIMEOUT_S = 120.0
 """Seconds; at level 2 the weights are read again within one call."""
 ASK_TIMEOUT_S = 5.0
@@ -49,7 +51,7 @@ def post(handle: Handle, path: str, body: Any, headers: Mapping[str, str]) -> in
         head = {"Content-Type": "application/json", **headers} if body is not None else dict(headers)
         connection.request("POST", handle.base_path + path, payload, head)
         response = connection.getresponse()
-        response.read()
+        response.read(MAX_ANSWER_BYTES)
         return response.status
     except http.client.HTTPException as error:
         raise OSError(f"no HTTP answer: {type(error).__name__}") from error
@@ -128,6 +130,8 @@ class SleepMode:
             raise SleepError(Reason(summary=f"{path.partition('?')[0]} answered HTTP {status}", hint=hint))
 
     async def _send(self, handle: Handle, path: str, body: Any, headers: Mapping[str, str]) -> int:
+        if handle.listener is not None and (who := handle.listener.impostor(handle.host)) is not None:
+            raise SleepError(Reason(summary=who))
         try:
             return await asyncio.to_thread(self._call, handle, path, body, headers)
         except OSError as error:
@@ -141,10 +145,11 @@ def _leftover(
     """Return the footprint less the freed memory. Raises ``SleepError`` when too little was freed."""
     leftover = {}
     for device, share in model.scheduling.footprint.items():
-        if device not in before or device not in after:
+        first, last = reading_of(before, device), reading_of(after, device)
+        if first is None or last is None:
             continue
-        freed_mib = after[device].free_mib - before[device].free_mib
-        freed = freed_mib * PPM // max(1, after[device].total_mib)
+        freed_mib = last.free_mib - first.free_mib
+        freed = freed_mib * PPM // max(1, last.total_mib)
         if freed < FREED_AT_LEAST * share:
             raise SleepError(Reason(summary=f"sleep freed only {freed_mib} MiB of GPU {device}"))
         leftover[device] = max(0, share - freed)

@@ -8,12 +8,28 @@ tell is a protocol of its own (``ReportsCommands``, ``ReportsMounts``, ``Reports
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
+
+
+class Listener(Protocol):
+    """Knows who listens at a run's address. Its methods take milliseconds at most."""
+
+    def impostor(self, host: str | None = None) -> str | None:
+        """Return who listens there instead of the run, for people; ``None``: the run does, or nobody.
+
+        ``host``: another address of the run.
+        """
+
+    def elsewhere(self) -> str | None:
+        """Return another address of this machine at which the run listens on its port; ``None``: none."""
+
+    def addresses(self) -> list[str]:
+        """Return all addresses at which the run listens, as ``HOST:PORT``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +43,8 @@ class Handle:
     host: str
     port: int
     base_path: str = ""
+    listener: Listener | None = field(default=None, compare=False, repr=False)
+    """Proves that the run itself answers at the address; ``None``: the runtime vouches for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,10 @@ class WrittenLaunch(Generic[ModelKeys, TopKeys]):
     problems: ProblemLog
     file: Callable[[str], str]
     """Resolves a path relative to the configuration file."""
+    devices: tuple[str, ...] | None = None
+    """GPU devices that the model's server is to see; ``None``: as its environment says."""
+    every_device: bool = True
+    """Whether these are all configured devices."""
     examples: tuple[str, ...]
     """Keys that say what to start, as one writes them; those of every runtime where none was chosen."""
 

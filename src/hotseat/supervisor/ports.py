@@ -17,8 +17,9 @@ from hotseat.engines.base import Engine
 from hotseat.runtimes.base import Handle
 from hotseat.telemetry.history import RecordedStart, StartKind
 
-ReadinessProbe = Callable[[ModelSpec, Handle, asyncio.Event], Awaitable[None]]
-"""Returns when the server answers for this run. Setting the event makes it probe at once."""
+ReadinessProbe = Callable[[ModelSpec, Handle, asyncio.Event], Awaitable[str | None]]
+"""Returns when the server answers for this run, with its host (``None``: the handle's). Setting the event
+makes it probe at once."""
 HealthCheck = Callable[[ModelSpec, Handle], Awaitable[str | None]]
 """Checks a ready run once, with a time-out of its own: what is wrong with it, ``None`` when it answers."""
 MemoryCheck = Callable[[ModelSpec], Awaitable[Reason | None]]

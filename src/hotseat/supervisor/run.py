@@ -14,6 +14,7 @@ from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Upstream
 from hotseat.engines.base import explained
+from hotseat.logs import redact
 from hotseat.probing.sleep_mode import SleepError
 from hotseat.runtimes.base import Handle, LaunchError, RunExit, Runtime
 from hotseat.supervisor.health import HealthChecks
@@ -60,6 +61,8 @@ class Run:
         self.upstream: Upstream | None = _upstream(handle) if handle else None
         self.ready = False
         self.stopping = False
+        self.hurried = False
+        """Whether it gets no grace period any more: it is killed when it is stopped."""
         self._runtime, self._drivers, self._engine = runtime, drivers, drivers.engine_of(model)
         self._report, self._on_phase = report, on_phase
         self._health = HealthChecks(self._check_once, model.health_every_s)
@@ -109,7 +112,7 @@ class Run:
             except LaunchError as error:
                 failure = error.reason
         if failure is not None:
-            self._report(ev.StartFailed(name, number, explained(failure, self._engine)))
+            self._report(ev.StartFailed(name, number, self._explained(failure)))
             return False
         assert self.handle is not None
         self.upstream = _upstream(self.handle)
@@ -153,7 +156,10 @@ class Run:
         assert self.handle is not None
         if self.held is not None:
             await self._pass_gate(self.held)
-        await self._drivers.probe(self.model, self.handle, self._probe_now)
+        host = await self._drivers.probe(self.model, self.handle, self._probe_now)
+        if host is not None and host != self.handle.host:
+            self.handle = dataclasses.replace(self.handle, host=host)
+            self.upstream = _upstream(self.handle)
         self._awake = not await self._found_asleep()
         self.ready = True
         name, number = self.model.name, self.number
@@ -219,7 +225,7 @@ class Run:
         await self._launched.wait()
         if self.handle is not None:
             async for line in self._runtime.lines(self.handle, last):
-                yield line
+                yield redact(line)
 
     async def sleep(self) -> None:
         """Put it to sleep; report the GPU memory that it still takes."""
@@ -263,8 +269,13 @@ class Run:
                 run=self.number,
                 grace_s=grace_s,
             )
-        reason = explained(self._not_let_in or end.reason, self._engine)
+        reason = self._explained(self._not_let_in or end.reason)
         self._report(ev.RunExited(self.model.name, self.number, reason, outside=end.outside))
+
+    def _explained(self, reason: Reason) -> Reason:
+        """The reason with its cause; a server may have written its keys into the lines."""
+        reason = explained(reason, self._engine)
+        return dataclasses.replace(reason, lines=tuple(map(redact, reason.lines)))
 
     async def stop(self) -> None:
         """Stop it, trying again while the runtime cannot; report that it is gone."""
@@ -281,6 +292,14 @@ class Run:
             if self._task is not None:
                 self._task.cancel()
         self._report(ev.RunExited(self.model.name, self.number, Reason(summary="stopped")))
+
+    async def kill(self) -> None:
+        """Cut the grace period of a stop that is under way short. Where that fails, the stop goes on."""
+        if self.handle is not None:
+            try:
+                await self._runtime.stop(self.handle, 0)
+            except Exception as error:
+                log.warning("kill failed", model=self.model.name, run=self.number, error=str(error))
 
     async def _stop_until_gone(self, grace_s: float) -> None:
         """Have the runtime stop it, again and again while that fails."""
@@ -300,6 +319,8 @@ class Run:
     def _grace_s(self) -> float:
         if self.held is not None and self.held.closed and not self.ready:
             return 0.0  # nothing of it is worth an orderly end, and vLLM's server takes 40 s for one
+        if self.hurried:
+            return 0.0
         configured_s = self.model.stop_grace_s
         if not self.ready:
             return min(LOADING_GRACE_S, configured_s)
@@ -312,6 +333,12 @@ def renumbered(handle: Handle, number: int) -> Handle:
 
 
 def _upstream(handle: Handle) -> Upstream:
+    listener, host = handle.listener, handle.host
     return Upstream(
-        model=handle.model, run=handle.run, host=handle.host, port=handle.port, base_path=handle.base_path
+        model=handle.model,
+        run=handle.run,
+        host=host,
+        port=handle.port,
+        base_path=handle.base_path,
+        impostor=(lambda: listener.impostor(host)) if listener is not None else None,
     )

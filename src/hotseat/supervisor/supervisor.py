@@ -18,6 +18,7 @@ from hotseat.core.scheduler import Scheduler
 from hotseat.core.spec import Settings, StandbyMode
 from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, STANDS_BY, Cause, State
 from hotseat.core.views import Loading, ModelView, Upstream
+from hotseat.logs import redact
 from hotseat.runtimes.base import (
     FoundRun,
     HealthReport,
@@ -85,7 +86,7 @@ class Supervisor:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._moved = asyncio.Event()
-        self._closing = False
+        self._closing = self._leave_running = self._at_once = False
         self._gateless: set[tuple[str, str]] = set()
         """Models, with the fingerprint, of which it was said that they cannot be prepared."""
         self._found_late: dict[str, FoundRun] = {}
@@ -148,8 +149,10 @@ class Supervisor:
 
     async def close(self, *, leave_running: bool = False) -> None:
         """Refuse queued requests, drain, stop all models (or leave them for adoption), and end all tasks."""
-        self._closing = True
+        self._closing, self._leave_running = True, leave_running
         self._report(ev.ShutdownRequested(leave_running))
+        if self._at_once:
+            self.stop_at_once()
         self._notify_moved()  # orders that wait are answered even if no model moves
         try:
             async with asyncio.timeout(self._close_timeout_s()):
@@ -162,6 +165,18 @@ class Supervisor:
             self._timer.cancel()
         await self._tasks.close()
         await self._monitor.close()
+
+    def stop_at_once(self) -> None:
+        """Have ``close`` wait no longer: cut all responses with an error, and kill what is to be stopped."""
+        self._at_once = True
+        if not self._closing:
+            return  # ``close`` begins with it
+        for run in self._runs.values():
+            run.hurried = True
+            if run.stopping and not run.over:
+                self._tasks.start(f"kill {run.model.name}#{run.number}", run.kill())
+        self._report(ev.ShutdownRequested(self._leave_running, at_once=True))
+        self._notify_moved()
 
     def _close_timeout_s(self) -> float:
         """Seconds that closing may take: every drain and stop, and a margin for a runtime that is away."""
@@ -219,6 +234,10 @@ class Supervisor:
     def wake_at(self) -> float:
         """The next deadline of the core, on the event loop's clock; infinity for none."""
         return self._core.wake_at
+
+    def contended(self) -> bool:
+        """Whether a request waits for a lease, of whichever model."""
+        return any(ticket.lease is None for ticket in self._tickets.values())
 
     @property
     def tickets(self) -> int:
@@ -318,7 +337,8 @@ class Supervisor:
 
     async def tail(self, model: str, count: int) -> list[str]:
         """The last log lines of its current or latest run."""
-        return await self._monitor[self._models[model].runtime].tail(model, count)
+        lines = await self._monitor[self._models[model].runtime].tail(model, count)
+        return [redact(line) for line in lines]
 
     async def follow(self, model: str, last: int) -> AsyncIterator[str]:
         """The last log lines of its current or latest run, then new ones, through all later runs."""

@@ -159,7 +159,11 @@ class WeightDownloader:
         program = model.launch.program
         variables = {**self._env(), **(program.env if program else {})}
         hub = {name: value for name, value in variables.items() if name.startswith("HF_")}
-        env = {name: value for name, value in {**inherited(), **hub}.items() if name not in _OFFLINE}
+        env = {
+            name: value
+            for name, value in {**inherited(model.withheld), **hub}.items()
+            if name not in _OFFLINE
+        }
         # A cache of chunks would take the space twice, in a container its memory.
         return env | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_XET_CHUNK_CACHE_SIZE_BYTES": "0"}
 

@@ -80,6 +80,8 @@ async def hold(clients: list[tuple[list[bytes], bool]]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(talks(), st.booleans()), min_size=1, max_size=3))
+@example([([b"", b"\r\n"], False)])
+@example([([b"\r\n", b"\r\n\r\n"], False)])
 @example([([b"GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x00"], False)])
 @example([([b"POST /chat/v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"], False)])
 def test_whatever_bytes_come(clients: list[tuple[list[bytes], bool]]) -> None:

@@ -120,6 +120,8 @@ def test_a_starts_log_begins_after_the_end_before() -> None:
         inspected(FinishedAt="2026-11-23T19:44:30.1Z"),
     )
     assert inspection.log_since(ended_since, earlier) == "1795463070.100000000"
+    line_read_at = 1795463070.25  # after the process's end, before the die event
+    assert inspection.log_since(ended_since, earlier, died_at=line_read_at) == "1795463070.250000000"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from hotseat.telemetry.metrics import join
+from hotseat.telemetry.metrics.relabel import MAX_SAMPLES
 
 TEXT = """\
 # HELP vllm:tokens Tokens so far.
@@ -73,3 +74,39 @@ def test_whatever_servers_say_the_text_can_be_read(texts: list[str]) -> None:
     joined = join({f"m{n}": text for n, text in enumerate(texts)})
     for name, labels in samples(joined):
         assert "model" in dict(labels), name
+
+
+def test_one_server_does_not_spoil_the_page_of_the_others() -> None:
+    """What one server writes is dropped where Prometheus would refuse the whole page for it."""
+    bad = (
+        'x{a="1",a="2"} 1\n'
+        'x{model="1",exported_model="2"} 1\n'
+        'x{__name__="y"} 1\n'
+        'x{a="\\q"} 1\n'
+        "x{a=1} 1\n"
+        'x{a="1"b="2"} 1\n'
+        "x 1.2.3\nx 1e\nx --1\nx 0x10\n"
+        "x 1 99999999999999999999\n"
+        "# TYPE x bananas\n"
+        "hotseat_requests_total 9\n"
+        "# TYPE hotseat_model_metrics_up counter\n"
+        'twice{a="1",b="2"} 1\ntwice{b="2",a="1"} 2\n'
+        "good 1\n"
+    )
+    text = join({"chat": bad, "coder": TEXT})
+    found = samples(text)
+    assert found[one("good", model="chat")] == 1
+    assert found[one("vllm:tokens_total", model="coder", engine="0", model_name="a b")] == 5
+    assert [line for line in text.splitlines() if "chat" in line] == [
+        'hotseat_model_metrics_up{model="chat"} 1',
+        'twice{model="chat",a="1",b="2"} 1',
+        'good{model="chat"} 1',
+    ]
+    assert "bananas" not in text
+    assert "# TYPE hotseat_model_metrics_up gauge" in text
+
+
+def test_long_lines_and_many_samples_are_dropped() -> None:
+    text = join({"chat": 'x{a="' + "y" * 7_000_000 + '"} 1\n' + "".join(f"z{n} 1\n" for n in range(30_000))})
+    assert len(text) < 1_000_000
+    assert text.count("\n") == MAX_SAMPLES + 3

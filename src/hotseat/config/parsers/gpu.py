@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from hotseat.config.parsers.numbers import decimal
 from hotseat.config_fields import names
 from hotseat.core.spec import PPM
 
+_DEVICE = re.compile(r"0|[1-9][0-9]{0,3}|(?:GPU|MIG)-[0-9A-Za-z/-]+")
 SHARE = "a share of the whole GPU such as 0.90"
 
 
@@ -41,13 +43,22 @@ def devices(value: object) -> tuple[str, ...]:
     listed = value if isinstance(value, list) else [value]
     if not listed or not all(isinstance(one, str | int) and not isinstance(one, bool) for one in listed):
         raise ValueError("expected a device such as 0, or a list of devices")
-    return names([str(one) for one in listed])
+    return names([_device(str(one)) for one in listed])
+
+
+def _device(name: str) -> str:
+    """Check a device's name: its index, or its UUID as ``nvidia-smi -L`` shows it."""
+    if not _DEVICE.fullmatch(name.strip()):
+        raise ValueError(
+            "expected a device's index such as 0, or its UUID (GPU-… or MIG-…, see nvidia-smi -L)"
+        )
+    return name.strip()
 
 
 def budgets(value: object) -> dict[str, int] | tuple[str, ...]:
     """Parse a list of devices, or a mapping of devices to their budgets in parts per million."""
     if isinstance(value, dict) and value:
-        return {device: positive_share(part) for device, part in value.items()}
+        return {_device(str(device)): positive_share(part) for device, part in value.items()}
     if isinstance(value, list) and value:
         return devices(value)
     raise ValueError(

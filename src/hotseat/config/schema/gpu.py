@@ -46,5 +46,6 @@ class GpuConfig(ConfigModel):
     devices: Budgets | None = Field(
         default=None,
         description="For several GPUs: a list of devices (`[0, 1]`, each with the budget above), or a budget "
-        "for each (`{0: 0.90, 1: 0.50}`). By default there is one device, `0`.",
+        "for each (`{0: 0.90, 1: 0.50}`). A device is an index as `nvidia-smi` counts, or a UUID (`GPU-…`, "
+        "`MIG-…`). By default there is one device, `0`.",
     )

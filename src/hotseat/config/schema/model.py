@@ -55,7 +55,8 @@ class ModelConfig(PublicConfig, InheritedSettings, ModelLaunchKeys):
     )
     upstream_key: str | None = Field(
         default=None,
-        description="The key that hotseat sends to the server, as `${VARIABLE}`. By default "
+        description="The key that hotseat sends to the server, as `${VARIABLE}`. By default the one that the "
+        "server's own command or variables name (`--api-key`, `VLLM_API_KEY`, `LLAMA_API_KEY`), else "
         "`UPSTREAM_API_KEY` from the environment, else `VLLM_API_KEY`. An empty text sends none.",
     )
     health: str = Field(default="/health", description="The path that answers 200 once the server is ready.")
@@ -68,7 +69,9 @@ class ModelConfig(PublicConfig, InheritedSettings, ModelLaunchKeys):
         "default `--gpu-memory-utilization` from the command, else the whole budget.",
     )
     devices: Devices | None = Field(
-        default=None, description="The devices from `gpu.devices` that the model runs on. By default all."
+        default=None,
+        description="The devices from `gpu.devices` that the model runs on; a program is shown these "
+        "(`CUDA_VISIBLE_DEVICES`), and a container must be given them. By default all.",
     )
     max_in_flight: Count | None = Field(
         default=None,

@@ -17,7 +17,7 @@ from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepOrLevel
 from hotseat.config.schema.standby import StandbyOrMode
 from hotseat.config.schema.tls import TlsConfig
-from hotseat.config.schema.types import Bool, Duration, Secret, Size
+from hotseat.config.schema.types import Bool, Count, Duration, PositiveDuration, Secret, Size
 from hotseat.config_fields import one_or_list, schema
 
 Address = Annotated[
@@ -103,6 +103,22 @@ class RootConfig(InheritedSettings, TopLaunchKeys):
         default=32 * 1024 * 1024,
         description="The largest request body; larger ones get 413.",
         json_schema_extra={"default": "32MiB"},
+    )
+    body_memory: Size = Field(
+        default=64 * 1024 * 1024,
+        description="What all request bodies that wait may take together (at least `body_limit`); one "
+        "client's may take half of it (but always `body_limit`). Beyond, there is 503 with `Retry-After`.",
+        json_schema_extra={"default": "64MiB"},
+    )
+    slow_client_timeout: PositiveDuration = Field(
+        default=60.0,
+        description="A client that takes nothing of its response (less than 1 KiB/s) for this long is cut "
+        "off, and after at most 10 s while other requests wait for a model.",
+    )
+    max_connections: Count | None = Field(
+        default=None,
+        description="The most connections of clients at once; half of them may come from one address (one "
+        "/64 with IPv6), unless it is a trusted proxy. By default half of the process' descriptor limit.",
     )
     on_exit: Literal["stop", "leave"] = Field(
         default="stop",

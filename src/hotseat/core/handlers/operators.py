@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from hotseat.core import events as ev
 from hotseat.core import refusals
+from hotseat.core.errors import Reason
 from hotseat.core.model_state import ModelState
 from hotseat.core.scheduler_state import SchedulerState, same_files
-from hotseat.core.states import LOADING, STANDS_BY, Cause, State
+from hotseat.core.states import HOLDS_LEASES, LOADING, STANDS_BY, Cause, State
 
 
 def start_requested(state: SchedulerState, event: ev.StartRequested, now: float) -> None:
@@ -72,8 +73,18 @@ def shutdown_requested(state: SchedulerState, event: ev.ShutdownRequested, now: 
     for model in state.models.values():
         model.requested = False
         state.refuse_queued(model, refusals.shutting_down(model))
+        if event.at_once and model.state in HOLDS_LEASES:
+            _cut_responses(state, model, now)
         if not event.leave_running or _cannot_be_left_running(model):
             state.unload(model, Cause.SHUTDOWN, now)
+
+
+def _cut_responses(state: SchedulerState, model: ModelState, now: float) -> None:
+    """Break all leases and end the drain that waited for them."""
+    state.break_leases(model, Reason(summary="hotseat was told to stop at once", alive=True), now)
+    if model.state is State.DRAINING:
+        model.to_sleep = False
+        state.drained(model, Cause.DRAIN_DEADLINE, now)
 
 
 def _cannot_be_left_running(model: ModelState) -> bool:

@@ -26,14 +26,14 @@ class Addresses:
     def of(self, peer: tuple[str, int] | None, headers: Headers) -> str:
         """The client's address, for rate limits; of an IPv6 client its network (/64), all of it its own."""
         host = peer[0] if peer else ""
-        if not self._trusted or not self._is_trusted(host):
+        if not self._trusted or not self.is_trusted(host):
             return _counted_as(host)
         forwarded = [value for name, value in headers if name == b"x-forwarded-for"]
         if forwarded:
             hops = b",".join(forwarded).decode("latin-1").split(",")
             for hop in reversed(hops[-_MAX_HOPS:]):
                 host = hop.strip()
-                if not self._is_trusted(host):
+                if not self.is_trusted(host):
                     break
             return _counted_as(host)
         for name, value in headers:
@@ -41,7 +41,8 @@ class Addresses:
                 return _counted_as(value.decode("latin-1").strip())
         return _counted_as(host)
 
-    def _is_trusted(self, host: str) -> bool:
+    def is_trusted(self, host: str) -> bool:
+        """Return whether an address is a trusted proxy's."""
         address = _parse(host)
         return address is not None and any(address in network for network in self._trusted)
 

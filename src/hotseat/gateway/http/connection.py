@@ -10,7 +10,14 @@ headers, and malformed bytes after a valid request do not affect that request's 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import math
+import re
+import struct
+import termios
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -21,13 +28,26 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from hotseat.gateway.http import errors
+from hotseat.gateway.http.admission import Place
 from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.head_cache import CachedHead, learn
 from hotseat.gateway.http.headers import Headers
 from hotseat.gateway.http.request_cycle import CycleHandler, RequestCycle
 
-_MAX_FRAMING_RATIO = 8
-"""Bytes on the wire allowed for each byte of a body: chunks of one byte take six."""
+_MAX_FRAMING_RATIO = 2
+"""Bytes on the wire allowed for each byte of a large body."""
+_FRAMING_BYTES = 512 * 1024
+"""Bytes on the wire allowed in any case, besides: chunks of one byte take six for each byte of the body."""
+_PIECE_BYTES = 16 * 1024
+"""The largest piece of a head or of a chunked body that the parser gets at once."""
+_PARSED_AT_ONCE = 32 * 1024
+"""Bytes of heads and chunks that are parsed before the loop turns to other connections."""
+_WRITING_CHECKS = 6
+"""How often it is checked, in the time that a client may take nothing, whether it takes something."""
+
+_REQUEST_LINE = re.compile(rb"[A-Za-z-]+ [^ \r\n]+ HTTP/1\.[01]\r\n")
+"""What begins a request; the parser itself takes versions 0.9 and 2.0, and several spaces."""
+_END_OF_HEAD = b"\r\n\r\n"
 
 _MAX_PIPELINED = 8
 """Requests of one client that are read while an earlier one is answered. Reading pauses beyond; while it is
@@ -39,6 +59,10 @@ class ServerState:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
+        self.slow_client_s: Callable[[], float] = lambda: math.inf
+        """How long a client may take nothing of its response at the moment; bounded by the limits, too."""
+        self.unparsed_bytes = 0
+        """Bytes that have been read and not been parsed, of all connections."""
         self.draining = False
         """Whether the server is shutting down: responses finish, and connections close after them."""
         self.connections: set[Connection] = set()
@@ -46,6 +70,16 @@ class ServerState:
         """Tasks of requests that have to wait for something."""
         self.empty = asyncio.Event()
         """Set whenever the last connection has closed."""
+
+
+class _Flow(FlowControl):
+    """Flow control of a connection that does not read on while something read before is not parsed."""
+
+    holds_unparsed = False
+
+    def resume_reading(self) -> None:
+        if not self.holds_unparsed:
+            super().resume_reading()
 
 
 class ConnectionPhase(Enum):
@@ -79,7 +113,16 @@ _LINGERING = ConnectionPhase.LINGERING
 class _Incoming:
     """Parser state of the request that is being read."""
 
-    __slots__ = ("body_bytes", "content_length", "expects_continue", "framed_bytes", "headers", "url")
+    __slots__ = (
+        "body_bytes",
+        "body_left",
+        "content_length",
+        "expects_continue",
+        "framed_bytes",
+        "framed_bytes_at_data",
+        "headers",
+        "url",
+    )
 
     def __init__(self) -> None:
         self.url = b""
@@ -88,8 +131,12 @@ class _Incoming:
         self.content_length: bytes | None = None
         self.expects_continue = False
         self.body_bytes = 0
+        self.body_left = 0
+        """Bytes of the body that are still to come, where its length is known."""
         self.framed_bytes = 0
         """Bytes of the body as they came, with what surrounds them (chunk sizes, extensions, trailers)."""
+        self.framed_bytes_at_data = 0
+        """The same, when a piece of the body itself was last found among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +152,11 @@ class _KnownRequest:
 class Connection(asyncio.Protocol):
     """The server's end of one client connection, from accept to close."""
 
-    def __init__(self, handler: CycleHandler, server: ServerState) -> None:
+    def __init__(self, handler: CycleHandler, server: ServerState, place: Place | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport
         self.flow: FlowControl
+        self._flow: _Flow
         self.client: tuple[str, int] | None = None
         """The peer's address and port, as the socket tells them."""
         self.server: tuple[str, int | None] | None = None
@@ -122,6 +170,7 @@ class Connection(asyncio.Protocol):
 
         self._handler = handler
         self._server_state = server
+        self._place = place
         self._limits = server.limits
         self._phase = _IDLE
         self._timer: asyncio.TimerHandle | None = None
@@ -129,6 +178,11 @@ class Connection(asyncio.Protocol):
         self._keep_alive_timer: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
         """When the last response was complete, in the loop's time."""
+        self._write_timer: asyncio.TimerHandle | None = None
+        """Watches a client that does not take what is written."""
+        self._untaken_bytes = 0
+        self._taken_at = 0.0
+        """When the client last took something, in the loop's time."""
 
         self._active: RequestCycle | None = None
         """The request that is being answered."""
@@ -144,7 +198,13 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         """Bytes that came since the last request ended, as long as no head is complete."""
         self._read_bytes = 0
-        """Size of the last read."""
+        """Size of the last piece that was given to the parser."""
+        self._line = b""
+        """The beginning of a request line whose end has not come."""
+        self._tail = b""
+        """The last bytes of a head or a chunked body that is incomplete."""
+        self._unparsed = b""
+        """What was read and is parsed later."""
         self._discarded_bytes = 0
         self._previous_headers: Headers | None = None
         self._known: _KnownRequest | None = None
@@ -170,12 +230,27 @@ class Connection(asyncio.Protocol):
         """Requests that wait for the active one's response."""
         return len(self._pipeline)
 
+    @property
+    def is_evictable(self) -> bool:
+        """Whether the connection could be closed now without cutting off a response."""
+        return self._active is None
+
+    @property
+    def idle_since(self) -> float:
+        """When the connection was last used, in the loop's time."""
+        return self._idle_since
+
     # The connection's life
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._server_state.connections.add(self)
         self.transport = transport
-        self.flow = FlowControl(transport)
+        self._idle_since = self.loop.time()
+        if self._place is not None:
+            if self._place.is_left:
+                transport.abort()
+            self._place.connected = self
+        self.flow = self._flow = _Flow(transport)
         self.client = get_remote_addr(transport)
         self.server = get_local_addr(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
@@ -186,9 +261,14 @@ class Connection(asyncio.Protocol):
         server.connections.discard(self)
         self._phase = ConnectionPhase.CLOSED
         self._cancel_timer()
-        if self._keep_alive_timer is not None:
-            self._keep_alive_timer.cancel()
-            self._keep_alive_timer = None
+        for timer in (self._keep_alive_timer, self._write_timer):
+            if timer is not None:
+                timer.cancel()
+        self._keep_alive_timer = self._write_timer = None
+        self._keep_unparsed(b"")
+        if self._place is not None:
+            self._place.connected = None
+            self._place.leave()
         self.message_event.set()
         for cycle in (self._active, *self._pipeline):
             if cycle is not None and not cycle.response_complete:
@@ -208,19 +288,40 @@ class Connection(asyncio.Protocol):
         """Finish the response that is running, if there is one, and close."""
         self._pipeline.clear()
         if self._active is None or self._active.response_complete:
-            self.transport.close()
+            self.close()
         else:
             self._active.keep_alive = False
 
+    def prove(self) -> None:
+        """Note that a request of this connection was authorized: it is kept longer than others."""
+        if self._place is not None:
+            self._place.prove()
+
+    def evict(self) -> None:
+        """Close at once, to make room for another connection."""
+        self.transport.abort()
+
+    def close(self) -> None:
+        """Close once the client has taken what was written, or takes nothing for too long."""
+        self.transport.close()
+        self._watch_writing()
+
     def pause_writing(self) -> None:
         self.flow.pause_writing()
+        self._watch_writing()
         if self._active is not None and self._active.source is not None:
             self._active.source.pause_reading()
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
-        if self._active is not None and self._active.source is not None:
-            self._active.source.resume_reading()
+        self._taken_at = self.loop.time()
+        active = self._active
+        if active is not None and active.source is not None:
+            active.source.resume_reading()
+        if self._unstarted is not None:
+            if not self._pipeline:
+                self.flow.resume_reading()
+            self._begin_next()
 
     def linger(self) -> None:
         """Close after the last response, but first discard the rest of the request, within limits.
@@ -234,14 +335,14 @@ class Connection(asyncio.Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
-        self._timer = self.loop.call_later(self._limits.linger_s, self.transport.close)
+        self._timer = self.loop.call_later(self._limits.linger_s, self.close)
 
     # Bytes from the client
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
         at_rest = phase is _IDLE and self._active is None and not self._head_bytes
-        if at_rest and self._known is not None:
+        if at_rest and self._known is not None and not self.flow.write_paused:
             body_at = self._known.head.body_at(data)
             if body_at:
                 self._begin_known(self._known, data[body_at:])
@@ -249,27 +350,136 @@ class Connection(asyncio.Protocol):
         if phase is _DISCARDING or phase is _LINGERING:
             self._discard(len(data))
             return
-        self._read_bytes = len(data)
-        if phase is _BODY:
-            self._incoming.framed_bytes += self._read_bytes
-        else:
-            self._head_bytes += self._read_bytes
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserError:
-            self._reject(_HEAD_TOO_LARGE if self._head_is_too_large() else _MALFORMED)
-        else:
-            self._check_bounds()
+        if self._unparsed:
+            data = self._unparsed + data
+            if self._postpone(data):
+                return
+            self._keep_unparsed(b"")
+        self._parse(data)
         # Begun only now, since the body may have come with the head: then there is nothing to wait for.
         cycle = self._unstarted
-        if cycle is not None:
-            self._unstarted = None
-            if at_rest:
-                self._learn(cycle, data)
-            cycle.begin(self._handler)
+        if cycle is None:
+            return
+        if self.flow.write_paused:  # by the last response, which the client has not taken
+            self.flow.pause_reading()
+            return
+        self._unstarted = None
+        if at_rest:
+            self._learn(cycle, data)
+        cycle.begin(self._handler)
+
+    def _parse(self, data: bytes) -> None:
+        """Give the parser one read, in pieces that begin where a request begins or are a part of one.
+
+        What has to wait for earlier requests of the client, or for other clients, is kept for later.
+        """
+        at, size, small = 0, len(data), 0
+        while at < size:
+            phase = self._phase
+            if phase is _DISCARDING or phase is _LINGERING:
+                self._discard(size - at)
+                return
+            left = self._incoming.body_left if phase is _BODY else 0
+            if left:
+                end = min(size, at + left)
+            else:
+                sent_ahead = len(self._pipeline) > _MAX_PIPELINED
+                if sent_ahead or small > _PARSED_AT_ONCE:
+                    if self._postpone(data[at:]):
+                        break
+                    if sent_ahead:
+                        self._discard_rest()
+                        return
+                end = self._end_of_piece(data, at)
+                small += end - at
+                if (phase is _IDLE or self._line) and not self._is_request_line(data, at, end):
+                    self._reject(_MALFORMED)
+                    return
+            piece = data if end - at == size else data[at:end]
+            self._read_bytes = end - at
+            if phase is _BODY:
+                self._incoming.framed_bytes += self._read_bytes
+            else:
+                self._head_bytes += self._read_bytes
+            self._tail = piece[-3:] if len(piece) > 2 else (self._tail + piece)[-3:]
+            try:
+                self._parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._ignore_upgrade(data[at + upgrade.args[0] :])
+                return
+            except httptools.HttpParserError:
+                self._reject(_HEAD_TOO_LARGE if self._head_is_too_large() else _MALFORMED)
+                return
+            at = end
+        self._check_bounds()
+
+    def _end_of_piece(self, data: bytes, at: int) -> int:
+        """Where the next piece ends: after an empty line, since a request can begin only there."""
+        if self._phase is not _IDLE:
+            seam = (self._tail + data[at : at + 3]).find(_END_OF_HEAD)
+            if seam != -1:
+                return at + seam + 4 - len(self._tail)
+        most = at + _PIECE_BYTES
+        end = data.find(_END_OF_HEAD, at, most)
+        return min(len(data), most) if end == -1 else end + 4
+
+    def _is_request_line(self, data: bytes, at: int, end: int) -> bool:
+        """Whether what begins at ``at`` is a request line, or may become one."""
+        line = self._line
+        if not line:  # empty lines before a request are allowed
+            while at < end and data[at] in b"\r\n":
+                at += 1
+            if at == end:
+                return True
+        if line or data.find(b"\n", at, end) == -1:
+            line += data[at:end]
+            if b"\n" not in line:
+                self._line = line[: self._limits.head_bytes]
+                return True
+            self._line = b""
+            return _REQUEST_LINE.match(line) is not None
+        return _REQUEST_LINE.match(data, at) is not None
+
+    def _postpone(self, rest: bytes) -> bool:
+        """Keep what was read, to parse it when earlier requests were answered or the loop comes round.
+
+        False where all clients' bytes of this kind are too many already.
+        """
+        more = len(rest) - len(self._unparsed)
+        if self._server_state.unparsed_bytes + more > self._limits.unparsed_bytes:
+            return False
+        self._keep_unparsed(rest)
+        self.flow.pause_reading()
+        if len(self._pipeline) <= _MAX_PIPELINED:
+            self.loop.call_soon(self._parse_rest)
+        return True
+
+    def _discard_rest(self) -> None:
+        """Answer what was read, and nothing more: the client sends too far ahead, and may send it again."""
+        self._keep_unparsed(b"")
+        self._cancel_timer()
+        self._phase = _DISCARDING
+        if self._pipeline[0].more_body:
+            self._pipeline.popleft()
+        last = self._pipeline[0] if self._pipeline else self._active
+        if last is not None:
+            last.keep_alive = False
+
+    def _keep_unparsed(self, rest: bytes) -> None:
+        self._server_state.unparsed_bytes += len(rest) - len(self._unparsed)
+        self._unparsed = rest
+        self._flow.holds_unparsed = bool(rest)
+
+    def _parse_rest(self) -> None:
+        """Go on with what was kept, and then with what comes."""
+        rest = self._unparsed
+        if not rest or self.transport.is_closing():
+            return
+        self._keep_unparsed(b"")
+        self.data_received(rest)
+        latest = self._latest
+        if len(self._pipeline) <= _MAX_PIPELINED and (latest is None or len(latest.body) <= latest.body_room):
+            self.flow.resume_reading()
 
     def _discard(self, size: int) -> None:
         self._discarded_bytes += size
@@ -284,13 +494,22 @@ class Connection(asyncio.Protocol):
 
     def _check_bounds(self) -> None:
         """Refuse what is too large, and watch the time of what is incomplete, after a read was parsed."""
+        if self._phase is _DISCARDING or self._phase is _LINGERING:
+            return
         if self._head_is_too_large():
             self._reject(_HEAD_TOO_LARGE)
         elif self._phase is not _IDLE:
             incoming = self._incoming
-            if incoming.framed_bytes - _MAX_FRAMING_RATIO * incoming.body_bytes > self._limits.head_bytes:
+            framed = incoming.framed_bytes
+            if (
+                framed - _MAX_FRAMING_RATIO * incoming.body_bytes > _FRAMING_BYTES
+                or framed - incoming.framed_bytes_at_data > self._limits.head_bytes
+            ):
                 self._reject(_FRAMING_TOO_LARGE)  # the parser would keep a trailer that never ends
             elif self._timer is None:
+                self._watch_client()
+        elif self._head_bytes and self._active is None:  # empty lines alone: the head is still to come
+            if self._timer is None:
                 self._watch_client()
         elif self._timer is not None:
             self._cancel_timer()
@@ -365,6 +584,9 @@ class Connection(asyncio.Protocol):
         if name == b"content-length":
             incoming.content_length = value
             return
+        if len(incoming.headers) >= self._limits.head_fields:
+            self._head_bytes = self._limits.head_bytes + 1
+            raise ValueError("the header has too many fields")
         if name == b"expect" and value.lower() == b"100-continue":
             incoming.expects_continue = True
         incoming.headers.append((name, value))
@@ -392,6 +614,8 @@ class Connection(asyncio.Protocol):
         cycle.http_1_0 = http_1_0
         cycle.waiting_for_100_continue = incoming.expects_continue
         cycle.length = incoming.content_length
+        if incoming.content_length is not None:
+            incoming.body_left = int(incoming.content_length)
         if self._active is None:
             self._active = self._unstarted = cycle
         else:
@@ -403,7 +627,11 @@ class Connection(asyncio.Protocol):
         cycle = self._latest
         if cycle is None or self._phase is _UPGRADE:
             return
-        self._incoming.body_bytes += len(body)
+        incoming = self._incoming
+        incoming.body_bytes += len(body)
+        incoming.framed_bytes_at_data = incoming.framed_bytes
+        if incoming.body_left:
+            incoming.body_left -= len(body)
         if cycle.response_complete:
             return
         cycle.add(body)
@@ -441,7 +669,7 @@ class Connection(asyncio.Protocol):
             self.linger()  # the response went out before the request was complete
             return
         elif phase is _DISCARDING or self._server_state.draining:
-            self.transport.close()
+            self.close()
             return
         elif phase is _IDLE:
             # The timer is not reset by each request: when it fires, it looks how long the pause has been.
@@ -450,11 +678,15 @@ class Connection(asyncio.Protocol):
                 self._keep_alive_timer = self.loop.call_later(
                     self._limits.keep_alive_s, self._check_keep_alive
                 )
-        if self.flow.read_paused:
+        if self._unparsed:
+            self.loop.call_soon(self._parse_rest)
+        elif self.flow.read_paused:
             self.flow.resume_reading()
 
     def _begin_next(self) -> None:
-        """Begin the next pipelined request, unless it was dropped in the meantime."""
+        """Begin the next request once the client has taken the last response, unless it was dropped."""
+        if self.flow.write_paused:
+            return  # ``resume_writing`` calls again
         cycle, self._unstarted = self._unstarted, None
         if cycle is not None and not cycle.disconnected:
             cycle.begin(self._handler)
@@ -470,14 +702,14 @@ class Connection(asyncio.Protocol):
             return  # set again when the response is complete
         left_s = self._idle_since + self._limits.keep_alive_s - self.loop.time()
         if left_s <= 0:
-            self.transport.close()
+            self.close()
         else:
             self._keep_alive_timer = self.loop.call_later(left_s, self._check_keep_alive)
 
     def _watch_client(self) -> None:
         """Set the timer for the head or the body that is incomplete."""
         limits = self._limits
-        if self._phase is _HEAD:
+        if self._phase is _HEAD or self._phase is _IDLE:
             self._timer = self.loop.call_later(limits.head_s, self._check_head)
         else:
             self._timer = self.loop.call_later(
@@ -488,8 +720,8 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self._phase is _HEAD:
             self._reject(_TOO_SLOW)
-        elif self._is_idle():  # nothing was sent at all
-            self.transport.close()
+        elif self._is_idle():  # nothing was sent at all, or nothing but empty lines
+            self.close()
 
     def _check_body(self, bytes_before: int) -> None:
         self._timer = None
@@ -501,6 +733,41 @@ class Connection(asyncio.Protocol):
             self._watch_client()
         else:
             self._reject(_TOO_SLOW)
+
+    def _watch_writing(self) -> None:
+        """Set the timer for a client that does not take what is written, if there is anything."""
+        if self._write_timer is None and (self.flow.write_paused or self.transport.get_write_buffer_size()):
+            self._untaken_bytes = self._count_untaken()
+            self._taken_at = self.loop.time()
+            self._set_write_timer()
+
+    def _set_write_timer(self) -> None:
+        after_s = self._limits.slow_client_s / _WRITING_CHECKS
+        self._write_timer = self.loop.call_later(after_s, self._check_writing)
+
+    def _check_writing(self) -> None:
+        self._write_timer = None
+        if not self.flow.write_paused and not self.transport.is_closing():
+            return
+        limits, now, untaken = self._limits, self.loop.time(), self._count_untaken()
+        wanted = limits.slow_client_bytes_per_s * limits.slow_client_s / _WRITING_CHECKS
+        if self._untaken_bytes - untaken >= wanted:
+            self._taken_at = now
+        self._untaken_bytes = untaken
+        if now - self._taken_at >= min(limits.slow_client_s, self._server_state.slow_client_s()):
+            self.transport.abort()
+        else:
+            self._set_write_timer()
+
+    def _count_untaken(self) -> int:
+        """Bytes that were written, and that the client's side has not confirmed."""
+        count: int = self.transport.get_write_buffer_size()
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            # The buffer alone would show progress only when a third of the kernel's buffer is free again.
+            with contextlib.suppress(OSError):
+                count += struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+        return count
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -54,6 +54,12 @@ class ClientConnection(Protocol):
     client_context: Any
     """What the access layer worked out about the last request's client, kept for the next one."""
 
+    def prove(self) -> None:
+        """Note that a request of this connection was authorized."""
+
+    def close(self) -> None:
+        """Close once the client has taken what was written, within limits."""
+
     def linger(self) -> None:
         """Discard the rest of the request, within limits, then close."""
 
@@ -272,7 +278,7 @@ class RequestCycle:
         if self.more_body:
             self.connection.linger()
         elif not self.keep_alive:
-            self.transport.close()
+            self.connection.close()
         self.connection.on_response_complete()
 
     def abort(self) -> None:
@@ -282,7 +288,7 @@ class RequestCycle:
         self.flush()
         self.disconnected = True
         if self._chunked or self._length_promised:
-            self.transport.close()  # what was sent still arrives, and is seen to be short
+            self.connection.close()  # what was sent still arrives, and is seen to be short
         else:
             self.transport.abort()
 

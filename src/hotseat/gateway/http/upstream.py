@@ -22,7 +22,13 @@ from hotseat.gateway.http.outlier_detection import OutlierDetector
 _log = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a response's head, together with those of 1xx responses before it."""
+"""Of a response's head, together with those of 1xx responses before it; and of what surrounds the data of a
+chunked body in one go (chunk extensions, trailers)."""
+MAX_FIELDS = 256
+"""Header fields of one response."""
+_PARSED_AT_ONCE = 64 * 1024
+"""Bytes of a chunked body that are parsed before the loop turns to others: there may be 43,000 chunks in one
+read."""
 CONNECT_TIMEOUT_S = 5.0
 MAX_IDLE = 64
 """Idle connections that are kept for each run."""
@@ -39,27 +45,46 @@ _FIELDS = {
     b"content-length": _LENGTH,
     b"content-type": _TYPE,
     b"transfer-encoding": _ENCODING,
-    # Hop by hop (RFC 9110 §7.6.1).
-    b"connection": _DROP,
-    b"keep-alive": _DROP,
-    b"proxy-connection": _DROP,
-    b"proxy-authenticate": _DROP,
-    b"te": _DROP,
-    b"trailer": _DROP,
-    b"upgrade": _DROP,
-    # Set by the gateway itself.
-    b"x-request-id": _DROP,
-    # A cookie would be sent to all models; and CORS is the gateway's to decide (vLLM allows every origin
-    # unless told otherwise).
-    b"set-cookie": _DROP,
-    b"access-control-allow-origin": _DROP,
-    b"access-control-allow-credentials": _DROP,
-    b"access-control-allow-methods": _DROP,
-    b"access-control-allow-headers": _DROP,
-    b"access-control-expose-headers": _DROP,
-    b"access-control-max-age": _DROP,
+    **dict.fromkeys(
+        (
+            # What describes the body (RFC 9110 §8, §14).
+            b"accept-ranges",
+            b"content-disposition",
+            b"content-encoding",
+            b"content-language",
+            b"content-range",
+            b"etag",
+            b"last-modified",
+            # Whether it may be kept (RFC 9111).
+            b"age",
+            b"cache-control",
+            b"expires",
+            b"vary",
+            # What a client may do next, and how long the server took.
+            b"allow",
+            b"date",
+            b"deprecation",
+            b"retry-after",
+            b"server-timing",
+            b"sunset",
+            b"x-should-retry",
+            # The server's own name for a request.
+            b"request-id",
+        ),
+        _PASS,
+    ),
 }
-"""What is done with a response's header field; one that is not listed is passed on."""
+"""What is done with a response's header field. One that is not listed acts on the client or on a proxy in
+front (``Set-Cookie``, ``Alt-Svc``, ``Clear-Site-Data``, ``X-Accel-Redirect``, …), or nobody knows what it
+does: it is dropped, and so are ``X-Request-ID`` and CORS, which the gateway decides on itself."""
+
+_PREFIXES = (b"openai-", b"anthropic-", b"x-ratelimit-", b"ratelimit-")
+"""Beginnings of names of further fields that are passed on: those of the APIs."""
+
+
+def _use_of(name: bytes) -> int:
+    """Return what is done with a header field of this name (lower case)."""
+    return _FIELDS.get(name, _PASS if name.startswith(_PREFIXES) else _DROP)
 
 
 class UpstreamFailure(Exception):
@@ -139,6 +164,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         """When the last response was complete, in the loop's time."""
         self._pool = pool
+        self._loop = pool.loop
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._phase = _IDLE
@@ -151,6 +177,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._first_read = b""
         """The read that the response began with, while the parser looks at it."""
         self._head_bytes = 0
+        self._framing_bytes = 0
+        """Of a chunked body, since there was a piece of data."""
+        self._unparsed = b""
+        """What was read of a chunked body and is parsed next."""
+        self._field_count = 0
         self._header_lines: list[bytes] = []
         self._length: bytes | None = None
         self._content_type = b""
@@ -205,7 +236,10 @@ class UpstreamConnection(asyncio.Protocol):
         """Let the server go on: the client has caught up."""
         if self._reading_paused and self._transport is not None:
             self._reading_paused = False
-            self._transport.resume_reading()
+            if self._unparsed:
+                self._loop.call_soon(self._parse_rest)
+            else:
+                self._transport.resume_reading()
 
     # asyncio's callbacks
 
@@ -213,7 +247,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is not _BODY:
+        if len(data) > _PARSED_AT_ONCE and self._is_chunked:
+            self._postpone(data)
+            return
+        if self._phase is _BODY:
+            if self._is_chunked:
+                self._framing_bytes += len(data)
+        else:
             if self._phase is _AWAITING_RESPONSE:
                 if self._receive_known(data):
                     return
@@ -230,11 +270,30 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(UpstreamFailure("its server sent a malformed response"))
         else:
             if self._phase is _BODY:
-                if self._handler is not None:
+                if self._framing_bytes > MAX_HEAD_BYTES + _PARSED_AT_ONCE:
+                    self._fail(UpstreamFailure("its server sent a malformed response"))
+                elif self._handler is not None:
                     self._handler.on_read_complete()
             elif self._phase is _HEAD and self._head_bytes > MAX_HEAD_BYTES:
                 self._fail(UpstreamFailure("its server sent a header that is too large"))
         self._first_read = b""
+
+    def _postpone(self, data: bytes) -> None:
+        """Parse the beginning of a large read of a chunked body, and let others have their turn."""
+        self._unparsed = data[_PARSED_AT_ONCE:]
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self._loop.call_soon(self._parse_rest)
+        self.data_received(data[:_PARSED_AT_ONCE])
+
+    def _parse_rest(self) -> None:
+        """Go on with what was kept, unless the client is slow: then later."""
+        if self._reading_paused or not self._unparsed or self._phase is _CLOSED:
+            return
+        rest, self._unparsed = self._unparsed, b""
+        self.data_received(rest)
+        if not self._unparsed and not self._reading_paused and self._transport is not None:
+            self._transport.resume_reading()
 
     def _receive_known(self, data: bytes) -> bool:
         """Take a complete response whose head came before; false where the parser has to read it."""
@@ -254,6 +313,10 @@ class UpstreamConnection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._unparsed and self._phase is _BODY and self._handler is not None:
+            rest, self._unparsed, self._is_chunked = self._unparsed, b"", False
+            self.data_received(rest)  # it came before the end, and is parsed in one go
+            self._is_chunked = True
         phase, self._phase = self._phase, _CLOSED
         self._pool.remove(self)
         # Refers back to the connection: without it the connection is freed at once, not by the collector.
@@ -288,6 +351,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._handler is None:
             raise ValueError("a response without a request")
         self._header_lines = []
+        self._field_count = 0
         self._length = None
         self._content_type = b""
         self._is_chunked = False
@@ -296,7 +360,10 @@ class UpstreamConnection(asyncio.Protocol):
         if self._phase is _BODY:
             return  # a trailer
         name = name.lower()
-        use = _FIELDS.get(name, _PASS)
+        self._field_count += 1
+        if self._field_count > MAX_FIELDS:
+            raise ValueError("too many header fields")
+        use = _use_of(name)
         if use == _PASS:
             self._header_lines += (name, b": ", value, b"\r\n")
         elif use == _LENGTH:
@@ -312,6 +379,11 @@ class UpstreamConnection(asyncio.Protocol):
         handler = self._handler
         if status < 200 or handler is None:
             return
+        if status > 599:  # there is no such class of statuses, and nothing to make of it (RFC 9110 §15)
+            self._fail(UpstreamFailure(f"its server answered with status {status}, which does not exist"))
+            return
+        if status == 204:
+            self._length = None  # a response without content has none (RFC 9110 §8.6)
         self._phase = _BODY
         self._keep_alive = self._parser.should_keep_alive()
         handler.on_head(status, b"".join(self._header_lines), self._length, self._content_type)
@@ -322,6 +394,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._abort()
 
     def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
         if self._handler is not None:
             self._handler.on_data(body)
 
@@ -345,7 +418,7 @@ class UpstreamConnection(asyncio.Protocol):
         handler, self._handler = self._handler, None
         if handler is None or self._transport is None:
             return
-        if keep_alive and not self._transport.get_write_buffer_size():
+        if keep_alive and not self._unparsed and not self._transport.get_write_buffer_size():
             self._phase = _IDLE
             self.resume_reading()
             self._is_reused = True
@@ -367,7 +440,7 @@ class ConnectionPool:
         self.outliers = OutlierDetector()
         self.known_head: CachedResponseHead | None = None
         """The head of the last complete response; usually the next one's differs in its length only."""
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._idle: deque[UpstreamConnection] = deque()
         """Least recently used first."""
         self._closed = False
@@ -384,7 +457,7 @@ class ConnectionPool:
         """Take the most recently used idle connection that is still usable, if there is one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_usable and self._loop.time() - connection.idle_since < MAX_IDLE_S:
+            if connection.is_usable and self.loop.time() - connection.idle_since < MAX_IDLE_S:
                 return connection
             connection.abandon()
         return None
@@ -393,13 +466,18 @@ class ConnectionPool:
         """Open a new connection. Raises ``UpstreamFailure``."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                _, connection = await self._loop.create_connection(
+                _, connection = await self.loop.create_connection(
                     lambda: UpstreamConnection(self), self.upstream.host, self.upstream.port
                 )
         except TimeoutError:
             raise UpstreamFailure("its server does not accept connections", unreachable=True) from None
         except OSError:
             raise UpstreamFailure("its server cannot be reached", unreachable=True) from None
+        ask = self.upstream.impostor
+        if ask is not None and (who := ask()) is not None:  # some 30 µs, for new connections alone
+            connection.abandon()
+            _log.error("model %s: %s; nothing was sent there", self.upstream.model, who)
+            raise UpstreamFailure("another program listens in its server's place", unreachable=True)
         return connection
 
     def release(self, connection: UpstreamConnection) -> None:
@@ -407,7 +485,7 @@ class ConnectionPool:
         if self._closed or len(self._idle) >= MAX_IDLE:
             connection.abandon()
             return
-        connection.idle_since = self._loop.time()
+        connection.idle_since = self.loop.time()
         self._idle.append(connection)
 
     def remove(self, connection: UpstreamConnection) -> None:

@@ -77,3 +77,6 @@ class LeaseProvider(Protocol):
 
     def state(self, model: str) -> str:
         """The model's state, in the words of ``core.states``; starts nothing."""
+
+    def contended(self) -> bool:
+        """Whether a request waits for a lease, of whichever model."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from hotseat.core.access_spec import AdminRole
 from hotseat.gateway.access.admin import admin_role
 from hotseat.gateway.access.client_context import ClientContext, client_context
 from hotseat.gateway.access.loopback import refuse_other_hosts
@@ -132,6 +133,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         lines = context.allowed.get((cycle.method, target))
         if lines is None:
             self._authorize(target)
+            cycle.connection.prove()
             context.remember(cycle.method, target, cycle.extra_headers[len(self._id_line) :])
         elif lines:
             cycle.extra_headers += lines
@@ -253,6 +255,8 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         if target.kind is TargetKind.CONTROL:
             context.refuse_foreign_page()
             role = admin_role(cycle, target.path, context.head, snapshot.authenticator, context.principal)
+            if role is not AdminRole.ANONYMOUS:
+                cycle.connection.prove()
             return run_app(self._services.control, cycle, {"admin_role": role})
         cors = target.route.cors if target.route is not None else routing.cors
         if origin in cors and is_preflight(cycle):

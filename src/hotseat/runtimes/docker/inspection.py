@@ -92,18 +92,22 @@ def has_memory_limit(found: Mapping[str, Any]) -> bool:
     return bool(found["HostConfig"].get("Memory"))
 
 
-def log_since(found: Mapping[str, Any], earlier: Mapping[str, Any] | None = None) -> str | None:
+def log_since(
+    found: Mapping[str, Any], earlier: Mapping[str, Any] | None = None, died_at: float | None = None
+) -> str | None:
     """Return when this start's log begins, as the log API takes times; ``None``: it never started.
 
     The engine dates a start a little after its first line may have been written, so the end of the previous
     start is the better bound. ``earlier``: the container as it was before this start, where that is known;
-    once this start has ended, ``found`` holds its own end only.
+    once this start has ended, ``found`` holds its own end only. ``died_at``: the previous start's die event,
+    in Unix time; it comes when the engine has read the last line, which may be dated after the process's end.
     """
     ended = (earlier or found)["State"]["FinishedAt"]
     started, before = _epoch(found["State"]["StartedAt"]), _epoch(ended)
     if started <= 0:
         return None
-    since = before if started - _FIRST_LINES_NS < before < started else started - _FIRST_LINES_NS
+    ends = (before, 0 if died_at is None else round(died_at * 1e6) * 1000)
+    since = max(end for end in (*ends, started - _FIRST_LINES_NS) if end < started)
     return f"{since // 10**9}.{since % 10**9:09}"
 
 

@@ -19,7 +19,12 @@ def _resolve(written: WrittenLaunch[DockerKeys, DockerTopKeys]) -> DockerSpec:
     if model.url is not None and not _is_base_url(model.url):
         problems.problem((*at, "url"), "expected a URL such as http://10.0.0.5:8000")
     return DockerSpec(
-        container=model.container or "", compose=_compose(written), url=model.url, port=model.port
+        container=model.container or "",
+        compose=_compose(written),
+        url=model.url,
+        port=model.port,
+        devices=written.devices,
+        every_device=written.every_device,
     )
 
 

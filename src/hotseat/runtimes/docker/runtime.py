@@ -19,6 +19,7 @@ from hotseat.core.spec import ModelSpec
 from hotseat.runtimes.base import FoundRun, Handle, HealthReport, LaunchError, Mounts, RunExit
 from hotseat.runtimes.docker import inspection
 from hotseat.runtimes.docker.compose import ComposeProject
+from hotseat.runtimes.docker.devices import contradiction, given_by_inspection
 from hotseat.runtimes.docker.gates import ContainerGates
 from hotseat.runtimes.docker.inspection import DockerError, DockerUnavailable
 from hotseat.runtimes.docker.spec import DockerSpec, docker_spec
@@ -148,6 +149,8 @@ class DockerRuntime:
         container, started_here, earlier = str(found["Id"]), False, None
         if not opened and inspection.is_running(found):
             raise LaunchError(Reason(summary=f"the container {spec.container} runs already"))
+        if not inspection.is_running(found) and spec.devices is not None:
+            _check_devices(found, spec, spec.devices)
         try:
             if inspection.is_paused(found):
                 await engine.unpause(container)
@@ -297,3 +300,16 @@ class DockerRuntime:
         if self._watcher is None:
             raise DockerUnavailable(self._unusable_reason)
         return self._watcher
+
+
+def _check_devices(found: Mapping[str, Any], spec: DockerSpec, wanted: tuple[str, ...]) -> None:
+    """Raise ``LaunchError`` for a container that was created with other devices than the model has."""
+    trouble = contradiction(given_by_inspection(found), wanted, every=spec.every_device)
+    if trouble is not None:
+        raise LaunchError(
+            Reason(
+                summary=f"container {spec.container} is given {trouble}",
+                hint=f"create it anew with these devices (device_ids: [{', '.join(map(repr, wanted))}])",
+                permanent=True,
+            )
+        )

@@ -17,6 +17,10 @@ class DockerSpec(LaunchSpec):
     """Where it is reached, when neither its network nor its published port says so."""
     port: int | None = None
     """Its port inside the container; ``None``: from its command or image (8000 at last)."""
+    devices: tuple[str, ...] | None = None
+    """GPU devices that it must be given, and no others; ``None``: as it was created."""
+    every_device: bool = True
+    """Whether these are all configured devices."""
 
     @property
     def target(self) -> str:

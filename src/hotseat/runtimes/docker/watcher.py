@@ -122,8 +122,10 @@ class ContainerWatcher:
         self, handle: Handle, found: Mapping[str, Any], earlier: Mapping[str, Any] | None = None
     ) -> ContainerRun:
         """Make this the model's current run. ``earlier``: see ``inspection.log_since``."""
-        since, limited = inspection.log_since(found, earlier) or "0", inspection.has_memory_limit(found)
-        run = ContainerRun(handle, since, limited=limited)
+        previous = self.runs.get(handle.model)
+        died_at = None if previous is None else previous.evidence.died_at
+        since = inspection.log_since(found, earlier, died_at) or "0"
+        run = ContainerRun(handle, since, limited=inspection.has_memory_limit(found))
         for event in self._recent_events:  # it may have ended, or been signalled, before it was registered
             if event.container == run.container:
                 run.on_event(event.action, event.at_ns / 1e9, event.attributes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ OWNER, LAUNCH = PREFIX + "OWNER", PREFIX + "LAUNCH"
 PRIVATE = frozenset(
     {
         "VLLM_API_KEY",
+        "VLLM_API_KEY_OLD",
+        "VLLM_API_KEY_OLD_UNTIL",
         "UPSTREAM_API_KEY",
         "ADMIN_API_KEY",
         "TUNNEL_TOKEN",
@@ -72,21 +75,41 @@ class LaunchRecord:
         one = procfs.stat(self.pid) if self.boot == procfs.boot_id() else None
         return one if one is not None and one.start == self.start and not one.ended else None
 
-    def members(self) -> list[procfs.Stat]:
-        """Return its running processes: its session and group, and those that left them but bear its mark."""
+    def members(
+        self, known: Collection[procfs.Stat] = (), orphan: Callable[[procfs.Stat], bool] | None = None
+    ) -> list[procfs.Stat]:
+        """Return its running processes, and all that these have launched.
+
+        They are its session and group, those that left them but bear its mark, those in ``known`` (members
+        at an earlier look), and children of this process that ``orphan`` recognizes.
+        """
         if self.boot != procfs.boot_id():
             return []
         leader = procfs.stat(self.pid)
         # A pid is not reused while a session or group of that number has members: if another process has
         # it, the session is empty.
         reused = leader is not None and leader.start != self.start
+        earlier = {(one.pid, one.start) for one in known}
+        me = os.getpid()
 
         def belongs(one: procfs.Stat) -> bool:
             if self.pid and not reused and self.pid in (one.session, one.group):
                 return True
-            return procfs.environ(one.pid).get(LAUNCH) == self.launch
+            if (one.pid, one.start) in earlier or self._is_marked(one):
+                return True
+            return orphan is not None and one.parent == me and orphan(one)
 
-        return procfs.processes(belongs, since=self.start)
+        running = procfs.processes(lambda one: True, since=self.start)
+        found = [one for one in running if belongs(one)]
+        if leader is not None and not reused and not any(one.pid == self.pid for one in found):
+            return found + procfs.descendants([leader, *found], running)
+        return found + procfs.descendants(found, running)
+
+    def _is_marked(self, one: procfs.Stat) -> bool:
+        """Whether a process bears this launch's mark, and is of a user who can have it from us."""
+        if procfs.environ(one.pid).get(LAUNCH) != self.launch:
+            return False
+        return procfs.owner(one.pid) in (os.geteuid(), procfs.owner(self.pid))
 
 
 def owner_of(state_dir: Path) -> str:
@@ -97,9 +120,13 @@ def owner_of(state_dir: Path) -> str:
     return hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:16]
 
 
-def inherited() -> dict[str, str]:
-    """Return hotseat's own environment without its private variables."""
-    return {k: v for k, v in os.environ.items() if k not in PRIVATE and not k.startswith(PREFIX)}
+def inherited(withheld: Collection[str] = ()) -> dict[str, str]:
+    """Return hotseat's own environment without its private variables and those in ``withheld``."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in PRIVATE and name not in withheld and not name.startswith(PREFIX)
+    }
 
 
 def marked(owner: str) -> list[LaunchRecord]:
@@ -113,6 +140,8 @@ def marked(owner: str) -> list[LaunchRecord]:
         marks = procfs.environ(one.pid)
         if marks.get(OWNER) != owner or LAUNCH not in marks:
             continue
+        if procfs.owner(one.pid) != os.geteuid():
+            continue  # anybody can have such variables: without a record they prove nothing
         leads = one.pid == one.session
         if marks[LAUNCH] in launches and not leads:
             continue
@@ -147,7 +176,9 @@ class LaunchRecords:
         """Write the record atomically. Raises ``OSError``."""
         path = self._path(launch.model)
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(launch), indent=1))
+        fresh.unlink(missing_ok=True)
+        with open(fresh, "x", encoding="utf-8", opener=_private) as file:
+            file.write(json.dumps(asdict(launch), indent=1))
         fresh.replace(path)
 
     def remove(self, launch: LaunchRecord) -> None:
@@ -167,9 +198,16 @@ class LaunchRecords:
         return launches
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _read(path: Path) -> LaunchRecord | None:
     try:
-        data = json.loads(path.read_text())
+        with path.open(encoding="utf-8") as file:
+            if os.fstat(file.fileno()).st_uid != os.geteuid():
+                return None  # somebody else's word
+            data = json.loads(file.read())
         launch = LaunchRecord(**data)
     except (OSError, ValueError, TypeError):
         return None

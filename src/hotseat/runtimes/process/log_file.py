@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
+from hotseat.runtimes.process import procfs
+
 LIMIT_BYTES = 16 * 1024 * 1024
 LINE_LIMIT_BYTES = 16 * 1024
 TAIL_BYTES = 256 * 1024
@@ -47,6 +49,14 @@ class LogFile:
                 self.before.write_bytes(newest)
                 self.before.chmod(0o600)
                 os.truncate(self.path, 0)
+
+    def is_open_in(self, pid: int) -> bool:
+        """Whether a process has the file open."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return False
+        return procfs.has_open(pid, (status.st_dev, status.st_ino))
 
     def tail(self, count: int) -> list[str]:
         """Return the last ``count`` lines of the current or latest run; empty where there is none."""

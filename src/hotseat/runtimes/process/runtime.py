@@ -16,7 +16,7 @@ import shutil
 import signal
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +65,7 @@ class ProcessRuntime:
         self._unusable_reason = self._take()
 
     def _take(self) -> str | None:
+        procfs.become_subreaper()
         try:
             os.close(os.pidfd_open(os.getpid()))
         except (AttributeError, OSError):
@@ -223,7 +224,7 @@ class ProcessRuntime:
             del self._sessions[ident]
         gate = self._make_gate(model, launch, opened=opened)
         try:
-            pid = self._spawn(program, launch, gate)
+            pid = self._spawn(program, launch, model.withheld, gate)
         except LaunchError:
             self._gates.of(launch.launch).remove()
             raise
@@ -255,10 +256,12 @@ class ProcessRuntime:
             log.warning("model %s starts without a gate: %s", model.name, error)
             return None
 
-    def _spawn(self, program: Program, launch: LaunchRecord, gate: GateFolder | None) -> int:
+    def _spawn(
+        self, program: Program, launch: LaunchRecord, withheld: Collection[str], gate: GateFolder | None
+    ) -> int:
         port = str(launch.port)
         command = [word.replace(PORT, port) for word in program.command]
-        env = inherited()
+        env = inherited(withheld)
         env.setdefault("PYTHONUNBUFFERED", "1")  # output to a file would otherwise be buffered
         # setproctitle, with which vLLM names its workers, would otherwise overwrite the marks.
         env.setdefault("SPT_NOENV", "1")
@@ -276,6 +279,7 @@ class ProcessRuntime:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=procfs.become_subreaper,
             )
         except (OSError, ValueError) as error:
             raise _launch_error(command[0], program.cwd, env, error) from error
