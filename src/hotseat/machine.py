@@ -35,6 +35,11 @@ def available_memory_mib() -> int | None:
     return _meminfo_mib("MemAvailable")
 
 
+def free_memory_mib() -> int | None:
+    """Return how much memory nobody uses, not even for cached files; ``None``: unknown."""
+    return _meminfo_mib("MemFree")
+
+
 def _memory_mib() -> int | None:
     return _meminfo_mib("MemTotal")
 

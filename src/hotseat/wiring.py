@@ -42,6 +42,7 @@ from hotseat.telemetry.metrics import Metrics
 from hotseat.telemetry.recorder import Recorder
 from hotseat.telemetry.tracing.setup import CannotTrace, open_tracer
 from hotseat.weights.downloads import WeightDownloader
+from hotseat.weights.read_ahead import WeightReader
 
 log = structlog.get_logger("hotseat")
 
@@ -149,6 +150,7 @@ def _supervisor(
     async def memory_free(model: ModelSpec) -> Reason | None:
         return await wait_for_free_memory(gpus, model.scheduling.footprint) if gpus else None
 
+    files = WeightDownloader(lambda: runtimes, _environment)
     return Supervisor(
         settings,
         runtimes,
@@ -158,7 +160,8 @@ def _supervisor(
             check=check_health,
             memory_free=memory_free,
             sleeper=SleepMode(gpus),
-            files=WeightDownloader(lambda: runtimes, _environment),
+            files=files,
+            read_ahead=WeightReader(files.weight_files).read,
             host_memory_free=_host_memory_free,
         ),
         Observers(starts=recorder, on_move=on_move, on_phase=recorder.phase_entered),

@@ -17,9 +17,10 @@ class HeldRun:
 
     def __init__(self, runtime: PreparesRuns, *, kept: bool = False) -> None:
         """``kept``: nobody waits for the run, so it is prepared at a low priority."""
-        self._runtime, self._kept = runtime, kept
+        self._runtime, self.kept = runtime, kept
         self._released = asyncio.Event()
-        self._stands_by = False
+        self.standing = asyncio.Event()
+        """Set when the run stands by."""
         self.stood_by: bool | None = None
         """Whether the run stood by when it was admitted; ``None``: it was not admitted yet."""
 
@@ -30,12 +31,12 @@ class HeldRun:
 
     def admit(self) -> None:
         """Let the run through, as soon as it has been launched."""
-        self.stood_by = self._stands_by
+        self.stood_by = self.standing.is_set()
         self._released.set()
 
     async def launch(self, model: ModelSpec, number: int) -> Handle:
         """Launch the run behind its gate. Raises ``LaunchError``."""
-        return await self._runtime.prepare(model, number, low_priority=self._kept)
+        return await self._runtime.prepare(model, number, low_priority=self.kept)
 
     async def wait(
         self,
@@ -60,14 +61,14 @@ class HeldRun:
     async def _watch(self, handle: Handle, on_standby: Callable[[int | None], None]) -> None:
         """Report when the run stands by."""
         host_mib = await self._runtime.prepared(handle)
-        self._stands_by = True
+        self.standing.set()
         on_standby(host_mib)
 
     async def _look(self, answers: Callable[[], Awaitable[bool]]) -> None:
         """Release the run if it answers before it stands by."""
-        while not self._stands_by:
+        while not self.standing.is_set():
             await asyncio.sleep(ANSWER_CHECK_S)
-            if not self._stands_by and await answers():
+            if not self.standing.is_set() and await answers():
                 self._released.set()
                 return
 

@@ -35,6 +35,10 @@ def _enough(model: ModelSpec) -> Reason | None:
     return None
 
 
+async def _read_nothing(model: ModelSpec) -> None:
+    """Leave the weights on the disk."""
+
+
 class Sleeper(Protocol):
     """Puts servers to sleep and wakes them."""
 
@@ -82,6 +86,8 @@ class Drivers:
     sleeper: Sleeper
     files: WeightFiles
     host_memory_free: HostMemoryCheck = _enough
+    read_ahead: Callable[[ModelSpec], Awaitable[object]] = _read_nothing
+    """Reads a model's weights into the page cache while it stands by."""
 
 
 def _ignore(*event: object) -> None:

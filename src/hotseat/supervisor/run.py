@@ -88,6 +88,8 @@ class Run:
             self._launched.set()
             async with asyncio.TaskGroup() as group:
                 watching = [group.create_task(self._probe_and_watch()), group.create_task(self._follow_log())]
+                if self.held is not None and not self.held.kept:
+                    watching.append(group.create_task(self._read_ahead(self.held)))
                 end = await self._runtime.wait(self.handle)
                 for task in watching:
                     task.cancel()
@@ -142,6 +144,12 @@ class Run:
         self._not_let_in = failure
         await self._stop_until_gone(0)
         await asyncio.Event().wait()  # until its end has been reported
+
+    async def _read_ahead(self, held: HeldRun) -> None:
+        """Read its weights once it stands by: before, it needs the disk itself."""
+        await held.standing.wait()
+        if held.closed:
+            await self._drivers.read_ahead(self.model)
 
     def _stands_by(self, host_mib: int | None) -> None:
         self._enter_phase("standing by")
