@@ -35,11 +35,12 @@ def compare(old: Settings, new: Settings) -> ConfigChanges:
     """Return what ``new`` changes."""
     both = [name for name in new.models if name in old.models]
     fixed = {
-        "listen": (old.serve.host, old.serve.port) != (new.serve.host, new.serve.port),
+        "listen": old.serve.listen != new.serve.listen,
         "state_dir": old.serve.state_dir != new.serve.state_dir,
         "max_connections": old.serve.max_connections != new.serve.max_connections,
         "slow_client_timeout": old.serve.slow_client_s != new.serve.slow_client_s,
         "rate_store": old.serve.rate_store != new.serve.rate_store,
+        "lease": old.serve.lease != new.serve.lease,
         "tls": old.serve.tls != new.serve.tls,
         "tracing": old.serve.tracing != new.serve.tracing,
     }

@@ -7,9 +7,10 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -41,6 +42,10 @@ from hotseat.telemetry.history import History
 from hotseat.telemetry.metrics import Metrics
 from hotseat.telemetry.recorder import Recorder
 from hotseat.telemetry.tracing.setup import CannotTrace, open_tracer
+from hotseat.web.app import Page, Site
+from hotseat.web.control import Finished, InFlight, PageServices
+from hotseat.web.sessions import FILE as SESSIONS_FILE
+from hotseat.web.sessions import Sessions
 from hotseat.weights.downloads import WeightDownloader
 from hotseat.weights.read_ahead import WeightReader
 
@@ -60,20 +65,29 @@ class Parts:
     recorder: Recorder
     supervisor: Supervisor
     admin: Admin
+    page: Page
     limiter: Limiter
     gateway: Gateway
+    outdated: dict[str, str]
+    """How the containers of models differ from their settings; the admin API reads it."""
 
 
 def assemble(
-    settings: Settings, state_dir: Path, *, on_move: Callable[[do.ReportMove], None], reload: Reload
+    settings: Settings,
+    state_dir: Path,
+    *,
+    on_move: Callable[[do.ReportMove], None],
+    reload: Reload,
+    preview: Callable[[], Awaitable[Mapping[str, Any]]],
 ) -> Parts:
     """Make all parts. ``on_move`` is called with each state transition; ``reload`` serves the
-    admin API's order to reload. Raises ``CannotServe``.
+    admin API's order to reload, ``preview`` says what that would change. Raises ``CannotServe``.
     """
     gpus = open_gpus()
     runtimes = make_runtimes(settings, state_dir)
     recorder = _recorder(settings, state_dir, upstream=lambda model: supervisor.upstream(model))
     supervisor = _supervisor(settings, runtimes, gpus, recorder, on_move)
+    outdated: dict[str, str] = {}
     captures = Captures(state_dir / "captures", time.time)
     admin = Admin(
         settings,
@@ -83,27 +97,63 @@ def assemble(
         reload=reload,
         capturing=captures,
         devices=lambda: _read_gpus(gpus),
+        outdated=outdated,
+    )
+    sessions = Sessions(state_dir / SESSIONS_FILE, time.time)
+    requests = _Requests()
+    page = Page(
+        settings,
+        PageServices(
+            seats=supervisor,
+            requests=requests,
+            recorder=recorder,
+            sessions=sessions,
+            captures=captures,
+            devices=lambda: _read_gpus(gpus),
+            preview=preview,
+            wall_clock=time.time,
+            clock=time.monotonic,
+        ),
     )
     limiter = _limiter(settings.serve.rate_store)
     gateway = Gateway(
         settings,
         supervisor,
-        admin.app,
+        Site(page.app, admin.app),
         local_only=settings.serve.open,
         write_log=_write_to_stdout,
         limiter=limiter,
         captures=captures,
         on_record=recorder.request_finished,
         trace=recorder.join_trace,
+        sessions=sessions,
     )
+    requests.gateway = gateway
     return Parts(
         runtimes=runtimes,
         recorder=recorder,
         supervisor=supervisor,
         admin=admin,
+        page=page,
         limiter=limiter,
         gateway=gateway,
+        outdated=outdated,
     )
+
+
+class _Requests:
+    """The gateway's requests for the page, which the gateway itself serves."""
+
+    gateway: Gateway
+
+    def in_flight(self) -> Sequence[InFlight]:
+        return self.gateway.in_flight()
+
+    def cancel(self, request_id: str) -> bool:
+        return self.gateway.cancel(request_id)
+
+    def watch(self, watcher: Callable[[Finished], None] | None) -> None:
+        self.gateway.watch(watcher)
 
 
 def make_state_dir(settings: Settings) -> Path:
@@ -148,7 +198,9 @@ def _supervisor(
     on_move: Callable[[do.ReportMove], None],
 ) -> Supervisor:
     async def memory_free(model: ModelSpec) -> Reason | None:
-        return await wait_for_free_memory(gpus, model.scheduling.footprint) if gpus else None
+        if gpus is None or not registry.KINDS[model.runtime].on_this_machine:
+            return None
+        return await wait_for_free_memory(gpus, model.scheduling.footprint)
 
     files = WeightDownloader(lambda: runtimes, _environment)
     return Supervisor(

@@ -41,7 +41,8 @@ models:
   big:
 """
     assert problems(text) == [
-        "1: listen: without a key, hotseat may listen on this machine only (127.0.0.1, ::1 or localhost) "
+        "1: listen: without a key, hotseat may listen on this machine only (127.0.0.1, ::1, localhost or a "
+        "Unix socket) "
         "(set VLLM_API_KEY in the environment, or listen on 127.0.0.1)",
         "2: gpu.budgt: unknown key (did you mean budget?)",
         "3: idle: expected a duration such as 30m, 90s, 1h30m or a number of seconds",
@@ -152,7 +153,9 @@ def test_keys_of_another_runtime_are_refused() -> None:
         "1: models.a: has runtime docker but names no container (add container: NAME)"
     )
     assert "does not say what to start" in only("models: {a: {}}")
-    assert "expected 'process' or 'docker'" in only(f"models: {{a: {{{RUN}, runtime: podman}}}}")
+    assert "expected 'process', 'docker' or 'kubernetes'" in only(
+        f"models: {{a: {{{RUN}, runtime: podman}}}}"
+    )
 
 
 def test_compose_needs_a_file() -> None:

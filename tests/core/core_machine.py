@@ -221,6 +221,12 @@ class Histories(RuleBasedStateMachine):
         for name, spec in sorted(self.w.scheduler.models.items()):
             self.w.gate_is_seen(name, spec.fingerprint)
 
+    @rule(index=which, room=st.booleans())
+    def there_is_no_room(self, index: int, room: bool) -> None:
+        starting = [one for one in self.w.processes.values() if one.doing == "starting"]
+        if (process := self.pick(starting, index)) is not None:
+            self.w.tell(ev.RunUnplaced(process.model, process.run, None if room else CRASH))
+
     @rule(index=which, reason=st.sampled_from([None, None, CRASH, HOPELESS]))
     def a_download_ends(self, index: int, reason: Reason | None) -> None:
         if name := self.pick(sorted(self.w.downloads), index):
@@ -255,6 +261,7 @@ class Histories(RuleBasedStateMachine):
                 ev.ProbePassed(model, run),
                 ev.StartFailed(model, run, CRASH),
                 ev.RunExited(model, run, CRASH),
+                ev.RunUnplaced(model, run, CRASH),
                 ev.RunUnhealthy(model, run, CRASH),
                 ev.RunSlept(model, run),
                 ev.SleepFailed(model, run, CRASH),

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hotseat.standby.gate_folder import GateFolder
+from hotseat.gate.gate_folder import GateFolder
 
 LIMIT_S = 60.0
 

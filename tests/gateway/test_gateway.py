@@ -82,7 +82,7 @@ async def test_our_own_pages_are_passed_on(path: str) -> None:
         assert gate.seats.tickets == []
 
 
-@pytest.mark.parametrize("path", ["/", "/sleep", "/chat", "/chat/", "/chat/sleep", "/nope/v1/models"])
+@pytest.mark.parametrize("path", ["/uis", "/sleep", "/chat", "/chat/", "/chat/sleep", "/nope/v1/models"])
 async def test_everything_else_is_not_found(path: str) -> None:
     async with front(ready={"chat": 1}) as gate:
         answer = await gate.ask(path, PLAIN)

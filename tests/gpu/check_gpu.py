@@ -25,8 +25,8 @@ from typing import Any
 
 import pynvml
 
+from hotseat.gate.gate_folder import GateFolder
 from hotseat.probing.gpu import NvmlReader, room_for
-from hotseat.standby.gate_folder import GateFolder
 
 LIMIT_S = 60.0
 HELD_MIB = 1024

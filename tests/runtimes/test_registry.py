@@ -55,7 +55,7 @@ def written(folder: Path, **config: Any) -> str:
 
 
 def test_the_default_runtime_comes_first() -> None:
-    assert list(registry.KINDS) == ["process", "docker"]
+    assert list(registry.KINDS) == ["process", "docker", "kubernetes"]
     assert registry.KINDS[registry.DEFAULT].name == registry.DEFAULT
 
 
@@ -129,10 +129,10 @@ def test_its_keys_are_checked_as_those_of_the_others(tmp_path: Path) -> None:
         "models.a: names no script (write script: FILE.py)",
         "models.b.script: is for models with runtime script; this model has runtime docker "
         "(remove this line)",
-        "models.c.runtime: expected 'process', 'docker' or 'script'",
+        "models.c.runtime: expected 'process', 'docker', 'kubernetes' or 'script'",
         "models.d.scirpt: unknown key (did you mean script?)",
         "models.e: does not say what to start (add command: [program, arguments…] or container: NAME "
-        "or script: FILE.py)",
+        "or workload: deployment/NAME or script: FILE.py)",
     ):
         assert expected in done.stdout + done.stderr
 
@@ -143,7 +143,7 @@ def test_its_keys_are_in_the_schema(tmp_path: Path) -> None:
     assert schema["properties"]["interpreter"]["description"] == "The Python that runs scripts."
     model = schema["$defs"]["ModelConfig"]["properties"]
     assert model["script"]["description"] == "The Python file to run."
-    assert model["runtime"]["anyOf"][0]["enum"] == ["process", "docker", "script"]
+    assert model["runtime"]["anyOf"][0]["enum"] == ["process", "docker", "kubernetes", "script"]
 
 
 def test_doctor_sees_that_its_programs_run_on_this_machine(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from starlette.applications import Starlette
@@ -40,17 +40,27 @@ class Admin:
         reload: Reload,
         capturing: CaptureControl,
         devices: Callable[[], Sequence[DeviceMemory]],
+        outdated: Mapping[str, str],
     ) -> None:
-        """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
+        """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs.
+
+        ``outdated``: how the containers of models differ from their settings, always as it is now.
+        """
         self._control, self._reload_config, self._capturing = control, reload, capturing
         self._stats = StatsView(
-            control, chronicle, wall_clock=wall_clock, devices=devices, capturing=capturing
+            control,
+            chronicle,
+            wall_clock=wall_clock,
+            devices=devices,
+            capturing=capturing,
+            outdated=outdated,
         )
         self._watching = WatchEndpoints(control, chronicle, self._stats, self._find)
         self.configure(settings)
         handlers = {
             "/healthz": self._healthz,
             "/health": self._health,
+            "/readyz": self._readyz,
             "/routes": self._get_routes,
             "/stats": self._get_stats,
             "/metrics": self._watching.metrics,
@@ -94,6 +104,9 @@ class Admin:
         return json_response(health, 503 if unusable else 200)
 
     async def _health(self, request: Request) -> Response:
+        return json_response(schema.LivenessResponse(status="ok"))
+
+    async def _readyz(self, request: Request) -> Response:
         return json_response(schema.LivenessResponse(status="ok"))
 
     async def _get_routes(self, request: Request) -> Response:

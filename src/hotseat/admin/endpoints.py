@@ -57,6 +57,16 @@ ENDPOINTS = (
     ),
     Endpoint(
         method="GET",
+        path="/readyz",
+        access="all",
+        summary="Whether this launcher takes requests: 503 while another one leads.",
+        description="For a load balancer in front of several launchers (`lease`). Whatever state the models "
+        "and their runtimes are in, a launcher that leads answers 200.",
+        response=schema.LivenessResponse,
+        errors={503: "another launcher leads"},
+    ),
+    Endpoint(
+        method="GET",
         path="/healthz",
         access="all",
         summary="Readiness: hotseat can run models. With a key also the routes and their states.",

@@ -231,6 +231,10 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     retry_in_s: Annotated[float | None, Meta(description="Seconds until a failed start is tried again.")]
     footprint: Shares
     last_error: FailureReason | None
+    outdated: Annotated[
+        str | None,
+        Meta(description="How its container differs from the Compose file; the next start creates it anew."),
+    ] = None
 
 
 class ModelResponse(ModelStatus, frozen=True, kw_only=True):
@@ -327,6 +331,9 @@ class ReloadResponse(Struct, frozen=True, kw_only=True):
     removed: list[str]
     changed: list[str]
     needs_restart: list[str]
+    outdated: Annotated[
+        list[str], Meta(description="Models whose container differs from the Compose file as it is now.")
+    ] = []
 
 
 class CaptureResponse(Struct, frozen=True, kw_only=True):

@@ -36,10 +36,12 @@ class StatsView:
         wall_clock: Callable[[], float],
         devices: Callable[[], Sequence[DeviceMemory]],
         capturing: CaptureControl,
+        outdated: Mapping[str, str],
     ) -> None:
         """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
         self._control, self._recorder, self._capturing = control, recorder, capturing
         self._wall_clock, self._devices = wall_clock, devices
+        self._outdated = outdated
         self._began_at = wall_clock()
 
     def configure(self, settings: Settings) -> None:
@@ -152,6 +154,7 @@ class StatsView:
             retry_in_s=_rounded(retry_in_s),
             footprint=shares(view.footprint),
             last_error=_reason(view),
+            outdated=self._outdated.get(view.model),
         )
 
     def _last_move(self, model: str) -> schema.Transition | None:

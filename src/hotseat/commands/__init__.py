@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "simulate": "Compare scheduling policies on generated or recorded traffic.",
     "lint": "Find mistakes in the Compose files of a stack.",
     "doctor": "Check this machine and the stack, and say how to fix problems.",
+    "export": "Write Kubernetes manifests from the same configuration.",
     "init": "Write the stack's .env with fresh keys.",
     "rotate-key": "Replace the clients' key; the old one stays valid for a while.",
     "install-service": "Install a systemd unit for the stack.",

@@ -25,6 +25,8 @@ _SECOND_FACTORS = {
     "missing_api_secret": _credentials.API_SECRET,
     "missing_basic_auth": _credentials.BASIC,
 }
+_NOT_FOR_WANT_OF_A_KEY = ("not_local", "cross_site_request", "origin_not_allowed", "model_not_allowed")
+"""Codes of 403 responses that another key, an admin's, would not change."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -51,6 +53,14 @@ class LauncherRefused(CommandFailed):
         self.reply = reply
 
 
+class KeyRefused(CommandFailed):
+    """The credentials are missing, wrong, or not enough."""
+
+    def __init__(self, message: str, reply: LauncherReply) -> None:
+        super().__init__(message)
+        self.reply = reply
+
+
 class LauncherClient:
     """HTTP client of one launcher. A connection for each request: a command makes few."""
 
@@ -67,7 +77,9 @@ class LauncherClient:
         Raises ``CommandFailed`` for credentials that cannot be sent.
         """
         self._address, self._key_variables = address, key_variables
-        key = next((env[name] for name in key_variables if env.get(name)), None)
+        self._key_from = next((name for name in key_variables if env.get(name)), None)
+        key = env[self._key_from] if self._key_from else None
+        self._secrets = {value for value in (key, *map(env.get, _SECOND_FACTORS.values())) if value}
         self._credentials = _credentials.header_fields(key, env, headers_file)
 
     @property
@@ -198,15 +210,24 @@ class LauncherClient:
         """The error that a response of another status than 200 tells."""
         reply = _reply(response, raw)
         if reply.status in (401, 403):
-            if reply.code in _SECOND_FACTORS:
-                variable = _SECOND_FACTORS[reply.code]
-                return CommandFailed(
-                    f"{self.url} requires a second factor: set {variable} in the environment"
-                )
-            kind = "an admin" if self._key_variables is _credentials.ADMIN_KEYS else "another"
-            variable = self._key_variables[0]
-            return CommandFailed(f"{self.url} requires {kind} key: set {variable} in the environment")
+            return KeyRefused(self._refusal(reply), reply)
         return CommandFailed(reply.message or f"{self.url} answered with status {reply.status}")
+
+    def _refusal(self, reply: LauncherReply) -> str:
+        """What was wrong with the credentials, in the launcher's own words, and which variable to set."""
+        says = reply.message or f"status {reply.status}"
+        for secret in self._secrets:
+            says = says.replace(secret, "***")
+        if reply.code in _SECOND_FACTORS:
+            variable = _SECOND_FACTORS[reply.code]
+            return f"{self.url} requires a second factor: set {variable} in the environment\n{says}"
+        kind = "an admin" if self._key_variables is _credentials.ADMIN_KEYS else "a"
+        wanted = f"set {self._key_variables[0]} in the environment, or in the .env beside the configuration"
+        if self._key_from is None:
+            return f"{self.url} requires {kind} key: {wanted}\n{says}"
+        if reply.status == 403 and reply.code not in _NOT_FOR_WANT_OF_A_KEY:
+            return f"{self.url} requires an admin key: {wanted}\n{says} (it comes from {self._key_from})"
+        return f"{self.url} refuses the key in {self._key_from}: {says}"
 
 
 def path_segment(name: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import asdict
 
 import click
 
+from hotseat.commands._environment import with_env_file
 from hotseat.commands._errors import InvalidConfig
 from hotseat.commands._output import echo_json, table
 from hotseat.config import ConfigError, load
+from hotseat.config.lockouts import lockouts
 from hotseat.core.spec import ModelSpec, Settings
 
 
@@ -42,22 +45,31 @@ def command(config: str | None, as_json: bool, schema: bool) -> None:
         click.echo(schema_text(), nl=False)
         return
     try:
-        settings = load(config, os.environ)
+        settings = load(config, with_env_file(config, os.environ))
     except ConfigError as error:
         if as_json:
             problems = [asdict(problem) for problem in error.problems]
             echo_json({"ok": False, "problems": problems})
             raise click.exceptions.Exit(InvalidConfig.exit_code) from None
         raise InvalidConfig(error) from None
+    warnings = list(lockouts(settings, time.time()))
     if as_json:
-        echo_json({"ok": True, "file": settings.source, "problems": []})
+        echo_json(
+            {
+                "ok": True,
+                "file": settings.source,
+                "problems": [],
+                "warnings": [one.as_json() for one in warnings],
+            }
+        )
     else:
         click.echo(_summary(settings))
+        for one in warnings:
+            click.echo(f"\nWarning: {one}")
 
 
 def _summary(settings: Settings) -> str:
-    host, port = settings.serve.host, settings.serve.port
-    at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    at = " and ".join(map(str, settings.serve.listen))
     paths: dict[str, list[str]] = {}
     for route in settings.routes:
         paths.setdefault(route.model, []).append(route.path)

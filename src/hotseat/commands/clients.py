@@ -14,6 +14,7 @@ from hotseat.clients.formats import FORMATS, Format
 from hotseat.clients.offer import Choice, NotOffered, Offered, choose
 from hotseat.commands import _options
 from hotseat.commands._credentials import CLIENT_KEYS
+from hotseat.commands._environment import with_env_file
 from hotseat.commands._errors import CommandFailed, InvalidConfig
 from hotseat.commands._model_list import ModelList
 from hotseat.core.spec import PPM, Settings
@@ -111,7 +112,7 @@ def _print_notes(format_: Format, choice: Choice) -> None:
 
 def _key() -> str:
     try:
-        env = config.environment(os.environ)
+        env = config.environment(with_env_file(None, os.environ))
     except config.ConfigError as error:
         raise InvalidConfig(error) from None
     for variable in CLIENT_KEYS:
@@ -122,7 +123,7 @@ def _key() -> str:
 
 def _of_config(file: str, url: str | None) -> tuple[str, list[Offered], Mapping[str, float]]:
     try:
-        settings = config.load(file)
+        settings = config.load(file, with_env_file(file, os.environ))
     except config.ConfigError as error:
         raise InvalidConfig(error) from None
     offered = [

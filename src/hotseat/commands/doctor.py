@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 from hotseat import config
 from hotseat.commands._output import count, echo_json
 from hotseat.commands._stack import StackUnreadable, stack_option
+from hotseat.config.lockouts import lockouts
 from hotseat.config.parsers import sizes
 from hotseat.core.spec import Settings
 from hotseat.envfile import disk
@@ -26,7 +28,7 @@ from hotseat.stack.compose.reading import (
     read_project,
     stack_environment,
 )
-from hotseat.stack.doctor.check import CheckResult, error, ok
+from hotseat.stack.doctor.check import CheckResult, error, ok, warning
 from hotseat.stack.doctor.context import DoctorContext
 from hotseat.stack.doctor.examine import examine
 
@@ -104,6 +106,10 @@ def _checks(folder: Path, config_file: Path, card: int | None) -> Iterator[Check
             project=project,
             compose=find_compose(os.environ),
             now=datetime.now(UTC),
+            lockouts=[
+                warning("keys", one.message, one.fix)
+                for one in (lockouts(settings, time.time()) if settings else ())
+            ],
             card=card,
         )
     )

@@ -11,9 +11,8 @@ import click
 from hotseat.commands._errors import CommandFailed
 from hotseat.commands._stack import in_folder, stack_option
 from hotseat.envfile import disk
+from hotseat.runtimes.docker.endpoint import USUAL_SOCKET, EndpointError, find_endpoint
 from hotseat.stack.env_template import fresh
-
-_SOCKET = "/var/run/docker.sock"
 
 
 @click.command("init", epilog="Exit status: 0 written, 1 not written.")
@@ -25,8 +24,7 @@ def command(folder: Path) -> None:
     the key for the admin API. An existing .env is never overwritten.
     """
     path = folder / ".env"
-    named = os.environ.get("DOCKER_HOST", "")
-    socket = Path(named.removeprefix("unix://") if named.startswith("unix:///") else _SOCKET)
+    socket = _docker_socket()
     try:
         owner = _owner(folder)
         group = socket.stat().st_gid if socket.exists() else 0
@@ -48,6 +46,13 @@ def command(folder: Path) -> None:
     if not socket.exists():
         click.echo(f"{socket} does not exist yet: set DOCKER_GID to its group before you start the launcher.")
     click.echo(f"Next: check the file, then run  {in_folder(folder)}docker compose up -d launcher")
+
+
+def _docker_socket() -> Path:
+    try:
+        return find_endpoint(os.environ).socket or Path(USUAL_SOCKET)
+    except EndpointError:  # hotseat doctor says so
+        return Path(USUAL_SOCKET)
 
 
 def _owner(folder: Path) -> tuple[int, int]:

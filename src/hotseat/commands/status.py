@@ -20,7 +20,7 @@ from hotseat.admin.schema import (
 )
 from hotseat.commands import _options
 from hotseat.commands._client import LauncherClient
-from hotseat.commands._describe import ago, blocked_by, describe
+from hotseat.commands._describe import ago, blocked_by, describe, outdated_line
 from hotseat.commands._errors import CommandFailed, LauncherUnreachable
 from hotseat.commands._output import echo_json, one_line, table
 
@@ -98,9 +98,10 @@ def render(
         ]
         for name, model in models.items()
     ]
-    failures = [f"{name}: {why}" for name, model in models.items() if (why := _failure(model))]
+    notes = [outdated_line(name, model.outdated) for name, model in models.items() if model.outdated]
+    notes += [f"{name}: {why}" for name, model in models.items() if (why := _failure(model))]
     head = ["MODEL", "STATE", "RUNNING", "WAITING", "REQUESTS", "STARTS", "LAST START", "LAST HIT", "PATH"]
-    return "\n".join([url, "", table(head, rows), *([""] if failures else []), *failures])
+    return "\n".join([url, "", table(head, rows), *([""] if notes else []), *map(one_line, notes)])
 
 
 def _failure(model: ModelStatus) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hotseat.config.document import Document
-from hotseat.core.spec import ModelSpec
+from hotseat.core.spec import PPM, ModelSpec
 
 
 def check_capacity(document: Document, budgets: Mapping[str, int], models: Mapping[str, ModelSpec]) -> None:
@@ -45,4 +45,4 @@ def check_capacity(document: Document, budgets: Mapping[str, int], models: Mappi
 
 
 def _percent(parts: int) -> str:
-    return f"{parts / 10_000:g} %"
+    return f"{parts / PPM:g} GPUs" if parts > PPM else f"{parts / 10_000:g} %"

@@ -47,10 +47,12 @@ class PolicyResolver:
             defaults=(find("defaults")[1] or {}) | self._from_environment(name),
             clamp=find("clamp")[1] or {},
             drop=find("drop")[1] or (),
+            allow_fields=find("allow_fields")[1] or (),
             prompt=self._prompt(prompt_at, prompt) if prompt is not None else None,
             cors=find("cors")[1] or (),
             limits=scoped(limits or (), scope),
             max_hold_s=find("max_hold")[1],
+            comment_every_s=find("keepalive_comments")[1],
             model_name=self._env.get(f"{prefix(name)}_MODEL") or None,
             access_log=self._root.access_log if access_log is None else access_log,
         )

@@ -15,6 +15,7 @@ RESERVED = frozenset(
         "v1",
         "admin",
         "healthz",
+        "readyz",
         "health",
         "routes",
         "stats",
@@ -22,6 +23,8 @@ RESERVED = frozenset(
         "events",
         "logs",
         "openapi.json",
+        "ui",
+        "mcp",
     }
 )
 """First segments of the paths that hotseat answers itself."""

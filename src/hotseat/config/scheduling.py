@@ -6,23 +6,25 @@ from collections.abc import Mapping
 
 from hotseat.config.command_info import CommandInfo
 from hotseat.config.document import Document, Path
+from hotseat.config.parsers import gpu
 from hotseat.config.schema.gpu import GpuConfig
 from hotseat.config.schema.inherited import InheritedSettings
 from hotseat.config.schema.model import ModelConfig
 from hotseat.config.schema.root import RootConfig
 from hotseat.config.schema.sleep import SleepConfig
-from hotseat.core.spec import SchedulingSpec, SleepSpec, StandbyMode
+from hotseat.core.spec import PPM, SchedulingSpec, SleepSpec, StandbyMode
+from hotseat.runtimes.registry import kind_of
 
 STANDBY_MIB = 1400
 """Host memory of a server that stands by, in MiB: vLLM's processes took 1,279."""
 STANDBY_RESERVE_MIB = 2048
 
 
-def budgets_of(gpu: GpuConfig) -> dict[str, int]:
+def budgets_of(config: GpuConfig) -> dict[str, int]:
     """The budget of each device, in parts per million."""
-    if isinstance(gpu.devices, dict):
-        return dict(gpu.devices)
-    return dict.fromkeys(gpu.devices or ("0",), gpu.budget)
+    if isinstance(config.devices, dict):
+        return dict(config.devices)
+    return dict.fromkeys(config.devices or ("0",), config.budget)
 
 
 class SchedulingResolver:
@@ -102,9 +104,10 @@ class SchedulingResolver:
         return inherited.seed_timeout if inherited.seed and info.engine == "vllm" else None
 
     def _footprint(self, at: Path, model: ModelConfig, info: CommandInfo) -> dict[str, int]:
-        devices = model.devices or tuple(self._budgets)
+        devices = model.devices or self._default_devices(model)
         self._check_devices((*at, "devices"), devices)
         if isinstance(model.footprint, dict):
+            self._check_pools((*at, "footprint"), model)
             self._check_devices((*at, "footprint"), tuple(model.footprint))
             if model.devices and set(model.devices) != set(model.footprint):
                 self._document.problem(
@@ -112,11 +115,38 @@ class SchedulingResolver:
                     "does not list the same devices as footprint",
                     "remove devices: footprint already names them",
                 )
-            return model.footprint
+            return self._checked((*at, "footprint"), model.footprint)
         share = model.footprint if model.footprint is not None else info.share
         if share is not None:
-            return dict.fromkeys(devices, share)
-        return {device: self._budgets.get(device, 0) for device in devices}
+            return self._checked((*at, "footprint"), dict.fromkeys(devices, share))
+        # Of a GPU all that there is; of a pool one GPU.
+        return {device: min(self._budgets.get(device, 0), PPM) for device in devices}
+
+    def _default_devices(self, model: ModelConfig) -> tuple[str, ...]:
+        """All devices that the model's runtime can use: pools are a cluster's."""
+        pools = not kind_of(model.runtime, model).on_this_machine
+        return tuple(device for device in self._budgets if gpu.is_pool(device) == pools) or tuple(
+            self._budgets
+        )
+
+    def _check_pools(self, path: Path, model: ModelConfig) -> None:
+        kind = kind_of(model.runtime, model)
+        assert isinstance(model.footprint, dict)
+        pools = [device for device in model.footprint if gpu.is_pool(device) and device in self._budgets]
+        if pools and kind.on_this_machine:
+            self._document.problem(
+                path,
+                f"{pools[0]} is a pool of a cluster, and this model runs on this machine ({kind.name})",
+                "name a device such as 0, or write runtime: kubernetes",
+            )
+
+    def _checked(self, path: Path, footprint: dict[str, int]) -> dict[str, int]:
+        """Report more than one GPU of a device that is no pool."""
+        for device, ppm in footprint.items():
+            if ppm > PPM >= self._budgets.get(device, ppm):
+                self._document.problem(path, gpu.TOO_MUCH)
+                return dict.fromkeys(footprint, 0)
+        return footprint
 
     def _check_devices(self, path: Path, devices: tuple[str, ...]) -> None:
         unknown = sorted(set(devices) - set(self._budgets))
@@ -144,10 +174,11 @@ class SchedulingResolver:
         path = (*at, "sleep") if own.level is not None else ("sleep",)
         idle = own.idle if own.idle is not None else default.idle
         leftover = own.leftover if own.leftover is not None else default.leftover
-        devices = model.devices or tuple(self._budgets)
+        devices = model.devices or self._default_devices(model)
         if not isinstance(leftover, dict):
-            leftover = dict.fromkeys(devices, leftover) if leftover else {}
+            leftover = self._checked(path, dict.fromkeys(devices, leftover)) if leftover else {}
         else:
             self._check_devices(path, tuple(leftover))
+            leftover = self._checked(path, leftover)
         host_bytes = own.host_memory or 0
         return SleepSpec(level=level, leftover=leftover, host_mib=-(-host_bytes >> 20), idle_s=idle or None)

@@ -112,12 +112,16 @@ class PolicySpec:
     """Upper bounds by field."""
     drop: tuple[str, ...] = ()
     """Fields that are removed."""
+    allow_fields: tuple[str, ...] = ()
+    """Fields that pass beside the known ones where a prompt or a bound is imposed."""
     prompt: PromptSpec | None = None
     cors: tuple[str, ...] = ()
     """Origins that browsers may call from; ``*``: any."""
     limits: tuple[LimitSpec, ...] = ()
     max_hold_s: float | None = None
     """Seconds after which a queued request that does not stream is answered 503 with Retry-After."""
+    comment_every_s: float | None = None
+    """Seconds between two comments in a silent stream; 0: none; ``None``: as for all routes."""
     model_name: str | None = None
     """Model name sent to the server instead of its own (``CHAT_MODEL``)."""
     access_log: bool = True

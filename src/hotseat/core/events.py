@@ -109,6 +109,15 @@ class RunExited:
 
 
 @dataclass(slots=True)
+class RunUnplaced:
+    """The runtime has no room for a starting run now; or has found room for it after all (no ``reason``)."""
+
+    model: str
+    run: int
+    reason: Reason | None
+
+
+@dataclass(slots=True)
 class RunUnhealthy:
     """A ready run no longer answers (failed health checks, a hung engine)."""
 
@@ -238,6 +247,7 @@ Event = (
     | Downloaded
     | DownloadFailed
     | RunExited
+    | RunUnplaced
     | RunUnhealthy
     | RunSlept
     | SleepFailed

@@ -64,6 +64,10 @@ class ModelState:
     """The run was found, not started by us. Implies ``unplanned``."""
     unplanned: bool = False
     """The run was not started within the present budget: found, or the budget has changed since."""
+    unplaced: Reason | None = None
+    """Why the runtime has no room for the run; set only while STARTING."""
+    placed_at: float = 0.0
+    """Time at which the runtime found room for a run that it had none for at first."""
     served: bool = False
     """The run has been ready. Never set while STARTING."""
     ready_since: float = 0.0
@@ -231,6 +235,11 @@ class ModelState:
         return self.spec.standby_mib if self.standby_mib is None else self.standby_mib
 
     @property
+    def loading_since(self) -> float:
+        """Time since which it starts or wakes, less the time for which there was no room."""
+        return max(self.since, self.placed_at)
+
+    @property
     def return_cost_s(self) -> float | None:
         """Seconds to have it ready again once it has left: a wake where it sleeps, the rest of a start where
         it stands by, else a start.
@@ -264,6 +273,7 @@ class ModelState:
             raise IllegalTransition(self.name, self.state, new, cause, list(self.history))
         self.history.append(f"{now:.3f} {self.state} → {new} ({cause}) run {self.run}")
         self.state, self.since = new, now
+        self.unplaced = None
         if new is not State.STOPPING:  # a sleeper that is stopped takes no more than it did
             self.asleep = new is State.ASLEEP
         if new is not State.DRAINING:
@@ -325,7 +335,9 @@ class ModelState:
         match self.state:
             case State.READY:
                 return self.idle_deadline()
-            case State.STARTING | State.WAKING | State.PREPARING:
+            case State.STARTING | State.WAKING:
+                return self.loading_since + self.spec.start_timeout_s
+            case State.PREPARING:
                 return self.since + self.spec.start_timeout_s
             case State.STANDBY:
                 kept = self.wanted or self.spec.standby is StandbyMode.KEEP or self.spec.idle_s is None
@@ -356,6 +368,11 @@ class ModelState:
             return NEVER
         return quiet_since + spec.idle_s
 
+    def idle_at(self) -> float | None:
+        """The end of its idle time if nothing happens before; ``None``: it is not stopped for that."""
+        at = self.idle_deadline() if self.state is State.READY else NEVER
+        return None if at == NEVER else at
+
     def view(self) -> ModelView:
         """A snapshot for others."""
         return ModelView(
@@ -374,6 +391,7 @@ class ModelState:
             backoff_until=self.backoff_until if self.state is State.BACKOFF else None,
             reason=self.reason,
             last_used=self.last_used,
+            idle_at=self.idle_at(),
             idle_stops=self.idle_stops,
             evictions=self.evictions,
         )

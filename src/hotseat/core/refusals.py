@@ -68,6 +68,17 @@ def start_timeout(model: ModelState) -> Refusal:
     )
 
 
+def unplaced(model: ModelState, reason: Reason) -> Refusal:
+    """The runtime found no room for the model within ``start_timeout``."""
+    return Refusal(
+        code=Code.NO_ROOM,
+        message=f"there was no room for model {model.name} within {model.spec.start_timeout_s:g} s: "
+        f"{reason.for_clients()}",
+        model=model.name,
+        retry_after_s=10.0,
+    )
+
+
 def queue_full(model: ModelState, now: float) -> Refusal:
     """The queue has reached ``max_queue``."""
     return Refusal(

@@ -41,6 +41,7 @@ class Scheduler:
             ev.ProbePassed: runs.probe_passed,
             ev.StartFailed: runs.start_failed,
             ev.RunExited: runs.run_exited,
+            ev.RunUnplaced: runs.run_unplaced,
             ev.RunUnhealthy: runs.run_unhealthy,
             ev.RunSlept: runs.run_slept,
             ev.SleepFailed: runs.sleep_failed,
@@ -134,6 +135,11 @@ class Scheduler:
     def wake_at(self) -> float:
         """Latest time to send ``TimePassed``; infinity for never."""
         return min(self._state.replan_at, self._state.deadlines.next_at)
+
+    @property
+    def plan_at(self) -> float:
+        """The end of the turn that somebody waits for; infinity for never."""
+        return self._state.replan_at
 
     @property
     def at_rest(self) -> bool:

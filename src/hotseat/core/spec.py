@@ -224,12 +224,29 @@ class TlsSpec:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class ListenSpec:
+    """An address to listen on: a host and a port, or a Unix socket."""
+
+    host: str = ""
+    """Empty: all interfaces, IPv4 and IPv6. ``localhost``: both loopback addresses."""
+    port: int = 0
+    path: str | None = None
+    """Of the Unix socket; it has neither host nor port."""
+    mode: int = 0o660
+    """Of the Unix socket's file."""
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSpec:
     """Settings of the server itself."""
 
-    host: str = "127.0.0.1"
-    port: int = 8000
+    listen: tuple[ListenSpec, ...] = (ListenSpec("127.0.0.1", 8000),)
     open: bool = True
     """No key is configured: whoever reaches the port is served, so it must be on loopback."""
     state_dir: str
@@ -238,6 +255,8 @@ class ServeSpec:
     access_log: bool = True
     """Whether requests without a route are in the access log; each route has a setting of its own."""
     hold_headers_s: float = 2.0
+    comment_every_s: float = 2.0
+    """Seconds between two comments in a silent stream; 0: none. A route may have its own."""
     body_limit_bytes: int = 32 * 1024 * 1024
     slow_client_s: float = 60.0
     """How long a client may take nothing of its response before it is cut off."""
@@ -252,9 +271,21 @@ class ServeSpec:
     """Whether the configuration is reloaded when its file changes."""
     rate_store: str | None = field(default=None, repr=False)
     """URL of a Redis that shares rate limits between launchers; ``None``: counted in memory."""
+    lease: str | None = None
+    """The Lease that several launchers share: one of them leads; ``None``: there is one launcher."""
     tls: TlsSpec | None = None
     tracing: bool | str | None = None
     """Whether traces are exported, or the URL to export to; ``None``: as the ``OTEL_*`` variables say."""
+
+    @property
+    def host(self) -> str:
+        """The host of the first address, or the path of its Unix socket."""
+        return self.listen[0].path or self.listen[0].host
+
+    @property
+    def port(self) -> int:
+        """The port of the first address; 0 for a Unix socket."""
+        return self.listen[0].port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

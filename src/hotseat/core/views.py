@@ -17,6 +17,8 @@ class Upstream:
     run: int
     host: str
     port: int
+    replicas: tuple[tuple[str, int], ...] = ()
+    """Host and port of each replica, this address among them; empty where there is one only."""
     base_path: str = ""
     """Prefix of every path there, without a trailing slash (``url:`` may have one)."""
     impostor: Callable[[], str | None] | None = field(default=None, compare=False, repr=False)
@@ -72,5 +74,7 @@ class ModelView:
     reason: Reason | None
     """Why it failed or ended last; ``None``: it did not."""
     last_used: float | None
+    idle_at: float | None
+    """When it is stopped for being idle if nobody uses it until then, in the core's time."""
     idle_stops: int
     evictions: int

@@ -20,6 +20,7 @@ from hotseat.logs import redact
 CONTROL_SEGMENTS = frozenset(
     {
         b"healthz",
+        b"readyz",
         b"health",
         b"routes",
         b"stats",
@@ -28,6 +29,9 @@ CONTROL_SEGMENTS = frozenset(
         b"events",
         b"logs",
         b"openapi.json",
+        b"",  # the path "/" alone: "//…" is no plain path
+        b"ui",
+        b"mcp",
     }
 )
 """First segments of the paths that hotseat itself answers."""
@@ -45,6 +49,74 @@ DATA_PATHS = frozenset(
     }
 )
 """Paths outside ``/v1`` that are passed to a model's server."""
+
+WORK_PATHS = DATA_PATHS | frozenset(
+    b"/v1/" + path
+    for path in (
+        b"audio/speech",
+        b"audio/transcriptions",
+        b"audio/translations",
+        b"chat/completions",
+        b"chat/completions/render",
+        b"classify",
+        b"completions",
+        b"completions/render",
+        b"embeddings",
+        b"images/edits",
+        b"images/generations",
+        b"images/variations",
+        b"messages",
+        b"messages/count_tokens",
+        b"moderations",
+        b"pooling",
+        b"rerank",
+        b"responses",
+        b"responses/compact",
+        b"responses/input_tokens",
+        b"score",
+        b"tokenize",
+        b"detokenize",
+        b"videos",
+    )
+)
+"""Paths at which a POST request asks a model for work, whether it names one or not."""
+
+_OBJECT_SEGMENTS = frozenset(
+    {
+        b"assistants",
+        b"batches",
+        b"containers",
+        b"conversations",
+        b"evals",
+        b"files",
+        b"fine_tuning",
+        b"organization",
+        b"responses",
+        b"threads",
+        b"uploads",
+        b"vector_stores",
+    }
+)
+"""First segments below ``/v1`` of objects that a server keeps; a POST request there (``…/cancel``) asks for
+no work, unless it names a model."""
+
+_MADE_PATHS = frozenset(
+    {b"/v1/responses", b"/v1/chat/completions", b"/v1/files", b"/v1/batches", b"/v1/uploads", b"/v1/videos"}
+)
+"""Paths whose POST requests make objects that can be asked for by their ids."""
+
+EVENT_STREAM_PATHS = frozenset(
+    {
+        b"/v1/chat/completions",
+        b"/v1/completions",
+        b"/v1/responses",
+        b"/v1/messages",
+        b"/completion",
+        b"/infill",
+    }
+)
+"""Paths where ``stream: true`` is always answered by an event stream. Elsewhere servers differ: audio comes
+as bytes or as events, transcriptions as events or as plain JSON, others as lines of JSON."""
 
 SERVER_ADMIN_SEGMENTS = frozenset(
     {b"load_lora_adapter", b"unload_lora_adapter", b"lora", b"model", b"internal", b"admin"}
@@ -129,7 +201,19 @@ class Route:
 class Target:
     """The destination of one path."""
 
-    __slots__ = ("anthropic", "kind", "model_id", "path", "route", "special", "text")
+    __slots__ = (
+        "anthropic",
+        "events",
+        "is_work",
+        "kind",
+        "makes_ids",
+        "model_id",
+        "path",
+        "responses",
+        "route",
+        "special",
+        "text",
+    )
 
     def __init__(
         self,
@@ -152,6 +236,14 @@ class Target:
         self.model_id = model_id
         """The id of ``/v1/models/{id}``, decoded."""
         self.anthropic = is_anthropic(path)
+        self.events = path in EVENT_STREAM_PATHS
+        """Whether ``stream: true`` is answered by an event stream, whatever the server."""
+        self.is_work = path in WORK_PATHS or special or (route is not None and not _is_object(path))
+        """Whether a POST request here asks the model for work although it does not name one."""
+        self.makes_ids = path in _MADE_PATHS
+        """Whether a POST request here makes an object that can be asked for by its id."""
+        self.responses = path == b"/v1/responses" or path.startswith(b"/v1/responses/")
+        """Whether streams have the events of OpenAI's Responses API."""
 
 
 class RoutingTable:
@@ -284,6 +376,11 @@ def is_passed(path: bytes) -> bool:
     if path.startswith(b"/v1/"):
         return path.split(b"/", 3)[2].lower() not in SERVER_ADMIN_SEGMENTS and path != b"/v1/"
     return path in DATA_PATHS
+
+
+def _is_object(path: bytes) -> bool:
+    """Whether this is the path of objects that a server keeps."""
+    return path.startswith(b"/v1/") and path.split(b"/", 3)[2] in _OBJECT_SEGMENTS
 
 
 def is_anthropic(path: bytes) -> bool:

@@ -2,7 +2,8 @@
 
 Runtimes are idempotent: stopping a run that has ended succeeds. They never retry on their own. One contract
 suite (``tests/runtimes/contract.py``) runs over all of them, the fake included. What only some runtimes can
-tell is a protocol of its own (``ReportsCommands``, ``ReportsMounts``, ``ReportsImages``, ``ReportsHealth``).
+tell is a protocol of its own (``ReportsCommands``, ``ReportsMounts``, ``ReportsImages``, ``ReportsOutdated``,
+``ReportsHealth``).
 """
 
 from __future__ import annotations
@@ -156,6 +157,17 @@ class PreparesRuns(Protocol):
         """Return, by model, the fingerprint of the latest configuration whose server knew its gate."""
 
 
+@runtime_checkable
+class ReportsOutdated(Protocol):
+    """A runtime whose servers can have been created from settings that have changed since."""
+
+    async def outdated(self, model: ModelSpec) -> str | None:
+        """Return in what the model's server is outdated; ``None``: it is not, or it is unknown."""
+
+    def sources_of(self, model: ModelSpec) -> tuple[str, ...]:
+        """Return the files that its settings come from."""
+
+
 class Runtime(Protocol):
     """A way to run models."""
 
@@ -203,6 +215,56 @@ class Runtime(Protocol):
 
     def watch(self) -> AsyncIterator[FoundRun]:
         """Yield runs that others start while hotseat is running (none, for plain processes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaAddress:
+    """Host and port of one replica of a run."""
+
+    host: str
+    port: int
+
+
+@runtime_checkable
+class ReportsAddresses(Protocol):
+    """A runtime whose runs may move, or be served by several replicas."""
+
+    def addresses(self, handle: Handle) -> AsyncIterator[tuple[ReplicaAddress, ...]]:
+        """Yield all addresses that serve the run, whenever they have changed; ends when the run has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementReport:
+    """A change in whether there is room for a run that is being launched."""
+
+    model: str
+    run: int
+    reason: Reason | None
+    """Why there is none (``0/3 nodes are available: 3 Insufficient nvidia.com/gpu``); ``None``: there is."""
+
+
+@runtime_checkable
+class ReportsPlacement(Protocol):
+    """A runtime that is told where a run may go by somebody else, who may have no room for it."""
+
+    def placement_reports(self) -> AsyncIterator[PlacementReport]:
+        """Yield each report; every few seconds again while there is no room."""
+
+
+class Leadership(Protocol):
+    """The election of one leader among several launchers."""
+
+    async def acquire(self) -> None:
+        """Return when this launcher leads."""
+
+    async def lost(self) -> None:
+        """Keep the leadership; return when another launcher leads."""
+
+    async def release(self) -> None:
+        """Give the leadership up."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
 
 
 @runtime_checkable

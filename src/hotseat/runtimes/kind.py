@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from hotseat.config_fields import ConfigModel
 from hotseat.core.spec import LaunchSpec
-from hotseat.runtimes.base import Runtime
+from hotseat.runtimes.base import Leadership, Runtime
 
 ModelKeys = TypeVar("ModelKeys", bound=ConfigModel)
 TopKeys = TypeVar("TopKeys", bound=ConfigModel)
@@ -84,7 +84,11 @@ class RuntimeKind(Generic[ModelKeys, TopKeys]):
     """The key of ``model_keys`` that chooses this runtime where ``runtime`` is not written."""
     example: str
     """The least that a model of this runtime says: ``container: NAME``."""
+    on_this_machine: bool = True
+    """Whether its models use the GPUs that this machine's driver shows."""
     resolve: Callable[[WrittenLaunch[ModelKeys, TopKeys]], LaunchSpec]
     """Checks the keys and makes the launch of them. Problems go into the log."""
+    elect: Callable[[str], Leadership] | None = None
+    """Makes the election of a leader among several launchers, for the runtime that has such a thing."""
     create: Callable[[Path], Runtime]
     """Makes the runtime over a state directory; it is opened later. Imports what it needs."""

@@ -12,7 +12,7 @@ from pydantic import create_model
 
 from hotseat import runtimes
 from hotseat.config_fields import ConfigModel
-from hotseat.runtimes.base import Runtime
+from hotseat.runtimes.base import Leadership, Runtime
 from hotseat.runtimes.kind import KeySection, RuntimeKind
 
 DEFAULT = "process"
@@ -71,6 +71,12 @@ def sections() -> list[KeySection]:
 def create(names: Collection[str], state_dir: Path) -> dict[str, Runtime]:
     """Make the named runtimes, closed. Client libraries are imported for these only."""
     return {name: kind.create(state_dir) for name, kind in KINDS.items() if name in names}
+
+
+def elect(lease: str) -> Leadership:
+    """Make the election of a leader among the launchers that share this lease. Imports what it needs."""
+    (make,) = (kind.elect for kind in KINDS.values() if kind.elect is not None)
+    return make(lease)
 
 
 def _merged(name: str, classes: Iterable[type[ConfigModel]]) -> type[ConfigModel]:

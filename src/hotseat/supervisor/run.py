@@ -16,13 +16,15 @@ from hotseat.core.views import Upstream
 from hotseat.engines.base import explained
 from hotseat.logs import redact
 from hotseat.probing.sleep_mode import SleepError
-from hotseat.runtimes.base import Handle, LaunchError, RunExit, Runtime
+from hotseat.runtimes.base import Handle, LaunchError, ReportsAddresses, RunExit, Runtime
 from hotseat.supervisor.health import HealthChecks
 from hotseat.supervisor.held_run import HeldRun
 from hotseat.supervisor.ports import Drivers
 
 log = structlog.get_logger("hotseat")
 
+WAITING_FOR_ROOM = "waiting for room"
+"""The phase of a run that its runtime has no room for."""
 LOADING_GRACE_S = 3.0
 """Longest grace period of a server that is still loading, in seconds: vLLM swallows SIGTERM then."""
 STOP_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -90,6 +92,8 @@ class Run:
                 watching = [group.create_task(self._probe_and_watch()), group.create_task(self._follow_log())]
                 if self.held is not None and not self.held.kept:
                     watching.append(group.create_task(self._read_ahead(self.held)))
+                if isinstance(self._runtime, ReportsAddresses):
+                    watching.append(group.create_task(self._follow_addresses(self._runtime)))
                 end = await self._runtime.wait(self.handle)
                 for task in watching:
                     task.cancel()
@@ -211,6 +215,16 @@ class Run:
         self._probe_now.set()
         self._health.check_now()
 
+    async def _follow_addresses(self, runtime: ReportsAddresses) -> None:
+        """Send requests and probes to where the run is now."""
+        assert self.handle is not None
+        async for addresses in runtime.addresses(self.handle):
+            first = addresses[0]
+            self.handle = dataclasses.replace(self.handle, host=first.host, port=first.port)
+            replicas = tuple((one.host, one.port) for one in addresses) if len(addresses) > 1 else ()
+            self.upstream = dataclasses.replace(_upstream(self.handle), replicas=replicas)
+            log.info("addresses changed", model=self.model.name, run=self.number, replicas=len(addresses))
+
     async def _follow_log(self) -> None:
         """Read its log while it loads: phases for people, and a reason to probe at once."""
         assert self.handle is not None
@@ -263,6 +277,14 @@ class Run:
         """Seconds that each phase took, the last one until ``now``."""
         ends = [at for _, at in self.phases[1:]] + [now]
         return {phase: end - at for (phase, at), end in zip(self.phases, ends, strict=True)}
+
+    def placement_changed(self, reason: Reason | None) -> None:
+        """Show whether it waits for room."""
+        phase = "starting" if reason is None else WAITING_FOR_ROOM
+        if not self.ready and phase != self.phase:
+            self._enter_phase(phase)
+            if reason is not None:
+                log.info("no room", model=self.model.name, run=self.number, why=reason.summary)
 
     def _enter_phase(self, phase: str) -> None:
         self.phase = phase

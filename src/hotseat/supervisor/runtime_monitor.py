@@ -8,7 +8,14 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from hotseat.core.spec import ModelSpec
-from hotseat.runtimes.base import FoundRun, HealthReport, ReportsHealth, Runtime
+from hotseat.runtimes.base import (
+    FoundRun,
+    HealthReport,
+    PlacementReport,
+    ReportsHealth,
+    ReportsPlacement,
+    Runtime,
+)
 from hotseat.tasks import Tasks
 
 log = structlog.get_logger("hotseat")
@@ -27,13 +34,16 @@ class RuntimeMonitor:
         *,
         on_found: Callable[[FoundRun], None],
         on_health: Callable[[HealthReport], None],
+        on_placement: Callable[[PlacementReport], None],
         on_usable: Callable[[str, str | None], None],
     ) -> None:
         """``on_found(run)``: a run that we did not start; ``on_health(report)``: a runtime's health report;
+        ``on_placement(report)``: whether there is room for a run that is being launched;
         ``on_usable(runtime, why)``: a runtime became unusable, or usable again (``None``).
         """
         self._runtimes, self._tasks = dict(runtimes), tasks
         self._on_found, self._on_health, self._on_usable = on_found, on_health, on_usable
+        self._on_placement = on_placement
         self.unusable: dict[str, str] = {}
         """By runtime that cannot work now: why."""
 
@@ -57,6 +67,8 @@ class RuntimeMonitor:
             self._tasks.start(f"watch {name}", self._watch(runtime))
             if isinstance(runtime, ReportsHealth):
                 self._tasks.start(f"health reports of {name}", self._watch_health(runtime))
+            if isinstance(runtime, ReportsPlacement):
+                self._tasks.start(f"placement reports of {name}", self._watch_placement(runtime))
 
     async def recover(self, models: Mapping[str, ModelSpec]) -> None:
         """Report all runs that exist already; runs that belong to no model are removed."""
@@ -69,6 +81,10 @@ class RuntimeMonitor:
         """Close all runtimes."""
         for runtime in self._runtimes.values():
             await runtime.close()
+
+    async def _watch_placement(self, runtime: ReportsPlacement) -> None:
+        async for report in runtime.placement_reports():
+            self._on_placement(report)
 
     async def _watch(self, runtime: Runtime) -> None:
         async for found in runtime.watch():

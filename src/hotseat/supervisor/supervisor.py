@@ -22,6 +22,7 @@ from hotseat.logs import redact
 from hotseat.runtimes.base import (
     FoundRun,
     HealthReport,
+    PlacementReport,
     PreparesRuns,
     ReportsCommands,
     ReportsImages,
@@ -73,6 +74,7 @@ class Supervisor:
             self._tasks,
             on_found=self._found,
             on_health=self._health_reported,
+            on_placement=self._placement_reported,
             on_usable=self._usable_changed,
         )
         self._runs: dict[str, Run] = {}
@@ -284,6 +286,19 @@ class Supervisor:
             return usual_s
         left_s = usual_s - (self.now() - view.since)
         return left_s if left_s > 0 else None
+
+    def next_turn_at(self) -> float | None:
+        """The end of the turn that somebody waits for; ``None``: nobody waits for one."""
+        at = self._core.plan_at
+        return at if self.now() < at < float("inf") else None
+
+    def hold(self, model: str, seconds: float) -> None:
+        """Keep a model warm for so many seconds from now; 0 ends it."""
+        self._keep_warm.hold(model, self._environment.wall_clock() + seconds)
+
+    def held_until(self, model: str) -> float | None:
+        """The end of an operator's hold on the model, in Unix seconds; ``None``: there is none."""
+        return self._keep_warm.held_until(model)
 
     def spin_ups(self, model: str) -> list[float]:
         """Seconds that its latest starts took, oldest first."""
@@ -563,6 +578,13 @@ class Supervisor:
             run.hint()
         else:
             run.suspect(report.trouble.for_clients(), certain=True)
+
+    def _placement_reported(self, report: PlacementReport) -> None:
+        """A runtime may have no room for a run, although the budget does."""
+        run = self._runs.get(report.model)
+        if run is not None and run.number == report.run:
+            run.placement_changed(report.reason)
+            self._report(ev.RunUnplaced(report.model, report.run, report.reason))
 
     def _usable_changed(self, runtime: str, why: str | None) -> None:
         models = tuple(name for name, model in self._models.items() if model.runtime == runtime)

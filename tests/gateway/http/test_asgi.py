@@ -50,7 +50,7 @@ def body(data: bytes, more: bool = False) -> dict[str, Any]:
 @asynccontextmanager
 async def served(app: App) -> AsyncIterator[Wire]:
     """A client connected to a server of this application."""
-    server = await serve(Handler(app), host="127.0.0.1")
+    server = await serve(Handler(app))
     try:
         async with await Wire.open(server.addresses[0][1]) as wire:
             yield wire

@@ -34,6 +34,8 @@ class FakeCycle:
         self.response_started = response_started
         self.source: object = None
         self.calls: list[str] = []
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.bytes_sent = 0
         self.body = b""
 
     def start(self, status: int, headers: bytes, length: bytes | None) -> None:
@@ -179,8 +181,8 @@ async def test_the_head_decides_how_the_body_is_passed_on(
         await until(scene, Phase.AWAITING_HEAD)
         scene.forward.on_head(status, b"", None, content_type)
         assert scene.forward.phase is phase
-        scene.forward.on_data(b'{"message":"no"}')
-        assert scene.cycle.body == (b"" if phase is Phase.COLLECTING else b'{"message":"no"}')
+        scene.forward.on_data(b'{"message":"no"}\n\n')
+        assert scene.cycle.body == (b"" if phase is Phase.COLLECTING else b'{"message":"no"}\n\n')
         scene.forward.on_end()
         await task
         assert scene.cycle.calls[-1] == "finish"

@@ -67,11 +67,15 @@ def test_how_a_response_ended(status: int, pieces: tuple[bytes, ...], end: Respo
 
 
 @pytest.mark.parametrize(
-    ("pieces", "separator"),
-    [((b"data: 1\n\n",), b""), ((b"data: 1\n",), b"\n"), ((b"data: 1\n\n", b"da"), b"\n\n")],
+    ("pieces", "number"),
+    [
+        ((b"data: 1\n\n",), -1),
+        ((b'data: {"sequence_number":3}\n\n', b'data: {"sequence_number": 12}\n\n', b"da"), 12),
+        ((b'data: {"sequence_num', b'ber":7}\n\n'), 7),
+    ],
 )
-def test_what_is_missing_before_the_next_event(pieces: tuple[bytes, ...], separator: bytes) -> None:
-    assert tail_of(*pieces).event_separator == separator
+def test_the_number_of_the_last_event(pieces: tuple[bytes, ...], number: int) -> None:
+    assert tail_of(*pieces).sequence_number == number
 
 
 def test_tokens_are_estimated_from_the_requests_size_and_the_events() -> None:

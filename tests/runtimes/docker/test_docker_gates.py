@@ -14,10 +14,10 @@ from fakes import containers
 from fakes.dockerd import IMAGE, Dockerd
 from fakes.gated import write_packages
 from hotseat.core.spec import ModelSpec, StandbyMode
+from hotseat.gate.gate_folder import PLUGIN, GateFolder
 from hotseat.probing.readiness import until_ready
 from hotseat.runtimes.base import Handle, LaunchError
 from hotseat.runtimes.docker.runtime import DockerRuntime
-from hotseat.standby.gate_folder import PLUGIN, GateFolder
 
 pytestmark = pytest.mark.system("dockerd", "docker", "iptables", "ip")
 

@@ -7,12 +7,15 @@ import re
 from decimal import Decimal
 from typing import Literal
 
+from hotseat.config.parsers.booleans import flag
 from hotseat.config.parsers.numbers import decimal
 from hotseat.config_fields import names
 from hotseat.core.spec import KeepWarmSpan
 from hotseat.schedule import parse_span
 
 MAX_DURATION_S = 365 * 86400
+DEFAULT_COMMENT_INTERVAL_S = 2.0
+MIN_COMMENT_INTERVAL_S = 0.1
 DURATION = "a duration such as 30m, 90s, 1h30m or a number of seconds"
 
 _UNITS_S = {
@@ -47,6 +50,23 @@ def positive_duration(value: object) -> float:
     seconds = duration(value)
     if not seconds:
         raise ValueError("must be greater than 0")
+    return seconds
+
+
+def comment_interval(value: object) -> float:
+    """Parse the seconds between two comments, or true (the default) or false (0: never)."""
+    try:
+        return DEFAULT_COMMENT_INTERVAL_S if flag(value) else 0.0
+    except ValueError:
+        pass
+    try:
+        seconds = duration(value)
+    except ValueError as error:
+        if str(error).startswith("expected"):
+            raise ValueError(f"expected true, false or {DURATION}") from None
+        raise
+    if 0 < seconds < MIN_COMMENT_INTERVAL_S:
+        raise ValueError(f"must be 0 or at least {MIN_COMMENT_INTERVAL_S:g} s")
     return seconds
 
 

@@ -47,5 +47,6 @@ class GpuConfig(ConfigModel):
         default=None,
         description="For several GPUs: a list of devices (`[0, 1]`, each with the budget above), or a budget "
         "for each (`{0: 0.90, 1: 0.50}`). A device is an index as `nvidia-smi` counts, or a UUID (`GPU-…`, "
-        "`MIG-…`). By default there is one device, `0`.",
+        "`MIG-…`). On a cluster, a pool and its number of GPUs (`{a100: 16}`): a `footprint` of 1 is one of "
+        "them. By default there is one device, `0`.",
     )

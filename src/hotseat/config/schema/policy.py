@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from hotseat.config.parsers import network, request_fields
 from hotseat.config.schema.rate_limits import RateLimited
-from hotseat.config.schema.types import Bool, PositiveDuration
+from hotseat.config.schema.types import Bool, CommentInterval, PositiveDuration
 from hotseat.config_fields import ConfigModel, one_or_list, schema
 
 ORIGINS_SCHEMA = one_or_list(
@@ -70,6 +70,12 @@ class PolicyConfig(RateLimited):
         "`max_tokens` gets the bound.",
     )
     drop: FieldNames | None = Field(default=None, description="Fields that are removed from requests.")
+    allow_fields: FieldNames | None = Field(
+        default=None,
+        description="With `system_prompt` or `clamp`, only fields of the API's reference pass that can undo "
+        "neither; others are removed. The fields listed here pass, too: "
+        "`[guided_json]`.",
+    )
     system_prompt: SystemPromptOrText | None = Field(
         default=None,
         description="The system prompt of all requests: text, or `{text | file, mode}`. Paths on which a "
@@ -83,6 +89,11 @@ class PolicyConfig(RateLimited):
         default=None,
         description="A request that does not stream gets 503 with `Retry-After` if its response has not "
         "begun after this time. Useful behind proxies that cut silent requests (Cloudflare: 100 seconds).",
+    )
+    keepalive_comments: CommentInterval | None = Field(
+        default=None,
+        description="How often a silent stream gets a comment; `false`: never. By default as at the top of "
+        "the file.",
     )
     access_log: Bool | None = Field(
         default=None, description="Write requests to the access log. By default as at the top of the file."

@@ -17,13 +17,25 @@ from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepOrLevel
 from hotseat.config.schema.standby import StandbyOrMode
 from hotseat.config.schema.tls import TlsConfig
-from hotseat.config.schema.types import Bool, Count, Duration, PositiveDuration, Secret, Size
-from hotseat.config_fields import one_or_list, schema
+from hotseat.config.schema.types import (
+    Bool,
+    CommentInterval,
+    Count,
+    Duration,
+    PositiveDuration,
+    Secret,
+    Size,
+)
+from hotseat.config_fields import one_or_list
+from hotseat.core.spec import ListenSpec
 
-Address = Annotated[
-    tuple[str, int],
-    PlainValidator(network.address),
-    schema(["string", "integer"], "address", examples=["127.0.0.1:8000", ":8000"]),
+Addresses = Annotated[
+    tuple[ListenSpec, ...],
+    PlainValidator(network.listen),
+    one_or_list(
+        "address or list of addresses",
+        {"type": ["string", "integer"], "examples": ["127.0.0.1:8000", ":8000", "unix:/run/hotseat.sock"]},
+    ),
 ]
 Networks = Annotated[
     tuple[str, ...],
@@ -45,10 +57,11 @@ Tracing = Annotated[
 class RootConfig(InheritedSettings, TopLaunchKeys):
     """The configuration of hotseat. Top-level keys that begin with `x-` are ignored (anchors, notes)."""
 
-    listen: Address = Field(
-        default=("127.0.0.1", 8000),
-        description="The address to listen on: `127.0.0.1:8000`, `:8000` (all interfaces), `[::1]:8000`, "
-        "`8000`.",
+    listen: Addresses = Field(
+        default=(ListenSpec("127.0.0.1", 8000),),
+        description="The address to listen on, or a list of them: `127.0.0.1:8000`, `8000` (the same), "
+        "`:8000` (all interfaces, IPv4 and IPv6), `localhost:8000` (both of this machine's), `[::1]:8000`, "
+        "`unix:/run/hotseat.sock`, `unix:/run/hotseat.sock,mode=666` (by default 660).",
         json_schema_extra={"default": "127.0.0.1:8000"},
     )
     state_dir: str | None = Field(
@@ -98,6 +111,13 @@ class RootConfig(InheritedSettings, TopLaunchKeys):
         default=2.0,
         description="A streaming request that waits longer than this gets its response headers, and then "
         "comments that keep the connection alive.",
+    )
+    keepalive_comments: CommentInterval = Field(
+        default=2.0,
+        description="How often a silent stream gets a comment, while its model loads and while it thinks, so "
+        "that clients and proxies do not give up. `false`: never; streams are then held like other requests. "
+        "May be set for a model or a route, too.",
+        json_schema_extra={"default": "2s"},
     )
     body_limit: Size = Field(
         default=32 * 1024 * 1024,
@@ -151,6 +171,12 @@ class RootConfig(InheritedSettings, TopLaunchKeys):
         default=None,
         description="`redis://HOST:6379/0`: share the counts of `rate_limit` between several launchers "
         "(needs the extra `redis`). By default each launcher counts on its own, in memory.",
+    )
+    lease: str | None = Field(
+        default=None,
+        description="The name of a Kubernetes Lease that several launchers share: one leads, the others "
+        "stand by and take over when it ends (needs the extra `kubernetes`, and `on_exit: leave`). By "
+        "default there is one launcher.",
     )
     access_log: Bool = Field(
         default=True,

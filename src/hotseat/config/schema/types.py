@@ -18,6 +18,11 @@ PositiveDuration = Annotated[
     PlainValidator(times.positive_duration),
     schema(TEXT_OR_NUMBER, "duration", examples=["5m", "90s", 300]),
 ]
+CommentInterval = Annotated[
+    float,
+    PlainValidator(times.comment_interval),
+    schema(["string", "number", "boolean"], "duration, true or false", examples=["2s", "15s", False]),
+]
 AutoDuration = Annotated[
     float | Literal["auto"],
     PlainValidator(times.auto_duration),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hotseat.core import events as ev
-from hotseat.core import policy, refusals
+from hotseat.core import eviction, policy, refusals
 from hotseat.core.errors import Reason
 from hotseat.core.model_state import ModelState, moving_average
 from hotseat.core.scheduler_state import SchedulerState
-from hotseat.core.states import HOLDS_LEASES, LOADING, STANDS_BY, Cause, State
+from hotseat.core.states import HOLDS_LEASES, LEAVING, LOADING, STANDS_BY, Cause, State
 
 
 def probe_passed(state: SchedulerState, event: ev.ProbePassed, now: float) -> None:
@@ -18,7 +18,7 @@ def probe_passed(state: SchedulerState, event: ev.ProbePassed, now: float) -> No
         return
     if model is None or model.state not in LOADING:
         return
-    took_s = now - model.since
+    took_s = now - model.loading_since
     if model.state is State.STARTING and not model.adopted:
         model.last_start_s = took_s
         if model.stood_by is None:
@@ -100,6 +100,46 @@ def _stop_confirmed(state: SchedulerState, model: ModelState, now: float) -> Non
         state.fail(model, Cause.EXITED, model.failure, now)
     else:
         state.move(model, State.STOPPED, Cause.EXITED, now)
+
+
+def run_unplaced(state: SchedulerState, event: ev.RunUnplaced, now: float) -> None:
+    """Evict one more quiet model for a run that the runtime has no room for, whatever the budget says.
+
+    The runtime reports again while that is not enough. A start that never finds room ends at its timeout,
+    which gives an autoscaler time to add some; once there is room, the time counts anew.
+    """
+    model = state.running(event.model, event.run)
+    if model is None or model.state is not State.STARTING:
+        return
+    if event.reason is None:
+        if model.unplaced is not None:
+            model.unplaced, model.placed_at = None, now
+            state.set_deadline(model)
+        return
+    model.unplaced = event.reason
+    sharing = [
+        other for other in state.residents.values() if other is not model and _shares_device(other, model)
+    ]
+    if any(other.state in LEAVING for other in sharing):
+        return  # somebody makes room already
+    contender = eviction.Contender(model, eviction.wanted_since(model), state.max_wait_s)
+    evictable = [
+        other
+        for other in sharing
+        if other.quiet
+        and other.state in (State.READY, State.ASLEEP)
+        and eviction.may_be_evicted(other)
+        and eviction.evictable_at(other, contender, len(model.queue), now) <= now
+    ]
+    if evictable:
+        victim = min(evictable, key=lambda other: (eviction.eviction_cost(other, now), other.name))
+        victim.evictions += 1
+        victim.needed_by = model.name
+        state.unload(victim, Cause.EVICTED, now)
+
+
+def _shares_device(one: ModelState, other: ModelState) -> bool:
+    return any(other.run_footprint.get(device) for device, ppm in one.memory_held().items() if ppm)
 
 
 def run_unhealthy(state: SchedulerState, event: ev.RunUnhealthy, now: float) -> None:

@@ -36,8 +36,12 @@ def _state_overdue(state: SchedulerState, model: ModelState, now: float) -> None
     spec = model.spec
     match model.state:
         case State.STARTING:
-            model.failure = Reason(summary=f"not ready within {spec.start_timeout_s:g} s")
-            state.refuse_queued(model, refusals.start_timeout(model))
+            if (unplaced := model.unplaced) is not None:
+                model.failure = Reason(summary=f"no room: {unplaced.summary}", hint=unplaced.hint)
+                state.refuse_queued(model, refusals.unplaced(model, unplaced))
+            else:
+                model.failure = Reason(summary=f"not ready within {spec.start_timeout_s:g} s")
+                state.refuse_queued(model, refusals.start_timeout(model))
             state.stop(model, Cause.START_TIMEOUT, now, model.failure)
         case State.PREPARING:
             reason = Reason(summary=f"not prepared within {spec.start_timeout_s:g} s")

@@ -13,6 +13,8 @@ from functools import lru_cache
 from hotseat.gateway.http.headers import Headers
 
 UNKNOWN = "unknown"
+_UNIX = "unix"
+"""In place of a network: the clients of a Unix socket, who have no address."""
 _MAX_HOPS = 32
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -21,12 +23,13 @@ class Addresses:
     """Finds clients' addresses; knows the trusted proxies of one configuration."""
 
     def __init__(self, trusted: Sequence[str]) -> None:
-        self._trusted = [ipaddress.ip_network(one) for one in trusted]
+        self._trusted = [ipaddress.ip_network(one) for one in trusted if one != _UNIX]
+        self._trusts_unix = _UNIX in trusted
 
     def of(self, peer: tuple[str, int] | None, headers: Headers) -> str:
         """The client's address, for rate limits; of an IPv6 client its network (/64), all of it its own."""
         host = peer[0] if peer else ""
-        if not self._trusted or not self.is_trusted(host):
+        if not self.is_trusted(host):
             return _counted_as(host)
         forwarded = [value for name, value in headers if name == b"x-forwarded-for"]
         if forwarded:
@@ -42,8 +45,10 @@ class Addresses:
         return _counted_as(host)
 
     def is_trusted(self, host: str) -> bool:
-        """Return whether an address is a trusted proxy's."""
-        address = _parse(host)
+        """Return whether an address is a trusted proxy's; ``""`` stands for the clients of a Unix socket."""
+        if not host:
+            return self._trusts_unix
+        address = _parse(host) if self._trusted else None
         return address is not None and any(address in network for network in self._trusted)
 
 

@@ -106,6 +106,51 @@ def event(problem: ErrorResponse, *, anthropic: bool) -> bytes:
     return (b"event: error\ndata: %b\n\n" if anthropic else b"data: %b\n\n") % data
 
 
+def responses_events(
+    problem: ErrorResponse, *, sequence_number: int, response_id: str, model: str, created_at: int
+) -> bytes:
+    """Return the error as the last events of a stream of OpenAI's Responses API.
+
+    First ``error`` (at the top as its schema asks, and as an object, which OpenAI's libraries raise), then
+    ``response.failed``, which ends the response: Codex shows its message.
+    """
+    may_retry = problem.should_retry is not False and not 400 <= (problem.upstream_status or 0) < 500
+    error = {"message": problem.message, "type": problem.type, "param": problem.param, "code": problem.code}
+    told: dict[str, Any] = {"type": "error", "sequence_number": sequence_number, **error}
+    told |= {"type": "error", "error": error}
+    if problem.loading is not None:
+        told["loading"] = problem.loading
+    failed = {
+        "type": "response.failed",
+        "sequence_number": sequence_number + 1,
+        "response": {
+            "id": response_id,
+            "object": "response",
+            "created_at": created_at,
+            "status": "failed",
+            # Of the codes that Codex knows, the only one after which it does not try again.
+            "error": {"code": "server_error" if may_retry else "invalid_prompt", "message": problem.message},
+            "incomplete_details": None,
+            "instructions": None,
+            "max_output_tokens": None,
+            "metadata": {},
+            "model": model,
+            "output": [],
+            "parallel_tool_calls": True,
+            "previous_response_id": None,
+            "temperature": None,
+            "tool_choice": "auto",
+            "tools": [],
+            "top_p": None,
+            "usage": None,
+        },
+    }
+    return b"event: error\ndata: %b\n\nevent: response.failed\ndata: %b\n\n" % (
+        msgspec.json.encode(told),
+        msgspec.json.encode(failed),
+    )
+
+
 def header_block(problem: ErrorResponse) -> bytes:
     """Return the header lines of the error response, without ``Content-Length``."""
     lines = [b"content-type: application/json\r\n"]
@@ -174,10 +219,37 @@ def held(model: str, held_s: float, loading: Loading | None) -> ErrorResponse:
     )
 
 
+def not_loaded(model: str, method: bytes) -> ErrorResponse:
+    """Make the 503 for a request that starts no model, while its model is not ready."""
+    return ErrorResponse(
+        status=503,
+        code="model_not_loaded",
+        type="api_error",
+        message=f"model {model} is not loaded, and this {method.decode('latin-1')} request does not start "
+        "it: a POST request that asks it for work does, and so does hotseat start",
+        param="model",
+        should_retry=False,
+    )
+
+
+def busy(model: str) -> ErrorResponse:
+    """Make the 503 for a request that starts no model, while its model has no capacity left."""
+    return ErrorResponse(
+        status=503,
+        code="model_busy",
+        type="api_error",
+        message=f"model {model} is answering as many requests as it can at once",
+        param="model",
+        retry_after_s=1,
+        should_retry=True,
+    )
+
+
 def unreachable(model: str, reason: str, *, status: int = 502) -> ErrorResponse:
     """Make the error for a model's server that could not be reached (503), failed (502) or timed out (504).
 
-    A 504 is not to be retried automatically: the same request would take as long again.
+    A 504 is not to be retried automatically: the same request would take as long again. After a 502 the
+    client decides: the server may have carried the request out.
     """
     return ErrorResponse(
         status=status,
@@ -185,7 +257,7 @@ def unreachable(model: str, reason: str, *, status: int = 502) -> ErrorResponse:
         type="upstream_error",
         message=f"model {model}: {reason}",
         retry_after_s=1 if status == 503 else None,
-        should_retry=status != 504,
+        should_retry={503: True, 504: False}.get(status),
     )
 
 

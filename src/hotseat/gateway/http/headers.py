@@ -15,10 +15,15 @@ _PICK = 2
 """Read by the gateway only."""
 _DROP = 3
 _TRANSFER_CODING = 4
+_ACCEPTED_CODING = 5
+"""Passed on unless the response is an event stream."""
+_COOKIE = 6
+"""Read by the gateway only; several fields are one list (HTTP/2 splits it)."""
 
 _FIELDS = {
     b"content-type": _PICK_AND_PASS,
     b"content-encoding": _PICK,
+    b"accept-encoding": _ACCEPTED_CODING,
     b"host": _PICK,
     b"origin": _PICK,
     b"sec-fetch-site": _PICK,
@@ -28,6 +33,7 @@ _FIELDS = {
     b"authorization": _PICK,
     b"x-api-key": _PICK,
     b"x-api-secret": _PICK,
+    b"cookie": _COOKIE,
     # Set anew, to the id that the gateway decides on.
     b"x-request-id": _PICK,
     b"cf-access-client-id": _DROP,  # names the secret that comes with it
@@ -56,18 +62,24 @@ def _holds_secret(name: bytes) -> bool:
 class RequestHead:
     """The header fields of one request."""
 
-    __slots__ = ("is_json", "passed", "picked")
+    __slots__ = ("accept_encoding", "is_json", "passed", "picked")
 
     def __init__(self, headers: Headers) -> None:
         """``headers``: names in lower case. Raises ``RequestRefused`` (400) for a field that must not
         repeat, and for a transfer coding that is not supported."""
         picked: dict[bytes, bytes] = {}
         passed: list[bytes] = []
+        accept_encoding: list[bytes] = []
         for name, value in headers:
             if name not in _FIELDS:
                 if not _holds_secret(name):
                     passed += (name, b": ", value, b"\r\n")
-            elif (use := _FIELDS[name]) != _DROP:
+            elif (use := _FIELDS[name]) == _ACCEPTED_CODING:
+                accept_encoding += (name, b": ", value, b"\r\n")
+            elif use != _DROP:
+                if use == _COOKIE and name in picked:
+                    picked[name] += b"; " + value
+                    continue
                 if name in picked:
                     raise bad_request(f"the header {name.decode('latin-1')} is sent twice; send it once")
                 picked[name] = value
@@ -85,7 +97,9 @@ class RequestHead:
         """Whether the content type says JSON, without a content encoding. (A body without a type may be
         JSON, too.)"""
         self.passed = b"".join(passed)
-        """Header lines for the model's server, each with its line end."""
+        """Header lines for the model's server, each with its line end; without ``Accept-Encoding``."""
+        self.accept_encoding = b"".join(accept_encoding)
+        """The lines of ``Accept-Encoding``; empty without one."""
 
 
 def _without_nominated(passed: list[bytes], connection: bytes) -> list[bytes]:

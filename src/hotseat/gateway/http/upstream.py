@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import select
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -32,14 +34,19 @@ read."""
 CONNECT_TIMEOUT_S = 5.0
 MAX_IDLE = 64
 """Idle connections that are kept for each run."""
-MAX_IDLE_S = 30.0
-"""A connection that was idle for longer is not reused."""
+MAX_IDLE_S = 4.0
+"""A connection that was idle for longer is not reused. Servers close theirs after five seconds (uvicorn,
+llama.cpp, Node): a request must not meet that close half-way, since a POST may not be sent twice."""
 
 _PASS = 0
 _DROP = 1
 _LENGTH = 2
 _TYPE = 3
 _ENCODING = 4
+_KEEP_ALIVE = 5
+
+_READABLE = select.POLLIN | select.POLLRDHUP
+_KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 
 _FIELDS = {
     b"content-length": _LENGTH,
@@ -73,6 +80,7 @@ _FIELDS = {
         ),
         _PASS,
     ),
+    b"keep-alive": _KEEP_ALIVE,
 }
 """What is done with a response's header field. One that is not listed acts on the client or on a proxy in
 front (``Set-Cookie``, ``Alt-Svc``, ``Clear-Site-Data``, ``X-Accel-Redirect``, …), or nobody knows what it
@@ -91,14 +99,14 @@ class UpstreamFailure(Exception):
     """The model's server did not answer as it should; the message may be shown to clients."""
 
     def __init__(
-        self, message: str, *, unreachable: bool = False, stale: bool = False, timed_out: bool = False
+        self, message: str, *, unreachable: bool = False, unanswered: bool = False, timed_out: bool = False
     ) -> None:
         super().__init__(message)
         self.message = message
         self.unreachable = unreachable
         """No connection could be made: nothing was sent."""
-        self.stale = stale
-        """A reused connection closed before a byte of the response: the request may be sent again."""
+        self.unanswered = unanswered
+        """A reused connection closed before a byte of the response. The server may have read the request."""
         self.timed_out = timed_out
         """No byte of the response came in time."""
 
@@ -164,12 +172,14 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         """When the last response was complete, in the loop's time."""
         self._pool = pool
-        self._loop = pool.loop
+        self.loop = pool.loop
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._phase = _IDLE
         self._reading_paused = False
         self._is_reused = False
+        self._poll: select.poll | None = None
+        """Tells whether something can be read from the socket; made when the connection is first reused."""
 
         # Of the current response
         self._handler: ResponseHandler | None = None
@@ -198,10 +208,20 @@ class UpstreamConnection(asyncio.Protocol):
         """Phase, named for what is expected from the server next."""
         return self._phase
 
-    @property
-    def is_usable(self) -> bool:
-        """Whether a request can be sent."""
-        return self._transport is not None and not self._transport.is_closing()
+    def is_reusable(self, now: float) -> bool:
+        """Whether a request can be sent on this idle connection: its server keeps it open, and is silent.
+
+        The socket itself is asked: the server may have closed it since the event loop last looked, and a
+        request that was written may not be written again.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing() or now - self.idle_since >= self._pool.max_idle_s:
+            return False
+        poll = self._poll
+        if poll is None:
+            poll = self._poll = select.poll()
+            poll.register(transport.get_extra_info("socket").fileno(), _READABLE)
+        return not poll.poll(0)
 
     @property
     def reading_paused(self) -> bool:
@@ -237,7 +257,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._reading_paused and self._transport is not None:
             self._reading_paused = False
             if self._unparsed:
-                self._loop.call_soon(self._parse_rest)
+                self.loop.call_soon(self._parse_rest)
             else:
                 self._transport.resume_reading()
 
@@ -283,7 +303,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._unparsed = data[_PARSED_AT_ONCE:]
         if self._transport is not None:
             self._transport.pause_reading()
-        self._loop.call_soon(self._parse_rest)
+        self.loop.call_soon(self._parse_rest)
         self.data_received(data[:_PARSED_AT_ONCE])
 
     def _parse_rest(self) -> None:
@@ -328,7 +348,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._handler = None
             handler.on_end()  # a response without a length ends with its connection
         elif phase is _AWAITING_RESPONSE:
-            self._fail(UpstreamFailure("its server closed the connection", stale=self._is_reused))
+            self._fail(UpstreamFailure("its server closed the connection", unanswered=self._is_reused))
         elif phase is _HEAD:
             self._fail(UpstreamFailure("its server closed the connection before it had answered"))
         else:
@@ -373,6 +393,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._header_lines += (name, b": ", value, b"\r\n")
         elif use == _ENCODING:
             self._is_chunked = True
+        elif use == _KEEP_ALIVE and (timeout := _KEEP_ALIVE_TIMEOUT.search(value)) is not None:
+            # A second for the way: the server counts from when it had sent the response.
+            self._pool.max_idle_s = min(MAX_IDLE_S, int(timeout[1]) - 1)
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -440,6 +463,8 @@ class ConnectionPool:
         self.outliers = OutlierDetector()
         self.known_head: CachedResponseHead | None = None
         """The head of the last complete response; usually the next one's differs in its length only."""
+        self.max_idle_s = MAX_IDLE_S
+        """How long a connection may have been idle to be reused; less where the server says so."""
         self.loop = asyncio.get_running_loop()
         self._idle: deque[UpstreamConnection] = deque()
         """Least recently used first."""
@@ -457,7 +482,7 @@ class ConnectionPool:
         """Take the most recently used idle connection that is still usable, if there is one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_usable and self.loop.time() - connection.idle_since < MAX_IDLE_S:
+            if connection.is_reusable(self.loop.time()):
                 return connection
             connection.abandon()
         return None
@@ -501,11 +526,86 @@ class ConnectionPool:
             self._idle.pop().abandon()
 
 
+class ReplicaPool(ConnectionPool):
+    """The connections to one replica of a run that has several, and how many of them are in use."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__(upstream)
+        self._in_use: set[UpstreamConnection] = set()
+        self._connecting = 0
+
+    @property
+    def load(self) -> int:
+        """Number of requests that use the replica, or are about to."""
+        return len(self._in_use) + self._connecting
+
+    def take(self) -> UpstreamConnection | None:
+        connection = super().take()
+        if connection is not None:
+            self._in_use.add(connection)
+        return connection
+
+    async def connect(self) -> UpstreamConnection:
+        self._connecting += 1
+        try:
+            connection = await super().connect()
+        finally:
+            self._connecting -= 1
+        self._in_use.add(connection)
+        return connection
+
+    def release(self, connection: UpstreamConnection) -> None:
+        self._in_use.discard(connection)
+        super().release(connection)
+
+    def remove(self, connection: UpstreamConnection) -> None:
+        self._in_use.discard(connection)
+        super().remove(connection)
+
+
+class ReplicaPools:
+    """The pools of one run's replicas."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self._pools: dict[tuple[str, int], ReplicaPool] = {}
+        """Those that were chosen last come last."""
+        self._update(upstream)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pools.values()))
+
+    def choose(self, upstream: Upstream) -> ReplicaPool:
+        """Return the pool of the replica with the least requests; of alike ones, each in turn."""
+        if upstream is not self.upstream:
+            self._update(upstream)
+        address = min(self._pools, key=lambda one: self._pools[one].load)
+        pool = self._pools[address] = self._pools.pop(address)
+        return pool
+
+    def close(self) -> None:
+        """Close all of them."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def _update(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        wanted = upstream.replicas
+        for gone in [address for address in self._pools if address not in wanted]:
+            self._pools.pop(gone).close()
+        for host, port in wanted:
+            if (host, port) not in self._pools:
+                one = replace(upstream, host=host, port=port, replicas=())
+                self._pools[host, port] = ReplicaPool(one)
+
+
 class UpstreamPools:
-    """The pools of all runs, one for each model; a newer run's pool replaces an older one's."""
+    """The pools of all runs, by model; a newer run's pool replaces an older one's."""
 
     def __init__(self) -> None:
         self._pools: dict[str, ConnectionPool] = {}
+        self._replicated: dict[str, ReplicaPools] = {}
+        """Of models that have several replicas now; these have none in ``_pools``."""
 
     def __repr__(self) -> str:
         return f"<UpstreamPools {list(self._pools.values())}>"
@@ -516,9 +616,18 @@ class UpstreamPools:
         if pool is None or pool.upstream is not upstream:
             if pool is not None and pool.upstream == upstream:
                 return pool
+            if upstream.replicas:
+                return self._replica(upstream)
             self.drop(upstream.model)
             pool = self._pools[upstream.model] = ConnectionPool(upstream)
         return pool
+
+    def _replica(self, upstream: Upstream) -> ReplicaPool:
+        found = self._replicated.get(upstream.model)
+        if found is None or found.upstream.run != upstream.run:
+            self.drop(upstream.model)
+            found = self._replicated[upstream.model] = ReplicaPools(upstream)
+        return found.choose(upstream)
 
     def drop(self, model: str, run: int | None = None) -> None:
         """Close the pool of a model's run that has ended; ``None``: of whichever run it has."""
@@ -526,12 +635,17 @@ class UpstreamPools:
         if pool is not None and run in (None, pool.upstream.run):
             del self._pools[model]
             pool.close()
+        replicas = self._replicated.get(model)
+        if replicas is not None and run in (None, replicas.upstream.run):
+            del self._replicated[model]
+            replicas.close()
 
     def close(self) -> None:
         """Close all pools."""
-        for model in list(self._pools):
+        for model in [*self._pools, *self._replicated]:
             self.drop(model)
 
     def idle(self) -> dict[str, Any]:
         """Count the idle connections of each model."""
-        return {model: len(pool) for model, pool in self._pools.items()}
+        several = {model: len(pools) for model, pools in self._replicated.items()}
+        return {model: len(pool) for model, pool in self._pools.items()} | several

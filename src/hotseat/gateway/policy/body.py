@@ -60,7 +60,10 @@ def read(content: bytes, head: RequestHead) -> RequestBody:
         raise invalid_json("nested too deeply") from None
     stream = fields.stream
     return RequestBody(
-        content, fields.model, stream if stream is True or stream is False else _is_true(stream)
+        content,
+        fields.model,
+        stream if stream is True or stream is False else _is_true(stream),
+        stream is True,
     )
 
 

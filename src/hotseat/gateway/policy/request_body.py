@@ -20,15 +20,19 @@ _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class RequestBody:
     """A whole request body (JSON, or empty), with the fields that routing needs.
 
-    ``model`` is ``None`` where the body does not name one.
+    ``model`` is ``None`` where the body does not name one. ``stream`` is what servers with lenient parsers
+    take it for; ``is_exact_stream`` is false where others take it for something else.
     """
 
-    __slots__ = ("content", "model", "stream")
+    __slots__ = ("content", "is_exact_stream", "model", "stream")
 
-    def __init__(self, content: bytes, model: str | None = None, stream: bool = False) -> None:
+    def __init__(
+        self, content: bytes, model: str | None = None, stream: bool = False, is_exact_stream: bool = False
+    ) -> None:
         self.content = content
         self.model = model
         self.stream = stream
+        self.is_exact_stream = is_exact_stream
 
     def rewrite(self, rules: RewriteRules, path: bytes, name: str | None) -> None:
         """Apply the route's policy; replace the model's name with ``name``, unless that is ``None``.

@@ -30,6 +30,8 @@ class RequestRecord(msgspec.Struct, omit_defaults=True):
     """At the model's server (the prefix removed), or of hotseat itself; empty where it leads nowhere."""
     route: str = ""
     model: str = ""
+    asked: str = ""
+    """The model that the client named, where it is unknown and the default model served in its place."""
     status: int = 0
     code: str = ""
     """The code of an error that hotseat answered."""
@@ -75,7 +77,20 @@ class AccessLog:
         """The second that ``_line_start`` was made for."""
         self._line_start = b""
         """A line's beginning, with placeholders for the milliseconds and for the record."""
-        self._on_record = on_record
+        self._on_record = self._subscriber = on_record
+
+    def watch(self, watcher: Callable[[RequestRecord], None] | None) -> None:
+        """Have the records told to one more, or (``None``) to the subscriber alone again."""
+        subscriber = self._subscriber
+        if watcher is None or subscriber is None:
+            self._on_record = subscriber if watcher is None else watcher
+            return
+
+        def tell_both(record: RequestRecord) -> None:
+            subscriber(record)
+            watcher(record)
+
+        self._on_record = tell_both
 
     def enter(self, record: RequestRecord, *, logged: bool) -> None:
         """Take the record of a request that has ended; ``logged``: it gets a line."""

@@ -9,7 +9,7 @@ The phases (``Phase``) and what leads from one to the next:
 
     QUEUED ─lease─> CONNECTING ─request sent─> AWAITING_HEAD ─head─> STREAMING | RELAYING | COLLECTING
     QUEUED ─lease, and an idle connection: request sent─> AWAITING_HEAD
-    AWAITING_HEAD ─the idle connection was dead─> AWAITING_HEAD | CONNECTING (sent once more)
+    AWAITING_HEAD ─the idle connection closed, the method is idempotent─> CONNECTING (sent once more)
     any of these ─failure─> AWAITING_REASON ─run has gone, nothing was sent─> QUEUED (the next run)
     any ─the response has ended, or the client has gone─> DONE
 """
@@ -18,26 +18,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Coroutine
 from enum import Enum
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Protocol
 
 import msgspec
 
 from hotseat.core.errors import Reason
+from hotseat.core.states import State
 from hotseat.core.views import Loading
 from hotseat.gateway.http import errors
 from hotseat.gateway.http.outlier_detection import OutlierDetector, ResponseEnd
 from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.http.upstream import ConnectionPool, UpstreamConnection, UpstreamFailure
-from hotseat.gateway.proxy import response_tail
+from hotseat.gateway.proxy import response_tail, signs_of_life
+from hotseat.gateway.proxy.event_alignment import EventAligner
 from hotseat.gateway.proxy.lease import Lease, LeaseRefused, Ticket
 from hotseat.gateway.proxy.prepare import UpstreamRequest
 from hotseat.gateway.proxy.response_tail import ResponseTail, Usage
 from hotseat.gateway.proxy.services import GatewayServices
 from hotseat.gateway.proxy.snapshot import ConfigSnapshot
-from hotseat.gateway.proxy.waiting import wait_for_lease
+from hotseat.gateway.proxy.waiting import STREAM_HEADERS, wait_for_lease
 
 _log = logging.getLogger(__name__)
 
@@ -114,6 +117,14 @@ class Forward(msgspec.Struct, eq=False):
     """While a response is awaited or relayed."""
     _first_byte_watch: OutlierDetector | None = None
     """Where this request is registered as waiting for the first byte; ``None``: it is not."""
+    _aligner: EventAligner | None = None
+    """Holds half an event; ``None`` as long as all pieces of the stream were whole events."""
+    _sent_at: float = 0.0
+    """When the request was sent to the server (only where comments are sent), in the loop's time."""
+    _comment_every_s: float = 0.0
+    """Seconds between two comments while nothing comes; 0: none are sent."""
+    _silences: int = 0
+    """How many intervals have passed without a sign of life from the server."""
     _collected: bytes = b""
     """The server's answer; in ``COLLECTING``."""
     _waiter: asyncio.Future[UpstreamFailure | None] | None = None
@@ -159,7 +170,10 @@ class Forward(msgspec.Struct, eq=False):
         ``None``: callbacks do the rest, and ``owner.end`` is called at its end (perhaps already).
         """
         request = self._request
-        if request.route.policy.max_hold_s is None or request.stream:
+        if request.events:
+            every_s = request.route.policy.comment_every_s
+            self._comment_every_s = self._snapshot.wait_policy.comment_every_s if every_s is None else every_s
+        if request.route.policy.max_hold_s is None or self._comment_every_s:
             try:
                 lease = self._enqueue().lease
             except LeaseRefused as refused:
@@ -179,7 +193,7 @@ class Forward(msgspec.Struct, eq=False):
         Raises ``RequestRefused`` (503) when it was held as long as its route allows.
         """
         max_hold_s = self._request.route.policy.max_hold_s
-        if max_hold_s is None or self._request.stream:
+        if max_hold_s is None or self._comment_every_s:
             await self._run()
             return
         try:
@@ -208,10 +222,13 @@ class Forward(msgspec.Struct, eq=False):
     # The lease
 
     def _enqueue(self) -> Ticket:
-        request = self._request
-        ticket = self._ticket = self._services.leases.ask(
-            request.route.model, priority=request.priority, key=request.key
-        )
+        request, leases = self._request, self._services.leases
+        model = request.route.model
+        if not request.is_work and leases.state(model) != State.READY:
+            raise errors.RequestRefused(errors.not_loaded(model, request.method))
+        ticket = self._ticket = leases.ask(model, priority=request.priority, key=request.key)
+        if not request.is_work and ticket.lease is None:  # in the queue it could start a run
+            raise errors.RequestRefused(errors.busy(model))
         return ticket
 
     async def _wait_for_lease(self, ticket: Ticket) -> None:
@@ -221,12 +238,20 @@ class Forward(msgspec.Struct, eq=False):
                 ticket,
                 self._cycle,
                 route=request.route.name,
-                stream=request.stream,
-                policy=self._snapshot.wait_policy,
+                hold_headers_s=self._snapshot.wait_policy.hold_headers_s,
+                comment_every_s=self._waiting_interval(),
+                sign=self._sign,
             )
         except (LeaseRefused, asyncio.CancelledError):
             self._loading = ticket.loading()
             raise
+
+    def _waiting_interval(self) -> float:
+        """Seconds between two comments while the request waits for its lease."""
+        every_s = self._comment_every_s
+        if every_s and signs_of_life.is_sparse(signs_of_life.user_agent(self._cycle.headers)):
+            return max(every_s, signs_of_life.SPARSE_EVERY_S)
+        return every_s
 
     def _take_lease(self, lease: Lease) -> ConnectionPool:
         self.granted_at = monotonic()
@@ -241,6 +266,8 @@ class Forward(msgspec.Struct, eq=False):
             self._lease.on_break(None)
         if self._first_byte_watch is not None:
             self._stop_first_byte_watch()
+        if self._comment_every_s:
+            self._services.silence.unwatch(self, self._comment_every_s)
         self._cycle.source = None
 
     async def _try_run(self) -> bool:
@@ -255,9 +282,9 @@ class Forward(msgspec.Struct, eq=False):
 
     # The request
 
-    async def _attempt(self, pool: ConnectionPool) -> UpstreamFailure | None:
-        """Send the request on a connection and wait for the end of the response."""
-        connection = pool.take()
+    async def _attempt(self, pool: ConnectionPool, *, fresh: bool = False) -> UpstreamFailure | None:
+        """Send the request on a connection (a new one if ``fresh``), and wait for the end of the response."""
+        connection = None if fresh else pool.take()
         if connection is None:
             self._phase = Phase.CONNECTING
             try:
@@ -296,6 +323,9 @@ class Forward(msgspec.Struct, eq=False):
         if limit_s is not None:
             watch = self._first_byte_watch = pool.outliers
             watch.watch(self, limit_s)
+        if self._comment_every_s:
+            self._sent_at = asyncio.get_running_loop().time()
+            self._services.silence.watch(self, self._comment_every_s)
         if cycle.is_slow:
             connection.pause_reading()
 
@@ -304,14 +334,16 @@ class Forward(msgspec.Struct, eq=False):
         pool, lease, cycle = self._pool, self._lease, self._cycle
         assert pool is not None
         assert lease is not None
-        while failure is not None and failure.stale and lease.broken is None:
-            failure = await self._attempt(pool)
+        sent = failure is not None and not failure.unreachable
+        may_repeat = self._request.method in _IDEMPOTENT_METHODS  # RFC 9110 §9.2.2
+        if failure is not None and failure.unanswered and may_repeat and lease.broken is None:
+            failure = await self._attempt(pool, fresh=True)
         cut_short = self._phase is _RELAYING and cycle.response_started
         if failure is not None and not failure.timed_out and lease.broken is None:
             await self._await_reason(failure, lease)
         self._detach()
         if failure is not None:
-            if failure.unreachable and lease.broken is not None and self._runs < MAX_RUNS:
+            if failure.unreachable and not sent and lease.broken is not None and self._may_requeue:
                 self._requeue()
                 return True
             self._tell_failure(failure, lease.broken, cut_short=cut_short)
@@ -319,6 +351,10 @@ class Forward(msgspec.Struct, eq=False):
             self._request.content = b""  # it will not be sent again, and this may take long
             await cycle.drain()
         return False
+
+    @property
+    def _may_requeue(self) -> bool:
+        return self._request.is_work and self._runs < MAX_RUNS
 
     def _requeue(self) -> None:
         """Give the lease of a run that has gone back, to ask for another."""
@@ -349,7 +385,7 @@ class Forward(msgspec.Struct, eq=False):
         self._request.content = b""  # it will not be sent again
         if self._hold is not None:
             self._hold.reschedule(None)
-        is_stream = content_type.startswith(b"text/event-stream")
+        is_stream = content_type.startswith(b"text/event-stream") and not _is_compressed(headers)
         # A stream's head comes before its server has done any work: there the first event counts.
         if not is_stream and self._first_byte_watch is not None:
             self._stop_first_byte_watch()
@@ -379,6 +415,10 @@ class Forward(msgspec.Struct, eq=False):
         tail = self._tail
         if tail is not None:
             tail.add(data)
+            if self._aligner is not None or not data.endswith(b"\n\n"):
+                data = self._whole_events(data)
+                if not data:
+                    return
             self._cycle.write(data)
             return
         if self.first_byte_at is None:
@@ -387,9 +427,23 @@ class Forward(msgspec.Struct, eq=False):
                 self._stop_first_byte_watch()
         if self._phase is not _COLLECTING:
             self._tail = ResponseTail(data)
-            self._cycle.write(data)
+            if self._request.makes_ids and self.upstream_status < 300:
+                self._services.made_ids.note(data, self.model)
+            if not data.endswith(b"\n\n"):
+                data = self._whole_events(data)
+            if data:
+                self._cycle.write(data)
         elif len(self._collected) < _ERROR_BODY_BYTES:
             self._collected += data
+
+    def _whole_events(self, data: bytes) -> bytes:
+        """What can be passed on of a body that does not come in whole events: all, unless it is a stream."""
+        if self._phase is not _STREAMING:
+            return data
+        aligner = self._aligner
+        if aligner is None:
+            aligner = self._aligner = EventAligner()
+        return aligner.feed(data)
 
     def on_read_complete(self) -> None:
         """Send what came in one read (``STREAMING``, ``RELAYING``, ``COLLECTING``)."""
@@ -403,6 +457,8 @@ class Forward(msgspec.Struct, eq=False):
                 self._tell(errors.from_upstream(self.upstream_status, self._collected))
                 tail = ResponseTail(self._collected)
             else:
+                if self._aligner is not None and (rest := self._aligner.rest()):
+                    self._cycle.write(rest)
                 self._cycle.finish()
                 tail = self._tail or ResponseTail(b"")
             self.usage, end = tail.conclude(self.upstream_status)
@@ -449,6 +505,46 @@ class Forward(msgspec.Struct, eq=False):
         watch, self._first_byte_watch = self._first_byte_watch, None
         if watch is not None:
             watch.unwatch(self)
+
+    # Silence (``SilentStream``)
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that the client was sent so far."""
+        return self._cycle.bytes_sent
+
+    def on_silence(self) -> None:
+        """Send a sign of life (``AWAITING_HEAD``, ``STREAMING``): the server has sent nothing for a while."""
+        cycle, now = self._cycle, asyncio.get_running_loop().time()
+        if self._phase is _AWAITING_HEAD:
+            if now - self._sent_at < self._snapshot.wait_policy.hold_headers_s:
+                return
+        elif self._phase is not _STREAMING or (self._aligner is not None and self._aligner.is_open):
+            return
+        self._silences += 1
+        agent = signs_of_life.user_agent(cycle.headers)
+        if signs_of_life.is_sparse(agent) and self._silences % signs_of_life.sparse_interval(
+            self._comment_every_s
+        ):
+            return
+        if not cycle.response_started:
+            cycle.start(200, STREAM_HEADERS, None)
+        if not cycle.is_slow:
+            comment = signs_of_life.working_comment(self._request.route.name, now - self._sent_at)
+            cycle.write(self._sign(comment))
+            cycle.flush()
+
+    def _sign(self, comment: bytes) -> bytes:
+        """A sign of life as this client takes it."""
+        if not self._request.responses or not signs_of_life.takes_keepalive_events(
+            signs_of_life.user_agent(self._cycle.headers)
+        ):
+            return comment
+        return signs_of_life.keepalive_event(comment, max(0, self._sequence_number))
+
+    @property
+    def _sequence_number(self) -> int:
+        return -1 if self._tail is None else self._tail.sequence_number
 
     # Failures
 
@@ -498,14 +594,26 @@ class Forward(msgspec.Struct, eq=False):
 
     def _tell(self, problem: errors.ErrorResponse) -> None:
         """Answer with an error; as the last event of the stream where that has begun."""
-        cycle, anthropic = self._cycle, self._request.anthropic
+        cycle, request = self._cycle, self._request
         if not cycle.response_started:
-            cycle.refuse(problem, anthropic=anthropic)
-            return
-        if self._tail is not None and (separator := self._tail.event_separator):
-            cycle.write(separator)
-        cycle.write(errors.event(problem, anthropic=anthropic))
-        cycle.finish()
+            cycle.refuse(problem, anthropic=request.anthropic)
+        elif self._aligner is not None and self._aligner.is_open:
+            cycle.abort()  # behind half an event an error would not be seen
+        else:
+            cycle.write(self._error_event(problem))
+            cycle.finish()
+
+    def _error_event(self, problem: errors.ErrorResponse) -> bytes:
+        request = self._request
+        if not request.responses:
+            return errors.event(problem, anthropic=request.anthropic)
+        return errors.responses_events(
+            problem,
+            sequence_number=self._sequence_number + 1,
+            response_id=f"resp_{secrets.token_hex(16)}",
+            model=request.route.name,
+            created_at=int(time()),
+        )
 
 
 class MeteredForward(Forward, eq=False):
@@ -519,4 +627,11 @@ class MeteredForward(Forward, eq=False):
         super().on_data(data)
 
 
+def _is_compressed(headers: bytes) -> bool:
+    """Whether header lines name a content coding: events cannot be told apart in such a body."""
+    at = headers.find(b"content-encoding: ")
+    return at != -1 and headers[at + 18 : at + 26].lower() != b"identity"
+
+
+_IDEMPOTENT_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _METHODS_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})

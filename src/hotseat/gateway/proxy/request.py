@@ -19,6 +19,7 @@ import msgspec
 
 from hotseat.core.access_spec import AdminRole
 from hotseat.gateway.access.admin import admin_role
+from hotseat.gateway.access.authenticator import Principal
 from hotseat.gateway.access.client_context import ClientContext, client_context
 from hotseat.gateway.access.loopback import refuse_other_hosts
 from hotseat.gateway.http.asgi import run_app
@@ -112,6 +113,33 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         self._record.failed = "internal"
         self._cycle.status = 500  # the cycle answers so once the exception reaches it
 
+    # What others may read
+
+    @property
+    def record(self) -> RequestRecord:
+        """The request's record as far as it is known; complete once the request has ended."""
+        return self._record
+
+    @property
+    def forward(self) -> Forward | None:
+        """The way to the model, while it is taken."""
+        return self._forward
+
+    @property
+    def began_at(self) -> float:
+        """When the request began, in ``time.monotonic``."""
+        return self._began_at
+
+    @property
+    def method(self) -> str:
+        """The request's method."""
+        return self._cycle.method.decode("ascii")
+
+    @property
+    def bytes_out(self) -> int:
+        """How much of the response's body has been sent."""
+        return self._cycle.bytes_sent
+
     # From the header on
 
     def _begin(self) -> Pending | None:
@@ -199,12 +227,22 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     def _prepare(self, target: Target, content: bytes) -> UpstreamRequest:
         """The request for the model's server. Raises ``RequestRefused``."""
-        request = prepare(self._cycle, self._context, self._snapshot.routing, target, content, self._id_line)
+        request = prepare(
+            self._cycle,
+            self._context,
+            self._snapshot.routing,
+            target,
+            content,
+            self._id_line,
+            self._services,
+        )
         record, route = self._record, request.route
         if self._services.trace is not None:
             request.headers, record.trace, record.parent = self._services.trace(request.headers)
         record.route, record.model = route.name, route.model
         record.stream, record.bytes_in = request.stream, request.size
+        if request.asked:
+            record.asked = request.asked
         self._logged = route.policy.access_log
         return request
 
@@ -257,7 +295,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
             role = admin_role(cycle, target.path, context.head, snapshot.authenticator, context.principal)
             if role is not AdminRole.ANONYMOUS:
                 cycle.connection.prove()
-            return run_app(self._services.control, cycle, {"admin_role": role})
+            return run_app(self._services.control, cycle, _who_asks(role, context.principal))
         cors = target.route.cors if target.route is not None else routing.cors
         if origin in cors and is_preflight(cycle):
             cycle.extra_headers += cors.lines(origin)
@@ -340,6 +378,18 @@ def _tokens(forward: Forward, request_bytes: int) -> int:
     if not isinstance(forward, MeteredForward) or forward.granted_at is None:
         return 0
     return estimate_tokens(request_bytes, forward.events)
+
+
+def _who_asks(role: AdminRole, principal: Principal) -> dict[str, Any]:
+    """What hotseat's own pages learn of their client."""
+    problem = principal.problem
+    return {
+        "admin_role": role,
+        "key": principal.name,
+        "credential": principal.credential,
+        "session": principal.session,
+        "problem": None if problem is None else (problem.code, problem.message),
+    }
 
 
 def _body_too_large(limit: int) -> RequestRefused:

@@ -18,6 +18,8 @@ _NULL = (b"null", b" null")
 _TOKENS_IN = re.compile(rb'"(?:prompt|input)_tokens":\s*(\d{1,18})')
 _TOKENS_OUT = re.compile(rb'"(?:completion|output)_tokens":\s*(\d{1,18})')
 
+_SEQUENCE_NUMBER = re.compile(rb'"sequence_number":\s*(\d{1,18})')
+
 
 class ResponseTail:
     """The last three pieces of a response's body.
@@ -56,11 +58,11 @@ class ResponseTail:
         return usage, classify_end(status, tail)
 
     @property
-    def event_separator(self) -> bytes:
-        """The line ends that are missing before another event of the stream can begin."""
-        if self._last.endswith(b"\n\n"):
-            return b""
-        return b"\n" if self._last.endswith(b"\n") else b"\n\n"
+    def sequence_number(self) -> int:
+        """The last event's number in a stream of the Responses API; -1 where there is none."""
+        tail = self._third_last + self._second_last + self._last
+        found = _SEQUENCE_NUMBER.findall(tail)
+        return int(found[-1]) if found else -1
 
 
 def estimate_tokens(request_bytes: int, events: int) -> int:

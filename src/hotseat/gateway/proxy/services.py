@@ -11,6 +11,8 @@ from hotseat.gateway.policy.rate_limit import Limiter
 from hotseat.gateway.proxy.access_log import AccessLog
 from hotseat.gateway.proxy.capture import Capture
 from hotseat.gateway.proxy.lease import LeaseProvider
+from hotseat.gateway.proxy.made_ids import MadeIds
+from hotseat.gateway.proxy.signs_of_life import SilenceWatch
 
 Trace = Callable[[bytes], tuple[bytes, str, str]]
 """A request's header lines in; out come the header lines for the model's server, the span's
@@ -29,5 +31,8 @@ class GatewayServices:
     """Answers the paths that belong to hotseat itself."""
     captures: Mapping[str, Capture]
     """The debug captures that are on, by model: nearly always none."""
+    silence: SilenceWatch
+    """Watches the streams that may be silent for long."""
+    made_ids: MadeIds
     trace: Trace | None = None
     """Adds a span to a request's headers; ``None`` without tracing."""

@@ -6,6 +6,7 @@ that neither the client nor a proxy on the way gives up. All other clients are h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hotseat.core.views import Loading
@@ -20,7 +21,8 @@ class WaitPolicy:
     hold_headers_s: float = 2.0
     """How long a stream's headers are held back: until then a failure is answered by a plain error."""
     comment_every_s: float = 2.0
-    """Between two comments; proxies on the way give up after tens of seconds of silence."""
+    """Between two comments; proxies on the way give up after tens of seconds of silence. 0: none are sent,
+    and streams are held in silence like all other requests. A route may have its own."""
 
 
 STREAM_HEADERS = (
@@ -29,25 +31,33 @@ STREAM_HEADERS = (
 
 
 async def wait_for_lease(
-    ticket: Ticket, cycle: RequestCycle, *, route: str, stream: bool, policy: WaitPolicy
+    ticket: Ticket,
+    cycle: RequestCycle,
+    *,
+    route: str,
+    hold_headers_s: float,
+    comment_every_s: float,
+    sign: Callable[[bytes], bytes],
 ) -> None:
     """Wait until the ticket has its lease. Raises ``LeaseRefused``.
 
-    With ``stream`` the response may have been started on return (``cycle.response_started``).
+    ``comment_every_s``: the seconds between two comments; 0: the client is told nothing. Otherwise the
+    response may have been started on return (``cycle.response_started``). ``sign`` makes of a comment what
+    is sent.
     """
-    if not stream:
+    if not comment_every_s:
         while not await ticket.wait():
             pass
         return
-    if await ticket.wait(policy.hold_headers_s):
+    if await ticket.wait(hold_headers_s):
         return
     if not cycle.response_started:
         cycle.start(200, STREAM_HEADERS, None)
-    cycle.write(comment(route, ticket.loading()))
+    cycle.write(sign(comment(route, ticket.loading())))
     cycle.flush()
-    while not await ticket.wait(policy.comment_every_s):
+    while not await ticket.wait(comment_every_s):
         if not cycle.is_slow:
-            cycle.write(comment(route, ticket.loading()))
+            cycle.write(sign(comment(route, ticket.loading())))
             cycle.flush()
 
 

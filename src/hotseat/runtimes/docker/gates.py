@@ -13,11 +13,11 @@ from typing import Any
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, StandbyMode
+from hotseat.gate.gate_folder import GATE, GateFolder
+from hotseat.gate.known_gates import KnownGates
 from hotseat.runtimes.base import LaunchError
 from hotseat.runtimes.docker import inspection
 from hotseat.runtimes.docker.spec import docker_spec
-from hotseat.standby.gate_folder import GATE, GateFolder
-from hotseat.standby.known_gates import KnownGates
 
 log = logging.getLogger(__name__)
 

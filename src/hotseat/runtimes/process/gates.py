@@ -8,9 +8,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hotseat.core.spec import StandbyMode
+from hotseat.gate.gate_folder import GateFolder
+from hotseat.gate.known_gates import KnownGates
 from hotseat.runtimes.process import procfs
-from hotseat.standby.gate_folder import GateFolder
-from hotseat.standby.known_gates import KnownGates
 
 log = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Program
+from hotseat.gate.gate_folder import GateFolder
 from hotseat.runtimes.base import FoundRun, Handle, LaunchError, RunExit
 from hotseat.runtimes.process import procfs
 from hotseat.runtimes.process.gates import Gates, host_mib, set_low_priority
@@ -30,7 +31,6 @@ from hotseat.runtimes.process.launch_records import LaunchRecord, LaunchRecords,
 from hotseat.runtimes.process.log_file import LogFile
 from hotseat.runtimes.process.ports import free_port
 from hotseat.runtimes.process.session import ProcessSession
-from hotseat.standby.gate_folder import GateFolder
 from hotseat.tasks import Tasks
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """The rules of ``hotseat lint``: checks of a stack's files that need no access to the machine."""
 
-from hotseat.stack.lint import exposure, naming, running
+from hotseat.stack.lint import exposure, kubernetes, naming, running
 from hotseat.stack.lint.findings import Finding, LintedStack, LintRule
 
 _INTRODUCTION = """\
@@ -12,6 +12,9 @@ finds an error; with `--strict`, also if it finds a warning. It needs no `.env`.
 If Compose v2 is installed (`docker compose` or `docker-compose`), Compose resolves the files. Otherwise
 hotseat reads them itself: it supports several files, `extends`, anchors, `.env` and variables, but not
 `include`, and it ignores `env_file`.
+
+For a folder with a `kustomization.yaml` (`hotseat export kubernetes` writes one) it checks the manifests
+beside it; the rules for these begin with `k8s-`.
 """
 
 RULES: tuple[LintRule, ...] = (*naming.RULES, *exposure.RULES, *running.RULES)
@@ -25,7 +28,8 @@ def lint(stack: LintedStack, file: str) -> list[Finding]:
 
 def table() -> str:
     """The table of rules that ``hotseat lint --rules`` prints."""
-    rows = [f"| `{one.name}` | {one.severity} | {one.about} | {one.fix} |" for one in RULES]
+    every: tuple[LintRule | kubernetes.ManifestRule, ...] = (*RULES, *kubernetes.RULES)
+    rows = [f"| `{one.name}` | {one.severity} | {one.about} | {one.fix} |" for one in every]
     return "\n".join(["| rule | severity | finds | what to do |", "|---|---|---|---|", *rows]) + "\n"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hotseat.core.spec import PPM
+from hotseat.gate.gate_folder import GATE
 from hotseat.stack.compose.model import ComposeService
 from hotseat.stack.lint import vllm_flags
 from hotseat.stack.lint.findings import Found, LintedStack, LintRule
-from hotseat.standby.gate_folder import GATE
 
 
 def _budget(stack: LintedStack) -> Iterator[Found]:

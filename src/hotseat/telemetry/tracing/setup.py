@@ -63,7 +63,7 @@ def open_tracer(
     from hotseat.telemetry.tracing.requests import ServerAddress
     from hotseat.telemetry.tracing.tracer import Tracer
 
-    server = ServerAddress("https" if serve.tls else "http", serve.host, serve.port)
+    server = ServerAddress("https" if serve.tls else "http", serve.host or "0.0.0.0", serve.port)
     return Tracer(
         exporter, settings.models, server=server, upstream=upstream, redact=redact, wall_clock=time.time
     )

@@ -4,7 +4,7 @@ Runs inside other programs' Python (vLLM, SGLang and others on torch), so it imp
 nothing outside of the standard library. The folder of this file on ``PYTHONPATH`` is all it needs: vLLM
 finds the plugin by the ``dist-info`` beside it, and Python itself imports ``sitecustomize.py``.
 
-``HOTSEAT_GATE`` names a folder with these files (``hotseat.standby.gate_folder`` is the launcher's side):
+``HOTSEAT_GATE`` names a folder with these files (``hotseat.gate.gate_folder`` is the launcher's side):
 
 - ``fifo``: whoever stands by has it open for reading. The launcher opens it for writing: that is the go.
 - ``go``: exists from the go on, so that processes which come to the gate later pass at once.

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from fakes.gated import LIMIT_S, Gated, write_packages
+from hotseat.gate.gate_folder import GateFolder, GateLog
 from hotseat.runtimes.process import procfs
-from hotseat.standby.gate_folder import GateFolder, GateLog
 
 VLLM = ("-m", "vllm.serve", "1")
 TORCH = ("-c", "import torch; print('imported', flush=True); torch.cuda.synchronize(); print('served')")

@@ -1,0 +1,1 @@
+"""Models as workloads of a Kubernetes cluster."""

@@ -1,0 +1,1 @@
+"""Manifests for a cluster, made from the configuration of one machine."""
