@@ -27,6 +27,11 @@ from hotseat.telemetry.metrics import DeviceMemory
 from hotseat.telemetry.recorder import Recorder
 
 
+def _pattern(path: str) -> str:
+    """Starlette's pattern for a path: a model's name may hold slashes."""
+    return path.replace("{model}", "{model:path}")
+
+
 class Admin:
     """The endpoints over a ``Control``; ``configure`` replaces the configuration that they describe."""
 
@@ -58,6 +63,7 @@ class Admin:
         self._watching = WatchEndpoints(control, chronicle, self._stats, self._find)
         self.configure(settings)
         handlers = {
+            "/api/hello": self._health,
             "/healthz": self._healthz,
             "/health": self._health,
             "/readyz": self._readyz,
@@ -75,7 +81,7 @@ class Admin:
             "/admin/capture": self._capture,
         }
         self.app = Starlette(
-            routes=[Route(one.path, handlers[one.path], methods=[one.method]) for one in ENDPOINTS],
+            routes=[Route(_pattern(one.path), handlers[one.path], methods=[one.method]) for one in ENDPOINTS],
             exception_handlers={HTTPException: http_error},
         )
         self.app.router.redirect_slashes = False  # a path has one spelling

@@ -156,6 +156,10 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
     state: str
     default: Annotated[bool, Meta(description="Serves requests to `/v1` that name no model.")]
     footprint: Shares
+    context: Annotated[int | UnsetType, Meta(description="Context length in tokens, where known.")] = UNSET
+    capabilities: Annotated[
+        list[str] | UnsetType, Meta(description="What the model can do, where known.")
+    ] = UNSET
     phase: Annotated[str | UnsetType, Meta(description="How far a loading model is.")] = UNSET
     last_error: FailureReason | UnsetType = UNSET
     capture: CaptureStatus | UnsetType = UNSET

@@ -74,6 +74,8 @@ class StatsView:
             state=str(view.state),
             default=route.name == self.settings.serve.default_route,
             footprint=shares(model.scheduling.footprint),
+            context=UNSET if model.context is None else model.context,
+            capabilities=list(model.capabilities) or UNSET,
             phase=UNSET if phase is None else phase,
             last_error=UNSET if reason is None else reason,
             capture=UNSET if capture is None else msgspec.convert(capture, schema.CaptureStatus),

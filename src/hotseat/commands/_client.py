@@ -231,8 +231,8 @@ class LauncherClient:
 
 
 def path_segment(name: str) -> str:
-    """A name, quoted to be one part of a path."""
-    return quote(name, safe="")
+    """A model's name, quoted for a path; slashes and colons stand for themselves there."""
+    return quote(name, safe="/:")
 
 
 def _reply(response: http.client.HTTPResponse, raw: bytes) -> LauncherReply:

@@ -22,6 +22,10 @@ class RequestArrived:
     priority: int = 0
     key: str = ""
     """Name of the client's key; leases of one model are shared fairly between keys."""
+    endpoint: str = ""
+    """Path of the API that is asked. Patience is learned by key and endpoint; empty: it is not learned."""
+    may_evict: bool = True
+    """Whether another model may be evicted for it."""
 
 
 @dataclass(slots=True)

@@ -8,9 +8,18 @@ from dataclasses import dataclass, field
 from hotseat.core import policy
 from hotseat.core.deadlines import NEVER
 from hotseat.core.errors import Reason
-from hotseat.core.queue import FairQueue
+from hotseat.core.patience import Patience
+from hotseat.core.queue import FairQueue, QueuedRequest
 from hotseat.core.spec import Footprint, SchedulingSpec, SleepSpec, StandbyMode
-from hotseat.core.states import HOLDS_RUN, STANDS_BY, TRANSITIONS, Cause, IllegalTransition, State
+from hotseat.core.states import (
+    HOLDS_LEASES,
+    HOLDS_RUN,
+    STANDS_BY,
+    TRANSITIONS,
+    Cause,
+    IllegalTransition,
+    State,
+)
 from hotseat.core.views import ModelView
 
 STABLE_S = 60.0
@@ -128,6 +137,8 @@ class ModelState:
     """Number of leases by key; adds up to ``leases``."""
     queue: FairQueue = field(default_factory=FairQueue)
     """Requests without a lease. Empty while BACKOFF, and while READY with a free slot."""
+    patience: Patience = field(default_factory=Patience)
+    """What its clients did who had to wait for it."""
     peak_demand: int = 0
     """The most clients at once in this turn."""
     idle_since: float = 0.0
@@ -164,6 +175,8 @@ class ModelState:
 
     failures: int = 0
     """Failed starts and crashes in a row."""
+    equal_failures: int = 0
+    """Starts in a row that failed for the same reason; 0 once a run has been ready."""
     backoffs: int = 0
     """Back-offs in a row."""
     backoff_until: float = 0.0
@@ -314,6 +327,17 @@ class ModelState:
         if self.last_used is not None:
             pause_s = min(now - self.idle_since, policy.swap_cost_s(self.return_cost_s))
             self.pause_s = moving_average(self.pause_s, pause_s)
+
+    def learn_patience(self, queued: QueuedRequest, now: float, *, stayed: bool) -> None:
+        """Remember what a client did who waited for the model to be loaded."""
+        if queued.group is not None and self.state not in HOLDS_LEASES:
+            self.patience.learn(queued.group, now - queued.since, stayed=stayed, now=now)
+
+    def count_failed_start(self, reason: Reason) -> None:
+        """Count one more start that failed, and whether the one before failed for the same reason."""
+        last = self.reason
+        equal = last is not None and (last.summary, last.hint) == (reason.summary, reason.hint)
+        self.equal_failures = self.equal_failures + 1 if equal else 1
 
     def reset_leftover(self) -> None:
         """Take the configured leftover where that has changed, and it neither sleeps nor is about to."""

@@ -125,8 +125,14 @@ def _fills(gap: Mapping[str, int], victims: Iterable[Candidate]) -> bool:
 
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S, JITTER = 1.0, 60.0, 0.25
+EQUAL_FAILURES = 3
+"""Starts that failed in a row for the same reason, from which on clients are told not to wait."""
 
 
 def backoff_s(earlier: int, jitter: float) -> float:
-    """Seconds of back-off after ``earlier`` ones in a row; ``jitter`` in 0…1 spreads them."""
-    return float(min(BACKOFF_FIRST_S * 2 ** min(earlier, 10), BACKOFF_MAX_S)) * (1 + JITTER * jitter)
+    """Seconds of back-off after ``earlier`` ones in a row; ``jitter`` in 0…1 spreads them.
+
+    Never more than ``BACKOFF_MAX_S``, which clients are told in ``Retry-After``: a longer one is not obeyed.
+    """
+    spread_s = float(BACKOFF_FIRST_S * 2 ** min(earlier, 10)) * (1 + JITTER * jitter)
+    return min(spread_s, BACKOFF_MAX_S)

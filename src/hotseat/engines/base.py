@@ -116,6 +116,7 @@ def explained(reason: Reason, engine: Engine, lines: Iterable[str] | None = None
         reason,
         summary=found.summary,
         hint=found.hint,
+        explained=True,
         permanent=reason.permanent or found.permanent,
         oom=reason.oom or found.oom,
     )

@@ -41,7 +41,7 @@ def _state_overdue(state: SchedulerState, model: ModelState, now: float) -> None
                 state.refuse_queued(model, refusals.unplaced(model, unplaced))
             else:
                 model.failure = Reason(summary=f"not ready within {spec.start_timeout_s:g} s")
-                state.refuse_queued(model, refusals.start_timeout(model))
+                state.refuse_queued(model, refusals.start_timeout(model, model.failure))
             state.stop(model, Cause.START_TIMEOUT, now, model.failure)
         case State.PREPARING:
             reason = Reason(summary=f"not prepared within {spec.start_timeout_s:g} s")
@@ -50,8 +50,9 @@ def _state_overdue(state: SchedulerState, model: ModelState, now: float) -> None
             state.stop(model, Cause.IDLE, now)
         case State.DOWNLOADING:
             state.stop_download(model)
-            model.failures += 1
-            model.reason = Reason(summary=f"not downloaded within {spec.download_timeout_s:g} s")
+            reason = Reason(summary=f"not downloaded within {spec.download_timeout_s:g} s")
+            model.count_failed_start(reason)
+            model.failures, model.reason = model.failures + 1, reason
             state.back_off(model, Cause.DOWNLOAD_FAILED, model.reason, now)
         case State.WAKING:
             reason = Reason(summary=f"not awake within {spec.start_timeout_s:g} s")

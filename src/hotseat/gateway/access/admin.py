@@ -8,7 +8,7 @@ from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.http.headers import RequestHead
 from hotseat.gateway.http.request_cycle import RequestCycle
 
-PUBLIC_PATHS = frozenset({b"/healthz", b"/health", b"/readyz"})
+PUBLIC_PATHS = frozenset({b"/healthz", b"/health", b"/readyz", b"/api/hello"})
 """Answered without a key too; then with the state of the whole only."""
 PAGE_PATHS = frozenset({b"/", b"/ui"})
 PUBLIC_TREE = b"/ui/"

@@ -36,6 +36,9 @@ _FIELDS = {
     b"cookie": _COOKIE,
     # Set anew, to the id that the gateway decides on.
     b"x-request-id": _PICK,
+    # A client's wishes for this request.
+    b"x-hotseat-may-evict": _PICK,
+    b"x-hotseat-progress": _PICK,
     b"cf-access-client-id": _DROP,  # names the secret that comes with it
     # Hop by hop (RFC 9110 §7.6.1).
     b"keep-alive": _DROP,
