@@ -161,10 +161,12 @@ def test_a_stop_while_preparing_ends_it_and_refuses_who_waits() -> None:
 
 
 def test_preparing_has_a_clock() -> None:
-    s = two(start_timeout_s=40.0)
+    s = two(start_timeout_s=40.0, wait_limit_s=3600.0, max_wait_s=3600.0, drain_timeout_s=3600.0)
     s.ask("coder")
     ana = s.ask("chat")
-    s.pass_time(40)
+    s.pass_time(159)
+    assert s.state("chat") is State.PREPARING
+    s.pass_time(1)
     assert s.state("chat") is State.STOPPING
     assert s.waits(ana)
     s.gone("chat")

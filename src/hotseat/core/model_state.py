@@ -26,6 +26,8 @@ STABLE_S = 60.0
 """Seconds of service after which a run wipes out the failures before it."""
 STOP_AGAIN_S = 60.0
 """Seconds after which a stop whose end was never reported is ordered again."""
+PREPARE_TIMEOUT = 4.0
+"""How long preparing may take, in start time-outs: at a low priority, beside models that are in use."""
 PREPARE_AGAIN_S = 300.0
 """Seconds for which a model is started plainly after preparing it has failed."""
 NEWEST_WEIGHT = 0.3
@@ -362,7 +364,7 @@ class ModelState:
             case State.STARTING | State.WAKING:
                 return self.loading_since + self.spec.start_timeout_s
             case State.PREPARING:
-                return self.since + self.spec.start_timeout_s
+                return self.since + PREPARE_TIMEOUT * self.spec.start_timeout_s
             case State.STANDBY:
                 kept = self.wanted or self.spec.standby is StandbyMode.KEEP or self.spec.idle_s is None
                 return NEVER if kept else self.since + (self.spec.idle_s or 0.0)
