@@ -552,9 +552,8 @@ def test_keys_that_the_servers_want_are_read_anew(tmp_path: Path) -> None:
     env = tmp_path / ".env"
     env.write_text("UPSTREAM_API_KEY=first-key-of-all\n")
     # A key that its command does not name: such a one would be sent to it.
-    script = f"exec {shlex.join(engine_command())} --api-key $(echo second-key)-of-all".replace(
-        "'{port}'", "{port}"
-    )
+    words = shlex.join(engine_command(name="chat")).replace("'{port}'", "{port}")
+    script = f"exec {words} --api-key $(echo second-key)-of-all"
     terms: dict[str, Any] = {"command": ["sh", "-c", script]}
     made = Hotseat(tmp_path, {"chat": terms}, env={"HOTSEAT_ENV_FILE": str(env)})
     with running(made):
