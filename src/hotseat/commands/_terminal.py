@@ -1,4 +1,4 @@
-"""Output that every terminal can show: characters that its encoding lacks are replaced, and colours can be refused."""
+"""Output for every terminal: characters that its encoding lacks are replaced, colours can be refused."""
 
 from __future__ import annotations
 
