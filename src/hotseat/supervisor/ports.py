@@ -57,7 +57,7 @@ class MeasuresFiles(Protocol):
     """Files whose arrival on the disk can be watched."""
 
     async def arrived_bytes(self, model: ModelSpec) -> int | None:
-        """How many bytes of the model's files are there while some are missing; ``None``: none is."""
+        """Bytes of the model's files that are there while some are missing; ``None``: none is missing."""
 
 
 class StartHistory(Protocol):

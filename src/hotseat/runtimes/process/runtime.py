@@ -28,7 +28,7 @@ from hotseat.core.spec import ModelSpec, Program
 from hotseat.runtimes.base import FoundRun, Handle, LaunchError, RunExit
 from hotseat.runtimes.process import procfs
 from hotseat.runtimes.process.launch_records import LaunchRecord, LaunchRecords, inherited, marked, owner_of
-from hotseat.runtimes.process.log_file import LogFile
+from hotseat.runtimes.process.log_file import NO_SPACE, LogFile
 from hotseat.runtimes.process.ports import free_port
 from hotseat.runtimes.process.session import ProcessSession
 from hotseat.tasks import Tasks
@@ -245,15 +245,15 @@ class ProcessRuntime:
         try:
             return kept.begin(), kept
         except OSError as error:
-            why = error.strerror
-        try:
-            spare = LogFile(self._spare_logs(), model)
-            output = spare.begin()
-        except OSError:
-            log.warning("the output of model %s is not kept: %s: %s", model, self._logs, why)
-            return subprocess.DEVNULL, kept
-        log.warning("the output of model %s goes to %s: %s: %s", model, spare.path, self._logs, why)
-        return output, spare
+            why, is_full = error.strerror, error.errno in NO_SPACE
+        if is_full:
+            with suppress(OSError):
+                spare = LogFile(self._spare_logs(), model)
+                output = spare.begin()
+                log.warning("the output of model %s goes to %s: %s: %s", model, spare.path, self._logs, why)
+                return output, spare
+        log.warning("the output of model %s is not kept: %s: %s", model, self._logs, why)
+        return subprocess.DEVNULL, kept
 
     def _spare_logs(self) -> Path:
         """Return a private folder below the one for temporary files. Raises ``OSError``."""
