@@ -1,4 +1,4 @@
-"""Output for every terminal: characters that its encoding lacks are replaced, colours can be refused."""
+"""Output that a terminal can show: characters that its encoding lacks are replaced, colours are optional."""
 
 from __future__ import annotations
 
