@@ -7,6 +7,7 @@ import contextlib
 import gc
 import socket
 import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,18 +16,21 @@ import uvloop
 
 from hotseat import signals
 from hotseat.admin.control import CannotReload
-from hotseat.config.parsers.network import is_loopback
+from hotseat.config.lockouts import lockouts
+from hotseat.config.parsers.network import is_local
 from hotseat.config.problems import ConfigError
 from hotseat.container_settings import with_container_settings
 from hotseat.core import effects as do
-from hotseat.core.spec import Settings
+from hotseat.core.spec import ListenSpec, Settings
 from hotseat.core.states import State
 from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.http.tls import CertificateError, renew_certificate, server_context
+from hotseat.listening import AddressUnavailable
+from hotseat.mcp.endpoint import Listener
 from hotseat.reload import compare, watch
 from hotseat.runtimes import registry
-from hotseat.runtimes.base import Leadership, Runtime
+from hotseat.runtimes.base import Leadership, ReportsOutdated, Runtime
 from hotseat.standby import Standby
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.tasks import Tasks
@@ -60,13 +64,23 @@ class App:
         self._listen = settings.serve
         self._reread, self._watched = reread, watched
         self._state_dir = make_state_dir(settings)
-        self._parts = assemble(settings, self._state_dir, on_move=self._moved, reload=self.reload)
+        self._parts = assemble(
+            settings,
+            self._state_dir,
+            on_move=self._moved,
+            reload=self.reload,
+            preview=self.preview_reload,
+            listener=self._listener,
+        )
         self._config_lock = asyncio.Lock()
         self._closing = self._hurried = False
         self._tasks = Tasks(_task_failed)
         self._ending = Tasks(_task_failed)
         """Tasks of the shutdown itself."""
         self._watch: asyncio.Task[None] | None = None
+        self._sources: list[str] = []
+        """Files that containers are created from."""
+        self._source_watch: asyncio.Task[None] | None = None
         self._server: Server | None = None
         self._tls: ssl.SSLContext | None = None
 
@@ -80,6 +94,11 @@ class App:
         """The host and port of each socket that it listens on."""
         return self._server.addresses if self._server else []
 
+    def _listener(self) -> Listener:
+        """An address of our own to ask ourselves at."""
+        host, port = self.addresses[0]
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, self._tls is not None
+
     # several launchers
 
     async def stand_by(self, election: Leadership, stop: asyncio.Event) -> bool:
@@ -89,9 +108,9 @@ class App:
         """
         listen = self._listen
         try:
-            server = await serve(Standby(), host=listen.host, port=listen.port, tls=self._load_certificate())
-        except OSError as error:
-            raise CannotServe(f"cannot listen on {listen.host}:{listen.port}: {error.strerror}") from error
+            server = await serve(Standby(), listen=listen.listen, tls=self._load_certificate())
+        except AddressUnavailable as error:
+            raise CannotServe(f"cannot listen on {error.address}: {error.strerror}") from error
         log.info("standing by", lease=listen.lease)
         acquired = self._tasks.start("leader election", election.acquire())
         stopped = self._tasks.start("stop while standing by", _wait(stop))
@@ -112,10 +131,13 @@ class App:
         async with self._config_lock:
             await self.supervisor.open(self._ask_containers)
             self._server = await self._start_server(sockets or [])
+            self._parts.gateway.serve_on(self._server)
             self._log_addresses()
             self._warn_if_open()
             self._tasks.start("requests by minute", self._parts.recorder.minutes.run())
             self._watch_files()
+            self._watch_sources()
+            self._tasks.start("compare containers", self._compare_containers_again())
 
     def _load_certificate(self) -> ssl.SSLContext | None:
         try:
@@ -124,26 +146,26 @@ class App:
             raise CannotServe(str(error)) from error
 
     async def _start_server(self, sockets: list[socket.socket]) -> Server:
-        host, port = self._listen.host, self._listen.port
         try:
             return await serve(
                 self._parts.gateway,
-                host=host,
-                port=port,
+                listen=self._listen.listen,
                 sockets=sockets,
                 limits=ConnectionLimits(
                     slow_client_s=self._listen.slow_client_s, max_connections=self._listen.max_connections
                 ),
                 tls=self._tls,
             )
-        except OSError as error:
+        except AddressUnavailable as error:
             await self.supervisor.close(leave_running=True)
-            raise CannotServe(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            raise CannotServe(f"cannot listen on {error.address}: {error.strerror}") from error
 
     def _log_addresses(self) -> None:
         scheme = "https" if self._tls else "http"
-        for host, port in self.addresses:
-            log.info("listening", url=f"{scheme}://{host}:{port}", models=list(self.settings.models))
+        urls = [f"{scheme}://{ListenSpec(host, port)}" for host, port in self.addresses]
+        urls += [f"unix:{path}" for path in (self._server.socket_files if self._server else ())]
+        for url in urls:
+            log.info("listening", url=url, models=list(self.settings.models))
 
     def _warn_if_open(self) -> None:
         """Warn about everything that needs no key: an opt-out must not be overlooked."""
@@ -151,6 +173,8 @@ class App:
         if not settings.auth.required:
             what = "every model" if settings.auth.keys else "every model and the admin API"
             log.warning(f"AUTH IS OFF: anyone who reaches the port can use {what}", reason="auth: off")
+        for locked in lockouts(settings, time.time()):
+            log.warning(locked.message, fix=locked.fix)
         for route in settings.routes:
             if settings.auth.enforced and not route.policy.auth:
                 log.warning("this route is open: it needs no key", route=route.name, path=route.path)
@@ -166,14 +190,24 @@ class App:
             new = await self._read_again()
             self._renew_certificate()
             changes = compare(self._written, new)
+            await self._compare_containers(new)
             await self._apply_written(new)
             self._warn_if_open()
             self._watch_files()
-        summary = changes.as_dict()
+            self._watch_sources()
+        summary = {**changes.as_dict(), "outdated": list(self._parts.outdated)}
         log.info("configuration reloaded", **{name: names for name, names in summary.items() if names})
         if changes.needs_restart:
             log.warning("restart hotseat to apply these settings", settings=list(changes.needs_restart))
         return summary
+
+    async def preview_reload(self) -> Mapping[str, Any]:
+        """Compare the file with the configuration in effect: the changes, or the file's ``problems``."""
+        try:
+            new = await self._read_again()
+        except CannotReload as error:
+            return {"problems": error.problems}
+        return {"problems": [], **compare(self._written, new).as_dict()}
 
     def reload_soon(self, why: str) -> None:
         """Start a reload in the background; its outcome is logged."""
@@ -196,12 +230,12 @@ class App:
         except ConfigError as error:
             problems = [str(problem) for problem in error.problems]
         else:
-            if not new.serve.open or is_loopback(self._listen.host):
+            if not new.serve.open or all(map(is_local, self._listen.listen)):
                 return new
             # It goes on listening where it was started, whatever the file says now.
             problems = [
-                f"without a key, hotseat must not listen on {self._listen.host}: configure a key, or "
-                "restart hotseat"
+                f"without a key, hotseat must not listen on {', '.join(map(str, self._listen.listen))}: "
+                "configure a key, or restart hotseat"
             ]
         log.error("configuration not reloaded", problems=problems)
         raise CannotReload(problems)
@@ -231,6 +265,8 @@ class App:
         await parts.supervisor.configure(settings, added)
         parts.recorder.configure(settings.models)
         parts.admin.configure(settings)
+        parts.page.configure(settings)
+        parts.mcp.configure(settings)
         parts.gateway.configure(settings, local_only=settings.serve.open)
         self.settings = settings
 
@@ -244,6 +280,48 @@ class App:
         """Ask once more after a container started: it may have been recreated with other flags."""
         async with self._config_lock:
             await self._ask_containers()
+
+    async def _compare_containers(self, settings: Settings) -> None:
+        """Find the containers that were made from other settings than their files have now."""
+        found: dict[str, str] = {}
+        for model in settings.models.values():
+            runtime = self._parts.runtimes.get(model.runtime)
+            if isinstance(runtime, ReportsOutdated) and (why := await runtime.outdated(model)) is not None:
+                found[model.name] = why
+        known = self._parts.outdated
+        for name, why in found.items():
+            if name not in known:
+                log.warning("this model is outdated; its next start creates it anew", model=name, why=why)
+        known.clear()
+        known.update(found)
+
+    async def _compare_containers_again(self) -> None:
+        async with self._config_lock:
+            before = dict(self._parts.outdated)
+            await self._compare_containers(self._written)
+            if before != self._parts.outdated:
+                await self._ask_containers()
+
+    def _compare_containers_soon(self) -> None:
+        if not self._closing:
+            self._tasks.start("compare containers", self._compare_containers_again())
+
+    def _watch_sources(self) -> None:
+        """Watch the files that containers are created from, so that a change is told at once."""
+        files: dict[str, None] = {}
+        for model in self._written.models.values():
+            runtime = self._parts.runtimes.get(model.runtime)
+            if isinstance(runtime, ReportsOutdated):
+                files |= dict.fromkeys(runtime.sources_of(model))
+        if list(files) == self._sources:
+            return
+        self._sources = list(files)
+        if self._source_watch is not None:
+            self._source_watch.cancel()
+            self._source_watch = None
+        if files:
+            changes = watch(self._sources, self._compare_containers_soon)
+            self._source_watch = self._tasks.start("watch the files of containers", changes)
 
     def _watch_files(self) -> None:
         wanted = self.settings.serve.watch_config and bool(self._watched)
@@ -263,6 +341,8 @@ class App:
         model = self.settings.models.get(move.model)
         if move.new is State.READY and model is not None and model.asks_container and not self._closing:
             self._tasks.start(f"ask container of {move.model}", self._ask_containers_again())
+        if move.model in self._parts.outdated and move.new in (State.READY, State.STOPPED):
+            self._compare_containers_soon()
 
     # close
 
@@ -279,12 +359,14 @@ class App:
         else:
             await self._stop_models()
         await self._ending.close()
+        await self._parts.mcp.close()
         self._parts.gateway.close()
         await self._parts.limiter.close()
         await self._parts.recorder.close()
 
     async def _leave_models(self) -> None:
         self._parts.admin.close()
+        self._parts.page.close()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.supervisor.close(leave_running=True))
             await self._stop_server(self.settings.serve.drain_timeout_s)
@@ -292,6 +374,7 @@ class App:
     async def _stop_models(self) -> None:
         await self.supervisor.close()
         self._parts.admin.close()  # readers of /events have seen the models stop by now
+        self._parts.page.close()
         await self._stop_server(LAST_BYTES_S)
 
     async def _stop_server(self, within_s: float) -> None:

@@ -12,6 +12,8 @@ import logging
 import os
 import re
 import sys
+import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TextIO
 from urllib.parse import unquote
@@ -81,6 +83,29 @@ def _without_secret_parameters(text: str) -> str:
     return "".join([*pieces, text[end:]])
 
 
+class RecentLines:
+    """The latest lines of the log in memory, as JSON and without secrets."""
+
+    KEPT = 2000
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=self.KEPT)
+        self._count = 0
+        """Lines so far; the last one's number."""
+
+    def add(self, line: str) -> None:
+        """Keep a line."""
+        self._lines.append(line)
+        self._count += 1
+
+    def since(self, number: int) -> tuple[int, list[str]]:
+        """The number of the last line, and the kept lines after the one with this number."""
+        count, lines = self._count, list(self._lines)
+        missed = min(count - number, len(lines))
+        return count, lines[len(lines) - missed :]
+
+
+recent = RecentLines()
 _secrets = _Secrets()
 
 
@@ -105,11 +130,29 @@ def get(**fields: Any) -> Any:
     return structlog.get_logger(**fields)
 
 
+_form: Form = "auto"
+
+
+def is_for_people(stream: TextIO) -> bool:
+    """Return whether lines on this stream are to be text instead of JSON, as ``setup`` was told."""
+    try:
+        return _form == "human" or (_form == "auto" and stream.isatty())
+    except ValueError:  # closed
+        return False
+
+
+def wants_colours(stream: TextIO | _Stream) -> bool:
+    """Return whether lines on this stream may have colours: on a terminal, unless ``NO_COLOR`` is set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def setup(*, form: Form = "auto", level: Level = "info", stream: TextIO | None = None) -> None:
     """Send the log to ``stream`` (default: standard error), as text or as JSON lines.
 
     ``auto`` chooses text for a terminal. Can be called again; the latest call counts.
     """
+    global _form
+    _form = form
     out = _Stream(sys.stderr if stream is None else stream)
     human = form == "human" or (form == "auto" and out.isatty())
     number = getattr(logging, level.upper())
@@ -120,6 +163,7 @@ def setup(*, form: Form = "auto", level: Level = "info", stream: TextIO | None =
         ),
         structlog.processors.format_exc_info,
         _hide_fields,
+        _keep_recent,
     ]
     render: list[Processor] = [_human(out) if human else _json, _redact_line]
     structlog.configure(
@@ -162,9 +206,8 @@ class _Stream:
 
 
 def _human(out: _Stream) -> Processor:
-    colors = out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return structlog.dev.ConsoleRenderer(
-        colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+        colors=wants_colours(out), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
     )
 
 
@@ -201,6 +244,14 @@ def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
     except (UnicodeError, TypeError, ValueError):  # a lone surrogate, or a key that is not a string
         plain = {name: value if isinstance(value, str | int) else repr(value) for name, value in line.items()}
         return json.dumps(plain)
+
+
+def _keep_recent(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    fields = {name: value for name, value in event.items() if not name.startswith("_")}
+    fields["time"] = time.time()
+    fields.pop("timestamp", None)
+    recent.add(_secrets.redact(_json(None, "", fields)))
+    return event
 
 
 def _redact_line(_: WrappedLogger, __: str, line: Any) -> Any:

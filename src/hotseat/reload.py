@@ -35,7 +35,7 @@ def compare(old: Settings, new: Settings) -> ConfigChanges:
     """Return what ``new`` changes."""
     both = [name for name in new.models if name in old.models]
     fixed = {
-        "listen": (old.serve.host, old.serve.port) != (new.serve.host, new.serve.port),
+        "listen": old.serve.listen != new.serve.listen,
         "state_dir": old.serve.state_dir != new.serve.state_dir,
         "max_connections": old.serve.max_connections != new.serve.max_connections,
         "slow_client_timeout": old.serve.slow_client_s != new.serve.slow_client_s,

@@ -10,7 +10,7 @@ import pytest
 from hotseat.config import ConfigError, find, load, loads, read_listen_address, secret_values
 from hotseat.config.client_settings import ListenAddress
 from hotseat.config.paths import state_dir
-from hotseat.core.spec import Settings
+from hotseat.core.spec import ListenSpec, Settings
 from hotseat.runtimes.docker.spec import DockerSpec
 from hotseat.runtimes.process.spec import ProcessSpec
 
@@ -253,11 +253,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_client_needs_the_address_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     env = {"HOME": str(tmp_path)}
-    assert read_listen_address(None, env) == ListenAddress("127.0.0.1", 8000)
+    assert read_listen_address(None, env) == ListenAddress(ListenSpec("127.0.0.1", 8000))
     path = tmp_path / "hotseat.yaml"
     path.write_text("listen: :9000\nmodels: {m: {upstream_key: '${MISSING}'}}\n")
-    assert read_listen_address(None, env) == ListenAddress("0.0.0.0", 9000)
-    assert read_listen_address(path, {**env, "LISTEN": "localhost:1"}) == ListenAddress("localhost", 1)
+    assert read_listen_address(None, env) == ListenAddress(ListenSpec("", 9000))
+    assert read_listen_address(path, {**env, "LISTEN": "localhost:1"}) == ListenAddress(
+        ListenSpec("localhost", 1)
+    )
     path.write_text("a: 1\nlisten: nowhere\n")
     with pytest.raises(ConfigError, match=r"hotseat\.yaml:2: listen: expected an address"):
         read_listen_address(None, env)

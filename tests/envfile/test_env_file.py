@@ -105,7 +105,7 @@ def test_compose_reads_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line"), [("A=1\nnot a line\n", 2), ("A='open\n", 1), ('A="x" y\n', 1), ("A=${B:?secret}\n", 1)]
+    ("text", "line"), [("A=1\nnot a line\n", 2), ("A='open\n", 1), ('A="x" y!\n', 1), ("A=${B:?secret}\n", 1)]
 )
 def test_a_bad_line_is_named_without_its_value(text: str, line: int) -> None:
     with pytest.raises(EnvFileError) as caught:

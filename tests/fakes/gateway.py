@@ -135,7 +135,7 @@ async def front(
     if comment_every_s is not None:
         policy = dataclasses.replace(gateway.snapshot.wait_policy, comment_every_s=comment_every_s)
         gateway.snapshot = dataclasses.replace(gateway.snapshot, wait_policy=policy)
-    server = await serve(gateway, host="127.0.0.1", limits=limits, tls=tls)
+    server = await serve(gateway, limits=limits, tls=tls)
     try:
         yield Front(seats, gateway, server, records)
     finally:

@@ -116,7 +116,8 @@ class Hotseat:
         self._reader = threading.Thread(target=self._read, args=[self.process], daemon=True)
         self._reader.start()
         listening = self.told(lambda line: line["event"] == "listening", since=since)
-        self.port = int(listening["url"].rpartition(":")[2])
+        port = str(listening["url"]).rpartition(":")[2]
+        self.port = int(port) if port.isdigit() else 0  # a Unix socket has none
         return self
 
     def _limit(self) -> None:

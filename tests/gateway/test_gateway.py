@@ -29,6 +29,8 @@ async def test_the_list_tells_all_models_and_starts_none() -> None:
         assert listed["object"] == "list"
         assert {m["id"]: m["status"]["value"] for m in listed["data"]} == {
             "chat": "unloaded",
+            "gpt-4o": "unloaded",
+            "org/Name-7B": "unloaded",
             "coder": "failed",
         }
         assert gate.seats.tickets == []
@@ -82,7 +84,7 @@ async def test_our_own_pages_are_passed_on(path: str) -> None:
         assert gate.seats.tickets == []
 
 
-@pytest.mark.parametrize("path", ["/", "/sleep", "/chat", "/chat/", "/chat/sleep", "/nope/v1/models"])
+@pytest.mark.parametrize("path", ["/uis", "/sleep", "/chat", "/chat/", "/chat/sleep", "/nope/v1/models"])
 async def test_everything_else_is_not_found(path: str) -> None:
     async with front(ready={"chat": 1}) as gate:
         answer = await gate.ask(path, PLAIN)

@@ -25,6 +25,8 @@ _SECOND_FACTORS = {
     "missing_api_secret": _credentials.API_SECRET,
     "missing_basic_auth": _credentials.BASIC,
 }
+_NOT_FOR_WANT_OF_A_KEY = ("not_local", "cross_site_request", "origin_not_allowed", "model_not_allowed")
+"""Codes of 403 responses that another key, an admin's, would not change."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -51,6 +53,18 @@ class LauncherRefused(CommandFailed):
         self.reply = reply
 
 
+class LauncherSilent(CommandFailed):
+    """The launcher was reached, and did not answer in time."""
+
+
+class KeyRefused(CommandFailed):
+    """The credentials are missing, wrong, or not enough."""
+
+    def __init__(self, message: str, reply: LauncherReply) -> None:
+        super().__init__(message)
+        self.reply = reply
+
+
 class LauncherClient:
     """HTTP client of one launcher. A connection for each request: a command makes few."""
 
@@ -67,7 +81,9 @@ class LauncherClient:
         Raises ``CommandFailed`` for credentials that cannot be sent.
         """
         self._address, self._key_variables = address, key_variables
-        key = next((env[name] for name in key_variables if env.get(name)), None)
+        self._key_from = next((name for name in key_variables if env.get(name)), None)
+        key = env[self._key_from] if self._key_from else None
+        self._secrets = {value for value in (key, *map(env.get, _SECOND_FACTORS.values())) if value}
         self._credentials = _credentials.header_fields(key, env, headers_file)
 
     @property
@@ -89,6 +105,19 @@ class LauncherClient:
     ) -> T:
         """POST a JSON object for another. Raises ``LauncherUnreachable`` and ``CommandFailed``."""
         return self._request("POST", path, kind, msgspec.json.encode(body), timeout_s)
+
+    def exchange(self, method: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes]:
+        """Send a request and return status and body of its response, whatever they are.
+
+        Raises ``LauncherUnreachable`` and ``CommandFailed``.
+        """
+        headers = self._headers()
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        with self._connected(CONNECT_TIMEOUT_S, timeout_s) as connection:
+            connection.request(method, self._address.base_path + path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.read(_MAX_RESPONSE)
 
     def follow(self, path: str) -> Iterator[str]:
         """The lines of a response that continues until the launcher ends it.
@@ -185,7 +214,7 @@ class LauncherClient:
             connection.sock.settimeout(silence_s)
             yield connection
         except TimeoutError:
-            raise CommandFailed(f"{self.url} sent nothing for {silence_s:g} seconds") from None
+            raise LauncherSilent(f"{self.url} sent nothing for {silence_s:g} seconds") from None
         except (OSError, http.client.HTTPException) as error:
             raise self._broken(error) from None
         finally:
@@ -198,20 +227,29 @@ class LauncherClient:
         """The error that a response of another status than 200 tells."""
         reply = _reply(response, raw)
         if reply.status in (401, 403):
-            if reply.code in _SECOND_FACTORS:
-                variable = _SECOND_FACTORS[reply.code]
-                return CommandFailed(
-                    f"{self.url} requires a second factor: set {variable} in the environment"
-                )
-            kind = "an admin" if self._key_variables is _credentials.ADMIN_KEYS else "another"
-            variable = self._key_variables[0]
-            return CommandFailed(f"{self.url} requires {kind} key: set {variable} in the environment")
+            return KeyRefused(self._refusal(reply), reply)
         return CommandFailed(reply.message or f"{self.url} answered with status {reply.status}")
+
+    def _refusal(self, reply: LauncherReply) -> str:
+        """Return what was wrong with the credentials, in the launcher's words, and which variable to set."""
+        says = reply.message or f"status {reply.status}"
+        for secret in self._secrets:
+            says = says.replace(secret, "***")
+        if reply.code in _SECOND_FACTORS:
+            variable = _SECOND_FACTORS[reply.code]
+            return f"{self.url} requires a second factor: set {variable} in the environment\n{says}"
+        kind = "an admin" if self._key_variables is _credentials.ADMIN_KEYS else "a"
+        wanted = f"set {self._key_variables[0]} in the environment, or in the .env beside the configuration"
+        if self._key_from is None:
+            return f"{self.url} requires {kind} key: {wanted}\n{says}"
+        if reply.status == 403 and reply.code not in _NOT_FOR_WANT_OF_A_KEY:
+            return f"{self.url} requires an admin key: {wanted}\n{says} (it comes from {self._key_from})"
+        return f"{self.url} refuses the key in {self._key_from}: {says}"
 
 
 def path_segment(name: str) -> str:
-    """A name, quoted to be one part of a path."""
-    return quote(name, safe="")
+    """A model's name, quoted for a path; slashes and colons stand for themselves there."""
+    return quote(name, safe="/:")
 
 
 def _reply(response: http.client.HTTPResponse, raw: bytes) -> LauncherReply:

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import click
 
 from hotseat.commands._errors import CommandFailed, LauncherUnreachable
+from hotseat.config.parsers.network import is_loopback
+from hotseat.unix_http import UnixConnection
 
 _PEM_BEGIN, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
@@ -18,10 +20,20 @@ class LauncherAddress:
     """Address of a launcher: scheme, host, port, and the base path behind a front."""
 
     def __init__(self, url: str, cert: str | None = None) -> None:
-        """``cert``: PEM file with the one certificate to accept; by default any that this machine trusts.
+        """``url`` may be ``unix:/PATH``.
+
+        ``cert``: PEM file with the one certificate to accept; by default any that this machine trusts.
 
         Raises ``click.BadParameter`` for an invalid URL, ``CommandFailed`` for an invalid certificate.
         """
+        self._cert = None if cert is None else _read_certificate(cert)
+        self._socket = url.removeprefix("unix:").removeprefix("//") if url.startswith("unix:") else None
+        if self._socket is not None:
+            if not self._socket.startswith("/"):
+                raise click.BadParameter("expected the full path of a socket: unix:/PATH", param_hint="--url")
+            self.base_path, self.url, self._https = "", f"unix:{self._socket}", False
+            self._host, self._port = "localhost", None
+            return
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             host, port = parts.hostname, parts.port
@@ -32,12 +44,13 @@ class LauncherAddress:
         self.base_path = parts.path.rstrip("/")
         self.url = f"{parts.scheme}://{parts.netloc}{self.base_path}"
         self._https, self._host, self._port = parts.scheme == "https", host, port
-        self._cert = None if cert is None else _read_certificate(cert)
 
     def connect(self, timeout_s: float) -> http.client.HTTPConnection:
         """Open a connection. Raises ``LauncherUnreachable`` and ``CommandFailed``."""
         connection: http.client.HTTPConnection
-        if self._https:
+        if self._socket is not None:
+            connection = UnixConnection(self._socket, timeout_s)
+        elif self._https:
             context = ssl.create_default_context()
             if self._cert is not None:  # compared below instead, whatever its name and its issuer
                 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -66,6 +79,15 @@ class LauncherAddress:
                 f"{self.url} shows another certificate than the one in the configuration. If the file was "
                 "renewed, send SIGHUP to the launcher to load it."
             )
+
+
+def is_this_machine(url: str) -> bool:
+    """Return whether a URL leads to this machine: a loopback address, or a Unix socket."""
+    try:
+        host = urlsplit(url if "://" in url else f"http://{url}").hostname
+    except ValueError:
+        return False
+    return url.startswith("unix:") or (host is not None and is_loopback(host))
 
 
 def explain(error: Exception) -> str:

@@ -48,6 +48,11 @@ def blocked_by(name: str, models: Mapping[str, ModelStatus]) -> str:
     return f"{' or '.join(others)} must stop first" if others else ""
 
 
+def outdated_line(model: str, why: str) -> str:
+    """Return a line about a model whose container is outdated."""
+    return f"{model}: {why}; its next start creates it anew. To restart now: hotseat stop {model}"
+
+
 def ago(iso: str | None, now: datetime.datetime) -> str:
     """Time passed since then: ``5 m ago``; empty for ``None`` and for text that is not a time."""
     if iso is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,7 +11,8 @@ import click
 
 from hotseat.commands import _credentials
 from hotseat.commands._client import LauncherClient
-from hotseat.commands._connection import LauncherAddress
+from hotseat.commands._connection import LauncherAddress, is_this_machine
+from hotseat.commands._environment import completed, published_address
 from hotseat.commands._errors import InvalidConfig
 from hotseat.config.client_settings import read_listen_address
 from hotseat.config.problems import ConfigError
@@ -18,7 +20,7 @@ from hotseat.config.problems import ConfigError
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _HEADERS_FILE = "hotseat.headers_file"
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Addresses that a server listens on and nobody can connect to, and the one to use instead."""
 
 
@@ -66,14 +68,18 @@ def connect(
     Raises ``InvalidConfig``, ``click.BadParameter`` and ``CommandFailed``; nothing is sent yet.
     """
     cert = None
+    config = config or os.environ.get("HOTSEAT_CONFIG")
+    # Keys of this folder are for this machine's launcher: they are sent nowhere else.
+    env = completed(config, os.environ) if url is None or is_this_machine(url) else dict(os.environ)
     if url is None:
         try:
-            listen = read_listen_address(config, os.environ)
+            listen = read_listen_address(config, env)
         except ConfigError as error:
             raise InvalidConfig(error) from None
-        host, cert = _WILDCARDS.get(listen.host, listen.host), listen.cert
+        at, cert = published_address(config, env) or listen.listen, listen.cert
         scheme = "http" if cert is None else "https"
-        url = f"{scheme}://[{host}]:{listen.port}" if ":" in host else f"{scheme}://{host}:{listen.port}"
+        reached = dataclasses.replace(at, host=_WILDCARDS.get(at.host, at.host))
+        url = str(reached) if at.path else f"{scheme}://{reached}"
     context = click.get_current_context(silent=True)
     headers_file = None if context is None else context.meta.get(_HEADERS_FILE)
-    return LauncherClient(LauncherAddress(url, cert), os.environ, key_variables, headers_file=headers_file)
+    return LauncherClient(LauncherAddress(url, cert), env, key_variables, headers_file=headers_file)

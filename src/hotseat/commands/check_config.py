@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
 
+from hotseat.commands._environment import with_env_file
 from hotseat.commands._errors import InvalidConfig
 from hotseat.commands._output import echo_json, table
 from hotseat.config import ConfigError, load
+from hotseat.config.lockouts import lockouts
 from hotseat.core.spec import ModelSpec, Settings
+from hotseat.weights.downloads import missing_weights
 
 
 @click.command(
@@ -42,22 +47,34 @@ def command(config: str | None, as_json: bool, schema: bool) -> None:
         click.echo(schema_text(), nl=False)
         return
     try:
-        settings = load(config, os.environ)
+        settings = load(config, with_env_file(config, os.environ))
     except ConfigError as error:
         if as_json:
             problems = [asdict(problem) for problem in error.problems]
             echo_json({"ok": False, "problems": problems})
             raise click.exceptions.Exit(InvalidConfig.exit_code) from None
         raise InvalidConfig(error) from None
+    warnings = list(lockouts(settings, time.time()))
     if as_json:
-        echo_json({"ok": True, "file": settings.source, "problems": []})
+        echo_json(
+            {
+                "ok": True,
+                "file": settings.source,
+                "problems": [],
+                "warnings": [one.as_json() for one in warnings],
+                "notes": list(_notes(settings)),
+            }
+        )
     else:
         click.echo(_summary(settings))
+        for one in warnings:
+            click.echo(f"\nWarning: {one}")
+        for note in _notes(settings):
+            click.echo(f"\nNote: {note}")
 
 
 def _summary(settings: Settings) -> str:
-    host, port = settings.serve.host, settings.serve.port
-    at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    at = " and ".join(map(str, settings.serve.listen))
     paths: dict[str, list[str]] = {}
     for route in settings.routes:
         paths.setdefault(route.model, []).append(route.path)
@@ -77,6 +94,20 @@ def _summary(settings: Settings) -> str:
         f"{settings.serve.state_dir}.\n\n"
         + table(["MODEL", "RUNTIME", "PATH", "GPU", "IDLE", "STARTS"], rows)
     )
+
+
+def _notes(settings: Settings) -> Iterator[str]:
+    """Yield what is no mistake and should be known before the first start."""
+    for name, model in settings.models.items():
+        missing = missing_weights(model)
+        if missing is None:
+            continue
+        seeded = model.scheduling.download_timeout_s is not None
+        yield (
+            f"models.{name}: the weights of {missing.wanted} are not in {missing.folder}; "
+            f"{'they are downloaded before' if seeded else 'they are downloaded by'} the first start. "
+            f"To download them now: hotseat seed {name}"
+        )
 
 
 def _gpu(model: ModelSpec) -> str:

@@ -6,7 +6,10 @@ import click
 
 from hotseat.admin.schema import ReloadRequest, ReloadResponse
 from hotseat.commands import _options
+from hotseat.commands._client import KeyRefused
+from hotseat.commands._describe import outdated_line
 from hotseat.commands._output import echo_json
+from hotseat.config.access import OLD_KEY
 
 
 @click.command(
@@ -14,7 +17,11 @@ from hotseat.commands._output import echo_json
     epilog="""\b
 Examples:
   hotseat reload
-  kill -HUP PID     the same; the launcher's log shows the result
+  cd /srv/llm/compose && hotseat reload    the launcher of a stack, with the port and key in its .env
+  kill -HUP PID                            the same; the launcher's log shows the result
+
+Not docker compose kill -s HUP: Docker would take the container for stopped by hand, and not start it again
+after a restart of the machine.
 
 Exit status: 0 done, 1 the configuration is invalid and nothing was changed, 2 wrong usage,
 3 no launcher answers.""",
@@ -27,11 +34,25 @@ def command(as_json: bool, url: str | None, config: str | None) -> None:
     The launcher reads the file it was started with, and the file named by HOTSEAT_ENV_FILE. Models whose
     configuration has not changed keep running, with their requests.
     """
-    response = _options.connect(url, config).post("/admin/reload", ReloadRequest(), ReloadResponse)
+    response = _reload(url, config)
     if as_json:
         echo_json(response)
     else:
         click.echo("\n".join(["Reloaded.", *_changes(response)]))
+
+
+def _reload(url: str | None, config: str | None) -> ReloadResponse:
+    try:
+        return _options.connect(url, config).post("/admin/reload", ReloadRequest(), ReloadResponse)
+    except KeyRefused as refused:
+        # Where the clients' key is the only one and was just rotated, the launcher still has the old one.
+        if refused.reply.code != "invalid_api_key":
+            raise
+        try:
+            earlier = _options.connect(url, config, (OLD_KEY,))
+            return earlier.post("/admin/reload", ReloadRequest(), ReloadResponse)
+        except KeyRefused:
+            raise refused from None
 
 
 def _changes(response: ReloadResponse) -> list[str]:
@@ -41,4 +62,6 @@ def _changes(response: ReloadResponse) -> list[str]:
         f"{name}: changed; restarts when idle. To restart now: hotseat stop {name}"
         for name in response.changed
     ]
+    why = "its container was made from other settings than the Compose file has now"
+    lines += [outdated_line(name, why) for name in response.outdated]
     return lines + [f"{name}: takes effect when hotseat is restarted" for name in response.needs_restart]

@@ -12,7 +12,7 @@ from hotseat.commands._stack import StackUnreadable, in_folder, stack_option
 from hotseat.config.parsers.times import duration
 from hotseat.envfile import disk
 from hotseat.envfile.syntax import EnvFileError
-from hotseat.stack.keys import KeyFileError, rotate
+from hotseat.stack.keys import KeyFileError, KeyRotation, rotate
 
 
 @click.command(
@@ -36,7 +36,7 @@ def command(folder: Path, grace: str) -> None:
     """Replace the clients' key (VLLM_API_KEY) in the stack's .env; the old one stays valid for a while.
 
     The containers keep the key that they were started with. The launcher uses the new key once it has read
-    its configuration again (SIGHUP or a restart); running requests are not affected. An older key that was
+    its configuration again (hotseat reload); running requests are not affected. An older key that was
     still valid ends at once.
     """
     path = folder / ".env"
@@ -45,7 +45,7 @@ def command(folder: Path, grace: str) -> None:
     except ValueError as error:
         raise StackUnreadable(f"--grace: {error}") from None
     try:
-        rotation = rotate(path.read_text(encoding="utf-8"), datetime.now(UTC), wait)
+        rotation = rotate(disk.read_text(path), datetime.now(UTC), wait)
         disk.replace_private(path, rotation.text)
     except FileNotFoundError:
         raise CommandFailed(f"{path} does not exist: run hotseat init first") from None
@@ -60,6 +60,12 @@ def command(folder: Path, grace: str) -> None:
         click.echo("The old key ends as soon as the launcher has read the new one.")
     if rotation.kept_upstream:
         click.echo("UPSTREAM_API_KEY was added, so that the containers keep the key they were started with.")
-    click.echo(
-        f"Next: {in_folder(folder)}docker compose kill -s HUP launcher, then give clients the new key."
-    )
+    click.echo(f"Next: {_next(path, rotation, in_folder(folder))}, then give clients the new key.")
+
+
+def _next(path: Path, rotation: KeyRotation, prefix: str) -> str:
+    """The command that makes the launcher use the new key."""
+    has_admin = bool(disk.read(path, {}).get("ADMIN_API_KEY"))
+    if rotation.old_until or has_admin:
+        return f"{prefix}hotseat reload"
+    return f"{prefix}docker compose restart launcher"  # no key is left that both sides know

@@ -7,6 +7,7 @@ import os
 import click
 
 from hotseat import logs
+from hotseat.commands._environment import with_env_file
 from hotseat.commands._errors import CommandFailed, InvalidConfig
 from hotseat.config import ConfigError, environment, load, secret_values
 from hotseat.core.spec import Settings
@@ -47,7 +48,8 @@ again, as hotseat reload does.""",
 def command(config: str | None, log_format: logs.Form, log_level: logs.Level) -> None:
     """Run the launcher.
 
-    Listens at once; a model starts when the first request for it arrives.
+    Listens at once; a model starts when the first request for it arrives. Variables come from the
+    environment, and then from the file that HOTSEAT_ENV_FILE names or a .env beside the configuration.
     """
 
     def read(file: str | None) -> Settings:
@@ -56,6 +58,7 @@ def command(config: str | None, log_format: logs.Form, log_level: logs.Level) ->
         logs.hide(*secret_values(settings, env))
         return settings
 
+    os.environ.update(with_env_file(config, os.environ))
     try:
         settings = read(config)
     except ConfigError as error:

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 
 from hotseat.config.document import read
 from hotseat.config.load import find, text_of_file
-from hotseat.config.parsers.network import address
+from hotseat.config.parsers.network import listen as parse_listen
 from hotseat.config.paths import relative_to, state_dir
 from hotseat.config.problems import ConfigError, ConfigProblem
+from hotseat.core.spec import ListenSpec
 
-DEFAULT = ("127.0.0.1", 8000)
+DEFAULT = ListenSpec("127.0.0.1", 8000)
 
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """The address on which a launcher listens."""
+    """The address at which a launcher can be reached."""
 
-    host: str
-    port: int
+    listen: ListenSpec
     cert: str | None = None
     """The file of its certificate; ``None``: plain HTTP."""
 
@@ -39,7 +39,7 @@ def read_listen_address(path: str | os.PathLike[str] | None, env: Mapping[str, s
         try:
             path = find(env)
         except ConfigError:
-            return ListenAddress(*(listen or DEFAULT))
+            return ListenAddress(listen or DEFAULT)
     file = os.fspath(path)
     document = read(text_of_file(file), file, env)
     data = document.data if isinstance(document.data, dict) else {}
@@ -49,7 +49,7 @@ def read_listen_address(path: str | os.PathLike[str] | None, env: Mapping[str, s
     tls = data.get("tls")
     cert = tls.get("cert") if isinstance(tls, dict) else None
     return ListenAddress(
-        *(listen or DEFAULT), cert=relative_to(file, cert, env) if isinstance(cert, str) else None
+        listen or DEFAULT, cert=relative_to(file, cert, env) if isinstance(cert, str) else None
     )
 
 
@@ -69,8 +69,10 @@ def read_state_dir(path: str | os.PathLike[str] | None, env: Mapping[str, str]) 
     return relative_to(file, given, env)
 
 
-def _address(value: object, template: ConfigProblem) -> tuple[str, int]:
+def _address(value: object, template: ConfigProblem) -> ListenSpec:
+    """The first address with a port, or else the first one: a socket may be meant for a proxy alone."""
     try:
-        return address(value)
+        found = parse_listen(value)
     except ValueError as error:
         raise ConfigError([ConfigProblem(template.file, template.line, template.key, str(error))]) from None
+    return next((one for one in found if one.path is None), found[0])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from hotseat.config.access import KEY
 from hotseat.config.document import Document
-from hotseat.config.parsers.network import is_loopback
+from hotseat.config.parsers.network import is_local
 from hotseat.config.paths import state_dir
 from hotseat.config.schema.root import RootConfig
 from hotseat.config.schema.tls import TlsConfig
 from hotseat.core.access_spec import AuthSpec
-from hotseat.core.spec import ServeSpec, TlsSpec
+from hotseat.core.spec import ListenSpec, ServeSpec, TlsSpec
 
 
 class ServerResolver:
@@ -27,7 +27,6 @@ class ServerResolver:
     def spec(self, default_route: str | None, auth: AuthSpec) -> ServeSpec:
         """The spec; ``default_route`` is the name of the route for requests that name no model."""
         root = self._root
-        host, port = root.listen
         if root.lease is not None and root.on_exit != "leave":
             self._document.problem(
                 ("lease",),
@@ -35,9 +34,8 @@ class ServerResolver:
                 "write on_exit: leave",
             )
         return ServeSpec(
-            host=host,
-            port=port,
-            open=self._open_to_all(host, auth),
+            listen=root.listen,
+            open=self._open_to_all(root.listen, auth),
             state_dir=self._file(root.state_dir)
             if root.state_dir
             else state_dir(self._env, root=os.geteuid() == 0),
@@ -59,13 +57,14 @@ class ServerResolver:
             tls=self._tls(root.tls) if root.tls else None,
         )
 
-    def _open_to_all(self, host: str, auth: AuthSpec) -> bool:
+    def _open_to_all(self, listen: Sequence[ListenSpec], auth: AuthSpec) -> bool:
         """Whether requests need no key since none is configured; allowed on a loopback address only."""
         open_to_all = auth.required and not auth.configured
-        if open_to_all and not is_loopback(host) and not self._document.tainted(("keys",)):
+        if open_to_all and not all(map(is_local, listen)) and not self._document.tainted(("keys",)):
             self._document.problem(
                 ("listen",),
-                "without a key, hotseat may listen on this machine only (127.0.0.1, ::1 or localhost)",
+                "without a key, hotseat may listen on this machine only (127.0.0.1, ::1, localhost or a "
+                "Unix socket)",
                 f"set {KEY} in the environment, or listen on 127.0.0.1",
             )
         return open_to_all

@@ -46,6 +46,7 @@ class Scheduler:
             ev.WakeFailed: runs.wake_failed,
             ev.RunFound: runs.run_found,
             ev.RunsRecovered: runs.runs_recovered,
+            ev.StartObserved: runs.start_observed,
             ev.StartRemembered: runs.start_remembered,
             ev.FilesSeen: downloads.files_seen,
             ev.Downloaded: downloads.downloaded,
@@ -133,6 +134,11 @@ class Scheduler:
     def wake_at(self) -> float:
         """Latest time to send ``TimePassed``; infinity for never."""
         return min(self._state.replan_at, self._state.deadlines.next_at)
+
+    @property
+    def plan_at(self) -> float:
+        """The end of the turn that somebody waits for; infinity for never."""
+        return self._state.replan_at
 
     @property
     def at_rest(self) -> bool:

@@ -182,6 +182,10 @@ class ModelSpec:
     engine: str = "openai"
     """The kind of server (``engines/``): ``vllm`` or ``openai``."""
     allow_paths: tuple[str, ...] = ()
+    context: int | None = None
+    """Tokens of a prompt and its answer together; ``None``: unknown."""
+    capabilities: tuple[str, ...] = ()
+    """What the model can do (``engines.abilities.CAPABILITIES``); empty: unknown."""
     keep_warm: KeepWarmSpec | None = None
 
 
@@ -208,12 +212,29 @@ class TlsSpec:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class ListenSpec:
+    """An address to listen on: a host and a port, or a Unix socket."""
+
+    host: str = ""
+    """Empty: all interfaces, IPv4 and IPv6. ``localhost``: both loopback addresses."""
+    port: int = 0
+    path: str | None = None
+    """Of the Unix socket; it has neither host nor port."""
+    mode: int = 0o660
+    """Of the Unix socket's file."""
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSpec:
     """Settings of the server itself."""
 
-    host: str = "127.0.0.1"
-    port: int = 8000
+    listen: tuple[ListenSpec, ...] = (ListenSpec("127.0.0.1", 8000),)
     open: bool = True
     """No key is configured: whoever reaches the port is served, so it must be on loopback."""
     state_dir: str
@@ -243,6 +264,16 @@ class ServeSpec:
     tls: TlsSpec | None = None
     tracing: bool | str | None = None
     """Whether traces are exported, or the URL to export to; ``None``: as the ``OTEL_*`` variables say."""
+
+    @property
+    def host(self) -> str:
+        """The host of the first address, or the path of its Unix socket."""
+        return self.listen[0].path or self.listen[0].host
+
+    @property
+    def port(self) -> int:
+        """The port of the first address; 0 for a Unix socket."""
+        return self.listen[0].port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

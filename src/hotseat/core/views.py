@@ -74,5 +74,7 @@ class ModelView:
     reason: Reason | None
     """Why it failed or ended last; ``None``: it did not."""
     last_used: float | None
+    idle_at: float | None
+    """When it is stopped for being idle if nobody uses it until then, in the core's time."""
     idle_stops: int
     evictions: int

@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from hotseat.bounded_file import read_bounded
 from hotseat.envfile.syntax import parse
 
+_MAX_BYTES = 4 * 1024 * 1024
 VARIABLE = "HOTSEAT_ENV_FILE"
 """Names a ``.env`` file that is read at the start and again at every reload."""
 
@@ -20,10 +22,18 @@ def read(path: Path, env: Mapping[str, str]) -> dict[str, str]:
     Raises ``EnvFileError``, and ``OSError`` where the file cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         return {}
     return parse(text, env)
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text, line ends and all; a byte that is not UTF-8 becomes a lone surrogate.
+
+    Such a value reaches a process byte for byte, as with Compose. Raises ``OSError``.
+    """
+    return read_bounded(path, _MAX_BYTES).decode("utf-8", "surrogateescape")
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -38,8 +48,8 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
 def create_private(path: Path, text: str) -> None:
     """Create a file with mode 600. Raises ``FileExistsError`` where it exists."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text.encode("utf-8", "surrogateescape"))
         file.flush()
         os.fsync(file.fileno())
 
@@ -50,11 +60,11 @@ def replace_private(path: Path, text: str) -> None:
     before = target.stat()
     descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", dir=target.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "wb") as file:
             if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
                 with contextlib.suppress(PermissionError):  # not root: this user becomes the owner
                     os.fchown(file.fileno(), before.st_uid, before.st_gid)
-            file.write(text)
+            file.write(text.encode("utf-8", "surrogateescape"))
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(target)

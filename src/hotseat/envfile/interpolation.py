@@ -8,10 +8,15 @@ operator may contain variables. (Docker's documentation, "Interpolation".)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OPERATORS = (":-", ":?", ":+", "-", "?", "+")
+_NAME = r"[_a-zA-Z][_a-zA-Z0-9]*"
+_VARIABLE = re.compile(rf"\$(?:(\$)|({_NAME})|\{{(?:({_NAME}(?::?[-+?].*)?)\}}|))")
+"""As Compose looks for them: ``.*`` is greedy and ends with the line, ``_closing`` finds the brace."""
+_BRACED = re.compile(rf"({_NAME})(?:(:?)([-+?])(.*))?", re.DOTALL)
+
+Lookup = Callable[[str], str | None]
+"""The value of a variable; ``None`` if it is not set."""
 
 
 class InterpolationError(ValueError):
@@ -23,25 +28,27 @@ def interpolate(text: str, env: Mapping[str, str]) -> str:
 
     Raises ``InterpolationError``; its message holds the variable's name and never a value.
     """
-    result: list[str] = []
-    position = 0
-    while (dollar := text.find("$", position)) >= 0:
-        result.append(text[position:dollar])
-        if text.startswith("$$", dollar):
-            result.append("$")
-            position = dollar + 2
-        elif text.startswith("${", dollar):
-            end = _closing(text, dollar)
-            result.append(_braced(text[dollar + 2 : end], env))
-            position = end + 1
-        elif match := _NAME.match(text, dollar + 1):
-            result.append(env.get(match[0], ""))
-            position = match.end()
-        else:
-            result.append("$")
-            position = dollar + 1
-    result.append(text[position:])
-    return "".join(result)
+    return substitute(text, env.get)
+
+
+def substitute(text: str, lookup: Lookup) -> str:
+    """As ``interpolate``, with a function that finds variables."""
+
+    def replaced(match: re.Match[str]) -> str:
+        dollar, name, braced = match.groups()
+        if dollar:
+            return "$"
+        if name:
+            return lookup(name) or ""
+        if braced is None:
+            raise InterpolationError(
+                "a ${ has no } on its line, or what is between is no variable (write $$ for a dollar sign)"
+            )
+        end = _closing(match[0])
+        inside, rest = match[0][2:end], match[0][end + 1 :]
+        return _braced(inside, lookup) + substitute(rest, lookup)
+
+    return _VARIABLE.sub(replaced, text)
 
 
 def required(text: str) -> Iterator[str]:
@@ -51,44 +58,35 @@ def required(text: str) -> Iterator[str]:
             yield match[1]
 
 
-def _closing(text: str, start: int) -> int:
+def _closing(text: str) -> int:
+    """The index of the brace that closes the first ``${``; the last character where none does."""
     depth = 0
-    position = start
+    position = 0
     while position < len(text):
-        if text.startswith("$$", position):
-            position += 2
-            continue
-        if text.startswith("${", position):
-            depth += 1
-            position += 2
-            continue
         if text[position] == "}":
             depth -= 1
             if depth == 0:
                 return position
+        elif text.startswith("${", position):
+            depth += 1
+            position += 1
         position += 1
-    raise InterpolationError("a ${ has no } (write $$ for a dollar sign)")
+    return len(text) - 1
 
 
-def _braced(inside: str, env: Mapping[str, str]) -> str:
-    match = _NAME.match(inside)
-    if not match:
-        raise InterpolationError("a ${ has no name (write $$ for a dollar sign)")
-    name, rest = match[0], inside[match.end() :]
-    value = env.get(name)
-    if not rest:
+def _braced(inside: str, lookup: Lookup) -> str:
+    match = _BRACED.fullmatch(inside)
+    if match is None:
+        raise InterpolationError("a ${ has no variable's name (write $$ for a dollar sign)")
+    name, colon, operator, word = match.groups()
+    value = lookup(name)
+    given = bool(value) if colon else value is not None
+    if operator == "+":
+        return substitute(word, lookup) if given else ""
+    if operator is None or given:
         return value or ""
-    operator = next((one for one in _OPERATORS if rest.startswith(one)), None)
-    if operator is None:
-        raise InterpolationError(f"${{{name}…}} is not a form of a variable that Compose knows")
-    word = rest[len(operator) :]
-    given = bool(value) if operator.startswith(":") else value is not None
-    if operator.endswith("+"):
-        return interpolate(word, env) if given else ""
-    if given:
-        return value or ""
-    if operator.endswith("?"):
+    if operator == "?":
         raise InterpolationError(
-            f"required variable {name} is not set: {interpolate(word, env)}".rstrip(": ")
+            f"required variable {name} is not set: {substitute(word, lookup)}".rstrip(": ")
         )
-    return interpolate(word, env)
+    return substitute(word, lookup)

@@ -2,7 +2,8 @@
 
 Runtimes are idempotent: stopping a run that has ended succeeds. They never retry on their own. One contract
 suite (``tests/runtimes/contract.py``) runs over all of them, the fake included. What only some runtimes can
-tell is a protocol of its own (``ReportsCommands``, ``ReportsMounts``, ``ReportsImages``, ``ReportsHealth``).
+tell is a protocol of its own (``ReportsCommands``, ``ReportsMounts``, ``ReportsImages``, ``ReportsOutdated``,
+``ReportsHealth``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 
 
-class Listener(Protocol):
+class ListenerProof(Protocol):
     """Knows who listens at a run's address. Its methods take milliseconds at most."""
 
     def impostor(self, host: str | None = None) -> str | None:
@@ -43,7 +44,7 @@ class Handle:
     host: str
     port: int
     base_path: str = ""
-    listener: Listener | None = field(default=None, compare=False, repr=False)
+    listener: ListenerProof | None = field(default=None, compare=False, repr=False)
     """Proves that the run itself answers at the address; ``None``: the runtime vouches for it."""
 
 
@@ -126,6 +127,17 @@ class ReportsImages(Protocol):
 
     async def image_of(self, model: ModelSpec) -> str | None:
         """Return the name and digest of the model's image; ``None``: unknown at the moment."""
+
+
+@runtime_checkable
+class ReportsOutdated(Protocol):
+    """A runtime whose servers can have been created from settings that have changed since."""
+
+    async def outdated(self, model: ModelSpec) -> str | None:
+        """Return in what the model's server is outdated; ``None``: it is not, or it is unknown."""
+
+    def sources_of(self, model: ModelSpec) -> tuple[str, ...]:
+        """Return the files that its settings come from."""
 
 
 class Runtime(Protocol):

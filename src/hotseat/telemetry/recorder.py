@@ -15,7 +15,14 @@ from hotseat.core.spec import ModelSpec
 from hotseat.core.states import FAILURES
 from hotseat.telemetry.event_stream import EventStream
 from hotseat.telemetry.finished_request import FinishedRequest
-from hotseat.telemetry.history import History, RecordedFailure, RecordedStart, RecordedSwap, StartKind
+from hotseat.telemetry.history import (
+    History,
+    RecordedFailure,
+    RecordedMove,
+    RecordedStart,
+    RecordedSwap,
+    StartKind,
+)
 from hotseat.telemetry.metrics import Metrics
 from hotseat.telemetry.minutes import MinuteWriter
 
@@ -55,6 +62,7 @@ class Recorder:
         self._tracer = tracer
         self._wall_clock, self._booted_at = wall_clock, booted_at
         self._last_moves: dict[str, LastMove] = {}
+        history.record_move(RecordedMove(at=wall_clock(), model="", state="started", cause=""))
         self.request_finished: Callable[[FinishedRequest], None] = (
             metrics.finished if tracer is None else self._count_and_trace
         )
@@ -95,6 +103,9 @@ class Recorder:
         """Record a state transition, and the swap or the failure that it stands for."""
         at = self._wall_clock()
         self._publish_move(move, at)
+        self.history.record_move(
+            RecordedMove(at=at, model=move.model, state=str(move.new), cause=str(move.cause))
+        )
         self._last_moves[move.model] = LastMove(str(move.old), str(move.cause), move.needed_by, at)
         if self.metrics.moved(move):
             self._record_swap(move, at)

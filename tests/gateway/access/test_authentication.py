@@ -140,7 +140,9 @@ async def test_a_key_opens_its_models(path: str, body: bytes | None, header: tup
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("path", ["/chat/v1/chat/completions", "/v1/models", "/v1/x", "/stats", "/nope", "/"])
+@pytest.mark.parametrize(
+    "path", ["/chat/v1/chat/completions", "/v1/models", "/v1/x", "/stats", "/nope", "/ui/api/x"]
+)
 async def test_no_method_gets_past(method: str, path: str) -> None:
     async with front(GUARDED, ready={"chat": 1}, wall_clock=lambda: NOW) as gate:
         answer = await gate.ask(path, CHAT if method in ("POST", "PUT", "PATCH") else None, method=method)

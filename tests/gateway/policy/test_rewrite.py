@@ -19,6 +19,7 @@ from hotseat.core.access_spec import PolicySpec, PromptSpec
 from hotseat.gateway.http.errors import RequestRefused
 from hotseat.gateway.http.headers import RequestHead
 from hotseat.gateway.policy import body
+from hotseat.gateway.policy.known_fields import KNOWN_FIELDS, KNOWN_MESSAGE_FIELDS
 from hotseat.gateway.policy.rewrite import RewriteRules
 
 TEXT = "You speak for the site. Nothing else."
@@ -341,13 +342,70 @@ def test_all_else_comes_through_as_it_was_said(
 ) -> None:
     field = SPOKEN[path]
     server = sent(path, json.dumps({field: messages, **others}).encode())
-    kept = [one for one in messages if one["role"] in ("user", "assistant", "tool")]
+    kept = [
+        {name: value for name, value in one.items() if name in KNOWN_MESSAGE_FIELDS}
+        for one in messages
+        if one["role"] in ("user", "assistant", "tool")
+    ]
     if server is None:  # half a surrogate pair
         return
     assert server[field] == (
         [{"role": "system", "content": TEXT}, *kept] if path.endswith(b"chat/completions") else kept
     )
-    assert {name: server.get(name) for name in others} == others
+    passed = {name: value for name, value in others.items() if name in KNOWN_FIELDS[path]}
+    assert {name: server[name] for name in others if name in server} == passed
+
+
+UNDOING = [
+    "truncate_prompt_tokens", "truncation", "truncation_side", "echo", "prompt_logprobs",
+    "return_prompt_text", "return_token_ids", "return_tokens_as_token_ids", "kv_transfer_params",
+    "priority", "cache_salt", "prompt_embeds", "prompt_token_ids", "add_generation_prompt",
+    "add_special_tokens", "chat_template", "chat_template_kwargs", "continue_final_message", "documents",
+    "mm_processor_kwargs", "media_io_kwargs", "vllm_xargs", "request_id", "logits_processors",
+    "include_stop_str_in_output", "min_tokens", "ignore_eos", "bad_words", "allowed_token_ids",
+    "guided_json", "structured_outputs", "use_beam_search", "length_penalty", "previous_response_id",
+    "conversation", "background", "context_management", "mcp_servers", "container",
+    "previous_input_messages", "prompt_id", "id_slot", "n_keep", "cache_prompt", "lora", "samplers",
+    "grammar", "suffix", "a_field_of_the_next_release", "X" * 300, "messages ", "\u0000prompt", "ｓystem",
+]  # fmt: skip
+"""Fields that cut the prompt off, show it, replace it, or are the operator's to set."""
+
+
+@pytest.mark.parametrize("path", [path for path in GENERATING if RULES.serves(path)])
+@pytest.mark.parametrize("name", UNDOING)
+def test_where_a_prompt_is_imposed_only_fields_known_to_be_safe_reach_the_server(
+    path: bytes, name: str
+) -> None:
+    field = SPOKEN.get(path, "prompt")
+    said = "hello" if field == "prompt" else [{"role": "user", "content": "hello", name: "x"}]
+    server = sent(path, json.dumps({field: said, name: "x", "seed": 1}).encode())
+    assert server is not None
+    assert (name in server, server["seed"]) == (False, 1)
+    assert name not in json.dumps(server, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("path", GENERATING)
+@pytest.mark.parametrize("name", [name for name in UNDOING if name != "suffix"])
+def test_a_bound_alone_lets_no_unknown_field_through(path: bytes, name: str) -> None:
+    rules = RewriteRules(PolicySpec(clamp={"max_tokens": 9.0}))
+    server = sent(path, json.dumps({name: 1_000_000}).encode(), rules)
+    assert server is not None
+    assert name not in server
+
+
+def test_the_operator_allows_further_fields() -> None:
+    policy = PolicySpec(prompt=PromptSpec(text=TEXT), allow_fields=("guided_json", "chat_template_kwargs"))
+    body = {"messages": [], "guided_json": {"a": 1}, "chat_template_kwargs": {"t": False}, "echo": True}
+    server = sent(b"/v1/chat/completions", json.dumps(body).encode(), RewriteRules(policy))
+    assert server is not None
+    assert (server["guided_json"], server["chat_template_kwargs"]) == ({"a": 1}, {"t": False})
+    assert "echo" not in server
+
+
+def test_without_prompt_and_bound_every_field_passes() -> None:
+    rules = RewriteRules(PolicySpec(defaults={"seed": 1}, drop=("logit_bias",)))
+    server = sent(b"/v1/chat/completions", b'{"messages":[],"echo":true,"next_release":1}', rules)
+    assert server == {"messages": [], "echo": True, "next_release": 1, "seed": 1}
 
 
 @pytest.mark.parametrize("path", DISGUISED)

@@ -51,6 +51,12 @@ def project(dockerd: Dockerd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return file
 
 
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
 def play(story: Callable[[DockerRuntime], Awaitable[None]]) -> None:
     async def told() -> None:
         runtime = DockerRuntime()  # finds the engine by DOCKER_HOST
@@ -162,5 +168,96 @@ def test_files_on_top_of_each_other(dockerd: Dockerd, project: Path) -> None:
         handle = await runtime.start(model, 1)
         assert await runtime.command_of(model) == tuple(containers.command("other"))
         await runtime.stop(handle, 1)
+
+    play(story)
+
+
+def test_an_edited_compose_file_is_told_and_the_next_start_makes_the_container_anew(
+    dockerd: Dockerd, project: Path
+) -> None:
+    model = containers.model("chat", ComposeSpec(file=str(project)))
+
+    async def story(runtime: DockerRuntime) -> None:
+        handle = await runtime.start(model, 1)
+        first = dockerd.inspect("chat")["Id"]
+        assert await runtime.outdated(model) is None
+        edit(project, "price: $$5", "price: $$6")
+        assert await runtime.outdated(model) == (
+            "its container was made from other settings than compose.yml and .env have now"
+        )
+        # While it runs, its own command counts; once it has stopped, that of its next start.
+        assert await runtime.command_of(model) == tuple(containers.command("chat", says=("price: $5",)))
+        await runtime.stop(handle, 1)
+        assert await runtime.command_of(model) == tuple(containers.command("chat", says=("price: $6",)))
+        handle = await runtime.start(model, 2)
+        assert dockerd.inspect("chat")["Id"] != first
+        await written(runtime, handle, "price: $6")
+        assert await runtime.outdated(model) is None
+        await runtime.stop(handle, 1)
+
+    play(story)
+
+
+def test_an_edited_env_file_is_told_and_an_unchanged_container_is_kept(
+    dockerd: Dockerd, project: Path
+) -> None:
+    model = containers.model("chat", ComposeSpec(file=str(project)))
+
+    async def story(runtime: DockerRuntime) -> None:
+        handle = await runtime.start(model, 1)
+        first = dockerd.inspect("chat")["Id"]
+        await runtime.stop(handle, 1)
+        handle = await runtime.start(model, 2)
+        assert dockerd.inspect("chat")["Id"] == first
+        await runtime.stop(handle, 1)
+        edit(project.with_name(".env"), "from-dotenv", "another")
+        assert await runtime.outdated(model) is not None
+        handle = await runtime.start(model, 3)
+        config = dockerd.inspect("chat")["Config"]
+        assert isinstance(config, dict)
+        assert "VLLM_API_KEY=another" in config["Env"]
+        await runtime.stop(handle, 1)
+
+    play(story)
+
+
+def test_an_override_given_by_hand_still_counts(dockerd: Dockerd, project: Path) -> None:
+    override = project.with_name("override.yml")
+    override.write_text(json.dumps({"services": {"chat-service": {"labels": {"a": "b"}}}}))
+    files = ("-f", str(project), "-f", str(override))
+    dockerd.docker("compose", *files, "--profile", "chat", "create", "chat-service", cwd=project.parent)
+    first = dockerd.inspect("chat")["Id"]
+    model = containers.model("chat", ComposeSpec(file=str(project)))
+
+    async def story(runtime: DockerRuntime) -> None:
+        assert await runtime.outdated(model) is None
+        handle = await runtime.start(model, 1)
+        assert dockerd.inspect("chat")["Id"] == first
+        await runtime.stop(handle, 1)
+
+    play(story)
+
+
+def test_a_file_that_compose_cannot_read_any_more_stops_no_start(dockerd: Dockerd, project: Path) -> None:
+    model = containers.model("chat", ComposeSpec(file=str(project)))
+
+    async def story(runtime: DockerRuntime) -> None:
+        handle = await runtime.start(model, 1)
+        first = dockerd.inspect("chat")["Id"]
+        await runtime.stop(handle, 1)
+        edit(project, '"services"', "{")
+        handle = await runtime.start(model, 2)
+        assert dockerd.inspect("chat")["Id"] == first
+        await runtime.stop(handle, 1)
+
+    play(story)
+
+
+def test_a_container_that_compose_did_not_make_is_left_alone(dockerd: Dockerd, project: Path) -> None:
+    dockerd.docker("create", "--name", "chat", IMAGE, *containers.command("chat"))
+    model = containers.model("chat", ComposeSpec(file=str(project)))
+
+    async def story(runtime: DockerRuntime) -> None:
+        assert await runtime.outdated(model) is None
 
     play(story)

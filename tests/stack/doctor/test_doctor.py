@@ -59,7 +59,7 @@ class Machine:
             "Qwen/Qwen2.5-7B-Instruct",
         ):
             self.seed(model)
-        shims.add("docker", {"compose version": (0, "2.40.3")}, ("config --format json", compose_binary(), 1))
+        shims.add("docker", {"compose version": (0, "2.40.3")}, ("config", compose_binary(), 1))
         shims.add("nvidia-smi", {"query-gpu": (0, GPU)})
         shims.add("systemctl", {"is-enabled": (0, "enabled\n")})
         self.env: dict[str, str] = {}
@@ -218,6 +218,15 @@ def restarting(machine: Machine) -> None:
     machine.answers["/containers/sitechat/json"]["HostConfig"]["RestartPolicy"]["Name"] = "always"
 
 
+def edited_since(machine: Machine) -> None:
+    machine.answers["/containers/sitechat/json"]["Config"] = {
+        "Labels": {
+            "com.docker.compose.config-hash": "0" * 64,
+            "com.docker.compose.project.working_dir": str(machine.folder.resolve()),
+        }
+    }
+
+
 def no_weights(machine: Machine) -> None:
     folder = machine.cache / "models--Qwen--Qwen2.5-Coder-3B-Instruct"
     (folder / "config.json").unlink()
@@ -265,9 +274,10 @@ def strange_model(machine: Machine) -> None:
         (no_toolkit, "container toolkit", "error", "nvidia-ctk"),
         (wrong_clock, "clock", "warning", "differ"),
         (no_image, "image of qwen7b-bnb4", "warning", "pull qwen7b-bnb4"),
-        (no_launcher_image, "image of launcher", "warning", "build launcher"),
+        (no_launcher_image, "image of launcher", "warning", "docker build -t hotseat:0.1.0 ."),
         (no_container, "container sitechat", "warning", "create sitechat"),
         (restarting, "container sitechat", "error", "restart: always"),
+        (edited_since, "container sitechat", "warning", "up --no-start --no-deps sitechat"),
         (no_weights, "weights", "warning", "Qwen/Qwen2.5-Coder-3B-Instruct"),
         (no_cache, "cache", "warning", "mkdir -p"),
         (bad_port, "port", "error", "not a port number"),

@@ -5,17 +5,58 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from urllib.parse import urlsplit
 
 from hotseat.config.parsers.booleans import flag
 from hotseat.config_fields import MAX_PORT, names
+from hotseat.core.spec import ListenSpec
 
-ADDRESS = "an address such as 127.0.0.1:8000 or :8000 (all interfaces)"
+ADDRESS = "an address such as 127.0.0.1:8000, :8000 (all interfaces) or unix:/run/hotseat.sock"
+UNIX = "unix"
+"""What ``trusted_proxies`` calls clients that come through a Unix socket."""
+_UNIX_BYTES = 107
+"""The longest path of a Unix socket, in bytes (unix(7))."""
+
+
+def listen(value: object) -> tuple[ListenSpec, ...]:
+    """Parse the addresses to listen on: one, several in one text, or a list."""
+    if isinstance(value, str):
+        value = re.split(r"[\s,]+(?!mode=)", value.strip(" ,"))
+    written = value if isinstance(value, list) else [value]
+    if not written:
+        raise ValueError(f"expected {ADDRESS}, or a list of these")
+    found = tuple(listen_address(one) for one in written)
+    places = [(one.host, one.port, one.path) for one in found if one.path or one.port]
+    if len(set(places)) != len(places):
+        raise ValueError("the same address appears twice")
+    return found
+
+
+def listen_address(value: object) -> ListenSpec:
+    """Parse one address to listen on."""
+    if isinstance(value, str) and value.strip().startswith("unix:"):
+        return _unix(value.strip())
+    return ListenSpec(*address(value))
+
+
+def _unix(text: str) -> ListenSpec:
+    path, comma, mode = text.removeprefix("unix:").partition(",mode=")
+    path = re.sub(r"^//(?=/)", "", path)
+    if not path.startswith("/") or not path.isprintable() or path.endswith("/"):
+        raise ValueError("expected the full path of a Unix socket: unix:/run/hotseat.sock")
+    if len(os.fsencode(path)) > _UNIX_BYTES:
+        raise ValueError(f"the path of a Unix socket can have {_UNIX_BYTES} bytes at most")
+    if not comma:
+        return ListenSpec(path=path)
+    if not re.fullmatch(r"0?[0-7]{3}", mode):
+        raise ValueError("expected the socket's mode as three octal digits: unix:/run/hotseat.sock,mode=660")
+    return ListenSpec(path=path, mode=int(mode, 8))
 
 
 def address(value: object) -> tuple[str, int]:
-    """Parse a host and a port to listen on; port 0 means any free one."""
+    """Parse a host and a port to listen on; port 0 means any free one, no host all interfaces."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = f"127.0.0.1:{value}"
     if not isinstance(value, str):
@@ -38,7 +79,12 @@ def address(value: object) -> tuple[str, int]:
         host = ""
     elif not re.fullmatch(r"[A-Za-z0-9._-]*", host):
         raise ValueError(f"expected {ADDRESS}")
-    return host or "0.0.0.0", int(port)
+    return host.lower() if host.lower() == "localhost" else host, int(port)
+
+
+def is_local(address: ListenSpec) -> bool:
+    """Whether an address can be reached from this machine only."""
+    return address.path is not None or is_loopback(address.host)
 
 
 def is_loopback(host: str) -> bool:
@@ -53,11 +99,14 @@ def networks(value: object) -> tuple[str, ...]:
     """Parse one IP address or network, or a list of them."""
     found = names(value)
     for network in found:
+        if network == UNIX:
+            continue
         try:
             ipaddress.ip_network(network)
         except ValueError:
             raise ValueError(
-                "expected IP addresses or networks such as 127.0.0.1 or 172.16.0.0/12 (without host bits)"
+                "expected IP addresses or networks such as 127.0.0.1 or 172.16.0.0/12 (without host bits), "
+                "or unix for the clients of a Unix socket"
             ) from None
     return found
 

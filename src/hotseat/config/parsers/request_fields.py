@@ -30,7 +30,9 @@ def bounds(value: object) -> dict[str, float]:
     for bound in value.values():
         if isinstance(bound, bool) or not isinstance(bound, int | Decimal):
             raise ValueError("a bound must be a number")
-        if not Decimal(bound).is_finite() or not -_MAX_BOUND <= bound <= _MAX_BOUND:
+        if isinstance(bound, Decimal) and not bound.is_finite():
+            raise ValueError("a bound must be a finite number")
+        if not -_MAX_BOUND <= bound <= _MAX_BOUND:
             raise ValueError("a bound must have at most 15 digits")
     return {name: float(bound) for name, bound in value.items()}
 

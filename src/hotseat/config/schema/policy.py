@@ -70,6 +70,12 @@ class PolicyConfig(RateLimited):
         "`max_tokens` gets the bound.",
     )
     drop: FieldNames | None = Field(default=None, description="Fields that are removed from requests.")
+    allow_fields: FieldNames | None = Field(
+        default=None,
+        description="With `system_prompt` or `clamp`, only fields of the API's reference pass that can undo "
+        "neither; others are removed. The fields listed here pass, too: "
+        "`[guided_json]`.",
+    )
     system_prompt: SystemPromptOrText | None = Field(
         default=None,
         description="The system prompt of all requests: text, or `{text | file, mode}`. Paths on which a "
@@ -83,6 +89,18 @@ class PolicyConfig(RateLimited):
         default=None,
         description="A request that does not stream gets 503 with `Retry-After` if its response has not "
         "begun after this time. Useful behind proxies that cut silent requests (Cloudflare: 100 seconds).",
+    )
+    progress: Literal["text", "reasoning", "off"] | None = Field(
+        default=None,
+        description="`text`: a stream that waits for its model begins with visible lines such as `loading "
+        "coder, about 30 s left`, for programs that drop comments; `reasoning`: among the answer's "
+        "reasoning. A request's header `X-Hotseat-Progress` has the same values and comes first. By default "
+        "`off`.",
+    )
+    may_evict: Bool | None = Field(
+        default=None,
+        description="`false`: a request for a model that is not loaded gets 503 at once if another model "
+        "had to be stopped to make room. For completions and other requests that come by themselves.",
     )
     keepalive_comments: CommentInterval | None = Field(
         default=None,

@@ -25,12 +25,16 @@ from hotseat.config.schema.types import (
     Secret,
     Size,
 )
-from hotseat.config_fields import one_or_list, schema
+from hotseat.config_fields import one_or_list
+from hotseat.core.spec import ListenSpec
 
-Address = Annotated[
-    tuple[str, int],
-    PlainValidator(network.address),
-    schema(["string", "integer"], "address", examples=["127.0.0.1:8000", ":8000"]),
+Addresses = Annotated[
+    tuple[ListenSpec, ...],
+    PlainValidator(network.listen),
+    one_or_list(
+        "address or list of addresses",
+        {"type": ["string", "integer"], "examples": ["127.0.0.1:8000", ":8000", "unix:/run/hotseat.sock"]},
+    ),
 ]
 Networks = Annotated[
     tuple[str, ...],
@@ -52,10 +56,11 @@ Tracing = Annotated[
 class RootConfig(InheritedSettings, TopLaunchKeys):
     """The configuration of hotseat. Top-level keys that begin with `x-` are ignored (anchors, notes)."""
 
-    listen: Address = Field(
-        default=("127.0.0.1", 8000),
-        description="The address to listen on: `127.0.0.1:8000`, `:8000` (all interfaces), `[::1]:8000`, "
-        "`8000`.",
+    listen: Addresses = Field(
+        default=(ListenSpec("127.0.0.1", 8000),),
+        description="The address to listen on, or a list of them: `127.0.0.1:8000`, `8000` (the same), "
+        "`:8000` (all interfaces, IPv4 and IPv6), `localhost:8000` (both of this machine's), `[::1]:8000`, "
+        "`unix:/run/hotseat.sock`, `unix:/run/hotseat.sock,mode=666` (by default 660).",
         json_schema_extra={"default": "127.0.0.1:8000"},
     )
     state_dir: str | None = Field(
@@ -153,8 +158,13 @@ class RootConfig(InheritedSettings, TopLaunchKeys):
     )
     trusted_proxies: Networks = Field(
         default=(),
-        description="Addresses and networks of proxies that are trusted to report the client's address "
-        "(`X-Forwarded-For`, else `CF-Connecting-IP`).",
+        description="Addresses and networks of proxies that are trusted to report the client's address in "
+        "`X-Forwarded-For`.",
+    )
+    cloudflare_proxies: Networks = Field(
+        default=(),
+        description="Addresses and networks of `cloudflared`, or of proxies that Cloudflare calls: they set "
+        "`CF-Connecting-IP`, which is read from nobody else. They are trusted proxies, too.",
     )
     rate_store: Secret | None = Field(
         default=None,

@@ -59,7 +59,7 @@ class ClientContext:
         """Raises ``RequestRefused`` (400) for a header that is ambiguous."""
         self.config = config
         self.head = head = RequestHead(cycle.headers)
-        self.principal: Principal = config.authenticator.authenticate(head.picked)
+        self.principal: Principal = config.authenticator.authenticate(head.picked, cycle.method)
         self.origin = head.picked.get(b"origin")
         self.sent_id = head.picked.get(b"x-request-id")
         """The id that the client gave to its request; a header with one is hardly ever the same again."""

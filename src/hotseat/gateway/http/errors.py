@@ -219,6 +219,32 @@ def held(model: str, held_s: float, loading: Loading | None) -> ErrorResponse:
     )
 
 
+def not_loaded(model: str, method: bytes) -> ErrorResponse:
+    """Make the 503 for a request that starts no model, while its model is not ready."""
+    return ErrorResponse(
+        status=503,
+        code="model_not_loaded",
+        type="api_error",
+        message=f"model {model} is not loaded, and this {method.decode('latin-1')} request does not start "
+        "it: a POST request that asks it for work does, and so does hotseat start",
+        param="model",
+        should_retry=False,
+    )
+
+
+def busy(model: str) -> ErrorResponse:
+    """Make the 503 for a request that starts no model, while its model has no capacity left."""
+    return ErrorResponse(
+        status=503,
+        code="model_busy",
+        type="api_error",
+        message=f"model {model} is answering as many requests as it can at once",
+        param="model",
+        retry_after_s=1,
+        should_retry=True,
+    )
+
+
 def unreachable(model: str, reason: str, *, status: int = 502) -> ErrorResponse:
     """Make the error for a model's server that could not be reached (503), failed (502) or timed out (504).
 

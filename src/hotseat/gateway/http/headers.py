@@ -17,6 +17,8 @@ _DROP = 3
 _TRANSFER_CODING = 4
 _ACCEPTED_CODING = 5
 """Passed on unless the response is an event stream."""
+_COOKIE = 6
+"""Read by the gateway only; several fields are one list (HTTP/2 splits it)."""
 
 _FIELDS = {
     b"content-type": _PICK_AND_PASS,
@@ -31,8 +33,12 @@ _FIELDS = {
     b"authorization": _PICK,
     b"x-api-key": _PICK,
     b"x-api-secret": _PICK,
+    b"cookie": _COOKIE,
     # Set anew, to the id that the gateway decides on.
     b"x-request-id": _PICK,
+    # A client's wishes for this request.
+    b"x-hotseat-may-evict": _PICK,
+    b"x-hotseat-progress": _PICK,
     b"cf-access-client-id": _DROP,  # names the secret that comes with it
     # Hop by hop (RFC 9110 §7.6.1).
     b"keep-alive": _DROP,
@@ -74,6 +80,9 @@ class RequestHead:
             elif (use := _FIELDS[name]) == _ACCEPTED_CODING:
                 accept_encoding += (name, b": ", value, b"\r\n")
             elif use != _DROP:
+                if use == _COOKIE and name in picked:
+                    picked[name] += b"; " + value
+                    continue
                 if name in picked:
                     raise bad_request(f"the header {name.decode('latin-1')} is sent twice; send it once")
                 picked[name] = value

@@ -24,7 +24,7 @@ Accept = Callable[[socket.socket, str], None]
 
 
 class Listener:
-    """One listening socket."""
+    """One listening socket, whose accepting can be paused."""
 
     def __init__(self, sock: socket.socket, accept: Accept, exhausted: Callable[[], None]) -> None:
         """``exhausted`` is called when there is no descriptor for a connection."""
@@ -74,29 +74,3 @@ class Listener:
     def _start_again(self) -> None:
         self._resume = None
         self._loop.add_reader(self.socket, self._on_readable)
-
-
-async def bind(host: str | None, port: int) -> list[socket.socket]:
-    """Make sockets for all addresses of ``host`` (``None``: of this machine). Raises ``OSError``."""
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    sockets: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            try:
-                sock = socket.socket(family, kind, protocol)
-            except OSError:
-                continue  # the kernel has no such family
-            sockets.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(address)
-    except OSError:
-        for sock in sockets:
-            sock.close()
-        raise
-    if not sockets:
-        raise OSError(0, f"{host} has no address")
-    return sockets

@@ -8,29 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from hotseat.core.spec import ListenSpec
 from hotseat.gateway.http.admission import Admission, Place, network_of
 from hotseat.gateway.http.connection import Connection, ServerState
 from hotseat.gateway.http.connection_limits import ConnectionLimits
-from hotseat.gateway.http.listener import Listener, bind
+from hotseat.gateway.http.listener import Listener
 from hotseat.gateway.http.request_cycle import CycleHandler, RequestCycle
+from hotseat.listening import open_sockets, unix_path
 
 _BACKLOG = 2048
 
 
 @runtime_checkable
 class ConnectionPolicy(Protocol):
-    """What a handler may say of connections; one that does not gets the defaults."""
+    """Settings of connections that a handler may give; without them the defaults hold."""
 
     def client_of(self, host: str) -> str | None:
         """The client that an address belongs to; ``None`` for a proxy, which stands for many clients."""
 
     def slow_client_s(self) -> float:
-        """How long a client may take nothing of its response at the moment, in seconds."""
+        """Seconds that a client may take nothing of its response at the moment."""
 
     def answer_reserved(self, client: RequestCycle) -> Any:
         """Answer a request on one of the connections that are kept back for hotseat's own pages."""
@@ -68,7 +71,12 @@ class Server:
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each listening socket."""
         found = (listener.socket.getsockname() for listener in self._listeners)
-        return [(name[0], name[1]) for name in found]
+        return [(name[0], name[1]) for name in found if isinstance(name, tuple)]
+
+    @property
+    def socket_files(self) -> list[str]:
+        """The paths of the Unix sockets among them."""
+        return [path for listener in self._listeners if (path := unix_path(listener.socket))]
 
     @property
     def connections(self) -> frozenset[Connection]:
@@ -85,9 +93,9 @@ class Server:
         """Tasks of requests that wait for something."""
         return frozenset(self._state.tasks)
 
-    async def listen(self, *, host: str | None, port: int, sockets: Sequence[socket.socket]) -> None:
-        """Start to listen. Raises ``OSError`` when the address is not available."""
-        for sock in sockets or await bind(host, port):
+    def listen(self, addresses: Sequence[ListenSpec], sockets: Sequence[socket.socket]) -> None:
+        """Start to listen on sockets, or else on addresses. Raises ``AddressUnavailable``."""
+        for sock in sockets or open_sockets(addresses):
             listener = Listener(sock, self._accept, self._admission.relieve)
             self._listeners.append(listener)
             listener.start(_BACKLOG)
@@ -95,28 +103,34 @@ class Server:
     def _accept(self, sock: socket.socket, host: str) -> None:
         place = self._admission.admit(host)
         if place is None:
-            _refuse(sock, plain=self._tls is None)
+            _refuse(sock, plain=self._tls_of(sock) is None)
             return
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls is not None and len(self._handshakes) >= self._state.limits.handshakes:
+        tls = self._tls_of(sock)
+        if tls is not None and len(self._handshakes) >= self._state.limits.handshakes:
             oldest = next(iter(self._handshakes))
             del self._handshakes[oldest]
             oldest.cancel()
         task = asyncio.get_running_loop().create_task(self._open(sock, place))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
-        if self._tls is not None:
+        if tls is not None:
             self._handshakes[task] = None
+
+    def _tls_of(self, sock: socket.socket) -> ssl.SSLContext | None:
+        """A Unix socket is plain: what comes through it has not left the machine."""
+        return None if sock.family == socket.AF_UNIX else self._tls
 
     async def _open(self, sock: socket.socket, place: Place) -> None:
         """Make a connection of an accepted socket."""
         loop, limits = asyncio.get_running_loop(), self._state.limits
         terms: dict[str, Any] = {}
-        if self._tls is not None:  # a connection's own time limits begin only after the handshake
+        tls = self._tls_of(sock)
+        if tls is not None:  # a connection's own time limits begin only after the handshake
             place.connected = _Handshake(loop.time(), asyncio.current_task())
             terms = {
-                "ssl": self._tls,
+                "ssl": tls,
                 "ssl_handshake_timeout": limits.head_s,
                 "ssl_shutdown_timeout": limits.linger_s,
             }
@@ -141,8 +155,12 @@ class Server:
         """Stop listening, close idle connections, let responses finish for ``grace_s``, cut the rest."""
         state = self._state
         state.draining = True
+        paths = self.socket_files
         for listener in self._listeners:
             listener.close()
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
         for opening in list(self._handshakes):
             opening.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
@@ -202,16 +220,15 @@ def _refuse(sock: socket.socket, *, plain: bool) -> None:
 async def serve(
     handler: CycleHandler,
     *,
-    host: str | None = None,
-    port: int = 0,
+    listen: Sequence[ListenSpec] = (ListenSpec("127.0.0.1", 0),),
     sockets: Sequence[socket.socket] = (),
     limits: ConnectionLimits | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Server:
-    """Listen on ``host``:``port``, or on ``sockets``, and return the server, which serves until ``stop``.
+    """Listen on ``sockets``, or else on the addresses, and return the server, which serves until ``stop``.
 
-    Raises ``OSError`` when the address is not available. Signals are left alone.
+    Raises ``AddressUnavailable``. Signals are left alone.
     """
     server = Server(handler, limits or ConnectionLimits(), tls)
-    await server.listen(host=host, port=port, sockets=sockets)
+    server.listen(listen, sockets)
     return server

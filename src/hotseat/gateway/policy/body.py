@@ -6,8 +6,6 @@ escapes decoded, and the last of duplicate keys wins, as in the servers' own par
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from hotseat.gateway.http.errors import ErrorResponse, RequestRefused, bad_request
@@ -18,11 +16,20 @@ _TRUE = (True, 1, "true", "True", "TRUE", "1", "on", "yes", "t", "y")
 """Values that servers with lenient parsers take for true (pydantic's lax mode)."""
 
 
+_MAX_NAME_LENGTH = 16 * 1024
+"""Of a model's name, in characters."""
+
+
+_MAX_STREAM_BYTES = 32
+_NOT_GIVEN = msgspec.Raw(b"")
+
+
 class _BodyFields(msgspec.Struct):
     model: str | None = None
-    stream: Any = False
+    stream: msgspec.Raw = _NOT_GIVEN  # decoded if it is short: it may be anything, of any size
 
 
+_decode_value = msgspec.json.Decoder().decode
 _decode_fields = msgspec.json.Decoder(_BodyFields).decode
 
 EMPTY = RequestBody(b"")
@@ -58,16 +65,22 @@ def read(content: bytes, head: RequestHead) -> RequestBody:
         raise invalid_json(describe(error)) from None
     except RecursionError:
         raise invalid_json("nested too deeply") from None
+    if fields.model is not None and len(fields.model) > _MAX_NAME_LENGTH:
+        raise bad_request(f"model is longer than {_MAX_NAME_LENGTH} characters", param="model")
     stream = fields.stream
-    return RequestBody(
-        content,
-        fields.model,
-        stream if stream is True or stream is False else _is_true(stream),
-        stream is True,
-    )
+    written = b"" if stream is _NOT_GIVEN else bytes(stream)
+    return RequestBody(content, fields.model, _is_true(written), written == b"true")
 
 
-def _is_true(value: Any) -> bool:
+def _is_true(written: bytes) -> bool:
+    if written == b"true":
+        return True
+    if written in (b"", b"false") or len(written) > _MAX_STREAM_BYTES:
+        return False
+    try:
+        value = _decode_value(written)
+    except msgspec.DecodeError:  # a number beyond all bounds
+        return False
     return isinstance(value, int | str | float) and value in _TRUE
 
 

@@ -8,7 +8,7 @@ from hotseat.gateway.http.headers import Headers
 from hotseat.gateway.http.request_cycle import RequestCycle
 
 _EXPOSED = (
-    b"access-control-expose-headers: x-request-id, retry-after, x-should-retry, "
+    b"access-control-expose-headers: x-request-id, retry-after, x-should-retry, x-hotseat-default, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens\r\n"
 )

@@ -16,6 +16,7 @@ import msgspec
 
 from hotseat.core.access_spec import PolicySpec, PromptSpec
 from hotseat.gateway.http.errors import bad_request, not_found
+from hotseat.gateway.policy.known_fields import KNOWN_FIELDS, KNOWN_MESSAGE_FIELDS
 
 _MAX_TOKENS = {
     b"/v1/chat/completions": "max_tokens",
@@ -78,7 +79,17 @@ _PROMPT_FIELDS = ("messages", "system", "instructions", "input", "prompt", "role
 class RewriteRules:
     """One policy, prepared for the hot path."""
 
-    __slots__ = ("_clamp", "_defaults", "_drop", "_gives_all", "_restricted", "bounds", "prompt")
+    __slots__ = (
+        "_allowed",
+        "_clamp",
+        "_defaults",
+        "_drop",
+        "_gives_all",
+        "_removed",
+        "_restricted",
+        "bounds",
+        "prompt",
+    )
 
     def __init__(self, policy: PolicySpec) -> None:
         self.prompt = policy.prompt
@@ -96,6 +107,16 @@ class RewriteRules:
         for name in (*policy.defaults, *policy.clamp):
             restricted.update(_spellings(_family(name)))
         self._restricted = frozenset(restricted)
+        self._allowed: frozenset[str] | None = None
+        """Fields that pass in addition to the known ones; ``None``: every field passes."""
+        if policy.clamp or policy.prompt:
+            named = {*policy.defaults, *policy.clamp}
+            spelled = (spelling for name in named for spelling in _spellings(_family(name)))
+            self._allowed = frozenset((*policy.allow_fields, *spelled))
+        self._removed = tuple(name for name in (*_TEMPLATES, "suffix") if name not in policy.allow_fields)
+        """Fields that undo a system prompt, unless the operator allows them. A server builds another prompt
+        around ``suffix``, of which the operator's is no longer the beginning.
+        """
         self._gives_all = None if self.bounds else _field_check({family for family, _, _ in self._defaults})
 
     def serves(self, path: bytes) -> bool:
@@ -130,6 +151,14 @@ class RewriteRules:
             if name.casefold() in self._restricted:
                 raise bad_request(f"{name[:100]} is not accepted in a form here", param=name[:100])
 
+    def _keep_known(self, path: bytes, body: dict[str, Any]) -> None:
+        """Remove fields that are not known to be safe, where the policy imposes something."""
+        known = KNOWN_FIELDS.get(path)
+        if self._allowed is None or known is None:
+            return
+        for name in [name for name in body if name not in known and name not in self._allowed]:
+            del body[name]
+
     def apply(self, path: bytes, body: dict[str, Any]) -> dict[str, Any]:
         """The body as the model's server gets it.
 
@@ -137,6 +166,7 @@ class RewriteRules:
         """
         self.check_path(path)
         _check_names(body, self._restricted)
+        self._keep_known(path, body)
         for name in self._drop:
             body.pop(name, None)
         generates = path in _MAX_TOKENS
@@ -146,6 +176,8 @@ class RewriteRules:
         for family, bound in self._clamp:
             _clamp(family, bound, path if generates else None, body)
         if self.prompt is not None and generates:
+            for name in self._removed:
+                body.pop(name, None)
             _impose(self.prompt, path, body)
         return body
 
@@ -226,8 +258,6 @@ def _clamp(family: str, bound: float, path: bytes | None, body: dict[str, Any]) 
 
 
 def _impose(prompt: PromptSpec, path: bytes, body: dict[str, Any]) -> None:
-    for name in _TEMPLATES:
-        body.pop(name, None)
     if path == b"/v1/chat/completions":
         messages = _messages(body, "messages")
         body["messages"] = [{"role": "system", "content": prompt.text}, *_kept(prompt, messages)]
@@ -278,11 +308,14 @@ _ROLE = frozenset({"role"})
 
 def _kept(prompt: PromptSpec, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The client's messages: all of them, or without those of the system."""
+    for message in messages:
+        _check_names(message, _ROLE)
+        for name in [name for name in message if name not in KNOWN_MESSAGE_FIELDS]:
+            del message[name]
     if prompt.mode == "prepend":
         return messages
     kept = []
     for message in messages:
-        _check_names(message, _ROLE)
         role = message.get("role", "user")
         if not isinstance(role, str):
             raise bad_request("role must be a string", param="role")

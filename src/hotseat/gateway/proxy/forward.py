@@ -27,6 +27,7 @@ from typing import Any, Protocol
 import msgspec
 
 from hotseat.core.errors import Reason
+from hotseat.core.states import State
 from hotseat.core.views import Loading
 from hotseat.gateway.http import errors
 from hotseat.gateway.http.outlier_detection import OutlierDetector, ResponseEnd
@@ -36,6 +37,7 @@ from hotseat.gateway.proxy import response_tail, signs_of_life
 from hotseat.gateway.proxy.event_alignment import EventAligner
 from hotseat.gateway.proxy.lease import Lease, LeaseRefused, Ticket
 from hotseat.gateway.proxy.prepare import UpstreamRequest
+from hotseat.gateway.proxy.redirects import location_for_client
 from hotseat.gateway.proxy.response_tail import ResponseTail, Usage
 from hotseat.gateway.proxy.services import GatewayServices
 from hotseat.gateway.proxy.snapshot import ConfigSnapshot
@@ -221,10 +223,19 @@ class Forward(msgspec.Struct, eq=False):
     # The lease
 
     def _enqueue(self) -> Ticket:
-        request = self._request
-        ticket = self._ticket = self._services.leases.ask(
-            request.route.model, priority=request.priority, key=request.key
+        request, leases = self._request, self._services.leases
+        model = request.route.model
+        if not request.is_work and leases.state(model) != State.READY:
+            raise errors.RequestRefused(errors.not_loaded(model, request.method))
+        ticket = self._ticket = leases.ask(
+            model,
+            priority=request.priority,
+            key=request.key,
+            endpoint=request.endpoint,
+            may_evict=request.may_evict,
         )
+        if not request.is_work and ticket.lease is None:  # in the queue it could start a run
+            raise errors.RequestRefused(errors.busy(model))
         return ticket
 
     async def _wait_for_lease(self, ticket: Ticket) -> None:
@@ -339,7 +350,7 @@ class Forward(msgspec.Struct, eq=False):
             await self._await_reason(failure, lease)
         self._detach()
         if failure is not None:
-            if failure.unreachable and not sent and lease.broken is not None and self._runs < MAX_RUNS:
+            if failure.unreachable and not sent and lease.broken is not None and self._may_requeue:
                 self._requeue()
                 return True
             self._tell_failure(failure, lease.broken, cut_short=cut_short)
@@ -347,6 +358,10 @@ class Forward(msgspec.Struct, eq=False):
             self._request.content = b""  # it will not be sent again, and this may take long
             await cycle.drain()
         return False
+
+    @property
+    def _may_requeue(self) -> bool:
+        return self._request.is_work and self._runs < MAX_RUNS
 
     def _requeue(self) -> None:
         """Give the lease of a run that has gone back, to ask for another."""
@@ -375,6 +390,8 @@ class Forward(msgspec.Struct, eq=False):
         cycle = self._cycle
         self.upstream_status = status
         self._request.content = b""  # it will not be sent again
+        if self._request.held is not None:
+            self._request.held.release()
         if self._hold is not None:
             self._hold.reschedule(None)
         is_stream = content_type.startswith(b"text/event-stream") and not _is_compressed(headers)
@@ -382,12 +399,26 @@ class Forward(msgspec.Struct, eq=False):
         if not is_stream and self._first_byte_watch is not None:
             self._stop_first_byte_watch()
         if not cycle.response_started:
+            if 200 < status < 400:
+                headers, is_foreign = self._with_location(headers)
+                if is_foreign and status >= 300:
+                    assert self._connection is not None
+                    self._connection.fail("its server redirects to another address")
+                    return
             self._phase = _STREAMING if is_stream else _RELAYING
             cycle.start(status, headers, length)
         elif status >= 400 or not is_stream:
             self._phase = _COLLECTING
         else:
             self._phase = _STREAMING
+
+    def _with_location(self, headers: bytes) -> tuple[bytes, bool]:
+        """Make a ``Location`` one of the gateway; true where it leads elsewhere and was removed."""
+        assert self._pool is not None
+        target = self._request.target
+        path = target.partition(b"?")[0]
+        prefix = self._cycle.path.partition(path)[0].rstrip(b"/")
+        return location_for_client(headers, self._pool.upstream, target, prefix)
 
     def on_complete_response(self, status: int, headers: bytes, content_type: bytes, body: bytes) -> None:
         """Pass a head and a whole body on, which came in one piece (``AWAITING_HEAD``)."""
@@ -407,7 +438,7 @@ class Forward(msgspec.Struct, eq=False):
         tail = self._tail
         if tail is not None:
             tail.add(data)
-            if self._phase is _STREAMING and (self._aligner is not None or not data.endswith(b"\n\n")):
+            if self._aligner is not None or not data.endswith(b"\n\n"):
                 data = self._whole_events(data)
                 if not data:
                     return
@@ -419,7 +450,9 @@ class Forward(msgspec.Struct, eq=False):
                 self._stop_first_byte_watch()
         if self._phase is not _COLLECTING:
             self._tail = ResponseTail(data)
-            if self._phase is _STREAMING and not data.endswith(b"\n\n"):
+            if self._request.makes_ids and self.upstream_status < 300:
+                self._services.made_ids.note(data, self.model)
+            if not data.endswith(b"\n\n"):
                 data = self._whole_events(data)
             if data:
                 self._cycle.write(data)
@@ -427,7 +460,9 @@ class Forward(msgspec.Struct, eq=False):
             self._collected += data
 
     def _whole_events(self, data: bytes) -> bytes:
-        """What can be passed on of a stream that does not come in whole events."""
+        """Return what can be passed on of a body: whole events of a stream, everything otherwise."""
+        if self._phase is not _STREAMING:
+            return data
         aligner = self._aligner
         if aligner is None:
             aligner = self._aligner = EventAligner()

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from hotseat.gateway.http.asgi import ASGIApp
 from hotseat.gateway.http.upstream import UpstreamPools
+from hotseat.gateway.policy.body_budget import BodyBudget
+from hotseat.gateway.policy.body_worker import BodyWorker
 from hotseat.gateway.policy.rate_limit import Limiter
 from hotseat.gateway.proxy.access_log import AccessLog
 from hotseat.gateway.proxy.capture import Capture
 from hotseat.gateway.proxy.lease import LeaseProvider
+from hotseat.gateway.proxy.made_ids import MadeIds
 from hotseat.gateway.proxy.signs_of_life import SilenceWatch
 
 Trace = Callable[[bytes], tuple[bytes, str, str]]
@@ -25,6 +28,8 @@ class GatewayServices:
     leases: LeaseProvider
     upstreams: UpstreamPools
     limiter: Limiter
+    bodies: BodyBudget
+    body_worker: BodyWorker
     access_log: AccessLog
     control: ASGIApp
     """Answers the paths that belong to hotseat itself."""
@@ -32,5 +37,6 @@ class GatewayServices:
     """The debug captures that are on, by model: nearly always none."""
     silence: SilenceWatch
     """Watches the streams that may be silent for long."""
+    made_ids: MadeIds
     trace: Trace | None = None
     """Adds a span to a request's headers; ``None`` without tracing."""

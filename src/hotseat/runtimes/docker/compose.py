@@ -15,6 +15,7 @@ import shlex
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,15 @@ _KEPT = re.compile(
 )
 _COMMANDS = (("docker", "compose"), ("docker-compose",))
 _LINES = 12
+_LABEL = "com.docker.compose"
 
 
 class ComposeProject:
     """The Compose command line, pointed at one Docker Engine."""
 
-    def __init__(self, engine_url: str) -> None:
-        self._engine_url = engine_url
+    def __init__(self, engine: Mapping[str, str]) -> None:
+        """``engine``: the variables that lead to the Docker Engine."""
+        self._engine = engine
         self._program: tuple[str, ...] | None = None
 
     async def create(self, spec: ComposeSpec, container: str) -> None:
@@ -45,6 +48,31 @@ class ComposeProject:
         service = spec.service or await self._service_of(spec, container)
         # "create" would also create (and "up" might recreate) the services that it depends on.
         await self._run(spec, "up", "--no-start", "--no-deps", "--no-recreate", service)
+
+    async def recreate(self, spec: ComposeSpec, found: Mapping[str, Any]) -> None:
+        """Replace a container that is ``outdated`` by one as the project has it now, and nothing else.
+
+        Raises ``LaunchError``; then the container is still there.
+        """
+        spec, service = _origin(spec, found)
+        await self._run(spec, "up", "--no-start", "--no-deps", service)
+
+    async def outdated(self, spec: ComposeSpec, found: Mapping[str, Any]) -> str | None:
+        """Return what is to be said of a container that differs from its project as it is now; else ``None``.
+
+        Compose labels each container with a hash of its settings and compares that, too. ``None`` also for a
+        container that Compose did not create, or not in this folder. Raises ``LaunchError``.
+        """
+        labels = _labels(found)
+        made_of = labels.get(f"{_LABEL}.config-hash")
+        if not made_of or labels.get(f"{_LABEL}.project.working_dir") != _folder(spec):
+            return None
+        origin, service = _origin(spec, found)
+        text = await self._run(origin, "config", "--hash", service, profiles=spec.profiles or ("*",))
+        if text.split()[-1:] in ([], [made_of]):
+            return None
+        files = " and ".join(Path(file).name for file in origin.file.split(os.pathsep))
+        return f"its container was made from other settings than {files} and .env have now"
 
     async def service(self, spec: ComposeSpec, container: str) -> Mapping[str, Any]:
         """Return the service of this container, as Compose resolves it. Raises ``LaunchError``."""
@@ -98,11 +126,11 @@ class ComposeProject:
         )
 
     async def _execute(self, command: list[str], folder: str | None) -> tuple[int, str, str]:
-        env = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
+        env = compose_environment(os.environ)
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
-                env={**env, "DOCKER_HOST": self._engine_url},
+                env={**env, **self._engine},
                 cwd=folder,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -119,6 +147,37 @@ class ComposeProject:
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         return process.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+
+
+def compose_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that Compose is run with: all others must come from the project's ``.env``."""
+    return {name: value for name, value in env.items() if _KEPT.fullmatch(name)}
+
+
+def sources(spec: ComposeSpec) -> tuple[str, ...]:
+    """Return the files that a container's settings come from."""
+    files = spec.file.split(os.pathsep)
+    return (*files, str(Path(files[0]).parent / ".env"))
+
+
+def _labels(found: Mapping[str, Any]) -> Mapping[str, str]:
+    return found["Config"].get("Labels") or {}
+
+
+def _origin(spec: ComposeSpec, found: Mapping[str, Any]) -> tuple[ComposeSpec, str]:
+    """Return the project and the service that a container was created from.
+
+    Where more files were given by hand (an override), they still count.
+    """
+    labels = _labels(found)
+    given = [file for file in labels.get(f"{_LABEL}.project.config_files", "").split(",") if file]
+    more = set(spec.file.split(os.pathsep)) < set(given) and all(map(os.path.isfile, given))
+    origin = replace(
+        spec,
+        file=os.pathsep.join(given) if more else spec.file,
+        project=spec.project or labels.get(f"{_LABEL}.project"),
+    )
+    return origin, spec.service or labels.get(f"{_LABEL}.service", "")
 
 
 def by_hand(spec: ComposeSpec, words: tuple[str, ...]) -> str:

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import aiodocker
 import aiohttp
 
+from hotseat.runtimes.docker.endpoint import DockerEndpoint, find_endpoint
 from hotseat.runtimes.docker.inspection import DockerError, DockerUnavailable
 
-DEFAULT_URL = "unix:///var/run/docker.sock"
 EVENTS = ("start", "die", "oom", "kill", "pause", "unpause", "destroy", "rename", "health_status")
 _FILTERS = json.dumps({"type": ["container"], "event": list(EVENTS)})
 _CONNECT_S = 5.0
@@ -37,10 +37,14 @@ class DockerEngine:
     """One Docker Engine. Every method may raise ``DockerUnavailable``; some raise ``DockerError``."""
 
     def __init__(self, url: str | None = None) -> None:
-        """``url``: ``unix://…`` or ``tcp://…``; ``None``: ``DOCKER_HOST``, or the usual socket."""
-        self.url = url or os.environ.get("DOCKER_HOST") or DEFAULT_URL
+        """``url``: ``unix://…`` or ``tcp://…``; ``None``: as the ``docker`` command finds it.
+
+        Raises ``ValueError`` for an address that cannot be used.
+        """
+        self.endpoint = DockerEndpoint(url) if url else find_endpoint(os.environ)
+        self.url = self.endpoint.url
         timeout = aiohttp.ClientTimeout(total=_ANSWER_S, sock_connect=_CONNECT_S)
-        self._docker = aiodocker.Docker(self.url, timeout=timeout)
+        self._docker = aiodocker.Docker(self.url, timeout=timeout, ssl_context=self.endpoint.tls())
         self.api_version: str | None = None
 
     @property

@@ -1,7 +1,7 @@
 """Runs models as Docker containers, through the Engine's API.
 
-Containers belong to the operator: hotseat starts and stops them, has Compose create those that do not exist,
-and never changes or removes one.
+Containers belong to the operator: hotseat starts and stops them, and has Compose create those that do not
+exist or whose settings have changed. It never changes or removes one itself.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
+import structlog
+
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
+from hotseat.installation import install_extra
 from hotseat.runtimes.base import FoundRun, Handle, HealthReport, LaunchError, Mounts, RunExit
 from hotseat.runtimes.docker import inspection
-from hotseat.runtimes.docker.compose import ComposeProject
+from hotseat.runtimes.docker.compose import ComposeProject, sources
 from hotseat.runtimes.docker.devices import contradiction, given_by_inspection
+from hotseat.runtimes.docker.endpoint import EndpointError
 from hotseat.runtimes.docker.inspection import DockerError, DockerUnavailable
 from hotseat.runtimes.docker.spec import DockerSpec, docker_spec
 from hotseat.runtimes.docker.watcher import ContainerWatcher
+
+log = structlog.get_logger("hotseat")
 
 
 class DockerRuntime:
@@ -27,11 +33,13 @@ class DockerRuntime:
     name = "docker"
 
     def __init__(self, url: str | None = None) -> None:
-        """``url``: ``unix://…`` or ``tcp://…``; ``None``: ``DOCKER_HOST``, or the usual socket."""
+        """``url``: ``unix://…`` or ``tcp://…``; ``None``: as the ``docker`` command finds it."""
         self._url = url
         self._unusable_reason = "the docker runtime is not open"
         self._watcher: ContainerWatcher | None = None
-        self._compose = ComposeProject("")
+        self._compose = ComposeProject({})
+        self._outdated: dict[str, str] = {}
+        """What ``outdated`` found, by model."""
 
     async def open(self) -> None:
         """Connect; returns after the first attempt, successful or not."""
@@ -40,17 +48,20 @@ class DockerRuntime:
             from hotseat.runtimes.docker.engine import DockerEngine
         except ImportError:
             self._unusable_reason = (
-                "the docker runtime needs the package aiodocker: pip install 'hotseat[docker]'"
+                f"the docker runtime needs the package aiodocker: {install_extra('docker')}"
             )
             return
         try:
             engine = DockerEngine(self._url)
+        except EndpointError as error:
+            self._unusable_reason = str(error)
+            return
         except ValueError as error:
             self._unusable_reason = (
                 f"DOCKER_HOST cannot be used ({error}): write unix:///PATH or tcp://HOST:PORT"
             )
             return
-        self._compose = ComposeProject(engine.url)
+        self._compose = ComposeProject(engine.endpoint.environment())
         self._watcher = ContainerWatcher(engine)
         await self._watcher.open()
 
@@ -92,6 +103,8 @@ class DockerRuntime:
     async def _launch(self, watcher: ContainerWatcher, model: ModelSpec, number: int) -> Handle:
         engine, spec = watcher.usable(), docker_spec(model)
         found = await engine.inspect(spec.container) or await self._create(watcher, spec)
+        if spec.compose is not None and not inspection.is_running(found):
+            found = await self._brought_up_to_date(watcher, model.name, spec, found)
         container, started_here, earlier = str(found["Id"]), False, None
         if not inspection.is_running(found) and spec.devices is not None:
             _check_devices(found, spec, spec.devices)
@@ -110,6 +123,49 @@ class DockerRuntime:
             raise
         watcher.register(handle, found, earlier)
         return handle
+
+    async def _brought_up_to_date(
+        self, watcher: ContainerWatcher, name: str, spec: DockerSpec, found: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the stopped container, created anew if its Compose project has changed since."""
+        assert spec.compose is not None
+        try:
+            why = await self._compose.outdated(spec.compose, found)
+            if why is None:
+                return found
+            log.info("creating the container anew", model=name, container=spec.container, why=why)
+            await self._compose.recreate(spec.compose, found)
+        except LaunchError as error:  # it worked before
+            log.warning(
+                "starting the container as it is: Compose cannot tell whether it is up to date, or cannot "
+                "create it anew",
+                model=name,
+                container=spec.container,
+                why=error.reason.summary,
+                hint=error.reason.hint,
+            )
+            return found
+        self._outdated.pop(name, None)
+        return await watcher.engine.inspect(spec.container) or found
+
+    async def outdated(self, model: ModelSpec) -> str | None:
+        """Return what is to be said of a container made from other settings than its project has now."""
+        spec = docker_spec(model)
+        why = None
+        with suppress(DockerUnavailable, DockerError, LaunchError):
+            if spec.compose is not None:
+                found = await self._require_open().usable().inspect(spec.container)
+                why = None if found is None else await self._compose.outdated(spec.compose, found)
+        if why is None:
+            self._outdated.pop(model.name, None)
+        else:
+            self._outdated[model.name] = why
+        return why
+
+    def sources_of(self, model: ModelSpec) -> tuple[str, ...]:
+        """Return the files that the settings of the model's container come from."""
+        compose = docker_spec(model).compose
+        return () if compose is None else sources(compose)
 
     async def _create(self, watcher: ContainerWatcher, spec: DockerSpec) -> Mapping[str, Any]:
         if spec.compose is None:
@@ -196,7 +252,9 @@ class DockerRuntime:
         spec = docker_spec(model)
         with suppress(DockerUnavailable, DockerError, LaunchError):
             engine = self._require_open().usable()
-            if (found := await engine.inspect(spec.container)) is not None:
+            found = await engine.inspect(spec.container)
+            # A stopped one that is outdated is created anew before it runs again.
+            if found is not None and (inspection.is_running(found) or model.name not in self._outdated):
                 return inspection.command(found)
             if spec.compose is not None:
                 service = await self._compose.service(spec.compose, spec.container)

@@ -65,6 +65,23 @@ def _version(words: list[str], env: Mapping[str, str]) -> str | None:
     return match[0].removeprefix("v") if match and int(match[1]) >= 2 and not done.returncode else None
 
 
+def config_hashes(compose: ComposeCommand, folder: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """Return Compose's hash of each service's settings; empty if Compose cannot read the folder's files."""
+    try:
+        done = subprocess.run(
+            [*compose.words, "--profile", "*", "config", "--hash", "*"],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            cwd=folder,
+            env={**env, "PWD": str(folder)},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    pairs = (line.split() for line in done.stdout.splitlines()) if not done.returncode else ()
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
 def stack_environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
     """The variables that Compose uses: the folder's ``.env``, overridden by the environment, and ``PWD``.
 

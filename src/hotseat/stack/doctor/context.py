@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from hotseat.core.spec import Settings
 from hotseat.stack.compose.model import ComposeModel, ComposeService
 from hotseat.stack.compose.reading import ComposeCommand
+from hotseat.stack.doctor.check import CheckResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class DoctorContext:
     project: ComposeModel | None
     compose: ComposeCommand | None
     now: datetime
+    lockouts: Sequence[CheckResult] = ()
+    """Who is locked out by the configured keys."""
     card: int | None = None
     """The GPU's memory in bytes if given by the operator, instead of that of this machine's GPU."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-DEFAULT = "unix:///var/run/docker.sock"
+from hotseat.runtimes.docker.endpoint import DockerEndpoint, EndpointError, find_endpoint
+from hotseat.unix_http import UnixConnection
+
 _TIMEOUT_S = 10.0
 
 
@@ -21,22 +22,16 @@ class DockerApiError(Exception):
         self.fix = fix
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 class DockerApi:
-    """The Engine at ``DOCKER_HOST`` (``unix://`` or ``tcp://``)."""
+    """The Engine that the ``docker`` command would use."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
-        self.url = env.get("DOCKER_HOST") or DEFAULT
+        self._endpoint: DockerEndpoint | EndpointError
+        try:
+            self._endpoint = find_endpoint(env)
+            self.url = self._endpoint.url
+        except EndpointError as error:
+            self._endpoint, self.url = error, ""
 
     def get(self, path: str) -> Any:
         """The answer to ``GET path``; ``None`` for 404. Raises ``DockerApiError``."""
@@ -87,12 +82,18 @@ class DockerApi:
         return self.get(f"/images/{quote(name, safe='/:@')}/json")
 
     def _connection(self) -> http.client.HTTPConnection:
+        endpoint = self._endpoint
+        if isinstance(endpoint, EndpointError):
+            raise DockerApiError(str(endpoint), "set DOCKER_HOST to unix:///PATH or tcp://HOST:PORT")
+        if endpoint.socket is not None:
+            return UnixConnection(str(endpoint.socket), _TIMEOUT_S)
         parts = urlsplit(self.url)
-        if parts.scheme == "unix":
-            return _UnixConnection(parts.path)
-        if parts.scheme in ("tcp", "http") and parts.hostname:
-            return http.client.HTTPConnection(parts.hostname, parts.port or 2375, timeout=_TIMEOUT_S)
-        raise DockerApiError(
-            f"DOCKER_HOST has the unsupported scheme {parts.scheme or 'none'}",
-            "use unix:// or tcp://",
-        )
+        try:
+            tls = endpoint.tls()
+        except EndpointError as error:
+            raise DockerApiError(str(error), "see docker context inspect") from None
+        if tls is not None:
+            return http.client.HTTPSConnection(
+                parts.hostname or "", parts.port, timeout=_TIMEOUT_S, context=tls
+            )
+        return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from hotseat.runtimes.docker.compose import compose_environment
 from hotseat.stack.compose.model import ComposeService
+from hotseat.stack.compose.reading import config_hashes
 from hotseat.stack.doctor.check import CheckResult, error, ok, unknown, warning
 from hotseat.stack.doctor.context import DoctorContext
 from hotseat.stack.doctor.docker_api import DockerApi, DockerApiError
@@ -32,10 +36,11 @@ def check_engine(context: DoctorContext) -> Iterator[CheckResult]:
         return
     try:
         for service in context.project.services.values():
-            yield _image(engine, service)
+            yield _image(engine, service, context.folder)
         creates = _launcher_creates_containers(context.project.services.values())
+        hashes = _config_hashes(context)
         for service in context.models():
-            yield _container(engine, service, creates)
+            yield _container(engine, service, creates, _Made(str(context.folder), hashes.get(service.name)))
     except DockerApiError as problem:
         yield error("engine", str(problem), problem.fix)
 
@@ -73,16 +78,17 @@ def _clock(info: dict[str, Any], context: DoctorContext) -> CheckResult:
     return ok("clock", "in agreement with Docker's")
 
 
-def _image(engine: DockerApi, service: ComposeService) -> CheckResult:
+def _image(engine: DockerApi, service: ComposeService, folder: Path) -> CheckResult:
     name = f"image of {service.name}"
     if engine.image(service.image) is not None:
         return ok(name, service.image)
-    verb = "build" if service.name == "launcher" else "pull"
-    return warning(
-        name,
-        f"{service.image} is not on this machine yet",
-        f"docker compose --profile '*' {verb} {service.name}",
-    )
+    if service.name != "launcher":
+        fix = f"docker compose --profile '*' pull {service.name}"
+    elif (folder / "../../Dockerfile").is_file():
+        fix = f"docker compose --profile '*' build {service.name}"
+    else:  # the stack was copied to its place, the source was not
+        fix = f"in hotseat's source folder: docker build -t {service.image} ."
+    return warning(name, f"{service.image} is not on this machine yet", fix)
 
 
 def _launcher_creates_containers(services: Iterable[ComposeService]) -> bool:
@@ -91,7 +97,27 @@ def _launcher_creates_containers(services: Iterable[ComposeService]) -> bool:
     return launcher is not None and any(mount.target.endswith("docker.sock") for mount in launcher.mounts)
 
 
-def _container(engine: DockerApi, service: ComposeService, creates: bool) -> CheckResult:
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Labels of a container that was made from the service as it is now."""
+
+    folder: str
+    config_hash: str | None
+
+    def differs_from(self, found: dict[str, Any]) -> bool:
+        labels = (found.get("Config") or {}).get("Labels") or {}
+        made_of = labels.get("com.docker.compose.config-hash")
+        here = labels.get("com.docker.compose.project.working_dir") == self.folder
+        return bool(here and made_of and self.config_hash and made_of != self.config_hash)
+
+
+def _config_hashes(context: DoctorContext) -> dict[str, str]:
+    if context.compose is None:
+        return {}
+    return config_hashes(context.compose, context.folder, compose_environment(context.env))
+
+
+def _container(engine: DockerApi, service: ComposeService, creates: bool, made: _Made) -> CheckResult:
     """``creates``: the launcher creates missing containers."""
     container = service.container or service.name
     name = f"container {container}"
@@ -107,5 +133,13 @@ def _container(engine: DockerApi, service: ComposeService, creates: bool) -> Che
             name,
             f"was created with restart: {policy}, so Docker restarts it after hotseat has stopped it",
             create,
+        )
+    if made.differs_from(found):
+        later = "; its next start by hotseat creates it anew" if creates else ""
+        again = f"docker compose --profile '*' up --no-start --no-deps {service.name}"
+        stopped = not (found.get("State") or {}).get("Running")
+        by_hand = again if stopped else f"hotseat stop {container} --wait && {again}"
+        return warning(
+            name, f"was made from other settings than the Compose file and .env have now{later}", by_hand
         )
     return ok(name, str((found.get("State") or {}).get("Status", "exists")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,15 +91,3 @@ def mount_of(path: Path, mountinfo: str) -> tuple[str, str]:
 def free_bytes(path: Path) -> int:
     """Bytes that this user can still write there."""
     return shutil.disk_usage(path).free
-
-
-def port_problem(host: str, port: int) -> str | None:
-    """Explain why an address cannot be listened on; ``None`` if it is free."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            one.bind((host, port))
-        except OSError as problem:
-            return problem.strerror or str(problem)
-    return None

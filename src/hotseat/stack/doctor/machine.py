@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hotseat import listening
+from hotseat.core.spec import ListenSpec
 from hotseat.stack.doctor import host
 from hotseat.stack.doctor.check import CheckResult, error, ok, unknown, warning
 from hotseat.stack.doctor.context import DoctorContext
@@ -72,7 +74,7 @@ def _port(context: DoctorContext) -> CheckResult:
         return error(
             "port", "LAUNCHER_PORT is not a port number", "set it in .env, for example LAUNCHER_PORT=8000"
         )
-    problem = host.port_problem(address, int(number))
+    problem = listening.problem(ListenSpec(address, int(number)))
     if problem is None:
         return ok("port", f"{address}:{number} is free")
     if _launcher_runs(context):

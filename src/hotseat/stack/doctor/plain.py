@@ -9,15 +9,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from hotseat.core.spec import Program, Settings
+from hotseat import listening
+from hotseat.core.spec import ListenSpec, Program, Settings
 from hotseat.stack.doctor import host
 from hotseat.stack.doctor.check import CheckResult, error, ok, warning
 from hotseat.stack.doctor.context import DoctorContext
+from hotseat.unix_http import UnixConnection
 
 GIB = 1024**3
 _MIN_FREE = GIB
 """Room for logs and history, in bytes; the servers themselves care for their weights."""
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _TIMEOUT_S = 5.0
 
 
@@ -36,7 +38,9 @@ def check_plain(context: DoctorContext) -> Iterator[CheckResult]:
         if (program := model.launch.program) is not None:
             yield _program(name, program, context)
     yield _keys(settings)
-    yield _port(settings)
+    yield from context.lockouts
+    for address in settings.serve.listen:
+        yield _port(address, settings)
     yield _disk(Path(settings.serve.state_dir))
     found = host.gpus(context.env) or []
     for index, gpu in enumerate(found):
@@ -75,23 +79,24 @@ def _keys(settings: Settings) -> CheckResult:
     return ok("keys", f"{len(settings.auth.keys)} configured")
 
 
-def _port(settings: Settings) -> CheckResult:
-    address, number = settings.serve.host, settings.serve.port
-    problem = host.port_problem(address, number)
+def _port(address: ListenSpec, settings: Settings) -> CheckResult:
+    problem = listening.problem(address)
     if problem is None:
-        return ok("port", f"{address}:{number} is free")
-    if not settings.serve.tls and _answers(_WILDCARDS.get(address, address), number):
-        return ok("port", f"{address}:{number} is in use by hotseat")
-    return error(
-        "port",
-        f"{address}:{number}: {problem}",
-        f"find the program that uses it: ss -ltnp 'sport = :{number}'",
-    )
+        return ok("port", f"{address} is free")
+    if not settings.serve.tls and _answers(address):
+        return ok("port", f"{address} is in use by hotseat")
+    find = f"ss -lxp src {address.path}" if address.path else f"ss -ltnp 'sport = :{address.port}'"
+    return error("port", f"{address}: {problem}", f"find the program that uses it: {find}")
 
 
-def _answers(address: str, number: int) -> bool:
-    """Whether hotseat answers at an address."""
-    connection = http.client.HTTPConnection(address, number, timeout=_TIMEOUT_S)
+def _answers(address: ListenSpec) -> bool:
+    """Return whether hotseat answers at an address."""
+    connection: http.client.HTTPConnection
+    if address.path is not None:
+        connection = UnixConnection(address.path, _TIMEOUT_S)
+    else:
+        host_name = _WILDCARDS.get(address.host, address.host)
+        connection = http.client.HTTPConnection(host_name, address.port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/healthz")
         health = json.loads(connection.getresponse().read())

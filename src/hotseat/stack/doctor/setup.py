@@ -19,6 +19,7 @@ def check_setup(context: DoctorContext) -> Iterator[CheckResult]:
     """Run the checks."""
     yield _compose(context)
     yield from _env_file(context)
+    yield from context.lockouts
     yield _unit(context)
 
 

@@ -3,6 +3,7 @@
 from hotseat.telemetry.history.history import FILE, History
 from hotseat.telemetry.history.incidents import RecordedFailure, RecordedSwap
 from hotseat.telemetry.history.minutes import Minute
+from hotseat.telemetry.history.moves import RecordedMove
 from hotseat.telemetry.history.starts import KEPT, RECENT, RecordedStart, StartKind
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "History",
     "Minute",
     "RecordedFailure",
+    "RecordedMove",
     "RecordedStart",
     "RecordedSwap",
     "StartKind",

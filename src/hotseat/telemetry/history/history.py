@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hotseat.telemetry.history.file import HistoryFile
 from hotseat.telemetry.history.incidents import Incidents, RecordedFailure, RecordedSwap
-from hotseat.telemetry.history.minutes import Minute, Minutes
+from hotseat.telemetry.history.minutes import Minute, Minutes, traffic
+from hotseat.telemetry.history.moves import Moves, RecordedMove
 from hotseat.telemetry.history.starts import KEPT, RecordedStart, RecordedStarts, StartKind
 
 FILE = "history.sqlite3"
@@ -24,6 +25,8 @@ class History:
         self._starts = RecordedStarts(self._file)
         self._incidents = Incidents(self._file)
         self._minutes = Minutes(self._file)
+        self._moves = Moves(self._file)
+        self._path = path
 
     def record_start(self, start: RecordedStart) -> None:
         """Record a start."""
@@ -60,6 +63,21 @@ class History:
     def minutes(self, model: str, since: int) -> list[Minute]:
         """Return the model's minutes from ``since`` (minutes since 1970) on, oldest first."""
         return self._minutes.recent(model, since)
+
+    def record_move(self, move: RecordedMove) -> None:
+        """Record a state transition, or a start of hotseat."""
+        self._moves.moved(move)
+
+    def moves(self) -> list[RecordedMove]:
+        """Return the state transitions that are kept, oldest first."""
+        return list(self._moves.moves)
+
+    def traffic(self, since: int, bucket: int) -> list[Minute]:
+        """Return all models' traffic from the minute ``since`` on, in sums of ``bucket`` minutes.
+
+        Reads the file, and so may take some milliseconds: for a thread of its own.
+        """
+        return traffic(self._path, since, bucket)
 
     def close(self) -> None:
         """Close the file; reads still work, from memory."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from hotseat.telemetry.history.file import HistoryFile
 
@@ -85,3 +88,23 @@ class Minutes:
     def recent(self, model: str, since: int) -> list[Minute]:
         """Return the model's minutes from ``since`` (minutes since 1970) on, oldest first."""
         return [one for one in self._minutes.get(model, ()) if one.minute >= since]
+
+
+def traffic(path: Path | None, since: int, bucket: int) -> list[Minute]:
+    """Return the rows of the file from the minute ``since`` on, in sums of ``bucket`` minutes.
+
+    Empty where there is no file, or it cannot be read.
+    """
+    if path is None or not path.is_file():
+        return []
+    query = (
+        "SELECT minute / ?1 * ?1, model, sum(requests), sum(errors), sum(tokens_in), sum(tokens_out) "
+        "FROM minutes WHERE minute >= ?2 GROUP BY 1, 2 ORDER BY 1"
+    )
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)) as database:
+            rows = database.execute(query, (bucket, since)).fetchall()
+    except sqlite3.Error:
+        return []
+    names = ("minute", "model", "requests", "errors", "tokens_in", "tokens_out")
+    return [Minute(**dict(zip(names, row, strict=True))) for row in rows]
