@@ -208,6 +208,7 @@ class Target:
 
     __slots__ = (
         "anthropic",
+        "any_type",
         "events",
         "is_work",
         "kind",
@@ -241,6 +242,8 @@ class Target:
         self.model_id = model_id
         """The id of ``/v1/models/{id}``, decoded."""
         self.anthropic = is_anthropic(path)
+        self.any_type = special or (route is not None and route.allows(path))
+        """Whether the operator allowed the path for some models: bodies may be of any type."""
         self.events = path in EVENT_STREAM_PATHS
         """Whether ``stream: true`` is answered by an event stream, whatever the server."""
         self.is_work = path in WORK_PATHS or special or (route is not None and not _is_object(path))

@@ -63,7 +63,8 @@ class ClientContext:
         self.origin = head.picked.get(b"origin")
         self.sent_id = head.picked.get(b"x-request-id")
         """The id that the client gave to its request; a header with one is hardly ever the same again."""
-        self.websocket = head.picked.get(b"upgrade", b"").lower() == b"websocket"
+        upgrades = head.picked.get(b"upgrade", b"").lower().split(b",")
+        self.websocket = b"websocket" in [protocol.strip() for protocol in upgrades]
         self.headers: Headers = cycle.headers
         self._peer = cycle.connection.client
         self._address: str | None = None

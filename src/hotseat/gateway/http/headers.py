@@ -48,6 +48,9 @@ _FIELDS = {
 }
 """What is done with a header field; one that is not listed is passed on unless its name is a secret's."""
 
+_LISTS = frozenset({b"connection", b"upgrade", b"content-encoding", b"x-request-id"})
+"""Picked fields that may come on several lines, which are then one list. Of two ids none is taken."""
+
 _JSON = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 )
@@ -79,6 +82,9 @@ class RequestHead:
             elif use != _DROP:
                 if use == _COOKIE and name in picked:
                     picked[name] += b"; " + value
+                    continue
+                if name in _LISTS and name in picked:  # RFC 9110 §5.3
+                    picked[name] += b", " + value
                     continue
                 if name in picked:
                     raise bad_request(f"the header {name.decode('latin-1')} is sent twice; send it once")

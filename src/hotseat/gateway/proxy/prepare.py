@@ -27,7 +27,7 @@ class UpstreamRequest(msgspec.Struct, eq=False, gc=False):
     content: bytes
     """The body; emptied once the server has answered."""
     size: int
-    """Of the body as the client sent it, in bytes."""
+    """Of the body as the client meant it (decompressed, before the policy), in bytes."""
     stream: bool
     anthropic: bool
     """Errors have Anthropic's shape, not OpenAI's."""
@@ -54,19 +54,22 @@ def prepare(
     content: bytes,
     id_line: bytes,
     services: GatewayServices,
+    body_limit: int,
 ) -> UpstreamRequest:
     """Make the request for the model's server. Raises ``RequestRefused``.
 
     ``id_line``: the header line with the request's id, for the client and for the server.
     """
     head, principal = context.head, context.principal
-    parsed = body.read(content, head)
+    parsed = body.read(content, head, body_limit, any_type=target.any_type)
+    size = len(parsed.content)
     method, query = cycle.method, cycle.query
     route, asked = target.route, ""
-    is_work = method == b"POST" and (target.is_work or parsed.model is not None)
+    is_work = method == b"POST" and (target.is_work or bool(parsed.model))
     if route is None:
-        if is_work or parsed.model is not None:
-            route, asked = _route_by_model(cycle, context, routing, parsed.model, id_line)
+        if is_work or parsed.model:
+            # An empty name names none; the server still gets its own name in its place.
+            route, asked = _route_by_model(cycle, context, routing, parsed.model or None, id_line)
         else:
             route = _route_of_ready(context, routing, target, services)
             _open(cycle, context, route, id_line)
@@ -75,7 +78,7 @@ def prepare(
     name = route.rename(parsed.model)
     if route.rules is not None:
         parsed.rewrite(route.rules, target.path, name)
-    elif name is not None and content:
+    elif name is not None and size:
         parsed.rename(name)
     return UpstreamRequest(
         route,
@@ -83,7 +86,7 @@ def prepare(
         target.path + without_credentials(query) if query else target.path,
         head.passed + (_IDENTITY if parsed.stream else head.accept_encoding) + id_line,
         parsed.content,
-        len(content),
+        size,
         parsed.stream and method != b"HEAD",
         target.anthropic,
         parsed.is_exact_stream and target.events and method == b"POST",

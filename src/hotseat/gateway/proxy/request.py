@@ -235,6 +235,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
             content,
             self._id_line,
             self._services,
+            self._snapshot.body_limit_bytes,
         )
         record, route = self._record, request.route
         if self._services.trace is not None:
