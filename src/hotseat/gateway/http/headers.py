@@ -29,6 +29,9 @@ _FIELDS = {
     b"sec-fetch-site": _PICK,
     b"connection": _PICK,
     b"upgrade": _PICK,
+    # Of a WebSocket's handshake, which is made anew.
+    b"sec-websocket-key": _PICK,
+    b"sec-websocket-protocol": _PICK,
     # Credentials end at the gateway.
     b"authorization": _PICK,
     b"x-api-key": _PICK,
@@ -48,7 +51,9 @@ _FIELDS = {
 }
 """What is done with a header field; one that is not listed is passed on unless its name is a secret's."""
 
-_LISTS = frozenset({b"connection", b"upgrade", b"content-encoding", b"x-request-id"})
+_LISTS = frozenset(
+    {b"connection", b"upgrade", b"content-encoding", b"sec-websocket-protocol", b"x-request-id"}
+)
 """Picked fields that may come on several lines, which are then one list. Of two ids none is taken."""
 
 _JSON = frozenset(

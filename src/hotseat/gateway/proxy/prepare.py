@@ -69,12 +69,12 @@ def prepare(
     if route is None:
         if is_work or parsed.model:
             # An empty name names none; the server still gets its own name in its place.
-            route, asked = _route_by_model(cycle, context, routing, parsed.model or None, id_line)
+            route, asked = route_by_model(cycle, context, routing, parsed.model or None, id_line)
         else:
             route = _route_of_ready(context, routing, target, services)
             _open(cycle, context, route, id_line)
     if target.special and not route.allows(target.path):
-        raise RequestRefused(_PATH_NOT_ALLOWED)
+        raise RequestRefused(PATH_NOT_ALLOWED)
     name = route.rename(parsed.model)
     if route.rules is not None:
         parsed.rewrite(route.rules, target.path, name)
@@ -99,7 +99,7 @@ def prepare(
     )
 
 
-def _route_by_model(
+def route_by_model(
     cycle: RequestCycle, context: ClientContext, routing: RoutingTable, model: str | None, id_line: bytes
 ) -> tuple[Route, str]:
     """The route that the body names; and the name, where it is unknown and the default route is taken.
@@ -165,7 +165,7 @@ _MAX_ASKED = 100
 _IDENTITY = b"accept-encoding: identity\r\n"
 """Sent with requests for streams: nothing can be added between events that are compressed."""
 
-_PATH_NOT_ALLOWED = ErrorResponse(
+PATH_NOT_ALLOWED = ErrorResponse(
     status=404,
     code="not_found",
     message="no such path for this model",

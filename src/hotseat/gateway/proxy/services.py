@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hotseat.gateway.http.asgi import ASGIApp
+from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.http.upstream import UpstreamPools
 from hotseat.gateway.policy.rate_limit import Limiter
 from hotseat.gateway.proxy.access_log import AccessLog
@@ -34,5 +35,7 @@ class GatewayServices:
     silence: SilenceWatch
     """Watches the streams that may be silent for long."""
     made_ids: MadeIds
+    websockets: set[RequestCycle]
+    """The requests whose WebSockets are open."""
     trace: Trace | None = None
     """Adds a span to a request's headers; ``None`` without tracing."""
