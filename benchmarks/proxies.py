@@ -35,7 +35,7 @@ http {{
   access_log {dir}/access.log;
   client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
   uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
-  keepalive_requests 100000000;
+  keepalive_requests 100000000; {more}
   upstream fake {{ server 127.0.0.1:{upstream}; keepalive 6000; keepalive_requests 100000000; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
@@ -158,8 +158,11 @@ def upstream_command(port: int | str, cores: Cores, *more: str) -> list[str]:
 
 
 @contextmanager
-def nginx(cores: Cores, folder: Path, upstream_port: int) -> Iterator[Target]:
-    """Run Debian's nginx: one worker, keep-alive to the upstream, no buffering, its default access log."""
+def nginx(cores: Cores, folder: Path, upstream_port: int, more: str = "") -> Iterator[Target]:
+    """Run Debian's nginx: one worker, keep-alive to the upstream, no buffering, its default access log.
+
+    ``more``: further directives of its ``http`` block.
+    """
     binary = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
     if binary is None:
         raise Unavailable("nginx, the reference, is not installed; run: apt-get install nginx-light")
@@ -167,7 +170,7 @@ def nginx(cores: Cores, folder: Path, upstream_port: int) -> Iterator[Target]:
     place.mkdir()
     port = free_port()
     config = place / "nginx.conf"
-    config.write_text(_NGINX.format(dir=place, port=port, upstream=upstream_port))
+    config.write_text(_NGINX.format(dir=place, port=port, upstream=upstream_port, more=more))
     if os.geteuid() == 0:
         config.write_text("user root;" + config.read_text())  # the worker writes into a folder that root owns
     log = place / "out.log"

@@ -29,7 +29,9 @@ SITE = PolicySpec(
 class NoLeases:
     """Refuses every request: what a model is asked does not matter here."""
 
-    def ask(self, model: str, *, priority: int = 0, key: str = "") -> None:
+    def ask(
+        self, model: str, *, priority: int = 0, key: str = "", endpoint: str = "", may_evict: bool = True
+    ) -> None:
         raise LeaseRefused(Refusal(code=Code.QUEUE_FULL, model=model, message="full"))
 
     def state(self, model: str) -> str:

@@ -27,6 +27,7 @@ from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.http.tls import CertificateError, renew_certificate, server_context
 from hotseat.listening import AddressUnavailable
+from hotseat.mcp.endpoint import Listener
 from hotseat.reload import compare, watch
 from hotseat.runtimes import registry
 from hotseat.runtimes.base import Leadership, ReportsOutdated, Runtime
@@ -64,7 +65,12 @@ class App:
         self._reread, self._watched = reread, watched
         self._state_dir = make_state_dir(settings)
         self._parts = assemble(
-            settings, self._state_dir, on_move=self._moved, reload=self.reload, preview=self.preview_reload
+            settings,
+            self._state_dir,
+            on_move=self._moved,
+            reload=self.reload,
+            preview=self.preview_reload,
+            listener=self._listener,
         )
         self._config_lock = asyncio.Lock()
         self._closing = self._hurried = False
@@ -87,6 +93,11 @@ class App:
     def addresses(self) -> list[tuple[str, int]]:
         """The host and port of each socket that it listens on."""
         return self._server.addresses if self._server else []
+
+    def _listener(self) -> Listener:
+        """An address of our own to ask ourselves at."""
+        host, port = self.addresses[0]
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, self._tls is not None
 
     # several launchers
 
@@ -253,6 +264,7 @@ class App:
         parts.recorder.configure(settings.models)
         parts.admin.configure(settings)
         parts.page.configure(settings)
+        parts.mcp.configure(settings)
         parts.gateway.configure(settings, local_only=settings.serve.open)
         self.settings = settings
 
@@ -345,6 +357,7 @@ class App:
         else:
             await self._stop_models()
         await self._ending.close()
+        await self._parts.mcp.close()
         self._parts.gateway.close()
         await self._parts.limiter.close()
         await self._parts.recorder.close()

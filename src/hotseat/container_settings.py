@@ -12,7 +12,16 @@ from hotseat.engines.pick import engine_named
 from hotseat.logs import hide
 from hotseat.runtimes.base import ReportsCommands, ReportsMounts, Runtime
 
-ASKED = ("footprint", "served_names", "lora_names", "max_in_flight", "stop_grace", "upstream_key")
+ASKED = (
+    "footprint",
+    "served_names",
+    "lora_names",
+    "max_in_flight",
+    "context",
+    "capabilities",
+    "stop_grace",
+    "upstream_key",
+)
 """Settings that may be read from the container (``ModelSpec.asks_container``)."""
 
 
@@ -49,6 +58,10 @@ async def _from_container(model: ModelSpec, runtime: ReportsCommands, last: Mode
         model = replace(model, served_names=says.served_names)
     if "lora_names" in asked:
         model = replace(model, lora_names=says.lora_names)
+    if "context" in asked:
+        model = replace(model, context=says.context)
+    if "capabilities" in asked:
+        model = replace(model, capabilities=says.capabilities)
     if "upstream_key" in asked and (keys := await _server_keys(model, runtime, command)):
         hide(*keys)
         model = replace(model, upstream_key=one_of(keys, model.upstream_key))
@@ -73,5 +86,7 @@ def _from_last_answer(model: ModelSpec, last: ModelSpec) -> ModelSpec:
         scheduling=seat,
         served_names=last.served_names if "served_names" in asked else model.served_names,
         lora_names=last.lora_names if "lora_names" in asked else model.lora_names,
+        context=last.context if "context" in asked else model.context,
+        capabilities=last.capabilities if "capabilities" in asked else model.capabilities,
         stop_grace_s=last.stop_grace_s if "stop_grace" in asked else model.stop_grace_s,
     )

@@ -111,7 +111,7 @@ def test_aiders_own_parser(
     file.write_text(text)
     found = aider.get_parser([str(file)], None).parse_args([])
     model = "openai/chat" if "chat" in words else "openai/coder"
-    assert (found.model, found.weak_model, found.editor_model) == (model, model, model)
+    assert (found.model, found.weak_model, found.editor_model) == (model, "openai/current", model)
     assert found.openai_api_base == "http://127.0.0.1:8123/v1"
     assert found.timeout == 900.0
     assert found.show_model_warnings is False

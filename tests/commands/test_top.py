@@ -21,6 +21,7 @@ from hotseat.cli import main
 from hotseat.commands import top_view
 from hotseat.commands._errors import CommandFailed, LauncherUnreachable
 from hotseat.commands.top_app import LogScreen, TopApp
+from hotseat.installation import install_extra
 
 NOW = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 WITHIN_S = 30.0
@@ -219,7 +220,7 @@ def test_without_its_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "hotseat.commands.top_app", None)
     done = CliRunner().invoke(main, ["top", "--url", "http://127.0.0.1:1"])
     assert done.exit_code == 1
-    assert "needs an extra package: pip install 'hotseat[top]'" in done.output
+    assert f"needs an extra package: {install_extra('top')}" in done.output
 
 
 def test_a_queued_model_says_what_it_waits_for() -> None:

@@ -85,7 +85,7 @@ def test_paths_have_one_spelling(path: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["a b", "ä", ".a", "a/b", "x" * 65])
+@pytest.mark.parametrize("name", ["a b", "ä", ".a", "a//b", "/a", "a/", "a/.b", "a/../b", "x" * 65])
 def test_names_fit_into_a_path(name: str) -> None:
     assert "a name consists of up to 64 letters" in only(f"models: {{'{name}': {{{RUN}}}}}")
 
@@ -241,3 +241,14 @@ def test_spans_and_zones_that_are_none() -> None:
         '3: models.a.keep_warm: expected a span such as "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-24:00" or '
         '"07:30-09:00" (every day)',
     ]
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-7B", "llama:8b", "hf.co/org/Llama-3:Q4_K_M", "a" * 64])
+def test_a_name_may_be_written_as_on_hugging_face_or_as_ollama_does(name: str) -> None:
+    settings = loads(f"models: {{'{name}': {{{RUN}}}}}\ndefault_model: '{name}'\n", "f", {"HOME": "/h"})
+    assert [(route.name, route.path) for route in settings.routes] == [(name, f"/{name}")]
+
+
+@pytest.mark.parametrize("name", ["v1/x", "x/v1", "admin/x", "logs/a"])
+def test_a_name_with_slashes_may_not_take_a_path_of_hotseat(name: str) -> None:
+    assert "is reserved for hotseat itself" in only(f"models: {{'{name}': {{{RUN}}}}}")

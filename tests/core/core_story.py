@@ -128,10 +128,12 @@ class Story:
 
     # clients
 
-    def ask(self, name: str, *, key: str = "", priority: int = 0) -> int:
+    def ask(
+        self, name: str, *, key: str = "", priority: int = 0, endpoint: str = "", may_evict: bool = True
+    ) -> int:
         """A client asks for a lease; returns the request's number."""
         self._last += 1
-        self.tell(ev.RequestArrived(self._last, name, priority, key))
+        self.tell(ev.RequestArrived(self._last, name, priority, key, endpoint, may_evict))
         return self._last
 
     def give_back(self, *requests: int) -> None:

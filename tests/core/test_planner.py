@@ -221,7 +221,7 @@ def test_failures_are_forgiven_after_exactly_so_long() -> None:
 
 def test_a_refusal_is_never_without_a_reason() -> None:
     said = refusals.backing_off(state_of(), 0.0).message
-    assert said == "model chat failed to start: it failed; next try in 1 s"
+    assert said == "model chat failed to start: it failed: `hotseat logs chat` shows why; next try in 1 s"
 
 
 def test_when_a_place_may_be_free_of_one_that_serves_a_single_client() -> None:

@@ -7,6 +7,7 @@ from core_story import CRASH, Story, machine, model, sleeper
 from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core.errors import Code, Reason
+from hotseat.core.policy import EQUAL_FAILURES
 from hotseat.core.states import Cause, State
 
 GATED = Reason(summary="acme/tiny is gated", hint="set HF_TOKEN", permanent=True)
@@ -79,10 +80,11 @@ def test_a_failure_is_told_and_tried_again_later_and_later() -> None:
         ana = s.ask("chat")
         assert number(s) == tries
         s.tell(ev.DownloadFailed("chat", tries, Reason(summary="the hub was not reached")))
-        assert (s.state("chat"), s.code(ana)) == (State.BACKOFF, Code.MODEL_BACKOFF)
+        code = Code.MODEL_BACKOFF if tries < EQUAL_FAILURES else Code.MODEL_FAILED
+        assert (s.state("chat"), s.code(ana)) == (State.BACKOFF, code)
         assert "the hub was not reached" in s.refused[ana].message
         late = s.ask("chat")
-        assert s.code(late) is Code.MODEL_BACKOFF
+        assert s.code(late) is code
         until = s.core.view("chat").backoff_until
         assert until is not None
         pauses.append(until - s.now)

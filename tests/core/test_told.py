@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from core_story import CRASH, Story, model, shares, sleeper
 
@@ -68,7 +70,7 @@ def test_clients_are_not_sent_away_for_longer_than_they_obey() -> None:
     for run in range(1, 9):
         s.ask("chat")
         s.tell(ev.StartFailed("chat", run, Reason(summary="no", permanent=True)))
-        assert told(s, s.ask("chat")).retry_after_s == min(60.0, 1.25 * 2 ** (run - 1))
+        assert told(s, s.ask("chat")).retry_after_s == min(60.0, math.ceil(1.25 * 2 ** (run - 1)))
         s.pass_time(100)
 
 
@@ -89,7 +91,7 @@ def test_what_is_said_of_a_start_that_took_too_long() -> None:
     s.pass_time(30)
     assert told(s, ana) == Refusal(
         code=Code.START_TIMEOUT,
-        message="model chat was not ready within 30 s and is stopped",
+        message="model chat was not ready within 30 s and is stopped: `hotseat logs chat` shows why",
         model="chat",
         retry_after_s=10.0,
     )

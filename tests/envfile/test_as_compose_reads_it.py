@@ -148,6 +148,12 @@ def test_compose_reads_generated_files_the_same(seed: int, tmp_path: Path) -> No
     assert read >= 5, "hardly any of the files was valid"
 
 
+def test_a_last_line_that_is_no_assignment_is_told() -> None:
+    """Compose ignores it in silence where the line end is missing, and refuses it where it is not."""
+    with pytest.raises(EnvFileError, match="line 2"):
+        parse("B=x\nno assignment", {})
+
+
 @pytest.mark.parametrize("line", ["VLLM_API_KEY=#s3cret", "VLLM_API_KEY= #s3cret", "VLLM_API_KEY: '#s3cret'"])
 def test_a_key_that_begins_with_a_hash_is_a_key(line: str, tmp_path: Path) -> None:
     (tmp_path / "hotseat.yaml").write_text(

@@ -46,6 +46,7 @@ class FakeTicket:
         self.seats = seats
         self.model = model
         self.priority = priority
+        self.endpoint, self.may_evict = "", True
         self.lease: FakeLease | None = None
         self.closed = asyncio.Event()
         self.waiting = asyncio.Event()
@@ -106,15 +107,21 @@ class FakeLeaseProvider:
         )
         self.states[model] = State.READY
 
-    def ask(self, model: str, *, priority: int = 0, key: str = "") -> FakeTicket:
+    def ask(
+        self, model: str, *, priority: int = 0, key: str = "", endpoint: str = "", may_evict: bool = True
+    ) -> FakeTicket:
         if model in self.refusals:
             raise LeaseRefused(self.refusals[model])
         ticket = FakeTicket(self, model, priority)
+        ticket.endpoint, ticket.may_evict = endpoint, may_evict
         if model not in self.waiting_models:
             ticket.grant()
         self.tickets.append(ticket)
         self.asked.set()
         return ticket
+
+    def loaded(self) -> list[str]:
+        return [model for model, state in self.states.items() if state is State.READY]
 
     def contended(self) -> bool:
         return any(ticket.lease is None and not ticket.closed.is_set() for ticket in self.tickets)

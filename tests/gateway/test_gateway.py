@@ -29,6 +29,8 @@ async def test_the_list_tells_all_models_and_starts_none() -> None:
         assert listed["object"] == "list"
         assert {m["id"]: m["status"]["value"] for m in listed["data"]} == {
             "chat": "unloaded",
+            "gpt-4o": "unloaded",
+            "org/Name-7B": "unloaded",
             "coder": "failed",
         }
         assert gate.seats.tickets == []

@@ -132,3 +132,72 @@ def test_an_unknown_model_is_refused(stack_folder: Path, shims: Shims) -> None:
     done = CliRunner().invoke(main, ["install-service", "--stack", str(stack_folder), "--model", "llama"])
     assert done.exit_code == 2
     assert "chat, coder, qwen7b" in done.output
+
+
+def plain_folder(tmp_path: Path, more: str = "") -> Path:
+    folder = tmp_path / "my 100% hotseat"
+    folder.mkdir()
+    (folder / "hotseat.yaml").write_text(
+        f"models: {{m: {{command: 'run {{port}}'}}}}\n{more}", encoding="utf-8"
+    )
+    return folder
+
+
+@pytest.mark.system("systemd-analyze")
+@pytest.mark.parametrize("scope", ["--system", "--user"])
+def test_a_folder_with_hotseat_yaml_alone_gets_a_service_that_systemd_takes(
+    scope: str, tmp_path: Path
+) -> None:
+    folder = plain_folder(tmp_path)
+    done = CliRunner().invoke(main, ["install-service", "--stack", str(folder), scope, "--print"])
+    assert done.exit_code == 0, done.output
+    assert "docker" not in done.output
+    (start,) = lines(done.output, "ExecStart")
+    assert start.endswith(f'serve -c "{tmp_path}/my 100%% hotseat/hotseat.yaml"')
+    assert lines(done.output, "KillMode") == ["mixed"]
+    assert lines(done.output, "User") == ([] if scope == "--user" else [folder.owner()])
+    file = tmp_path / "hotseat.service"
+    file.write_text(done.output, encoding="utf-8")
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def test_the_service_runs_this_hotseat_and_finds_programs_as_this_shell_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/opt/my tools:/usr/bin")
+    folder = plain_folder(tmp_path, "on_exit: leave\n")
+    done = CliRunner().invoke(main, ["install-service", "--stack", str(folder), "--print"])
+    assert lines(done.output, "Environment") == ['"PATH=/opt/my tools:/usr/bin"']
+    assert lines(done.output, "KillMode") == ["process"]
+    program = lines(done.output, "ExecStart")[0].partition(" serve")[0]
+    run = subprocess.run([*program.split(), "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("hotseat ")
+
+
+def test_the_service_of_plain_processes_is_written_and_enabled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shims = Shims(tmp_path / "shims")
+    shims.add("systemctl", {"": (0, "")})
+    monkeypatch.setenv("PATH", str(shims.folder))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    done = CliRunner().invoke(main, ["install-service", "--stack", str(plain_folder(tmp_path)), "--user"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "config/systemd/user/hotseat.service").is_file()
+    assert "systemctl --user start hotseat.service" in done.output
+    assert "loginctl enable-linger" in done.output
+
+
+def test_a_model_to_start_is_named_in_the_file_instead(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        main, ["install-service", "--stack", str(plain_folder(tmp_path)), "--model", "m", "--print"]
+    )
+    assert done.exit_code == 2
+    assert "preload: true under models.m" in done.output

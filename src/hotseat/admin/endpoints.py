@@ -48,6 +48,13 @@ _ORDER_ERRORS = {400: "invalid body", **_NO_MODEL, **_REQUEST_ERRORS}
 ENDPOINTS = (
     Endpoint(
         method="GET",
+        path="/api/hello",
+        access="all",
+        summary="As `/health`; Claude Code asks here whether its API is up.",
+        response=schema.LivenessResponse,
+    ),
+    Endpoint(
+        method="GET",
         path="/health",
         access="all",
         summary="Liveness: hotseat itself is up.",

@@ -156,6 +156,10 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
     state: str
     default: Annotated[bool, Meta(description="Serves requests to `/v1` that name no model.")]
     footprint: Shares
+    context: Annotated[int | UnsetType, Meta(description="Context length in tokens, where known.")] = UNSET
+    capabilities: Annotated[
+        list[str] | UnsetType, Meta(description="What the model can do, where known.")
+    ] = UNSET
     phase: Annotated[str | UnsetType, Meta(description="How far a loading model is.")] = UNSET
     last_error: FailureReason | UnsetType = UNSET
     capture: CaptureStatus | UnsetType = UNSET
@@ -175,6 +179,10 @@ class HealthResponse(Struct, frozen=True, kw_only=True):
     budget: Shares | UnsetType = UNSET
     runtimes: Annotated[
         dict[str, str] | UnsetType, Meta(description="Runtimes that cannot be used, and why.")
+    ] = UNSET
+    warnings: Annotated[
+        list[str] | UnsetType,
+        Meta(description="What does not stop models and should be mended: a full disk, say."),
     ] = UNSET
 
 
@@ -231,6 +239,9 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     retry_in_s: Annotated[float | None, Meta(description="Seconds until a failed start is tried again.")]
     footprint: Shares
     last_error: FailureReason | None
+    tokens_under_way: Annotated[
+        int, Meta(description="Tokens of the streams that have not ended, estimated from their size.")
+    ] = 0
     outdated: Annotated[
         str | None,
         Meta(description="How its container differs from the Compose file; the next start creates it anew."),

@@ -37,11 +37,12 @@ class StatsView:
         devices: Callable[[], Sequence[DeviceMemory]],
         capturing: CaptureControl,
         outdated: Mapping[str, str],
+        tokens_under_way: Callable[[str], int],
     ) -> None:
         """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
         self._control, self._recorder, self._capturing = control, recorder, capturing
         self._wall_clock, self._devices = wall_clock, devices
-        self._outdated = outdated
+        self._outdated, self._tokens_under_way = outdated, tokens_under_way
         self._began_at = wall_clock()
 
     def configure(self, settings: Settings) -> None:
@@ -74,6 +75,8 @@ class StatsView:
             state=str(view.state),
             default=route.name == self.settings.serve.default_route,
             footprint=shares(model.scheduling.footprint),
+            context=UNSET if model.context is None else model.context,
+            capabilities=list(model.capabilities) or UNSET,
             phase=UNSET if phase is None else phase,
             last_error=UNSET if reason is None else reason,
             capture=UNSET if capture is None else msgspec.convert(capture, schema.CaptureStatus),
@@ -155,6 +158,7 @@ class StatsView:
             footprint=shares(view.footprint),
             last_error=_reason(view),
             outdated=self._outdated.get(view.model),
+            tokens_under_way=self._tokens_under_way(view.model),
         )
 
     def _last_move(self, model: str) -> schema.Transition | None:

@@ -23,8 +23,19 @@ class Offered:
     footprint: Mapping[str, float]
     """Share of each GPU's memory, by device."""
     default: bool = False
+    capabilities: Sequence[str] = ()
+    """What the model can do (``engines.abilities.CAPABILITIES``); empty: unknown."""
     context: int | None = None
     """Context length in tokens, prompt and answer together; ``None``: unknown."""
+
+    @property
+    def can_chat(self) -> bool:
+        """Whether the model may be offered for chat: models for embeddings or audio are not."""
+        return not self.capabilities or "chat" in self.capabilities
+
+
+NO_KEY = "no-key-needed"
+"""What programs that insist on a key send to a launcher that has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +51,24 @@ class Choice:
     why: str
     """Why these two, in a few words."""
     key: str | None = None
-    """The key itself; ``None``: a reference to the environment variable ``variable``."""
+    """The key itself (``NO_KEY``: none is needed); ``None``: a reference to the environment variable
+    ``variable``."""
     variable: str = "VLLM_API_KEY"
 
     @property
     def chat(self) -> Offered:
         """The model for chat."""
         return self.offered[0]
+
+    @property
+    def chats(self) -> Sequence[Offered]:
+        """The models that can chat."""
+        return [one for one in self.offered if one.can_chat]
+
+    @property
+    def all_chat(self) -> bool:
+        """Whether all offered models can chat."""
+        return len(self.chats) == len(self.offered)
 
     @property
     def v1(self) -> str:
@@ -67,6 +89,7 @@ def choose(
     chat: str | None = None,
     autocomplete: str | None = None,
     key: str | None = None,
+    variable: str = "VLLM_API_KEY",
 ) -> Choice:
     """Choose the models for a program; ``chat`` and ``autocomplete`` override the choice by name.
 
@@ -74,9 +97,12 @@ def choose(
     """
     if not offered:
         raise NotOffered("the launcher has no model")
-    coders = [one for one in offered if "cod" in one.name.lower()]
-    defaults = [one for one in offered if one.default]
-    usual = [*(coders if coding else ()), *defaults, *offered][0]
+    chats = [one for one in offered if one.can_chat]
+    if not chats and chat is None:
+        raise NotOffered("no model of the launcher can chat")
+    coders = [one for one in chats if "cod" in one.name.lower()]
+    defaults = [one for one in chats if one.default]
+    usual = [*(coders if coding else ()), *defaults, *chats, *offered][0]
     first = _find(offered, chat) or usual
     second = _find(offered, autocomplete) or (coders or [first])[0]
     fits = together(first, second, budget)
@@ -93,6 +119,7 @@ def choose(
         autocomplete=second,
         why=why,
         key=key,
+        variable=variable,
     )
 
 

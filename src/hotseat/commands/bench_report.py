@@ -21,6 +21,7 @@ from hotseat.commands._bench import results_option, results_path
 from hotseat.commands._errors import CommandFailed, InvalidConfig
 from hotseat.commands._output import echo_json, table
 from hotseat.config import ConfigError, read_levels
+from hotseat.installation import install_extra
 
 CHARTS = ("start_p50", "tokens_per_s", "ttft_p50", "itl_p50")
 
@@ -85,7 +86,7 @@ configuration.""",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Draw charts of the results over time as SVG files. Needs pip install 'hotseat[bench]'.",
+    help="Draw charts of the results over time as SVG files. Needs the extra `bench`.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print results and checks as JSON.")
 @results_option
@@ -252,7 +253,7 @@ def _draw(found: ResultsFile, folder: Path, *, quiet: bool) -> None:
     try:
         from hotseat.bench.charts import draw
     except ImportError:
-        raise CommandFailed("--plot needs an extra package: pip install 'hotseat[bench]'") from None
+        raise CommandFailed(f"--plot needs an extra package: {install_extra('bench')}") from None
     try:
         files = [file for name in CHARTS if (file := draw(found, name, folder)) is not None]
     except OSError as error:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import time
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
 from hotseat import config
 from hotseat.admin.schema import HealthResponse
 from hotseat.clients.formats import FORMATS, Format
-from hotseat.clients.offer import Choice, NotOffered, Offered, choose
+from hotseat.clients.offer import NO_KEY, Choice, NotOffered, Offered, choose
+from hotseat.clients.writing import CannotMerge, write
 from hotseat.commands import _options
+from hotseat.commands._client import LauncherClient
+from hotseat.commands._connection import LauncherAddress
 from hotseat.commands._credentials import CLIENT_KEYS
 from hotseat.commands._environment import with_env_file
 from hotseat.commands._errors import CommandFailed, InvalidConfig
 from hotseat.commands._model_list import ModelList
-from hotseat.core.spec import PPM, Settings
-from hotseat.engines import flags
+from hotseat.config.parsers.network import is_loopback
+from hotseat.core.spec import PPM
 
+PROOF_SILENCE_S = 900.0
+"""Longest silence of a proof request, in seconds: the model may have to start."""
 _LIST = "\n".join(f"  {name.ljust(14)} {one.title}" for name, one in FORMATS.items())
 
 
@@ -31,7 +40,7 @@ NAME is one of:
 
 \b
 Examples:
-  hotseat clients continue > ~/.continue/config.yaml
+  hotseat clients continue --write
   hotseat clients opencode -c hotseat.yaml --url http://gpu-box:8000
   eval "$(hotseat clients claude-code --model coder)"
 
@@ -60,6 +69,14 @@ Exit status: 0 printed, 1 failed, 2 wrong usage, 3 no launcher answers.""",
     help="The models' context length. Default: --max-model-len in the configuration's commands.",
 )
 @click.option(
+    "--write",
+    "write_it",
+    is_flag=True,
+    help="Write the configuration where the program reads it: merged into what is there, with a backup. Then "
+    "prove it with one request to the launcher.",
+)
+@click.option("--file", "target", metavar="FILE", help="With --write: write to this file instead.")
+@click.option(
     "--with-key",
     is_flag=True,
     help="Include the key itself (from HOTSEAT_API_KEY or VLLM_API_KEY), not its variable.",
@@ -71,16 +88,23 @@ def command(
     chat: str | None,
     autocomplete: str | None,
     context: int | None,
+    write_it: bool,
+    target: str | None,
     with_key: bool,
 ) -> None:
     """Print a ready configuration for the program NAME, with the models of the running launcher.
 
     Coding tools get the first model with "cod" in its name, other programs the default model. If the
     models for chat and autocomplete do not fit on the GPU together, one model does both, so that they do
-    not evict each other all the time. Keys are references to environment variables.
+    not evict each other all the time. Keys are references to environment variables; where the launcher
+    needs none, programs that insist on one get a placeholder.
     """
     format_ = FORMATS[name]
-    base, offered, budget = _of_config(file, url) if file else _of_launcher(url)
+    if write_it and format_.place is None:
+        raise click.UsageError(f"{name} has no file of its own: paste what is printed without --write")
+    if target is not None and not write_it:
+        raise click.UsageError("--file needs --write")
+    base, offered, budget, needs_key = _of_config(file, url) if file else _of_launcher(url)
     if context is not None:
         offered = [dataclasses.replace(one, context=context) for one in offered]
     try:
@@ -91,12 +115,60 @@ def command(
             coding=format_.coding,
             chat=chat,
             autocomplete=autocomplete,
-            key=_key() if with_key else None,
+            key=_key() if with_key and needs_key else None,
+            variable=_variable(),
         )
+        if not needs_key:
+            choice = dataclasses.replace(choice, key=NO_KEY)
     except NotOffered as error:
         raise click.UsageError(str(error)) from None
-    click.echo(format_.render(choice), nl=False)
+    if write_it:
+        _write(format_, choice, target)
+    else:
+        click.echo(format_.render(choice), nl=False)
     _print_notes(format_, choice)
+
+
+def _write(format_: Format, choice: Choice, target: str | None) -> None:
+    """Put the configuration in its place, and prove it with one request."""
+    assert format_.place is not None
+    path = Path(target or format_.place).expanduser()
+    try:
+        written = write(path, (format_.render_file or format_.render)(choice), format_.merge)
+    except CannotMerge as error:
+        raise CommandFailed(
+            f"{path} was not changed: {error}. Add to it what is printed without --write."
+        ) from None
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be written: {error.strerror}") from None
+    backup = f" (as it was before: {written.backup})" if written.backup else ""
+    click.echo(f"wrote {path}{backup}")
+    click.echo(_prove(choice, format_.endpoint))
+
+
+def _prove(choice: Choice, endpoint: str) -> str:
+    """Send one request as the program will. Raises ``CommandFailed``."""
+    key = {CLIENT_KEYS[0]: choice.key} if choice.key else {}
+    launcher = LauncherClient(LauncherAddress(choice.url), {**os.environ, **key}, CLIENT_KEYS)
+    model = choice.chat.name
+    body: dict[str, object] = {"model": model, "stream": True}
+    if endpoint == "/v1/responses":
+        body |= {"input": "Hello!", "max_output_tokens": 16}
+    else:
+        body |= {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 8}
+    began = time.monotonic()
+    events = 0
+    for line in launcher.stream(endpoint, body, PROOF_SILENCE_S):
+        if not line.startswith("data: {"):
+            continue
+        event = json.loads(line.removeprefix("data: "))
+        if error := event.get("error") or (event.get("response") or {}).get("error"):
+            words = error.get("message", error) if isinstance(error, dict) else error
+            raise CommandFailed(f"the launcher answered with an error: {words}")
+        events += 1
+    if not events:
+        raise CommandFailed("the launcher answered nothing")
+    return f"{model} answered at {choice.url}{endpoint} after {time.monotonic() - began:.1f} s"
 
 
 def _print_notes(format_: Format, choice: Choice) -> None:
@@ -110,6 +182,11 @@ def _print_notes(format_: Format, choice: Choice) -> None:
         )
 
 
+def _variable() -> str:
+    """The variable that programs shall read the key from: the one that is set, else ``VLLM_API_KEY``."""
+    return next((variable for variable in CLIENT_KEYS if os.environ.get(variable)), CLIENT_KEYS[-1])
+
+
 def _key() -> str:
     try:
         env = config.environment(with_env_file(None, os.environ))
@@ -121,7 +198,11 @@ def _key() -> str:
     raise CommandFailed(f"there is no key to include: set {' or '.join(CLIENT_KEYS)}")
 
 
-def _of_config(file: str, url: str | None) -> tuple[str, list[Offered], Mapping[str, float]]:
+_Launcher = tuple[str, list[Offered], Mapping[str, float], bool]
+"""A launcher's URL, what it offers, its budget, and whether it needs a key."""
+
+
+def _of_config(file: str, url: str | None) -> _Launcher:
     try:
         settings = config.load(file, with_env_file(file, os.environ))
     except config.ConfigError as error:
@@ -132,34 +213,39 @@ def _of_config(file: str, url: str | None) -> tuple[str, list[Offered], Mapping[
             model=route.model,
             footprint=_shares(settings.models[route.model].scheduling.footprint),
             default=route.name == settings.serve.default_route,
-            context=_context(settings, route.model),
+            context=settings.models[route.model].context,
+            capabilities=settings.models[route.model].capabilities,
         )
         for route in settings.routes
     ]
-    return _options.connect(url, file).url, offered, _shares(settings.scheduler.budget)
+    base = _options.connect(url, file).url
+    # Without keys hotseat listens on this machine only: a launcher elsewhere has keys that are not here.
+    elsewhere = not is_loopback(urlsplit(base).hostname or "")
+    needs_key = settings.auth.enforced or (settings.auth.required and elsewhere)
+    return base, offered, _shares(settings.scheduler.budget), needs_key
 
 
-def _of_launcher(url: str | None) -> tuple[str, list[Offered], Mapping[str, float]]:
+def _of_launcher(url: str | None) -> _Launcher:
     running = _options.connect(url, None, CLIENT_KEYS)
     names = running.get("/v1/models", ModelList).names
     health = running.get("/healthz", HealthResponse, also=503)
     offered = [
-        Offered(name=name, model=route.model, footprint=route.footprint, default=route.default)
+        Offered(
+            name=name,
+            model=route.model,
+            footprint=route.footprint,
+            default=route.default,
+            context=route.context or None,
+            capabilities=route.capabilities or (),
+        )
         for name, route in (health.routes or {}).items()
         if name in names
     ]
     if not offered:
         raise CommandFailed(f"this key gives access to no model of {running.url}")
-    return running.url, offered, health.budget or {}
+    needs_key = any(os.environ.get(variable) for variable in CLIENT_KEYS)  # without one it has answered, too
+    return running.url, offered, health.budget or {}, needs_key
 
 
 def _shares(footprint: Mapping[str, int]) -> dict[str, float]:
     return {device: ppm / PPM for device, ppm in footprint.items()}
-
-
-def _context(settings: Settings, model: str) -> int | None:
-    program = settings.models[model].launch.program
-    if program is None:
-        return None
-    tokens = flags.number(flags.words(program.command), "--max-model-len", "--ctx-size", "-c")
-    return int(tokens) if tokens else None

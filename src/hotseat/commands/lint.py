@@ -13,6 +13,7 @@ import click
 from hotseat.commands._errors import InvalidConfig
 from hotseat.commands._output import count, echo_json
 from hotseat.commands._stack import StackUnreadable, read_settings, read_stack
+from hotseat.commands._terminal import coloured
 from hotseat.config import ConfigError, load
 from hotseat.stack.compose.reading import PLACEHOLDER
 from hotseat.stack.lint import lint, table
@@ -123,4 +124,5 @@ def _lint_manifests(folder: Path, config: Path | None) -> _LintReport:
 def _line(finding: Finding) -> str:
     where = f"{finding.file}:{finding.line}" if finding.line else finding.file
     service = f"{finding.service}: " if finding.service else ""
-    return f"{where}: {finding.severity} [{finding.rule}] {service}{finding.message}\n    {finding.fix}"
+    severity = coloured(finding.severity, finding.severity)
+    return f"{where}: {severity} [{finding.rule}] {service}{finding.message}\n    {finding.fix}"

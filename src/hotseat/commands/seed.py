@@ -19,6 +19,7 @@ from hotseat.commands._output import count
 from hotseat.commands._stack import StackUnreadable, read_settings
 from hotseat.config import ConfigError
 from hotseat.core.spec import ModelSpec, Settings
+from hotseat.installation import install_extra
 from hotseat.stack.compose.compose_file import ComposeFileError
 from hotseat.stack.compose.reading import read_project, stack_environment
 from hotseat.weights.wanted import WantedFiles, hub_folder, of_command, parse, plain_folder
@@ -35,7 +36,7 @@ Examples:
   hotseat seed coder chat
   hotseat seed Qwen/Qwen2.5-Coder-3B-Instruct@488639f1ff808d1d3d0ba301aef8c11461451ec5
 
-Needs an extra package: pip install 'hotseat[seed]'. HF_ENDPOINT selects another hub, HF_TOKEN is the
+Needs the extra `seed`. HF_ENDPOINT selects another hub, HF_TOKEN is the
 hub's token.
 
 Exit status: 0 all models are there, 1 at least one is not, 2 wrong usage or configuration,
@@ -81,7 +82,7 @@ def command(
     try:
         from hotseat.weights.hub import Hub
     except ImportError:
-        raise CommandFailed("hotseat seed needs an extra package: pip install 'hotseat[seed]'") from None
+        raise CommandFailed(f"hotseat seed needs an extra package: {install_extra('seed')}") from None
     wanted, env = _wanted(names, file)
     if cache is None and env.get("CACHE_DIR"):
         cache = Path(env["CACHE_DIR"])

@@ -8,6 +8,7 @@ import click
 
 from hotseat.commands import _options
 from hotseat.commands._errors import CommandFailed
+from hotseat.installation import install_extra
 
 
 @click.command(
@@ -25,13 +26,12 @@ Exit status: 0 quit, 1 the package or the terminal is missing, 2 wrong usage."""
 def command(url: str | None, config: str | None) -> None:
     """Watch the running launcher: models, queue, GPUs, tokens and failures.
 
-    Reads an admin key from HOTSEAT_ADMIN_KEY, ADMIN_API_KEY or VLLM_API_KEY. Needs an extra package:
-    pip install 'hotseat[top]'.
+    Reads an admin key from HOTSEAT_ADMIN_KEY, ADMIN_API_KEY or VLLM_API_KEY. Needs the extra `top`.
     """
     try:
         from hotseat.commands.top_app import TopApp
     except ImportError:
-        raise CommandFailed("hotseat top needs an extra package: pip install 'hotseat[top]'") from None
+        raise CommandFailed(f"hotseat top needs an extra package: {install_extra('top')}") from None
     running = _options.connect(url, config)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise CommandFailed("hotseat top needs a terminal; use hotseat status instead")

@@ -6,8 +6,8 @@ import dataclasses
 import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path as FilePath
 
+from hotseat.bounded_file import read_bounded
 from hotseat.config.document import Document, Path, SourcePosition
 from hotseat.config.parsers.secrets import secret as parse_secret
 from hotseat.config.parsers.times import moment
@@ -48,6 +48,7 @@ class AccessResolver:
             api_secret=_digest(self._remember(root.api_secret)) if root.api_secret else None,
             basic=self._basic(root.basic) if root.basic else None,
             trusted_proxies=root.trusted_proxies,
+            cloudflare_proxies=root.cloudflare_proxies,
         )
         if auth.basic and auth.basic.password is None and not keys and not self._document.tainted(("keys",)):
             self._document.problem(
@@ -110,6 +111,7 @@ class AccessResolver:
             expires_at=key.expires,
             origins=key.origins,
             priority=key.priority,
+            progress=None if key.progress == "off" else key.progress,
         )
 
     def _digest_of(self, at: Path, key: KeyConfig) -> bytes:
@@ -129,8 +131,7 @@ class AccessResolver:
     def _from_file(self, at: Path, name: str) -> str:
         at = (*at, "key_file")
         try:
-            with FilePath(self._file(name)).open("rb") as source:
-                text = source.read(_MAX_FILE_BYTES).decode("ascii").strip()
+            text = read_bounded(self._file(name), _MAX_FILE_BYTES).decode("ascii").strip()
             return parse_secret(text)
         except OSError as error:
             self._document.problem(at, f"cannot be read: {error.strerror}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from hotseat.config.parsers.gpu import share as parse_share
-from hotseat.engines import flags
+from hotseat.engines import abilities, flags
 from hotseat.engines.pick import engine_named, engine_of
 
 
@@ -21,6 +21,9 @@ class CommandInfo:
     served_names: tuple[str, ...]
     lora_names: tuple[str, ...]
     max_in_flight: int | None
+    context: int | None
+    """Context length in tokens."""
+    capabilities: tuple[str, ...]
 
 
 def read_command(command: Sequence[str], engine: str | None) -> CommandInfo:
@@ -41,4 +44,6 @@ def read_command(command: Sequence[str], engine: str | None) -> CommandInfo:
         served_names=tuple(dict.fromkeys(names)),
         lora_names=tuple(dict.fromkeys(kind.lora_names(command))),
         max_in_flight=kind.max_num_seqs(command),
+        context=abilities.context_length(command),
+        capabilities=abilities.capabilities(command, names),
     )

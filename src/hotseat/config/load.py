@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path as FilePath
 from typing import Any
 
+from hotseat.bounded_file import read_bounded
 from hotseat.config.document import Document, SourcePosition, read
 from hotseat.config.paths import config_files
 from hotseat.config.problems import ConfigError, ConfigProblem
@@ -90,8 +90,7 @@ def find(env: Mapping[str, str]) -> str:
 def text_of_file(file: str) -> str:
     """The text of a configuration file. Raises ``ConfigError``."""
     try:
-        with FilePath(file).open("rb") as source:
-            raw = source.read(_MAX_BYTES + 1)
+        raw = read_bounded(file, _MAX_BYTES)
     except (OSError, ValueError) as error:
         words = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         raise ConfigError([ConfigProblem(file, None, "", f"cannot be read: {words}")]) from None

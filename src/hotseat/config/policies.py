@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from pathlib import Path as FilePath
 from typing import Any
 
+from hotseat.bounded_file import read_bounded
 from hotseat.config.access import scoped
 from hotseat.config.document import Document, Path, SourcePosition
 from hotseat.config.schema.policy import PolicyConfig, SystemPromptConfig
@@ -52,6 +52,8 @@ class PolicyResolver:
             cors=find("cors")[1] or (),
             limits=scoped(limits or (), scope),
             max_hold_s=find("max_hold")[1],
+            progress=None if (progress := find("progress")[1]) == "off" else progress,
+            may_evict=find("may_evict")[1] is not False,
             comment_every_s=find("keepalive_comments")[1],
             model_name=self._env.get(f"{prefix(name)}_MODEL") or None,
             access_log=self._root.access_log if access_log is None else access_log,
@@ -88,8 +90,7 @@ class PolicyResolver:
 
     def _read(self, at: Path, name: str) -> str:
         try:
-            with FilePath(self._file(name)).open("rb") as source:
-                raw = source.read(_MAX_PROMPT_BYTES + 1)
+            raw = read_bounded(self._file(name), _MAX_PROMPT_BYTES)
             if len(raw) <= _MAX_PROMPT_BYTES:
                 return raw.decode("utf-8-sig")
             self._document.problem(at, f"is larger than {_MAX_PROMPT_BYTES // 1024} KiB")

@@ -119,6 +119,8 @@ class Resolver:
             stop_grace_s=inherited.stop_grace,
             engine=info.engine,
             allow_paths=model.allow_paths,
+            context=model.context or info.context,
+            capabilities=model.capabilities or info.capabilities,
             keep_warm=KeepWarmSpec(spans=model.keep_warm, zone=root.timezone or "")
             if model.keep_warm
             else None,
@@ -165,6 +167,8 @@ class Resolver:
             "served_names": model.served_name is not None,
             "lora_names": bool(model.lora),
             "max_in_flight": model.max_in_flight is not None,
+            "context": model.context is not None,
+            "capabilities": bool(model.capabilities),
             "stop_grace": "stop_grace" in inherited.model_fields_set,
             "upstream_key": model.upstream_key is not None,
         }

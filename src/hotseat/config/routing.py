@@ -29,8 +29,10 @@ RESERVED = frozenset(
 )
 """First segments of the paths that hotseat answers itself."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+_PART = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
+_NAME = re.compile(rf"{_PART}(?:/{_PART}){{0,3}}")
+"""As on Hugging Face (``Qwen/Qwen2.5-7B``) and as Ollama writes them (``llama:8b``)."""
+_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~:-]*)+")
 
 
 def routes(document: Document, root: RootConfig) -> list[RouteSpec]:
@@ -95,10 +97,11 @@ def _check_names(document: Document, root: RootConfig) -> None:
             if not _NAME.fullmatch(name):
                 document.problem(
                     at,
-                    "a name consists of up to 64 letters, digits, dots, dashes and underscores",
+                    "a name consists of up to 64 letters, digits, dots, dashes, underscores and colons, "
+                    "or of such parts with slashes between them",
                     "use aliases for other spellings",
                 )
-            elif one.path is None and name.lower() in RESERVED:
+            elif one.path is None and (name.lower().split("/")[0] in RESERVED or "v1" in name.split("/")):
                 document.problem(
                     at, f"/{name} is reserved for hotseat itself", "choose another name, or set path"
                 )

@@ -12,6 +12,7 @@ class Code(StrEnum):
     MODEL_LOADING = "model_loading"
     MODEL_FAILED = "model_failed"  # cannot start as configured; waiting does not help
     MODEL_BACKOFF = "model_backoff"  # failed; not tried again before a deadline
+    MODEL_NOT_LOADED = "model_not_loaded"  # would evict another model, which the request may not
     START_TIMEOUT = "start_timeout"
     QUEUE_FULL = "queue_full"
     NO_ROOM = "no_room"
@@ -24,11 +25,14 @@ class Code(StrEnum):
 
 STATUS: dict[Code, int] = {
     Code.MODEL_LOADING: 503,
-    Code.MODEL_FAILED: 503,
+    # Measured: 400 is the one status that the SDKs of OpenAI and Anthropic, Claude Code, Codex, opencode,
+    # Continue and aider all show at once. Codex retries 424 too, aider 422, and all of them 5xx.
+    Code.MODEL_FAILED: 400,
     Code.MODEL_BACKOFF: 503,
+    Code.MODEL_NOT_LOADED: 503,
     Code.START_TIMEOUT: 503,
     Code.QUEUE_FULL: 429,
-    Code.NO_ROOM: 503,
+    Code.NO_ROOM: 400,
     Code.WAIT_LIMIT: 503,
     Code.STOPPED_BY_OPERATOR: 503,
     Code.RUNTIME_UNAVAILABLE: 503,
@@ -52,6 +56,8 @@ class Reason:
     """One line on what to do, from a known failure line."""
     permanent: bool = False
     """Waiting does not help (command not found, unknown flag)."""
+    explained: bool = False
+    """The summary names the cause: it was found in the log."""
     exit_code: int | None = None
     signal: int | None = None
     oom: bool = False

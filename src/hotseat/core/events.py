@@ -22,6 +22,10 @@ class RequestArrived:
     priority: int = 0
     key: str = ""
     """Name of the client's key; leases of one model are shared fairly between keys."""
+    endpoint: str = ""
+    """Path of the API that is asked. Patience is learned by key and endpoint; empty: it is not learned."""
+    may_evict: bool = True
+    """Whether another model may be evicted for it."""
 
 
 @dataclass(slots=True)
@@ -164,6 +168,18 @@ class StartRemembered:
 
 
 @dataclass(slots=True)
+class StartObserved:
+    """Evidence of how a start goes, seen from outside."""
+
+    model: str
+    run: int
+    downloading: bool = False
+    """More of the model's files has arrived: the start is given its time anew."""
+    note: str | None = None
+    """Why it may not become ready, for the error in case it does not."""
+
+
+@dataclass(slots=True)
 class StartRequested:
     """An operator wants the model ready now, whether it is in back-off or not."""
 
@@ -234,6 +250,7 @@ Event = (
     | RunFound
     | RunsRecovered
     | StartRemembered
+    | StartObserved
     | StartRequested
     | StopRequested
     | KeepWarmChanged

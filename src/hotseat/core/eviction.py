@@ -31,7 +31,8 @@ class Contender:
 
     model: ModelState
     since: float | None
-    """Time since which a client or an operator has wanted it; ``None`` when only the configuration does."""
+    """Time since which a client or an operator has wanted it; ``None`` when only the configuration does, or
+    clients that may not evict."""
     max_wait_s: float
     """Seconds of waiting after which it goes first and may cut turns short."""
 
@@ -51,9 +52,12 @@ def rank(model: ModelState) -> int:
 
 
 def wanted_since(model: ModelState) -> float | None:
-    """Time since which a client or an operator has wanted it; ``None`` when only the configuration does."""
-    if model.queue:
-        return model.queue.oldest().since
+    """Time since which a client or an operator has wanted it; ``None`` when only the configuration does.
+
+    Clients that may not evict do not count: they yield to everybody.
+    """
+    if (queued := model.queue.oldest_evicting()) is not None:
+        return queued.since
     return model.requested_at if model.requested else None
 
 

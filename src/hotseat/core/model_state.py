@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from hotseat.core import policy
 from hotseat.core.deadlines import NEVER
 from hotseat.core.errors import Reason
-from hotseat.core.queue import FairQueue
+from hotseat.core.patience import Patience
+from hotseat.core.queue import FairQueue, QueuedRequest
 from hotseat.core.spec import Footprint, SchedulingSpec, SleepSpec
-from hotseat.core.states import HOLDS_RUN, TRANSITIONS, Cause, IllegalTransition, State
+from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, TRANSITIONS, Cause, IllegalTransition, State
 from hotseat.core.views import ModelView
 
 STABLE_S = 60.0
@@ -96,6 +97,12 @@ class ModelState:
 
     # files
 
+    progressed_at: float = 0.0
+    """When more of the files that its start downloads was seen, or the start began."""
+    downloaded_in_start: bool = False
+    """Whether its latest start was seen to download."""
+    start_note: str | None = None
+    """What may keep the start from becoming ready."""
     files_missing: bool = False
     """Files must be downloaded, or at least looked for, before a start."""
     download: int | None = None
@@ -110,6 +117,8 @@ class ModelState:
     """Number of leases by key; adds up to ``leases``."""
     queue: FairQueue = field(default_factory=FairQueue)
     """Requests without a lease. Empty while BACKOFF, and while READY with a free slot."""
+    patience: Patience = field(default_factory=Patience)
+    """What its clients did who had to wait for it."""
     peak_demand: int = 0
     """The most clients at once in this turn."""
     idle_since: float = 0.0
@@ -144,6 +153,8 @@ class ModelState:
 
     failures: int = 0
     """Failed starts and crashes in a row."""
+    equal_failures: int = 0
+    """Starts in a row that failed for the same reason; 0 once a run has been ready."""
     backoffs: int = 0
     """Back-offs in a row."""
     backoff_until: float = 0.0
@@ -222,6 +233,8 @@ class ModelState:
             raise IllegalTransition(self.name, self.state, new, cause, list(self.history))
         self.history.append(f"{now:.3f} {self.state} → {new} ({cause}) run {self.run}")
         self.state, self.since = new, now
+        if new is State.STARTING:
+            self.progressed_at, self.downloaded_in_start, self.start_note = now, False, None
         self.unplaced = None
         if new is not State.STOPPING:  # a sleeper that is stopped takes no more than it did
             self.asleep = new is State.ASLEEP
@@ -264,6 +277,17 @@ class ModelState:
             pause_s = min(now - self.idle_since, policy.swap_cost_s(self.return_cost_s))
             self.pause_s = moving_average(self.pause_s, pause_s)
 
+    def learn_patience(self, queued: QueuedRequest, now: float, *, stayed: bool) -> None:
+        """Remember what a client did who waited for the model to be loaded."""
+        if queued.group is not None and self.state not in HOLDS_LEASES:
+            self.patience.learn(queued.group, now - queued.since, stayed=stayed, now=now)
+
+    def count_failed_start(self, reason: Reason) -> None:
+        """Count one more start that failed, and whether the one before failed for the same reason."""
+        last = self.reason
+        equal = last is not None and (last.summary, last.hint) == (reason.summary, reason.hint)
+        self.equal_failures = self.equal_failures + 1 if equal else 1
+
     def reset_leftover(self) -> None:
         """Take the configured leftover where that has changed, and it neither sleeps nor is about to."""
         if self.leftover_spec != self.spec.sleep and not self.asleep and self.state is not State.SUSPENDING:
@@ -284,7 +308,11 @@ class ModelState:
         match self.state:
             case State.READY:
                 return self.idle_deadline()
-            case State.STARTING | State.WAKING:
+            case State.STARTING:
+                since, start_s = self.loading_since, self.spec.start_timeout_s
+                longest_s = max(start_s, policy.LONGEST_DOWNLOAD_S)
+                return min(max(since, self.progressed_at) + start_s, since + longest_s)
+            case State.WAKING:
                 return self.loading_since + self.spec.start_timeout_s
             case State.DOWNLOADING:
                 limit_s = self.spec.download_timeout_s

@@ -28,6 +28,8 @@ class Plan:
     """Models whose eviction is no longer needed."""
     infeasible: list[ModelState] = field(default_factory=list)
     """Models that can never fit beside what is pinned."""
+    declined: list[ModelState] = field(default_factory=list)
+    """Models whose requests may not evict, and would have to."""
     contended: bool = False
     """Somebody waits for memory, or too much is taken: a lease that comes back may change the plan."""
     again_at: float = NEVER
@@ -73,23 +75,26 @@ def make_plan(
     2. It can never fit beside what is pinned: infeasible.
     3. It fits into what is free now, without taking what others were promised: launch it.
     4. It fits once those have left that leave already: wait.
-    5. Evict the cheapest of those that may be evicted for it now; where these do not free enough,
+    5. Only requests wait that may not evict (``QueuedRequest.may_evict``): decline them.
+    6. Evict the cheapest of those that may be evicted for it now; where these do not free enough,
        plan again when the next one may be evicted.
 
-    In cases 1, 3, 4 and 5 its memory is reserved: a contender further back never takes memory that one
+    In cases 1, 3, 4 and 6 its memory is reserved: a contender further back never takes memory that one
     before it waits for. At last, evictions under way that this plan does not choose are called off.
     """
     plan = Plan()
     memory = _Memory.of(residents, budget)
     _free_excess(plan, residents, memory, now)
-    queued = [model for model in wanted if model.queue]
-    demand = sum(len(model.queue) for model in queued)
+    queued = [model for model in wanted if model.queue.evicting]
+    demand = sum(model.queue.evicting for model in queued)
     swap_s = policy.swap_cost_s(*(model.return_cost_s for model in (*queued, *memory.evictable)))
     plan.max_wait_s = policy.max_wait_s(swap_s, len(queued))
     contenders = (_contender(model, plan.max_wait_s) for model in wanted)
     for contender in sorted(contenders, key=lambda contender: contender.order(now)):
         model, need = contender.model, eviction.memory_needed(contender.model)
         if any(chosen.victim is model for chosen in plan.evict):  # 1
+            if _may_not_evict(model):
+                plan.declined.append(model)
             policy.add(memory.soon, model.spec.footprint, -1)
             continue
         if model in memory.evictable:  # asleep: contenders behind it cannot evict it
@@ -102,8 +107,13 @@ def make_plan(
             policy.add(memory.now, need, -1)
             policy.add(memory.soon, need, -1)
             continue
+        gap = policy.missing(need, memory.soon)
+        if gap and _may_not_evict(model):  # 5
+            plan.declined.append(model)
+            if not model.warm:
+                continue
         plan.contended = True
-        if gap := policy.missing(need, memory.soon):  # 5; without a gap: 4
+        if gap:  # 6; without a gap: 4
             _evict_for(contender, gap, plan, memory, demand, now)
         policy.add(memory.soon, need, -1)
     victims = {chosen.victim.name for chosen in plan.evict}
@@ -112,7 +122,7 @@ def make_plan(
 
 
 def _evict_for(contender: Contender, gap: Free, plan: Plan, memory: _Memory, demand: int, now: float) -> None:
-    """Case 5 of ``make_plan``."""
+    """Case 6 of ``make_plan``."""
     times = [(m, eviction.evictable_at(m, contender, demand, now)) for m in memory.evictable]
     evictable_now = [resident for resident, at in times if at <= now]
     chosen = eviction.choose_victims(gap, evictable_now, contender.model, now)
@@ -127,6 +137,11 @@ def _contender(model: ModelState, max_wait_s: float) -> Contender:
     return Contender(
         model, eviction.wanted_since(model), max_wait_s if configured_s is None else configured_s
     )
+
+
+def _may_not_evict(model: ModelState) -> bool:
+    """Whether clients want the model, and none that may evict others for it."""
+    return bool(model.queue) and not model.queue.evicting and not model.requested
 
 
 def _infeasible(model: ModelState, residents: Collection[ModelState], budget: Footprint) -> bool:

@@ -31,6 +31,9 @@ EXACT_CHOICE = 10
 Free = dict[str, int]
 """GPU memory by device, in ppm; may be negative."""
 
+LONGEST_DOWNLOAD_S = 21_600.0
+"""Longest start, in seconds, that goes on since it downloads."""
+
 
 def fits(need: Mapping[str, int], free: Mapping[str, int]) -> bool:
     """Whether ``need`` fits into ``free`` on every device."""
@@ -125,8 +128,14 @@ def _fills(gap: Mapping[str, int], victims: Iterable[Candidate]) -> bool:
 
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S, JITTER = 1.0, 60.0, 0.25
+EQUAL_FAILURES = 3
+"""Starts that failed in a row for the same reason, from which on clients are told not to wait."""
 
 
 def backoff_s(earlier: int, jitter: float) -> float:
-    """Seconds of back-off after ``earlier`` ones in a row; ``jitter`` in 0…1 spreads them."""
-    return float(min(BACKOFF_FIRST_S * 2 ** min(earlier, 10), BACKOFF_MAX_S)) * (1 + JITTER * jitter)
+    """Seconds of back-off after ``earlier`` ones in a row; ``jitter`` in 0…1 spreads them.
+
+    Never more than ``BACKOFF_MAX_S``, which clients are told in ``Retry-After``: a longer one is not obeyed.
+    """
+    spread_s = float(BACKOFF_FIRST_S * 2 ** min(earlier, 10)) * (1 + JITTER * jitter)
+    return min(spread_s, BACKOFF_MAX_S)

@@ -17,6 +17,12 @@ class QueuedRequest:
     key: str
     priority: int
     since: float
+    group: str | None = None
+    """Clients whose patience is learned together; ``None``: it is not learned."""
+    may_evict: bool = True
+    """Whether another model may be evicted for it."""
+    forbidden: bool = False
+    """It may not evict since its route says so, not since requests like it give up."""
 
 
 class FairQueue:
@@ -31,6 +37,8 @@ class FairQueue:
         """All queued requests by number, oldest first. Read only."""
         self._lanes: dict[tuple[str, int], dict[int, QueuedRequest]] = {}
         """The same requests by key and priority."""
+        self.evicting = 0
+        """Number of queued requests that may evict. Read only."""
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -41,15 +49,18 @@ class FairQueue:
     def push(self, queued: QueuedRequest) -> None:
         """Append a request."""
         self.waiting[queued.request] = queued
+        self.evicting += queued.may_evict
         self._lanes.setdefault((queued.key, queued.priority), {})[queued.request] = queued
 
-    def remove(self, request: int) -> None:
-        """Remove a request from anywhere in the queue. Raises ``KeyError``."""
+    def remove(self, request: int) -> QueuedRequest:
+        """Remove and return a request from anywhere in the queue. Raises ``KeyError``."""
         queued = self.waiting.pop(request)
+        self.evicting -= queued.may_evict
         lane = (queued.key, queued.priority)
         del self._lanes[lane][request]
         if not self._lanes[lane]:
             del self._lanes[lane]
+        return queued
 
     def pop(self, held: Mapping[str, int], now: float) -> QueuedRequest:
         """Remove and return the next request; ``held``: leases by key. Raises ``IndexError`` when empty."""
@@ -71,11 +82,18 @@ class FairQueue:
         everything = list(self.waiting.values())
         self.waiting.clear()
         self._lanes.clear()
+        self.evicting = 0
         return everything
 
     def oldest(self) -> QueuedRequest:
         """The request that has waited longest. Raises ``StopIteration`` when empty."""
         return next(iter(self.waiting.values()))
+
+    def oldest_evicting(self) -> QueuedRequest | None:
+        """The request that may evict and has waited longest; ``None``: none may."""
+        if not self.evicting:
+            return None
+        return next(queued for queued in self.waiting.values() if queued.may_evict)
 
     def top_priority(self) -> int:
         """The highest priority in the queue; 0 when empty."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from hotseat.core.errors import Code, Reason, Refusal
 from hotseat.core.model_state import ModelState
+from hotseat.core.policy import EQUAL_FAILURES
 from hotseat.core.spec import PPM, Footprint
 
 RETRY_MAX_S = 60.0
@@ -40,31 +43,77 @@ def unusable(model: str, why: str) -> Refusal:
 def backing_off(model: ModelState, now: float) -> Refusal:
     """The model failed: why, and when it is tried again."""
     reason = model.failure or model.reason or Reason(summary="it failed")
-    wait_s = max(1.0, model.backoff_until - now)
-    if reason.permanent:
-        return Refusal(
-            code=Code.MODEL_FAILED,
-            message=f"model {model.name} cannot start: {reason.for_clients()}",
-            model=model.name,
-            retry_after_s=min(wait_s, RETRY_MAX_S),
-            should_retry=False,
-        )
+    wait_s = retry_s(model.backoff_until - now)
+    if reason.permanent or model.equal_failures >= EQUAL_FAILURES:
+        return _cannot_start(model, reason, model.equal_failures, wait_s)
     what = "failed" if model.served else "failed to start"
     return Refusal(
         code=Code.MODEL_BACKOFF,
-        message=f"model {model.name} {what}: {reason.for_clients()}; next try in {wait_s:.0f} s",
+        message=f"model {model.name} {what}: {explain(model.name, reason)}; next try in {wait_s:.0f} s",
         model=model.name,
-        retry_after_s=min(wait_s, RETRY_MAX_S),
+        retry_after_s=wait_s,
     )
 
 
-def start_timeout(model: ModelState) -> Refusal:
-    """The start took longer than ``start_timeout``."""
+def start_timeout(model: ModelState, reason: Reason) -> Refusal:
+    """The start took longer than ``start_timeout``; ``reason`` says so."""
+    last = model.reason
+    if last is not None and last.summary == reason.summary and model.equal_failures + 1 >= EQUAL_FAILURES:
+        return _cannot_start(model, reason, model.equal_failures + 1, 10.0)
     return Refusal(
         code=Code.START_TIMEOUT,
-        message=f"model {model.name} was not ready within {model.spec.start_timeout_s:g} s and is stopped",
+        message=f"model {model.name} was not ready within {model.spec.start_timeout_s:g} s and is stopped: "
+        f"{model.start_note or where_it_stands(model.name)}",
         model=model.name,
         retry_after_s=10.0,
+    )
+
+
+def _cannot_start(model: ModelState, reason: Reason, times: int, wait_s: float) -> Refusal:
+    """Waiting does not help: the reason is permanent, or it was the same several times in a row."""
+    repeated = "" if reason.permanent else f" ({times} times in a row)"
+    return Refusal(
+        code=Code.MODEL_FAILED,
+        message=f"model {model.name} cannot start: {explain(model.name, reason)}{repeated}",
+        model=model.name,
+        retry_after_s=wait_s,
+        should_retry=False,
+    )
+
+
+def retry_s(left_s: float) -> float:
+    """Whole seconds until the next try, as messages and ``Retry-After`` both tell them."""
+    return float(min(max(1, math.ceil(left_s)), RETRY_MAX_S))
+
+
+def explain(model: str, reason: Reason) -> str:
+    """Return the reason in words for clients; where it does not name the cause, with where that stands."""
+    words = reason.for_clients()
+    if reason.hint or reason.explained or reason.permanent:
+        return words
+    return f"{words}: {where_it_stands(model)}"
+
+
+def where_it_stands(model: str) -> str:
+    """Return where the cause of a failure stands that the log alone tells."""
+    return f"`hotseat logs {model}` shows why"
+
+
+def not_loaded(model: ModelState, *, forbidden: bool) -> Refusal:
+    """Another model would have to be evicted, and the request may not do that.
+
+    ``forbidden``: its route says so (``may_evict: false``, ``model: current``); else such requests give up.
+    """
+    why = (
+        "this request may not evict another model"
+        if forbidden
+        else "requests like this one gave up before it was, so no other model is evicted for them"
+    )
+    return Refusal(
+        code=Code.MODEL_NOT_LOADED,
+        message=f"model {model.name} is not loaded, and {why}",
+        model=model.name,
+        should_retry=False,
     )
 
 

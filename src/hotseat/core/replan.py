@@ -53,6 +53,10 @@ def _carry_out(state: SchedulerState, plan: planner.Plan, now: float) -> None:
         refusal = refusals.no_room(model, state.spec.budget)
         model.requested, model.reason = False, Reason(summary=refusal.message, permanent=True)
         state.refuse_queued(model, refusal)
+    for model in plan.declined:
+        for queued in model.queue.clear():
+            state.refuse(queued.request, refusals.not_loaded(model, forbidden=queued.forbidden))
+        state.set_deadline(model)
     for model in plan.call_off:
         model.requested = False
         model.needed_by = None

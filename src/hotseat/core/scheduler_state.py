@@ -147,7 +147,11 @@ class SchedulerState:
     def become_ready(self, model: ModelState, cause: Cause, now: float) -> None:
         """Begin a turn: grant leases to the queue."""
         model.ready_since = model.idle_since = now
-        model.served, model.requested = True, False
+        model.served, model.requested, model.equal_failures = True, False, 0
+        for queued in model.queue.waiting.values():
+            model.learn_patience(queued, now, stayed=True)
+        if not model.sleep_broken:  # the reason of an earlier end says nothing of this run
+            model.reason = None
         self.move(model, State.READY, cause, now)
         self.grant_queued(model, now)
         model.peak_demand = model.demand
@@ -209,6 +213,8 @@ class SchedulerState:
     def fail(self, model: ModelState, cause: Cause, reason: Reason, now: float) -> None:
         """Record that a run has failed. The first crash of a run that had served needs no back-off."""
         model.failures += 1
+        if not model.served:
+            model.count_failed_start(reason)
         model.reason = reason
         if model.served and model.failures == 1 and not reason.permanent:
             self.move(model, State.STOPPED, cause, now, reason)

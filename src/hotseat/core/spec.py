@@ -182,6 +182,10 @@ class ModelSpec:
     engine: str = "openai"
     """The kind of server (``engines/``): ``vllm`` or ``openai``."""
     allow_paths: tuple[str, ...] = ()
+    context: int | None = None
+    """Tokens of a prompt and its answer together; ``None``: unknown."""
+    capabilities: tuple[str, ...] = ()
+    """What the model can do (``engines.abilities.CAPABILITIES``); empty: unknown."""
     keep_warm: KeepWarmSpec | None = None
 
 

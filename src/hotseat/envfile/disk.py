@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from hotseat.bounded_file import read_bounded
 from hotseat.envfile.syntax import parse
 
+_MAX_BYTES = 4 * 1024 * 1024
 VARIABLE = "HOTSEAT_ENV_FILE"
 """Names a ``.env`` file that is read at the start and again at every reload."""
 
@@ -31,7 +33,7 @@ def read_text(path: Path) -> str:
 
     Such a value reaches a process byte for byte, as with Compose. Raises ``OSError``.
     """
-    return path.read_bytes().decode("utf-8", "surrogateescape")
+    return read_bounded(path, _MAX_BYTES).decode("utf-8", "surrogateescape")
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:

@@ -163,7 +163,9 @@ def _name(text: str, start: int) -> tuple[str, int, bool]:
             return name, position + 1, letter == "\n"
         if not letter.isalpha() and not letter.isnumeric():
             raise EnvFileError(_line_at(text, start), "expected NAME=value")
-    return "", start, False  # Compose takes the last line for a value without a name
+    if re.search(r"\S\s+\S", text[start:]):
+        raise EnvFileError(_line_at(text, start), "expected NAME=value")
+    return "", start, False  # Compose takes a name alone, without a line end, for a value without a name
 
 
 def _quoted(text: str, start: int, name: str) -> tuple[str, int]:

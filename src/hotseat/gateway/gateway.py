@@ -17,6 +17,8 @@ from hotseat.gateway.http.errors import ErrorResponse
 from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.http.server import Server
 from hotseat.gateway.http.upstream import UpstreamPools
+from hotseat.gateway.policy.body_budget import BodyBudget
+from hotseat.gateway.policy.body_worker import BodyWorker
 from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
 from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord
 from hotseat.gateway.proxy.capture import Captures
@@ -67,6 +69,8 @@ class Gateway:
         self.services = GatewayServices(
             leases=leases,
             upstreams=UpstreamPools(),
+            bodies=BodyBudget(0, 0),
+            body_worker=BodyWorker(),
             limiter=limiter or MemoryLimiter(time.monotonic),
             access_log=AccessLog(write_log, wall_clock, on_record),
             control=control,
@@ -83,13 +87,16 @@ class Gateway:
         limiter = self.services.limiter
         authenticator = Authenticator(settings.auth, limiter, self._wall_clock, self._sessions)
         routing = RoutingTable(settings, limiter)
+        bodies, serve = self.services.bodies, settings.serve
+        bodies.total_bytes = max(serve.body_memory_bytes, serve.body_limit_bytes)
+        bodies.client_bytes = max(bodies.total_bytes // 2, serve.body_limit_bytes)
         limiter.keep(
             [*authenticator.limits(), *(limit for route in routing.routes for limit in route.limits)]
         )
         self.snapshot = ConfigSnapshot(
             routing=routing,
             authenticator=authenticator,
-            addresses=Addresses(settings.auth.trusted_proxies),
+            addresses=Addresses(settings.auth.trusted_proxies, settings.auth.cloudflare_proxies),
             wait_policy=WaitPolicy(
                 hold_headers_s=settings.serve.hold_headers_s, comment_every_s=settings.serve.comment_every_s
             ),
@@ -127,6 +134,7 @@ class Gateway:
     def close(self) -> None:
         """Close all idle connections to models' servers and all captures, and flush the access log."""
         self.services.upstreams.close()
+        self.services.body_worker.close()
         self.services.silence.close()
         if self._captures is not None:
             self._captures.close()

@@ -42,6 +42,7 @@ DATA_PATHS = frozenset(
         b"/tokenize",
         b"/detokenize",
         b"/rerank",
+        b"/v2/rerank",
         b"/score",
         b"/classify",
         b"/pooling",
@@ -50,6 +51,28 @@ DATA_PATHS = frozenset(
     }
 )
 """Paths outside ``/v1`` that are passed to a model's server."""
+
+PROBE_PATH = b"/api/hello"
+"""Asked by Claude Code to see whether its API is there."""
+
+BARE_PATHS = frozenset(
+    {
+        b"/models",
+        b"/chat/completions",
+        b"/completions",
+        b"/embeddings",
+        b"/responses",
+        b"/messages",
+        b"/messages/count_tokens",
+        b"/moderations",
+        b"/audio/speech",
+        b"/audio/transcriptions",
+        b"/audio/translations",
+        b"/images/generations",
+        b"/images/edits",
+    }
+)
+"""Paths of the APIs without their ``/v1``, as clients send them whose base URL lacks it."""
 
 WORK_PATHS = DATA_PATHS | frozenset(
     b"/v1/" + path
@@ -127,7 +150,19 @@ SERVER_ADMIN_SEGMENTS = frozenset(
 )
 """First segments below ``/v1`` that change a server (of vLLM and of other servers); never passed on."""
 
+_V1_TWICE = b"/v1/v1/"
 _PLAIN_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,:@=/"
+_CAPABILITIES = {
+    b"/v1/embeddings": "embeddings",
+    b"/v1/completions": "completions",
+    b"/v1/audio/transcriptions": "transcription",
+    b"/v1/audio/translations": "transcription",
+    b"/v1/audio/speech": "speech",
+    b"/rerank": "rerank",
+    b"/v1/rerank": "rerank",
+    b"/v2/rerank": "rerank",
+}
+"""What a model must be able to do to answer at a path; at all others: chat."""
 _SLASHES = re.compile(rb"//+")
 _MAX_CACHED_PATHS = 4096
 _MAX_CACHED_LENGTH = 128
@@ -151,9 +186,12 @@ class Route:
     """
 
     __slots__ = (
+        "aliases",
         "allow_paths",
         "allow_trees",
         "authorization",
+        "capabilities",
+        "context",
         "cors",
         "first_byte_timeout_s",
         "guarded",
@@ -171,7 +209,11 @@ class Route:
         self, spec: RouteSpec, model: ModelSpec, limits: tuple[Limit, ...], *, guarded: bool
     ) -> None:
         self.name = spec.name
+        self.aliases = spec.aliases
+        """Further names; those with ``*`` are patterns."""
         self.model = model.name
+        self.context = model.context
+        self.capabilities = model.capabilities
         self.guarded = guarded
         """Whether a key is required."""
         policy = self.policy = spec.policy
@@ -193,6 +235,13 @@ class Route:
         """Whether the model's own ``allow_paths`` include this path."""
         return path in self.allow_paths or path.startswith(self.allow_trees)
 
+    def may_serve(self, path: bytes) -> bool:
+        """Whether the model can do what this path asks, as far as that is known."""
+        if not self.capabilities:
+            return True
+        wanted = _CAPABILITIES.get(path, "chat")
+        return wanted in self.capabilities
+
     def rename(self, name: str | None) -> str | None:
         """The name that replaces the one in the body, or ``None`` to leave the body alone."""
         fixed = self.policy.model_name
@@ -210,6 +259,7 @@ class Target:
         "anthropic",
         "any_type",
         "events",
+        "is_start_check",
         "is_work",
         "kind",
         "makes_ids",
@@ -251,6 +301,8 @@ class Target:
         """Whether ``stream: true`` is answered by an event stream, whatever the server."""
         self.is_work = path in WORK_PATHS or special or (route is not None and not _is_object(path))
         """Whether a POST request here asks the model for work although it does not name one."""
+        self.is_start_check = route is not None and path == b"/v1/models"
+        """Whether a read here starts the model: ``GET /chat/v1/models`` is how people see a lazy start."""
         self.makes_ids = path in _MADE_PATHS
         """Whether a POST request here makes an object that can be asked for by its id."""
         self.responses = path == b"/v1/responses" or path.startswith(b"/v1/responses/")
@@ -266,6 +318,7 @@ class RoutingTable:
         "_cache",
         "_depth",
         "_names",
+        "_patterns",
         "_prefixes",
         "all_guarded",
         "cors",
@@ -294,6 +347,7 @@ class RoutingTable:
         }
         self._depth = max((path.count(b"/") for path in self._prefixes), default=0)
         self._names = _names(settings, self.routes)
+        self._patterns = _patterns(self.routes)
         self.default = self._names.get(settings.serve.default_route or "")
         self._bare_paths = frozenset().union(*(route.allow_paths for route in self.routes))
         self._bare_trees = tuple({tree for route in self.routes for tree in route.allow_trees})
@@ -313,7 +367,7 @@ class RoutingTable:
     def named(self, name: str | None) -> Route:
         """The route for a body's ``model`` on a path without a prefix. Raises ``RequestRefused`` (404)."""
         if name is not None:
-            route = self._names.get(name)
+            route = self._names.get(name) or self._matching(name)
             if route is not None:
                 return route
             if self.strict or self.default is None:
@@ -334,30 +388,50 @@ class RoutingTable:
 
     def find(self, name: str) -> Route | None:
         """The route of this name or alias, if there is one."""
-        return self._names.get(name)
+        return self._names.get(name) or self._matching(name)
+
+    def _matching(self, name: str) -> Route | None:
+        """The route with the most specific alias pattern that the name matches, if there is one."""
+        return next((route for pattern, route in self._patterns if pattern.fullmatch(name)), None)
 
     def _resolve(self, path: bytes) -> Target:
         if b"//" in path or path.endswith(b"/"):
             path = self._without_spare_slashes(path)
-        if path in (b"/v1/models", b"/v1/models/"):
-            return Target(TargetKind.MODELS, b"/v1/models")
-        if path.startswith(b"/v1/models/"):
-            # Answered here and never passed on, so an escaped slash in a model's name is harmless.
-            wanted = unquote_to_bytes(path[len(b"/v1/models/") :]).decode("utf-8", "replace")
-            return Target(TargetKind.MODELS, b"/v1/models", model_id=wanted)
+        for models in (b"/v1/models", b"/models", b"/v1/v1/models"):
+            if path in (models, models + b"/"):
+                return Target(TargetKind.MODELS, b"/v1/models")
+            if path.startswith(models + b"/") and self._prefixed(path)[0] is None:
+                # Answered here and never passed on, so an escaped slash in a model's name is harmless.
+                wanted = unquote_to_bytes(path[len(models) + 1 :]).decode("utf-8", "replace")
+                return Target(TargetKind.MODELS, b"/v1/models", model_id=wanted)
         if not is_plain(path):
             raise not_found("no such path (escapes, dot segments and empty segments are not accepted)")
-        if path.split(b"/", 2)[1] in CONTROL_SEGMENTS:
+        if path.split(b"/", 2)[1] in CONTROL_SEGMENTS or path == PROBE_PATH:
             return Target(TargetKind.CONTROL, path)
+        if path.startswith(_V1_TWICE) and (full := with_v1(path)) is not None:
+            return Target(TargetKind.DATA, full)
         if is_passed(path):
             return Target(TargetKind.DATA, path)
         route, rest = self._prefixed(path)
         if route is not None:
-            if is_passed(rest) or route.allows(rest):
+            twice = rest.startswith(_V1_TWICE) and with_v1(rest) is not None
+            if route.allows(rest) or (is_passed(rest) and not twice):
                 return Target(TargetKind.DATA, rest, route)
+            if path not in BARE_PATHS and (full := with_v1(rest)) is not None:
+                return Target(TargetKind.DATA, full, route)
         elif path in self._bare_paths or path.startswith(self._bare_trees):
             return Target(TargetKind.DATA, path, special=True)
+        if (full := with_v1(path)) is not None:
+            return Target(TargetKind.DATA, full)
         raise not_found("no such path: use /v1/…, or a model's prefix followed by /v1/…")
+
+    def unknown_path(self, path: bytes) -> str:
+        """A path that leads nowhere, for the log: segments that could be a secret are replaced."""
+        known = {part for prefix in self._prefixes for part in prefix.decode("ascii").split("/")}
+        segments = redact(path[:_MAX_LOGGED_PATH].decode("latin-1")).split("/")
+        return "/".join(
+            part if part in known or _SAFE_SEGMENT.fullmatch(part) else "***" for part in segments
+        )
 
     def _without_spare_slashes(self, path: bytes) -> bytes:
         """The path without empty segments and the slash at its end, if that is a known one; else as it is.
@@ -401,6 +475,12 @@ def is_passed(path: bytes) -> bool:
     return path in DATA_PATHS
 
 
+def with_v1(path: bytes) -> bytes | None:
+    """The path that a client means whose base URL lacks ``/v1``, or has it twice; ``None``: another path."""
+    path = path.removeprefix(b"/v1/v1")
+    return b"/v1" + path if path in BARE_PATHS else None
+
+
 def _is_object(path: bytes) -> bool:
     """Whether this is the path of objects that a server keeps."""
     return path.startswith(b"/v1/") and path.split(b"/", 3)[2] in _OBJECT_SEGMENTS
@@ -409,6 +489,15 @@ def _is_object(path: bytes) -> bool:
 def is_anthropic(path: bytes) -> bool:
     """Whether errors on this path, with a prefix or without, have Anthropic's shape."""
     return path.endswith(b"/v1/messages") or b"/v1/messages/" in path
+
+
+def _patterns(routes: tuple[Route, ...]) -> tuple[tuple[re.Pattern[str], Route], ...]:
+    """The aliases that are patterns, those with the most fixed characters first."""
+    found = [(alias, route) for route in routes for alias in route.aliases if "*" in alias]
+    found.sort(key=lambda pair: len(pair[0].replace("*", "")), reverse=True)
+    return tuple(
+        (re.compile(".*".join(map(re.escape, alias.split("*"))), re.DOTALL), route) for alias, route in found
+    )
 
 
 def _names(settings: Settings, routes: tuple[Route, ...]) -> dict[str, Route]:
@@ -420,7 +509,8 @@ def _names(settings: Settings, routes: tuple[Route, ...]) -> dict[str, Route]:
     names = {route.name: route for route in routes}
     for spec, route in zip(settings.routes, routes, strict=True):
         for alias in spec.aliases:
-            names.setdefault(alias, route)
+            if "*" not in alias:
+                names.setdefault(alias, route)
     first: dict[str, Route] = {}
     for route in routes:
         if route.model not in first or route.name == route.model:
@@ -434,6 +524,11 @@ def _names(settings: Settings, routes: tuple[Route, ...]) -> dict[str, Route]:
             if found is not None:
                 names.setdefault(name, found)
     return names
+
+
+_MAX_LOGGED_PATH = 200
+_SAFE_SEGMENT = re.compile(r"[A-Za-z]{0,16}|v\d{1,2}(?:alpha|beta)?\d?")
+"""What a segment of an unknown path may look like to be logged: a word or a version, never a key."""
 
 
 NOWHERE = Target(TargetKind.DATA, b"")

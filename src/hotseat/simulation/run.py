@@ -37,6 +37,8 @@ class SimulationResult:
     """By model: seconds that each answered request waited for its lease."""
     answered: int = 0
     refused: int = 0
+    given_up: int = 0
+    """Requests whose client did not wait any longer."""
     broken: int = 0
     """Responses that were cut off."""
     unanswered: int = 0
@@ -89,6 +91,8 @@ class _Simulation:
     def _handle(self, what: ev.Event | SimulatedRequest | ClosedLoopClient) -> None:
         if isinstance(what, ev.LeaseReturned):
             self._response_ends(what)
+        elif isinstance(what, ev.RequestWithdrawn):
+            self._gives_up(what)
         elif isinstance(what, SimulatedRequest | ClosedLoopClient):
             self._ask(what)
         else:
@@ -99,7 +103,9 @@ class _Simulation:
             return
         request = next(self._numbers)
         self._waiting[request] = (self.now, who)
-        self._tell(ev.RequestArrived(request, who.model, 0, who.key))
+        self._tell(ev.RequestArrived(request, who.model, 0, who.key, who.key))
+        if isinstance(who, ClosedLoopClient) and who.patience_s is not None and request in self._waiting:
+            self._at(self.now + who.patience_s, ev.RequestWithdrawn(request))
 
     def _response_ends(self, returned: ev.LeaseReturned) -> None:
         who = self._held.pop(returned.request, None)
@@ -109,6 +115,14 @@ class _Simulation:
         if not self._held:
             self.result.serving_s += self.now - self._served_since
         self._tell(returned)
+        self._ask_again(who)
+
+    def _gives_up(self, withdrawn: ev.RequestWithdrawn) -> None:
+        if withdrawn.request not in self._waiting:
+            return
+        _, who = self._waiting.pop(withdrawn.request)
+        self.result.given_up += 1
+        self._tell(withdrawn)
         self._ask_again(who)
 
     def _ask_again(self, who: SimulatedRequest | ClosedLoopClient) -> None:
@@ -132,7 +146,8 @@ class _Simulation:
                 _, who = self._waiting.pop(request)
                 self.result.refused += 1
                 if isinstance(who, ClosedLoopClient):
-                    self._at(self.now + (refusal.retry_after_s or 1.0), who)
+                    pause_s = refusal.retry_after_s or (1.0 if refusal.should_retry else who.think_s)
+                    self._at(self.now + pause_s, who)
             case do.BreakLease(request):
                 who = self._held.pop(request)
                 self.result.broken += 1

@@ -42,6 +42,17 @@ def _loops(name: str, about: str, models: tuple[str, ...]) -> Scenario:
     return Scenario(name, about, _exclusive(*costs), costs, 60.0, agents=agents)
 
 
+def autocomplete(seed: int = 0) -> Scenario:
+    """A person who chats, beside an editor whose completions are gone after eight seconds."""
+    clients = (
+        ClosedLoopClient("chat", 4.0, think_s=12.0, key="person"),
+        ClosedLoopClient("coder", 0.3, think_s=4.0, key="editor", begins_s=30.0, patience_s=8.0),
+    )
+    costs = {"chat": SwapCost(28.0, 1.0), "coder": SwapCost(28.0, 1.0)}
+    about = "a person who chats, and completions for another model that are gone after 8 s, for 20 minutes"
+    return Scenario("autocomplete", about, _exclusive(*costs), costs, 1200.0, agents=clients)
+
+
 def poisson(seed: int = 0) -> Scenario:
     """Three models that exclude each other, asked independently."""
     rng = random.Random(seed)
@@ -147,6 +158,7 @@ def _poisson(rng: random.Random, mean: float) -> int:
 SCENARIOS: Mapping[str, Callable[[int], Scenario]] = {
     "two-loops": two_loops,
     "four-and-one": four_and_one,
+    "autocomplete": autocomplete,
     "poisson": poisson,
     "bursts": bursts,
     "switching": switching,

@@ -29,6 +29,8 @@ class ClosedLoopClient:
     """Seconds between a response and the next request."""
     key: str = ""
     begins_s: float = 0.0
+    patience_s: float | None = None
+    """Seconds of waiting after which it gives up, and comes again after ``think_s``; ``None``: it stays."""
 
 
 @dataclass(frozen=True, slots=True)

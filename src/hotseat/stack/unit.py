@@ -52,11 +52,61 @@ def unit(
     )
 
 
+_PLAIN = """\
+# Written by `hotseat install-service`. Runs the launcher, which starts and stops its models.
+[Unit]
+Description=hotseat: the launcher and its models
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=exec
+{user}WorkingDirectory={folder}
+Environment={path}
+ExecStart={program} serve -c {config}
+ExecReload=/bin/kill -HUP $MAINPID
+# SIGTERM goes to the launcher alone, which lets answers finish and stops its models.
+KillMode={kill}
+TimeoutStopSec=5min
+Restart=on-failure
+RestartSec=5
+LimitNOFILE=65536
+
+[Install]
+WantedBy={wanted}
+"""
+
+
+def plain_unit(
+    *,
+    folder: Path,
+    program: Sequence[str],
+    search_path: str,
+    leave_running: bool = False,
+    run_as: str | None = None,
+    user: bool = False,
+) -> str:
+    """Return the unit of a launcher of plain processes.
+
+    ``program`` is hotseat's command; ``search_path`` is where the models' programs are found; ``run_as`` is
+    the user of a system unit. With ``leave_running``, models outlive the launcher.
+    """
+    return _PLAIN.format(
+        user=f"User={run_as}\n" if run_as and not user else "",
+        folder=_path(str(folder)),
+        path=_word(f"PATH={search_path}", always=True),
+        program=" ".join(map(_word, program)),
+        config=_word(str(folder / "hotseat.yaml")),
+        kill="process" if leave_running else "mixed",
+        wanted="default.target" if user else "multi-user.target",
+    )
+
+
 def _path(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _word(text: str) -> str:
-    """One word of a command line, quoted for systemd."""
+def _word(text: str, *, always: bool = False) -> str:
+    """One word of a command line, quoted for systemd where needed, or ``always``."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"' if any(character in escaped for character in " \t'\"\\;") else escaped
+    return f'"{escaped}"' if always or any(character in escaped for character in " \t'\"\\;") else escaped

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
@@ -50,6 +50,14 @@ class WeightFiles(Protocol):
 
     async def download(self, model: ModelSpec, tell: Callable[[Progress], None]) -> Reason | None:
         """Download what is missing; returns why that failed. Stops everything when cancelled."""
+
+
+@runtime_checkable
+class MeasuresFiles(Protocol):
+    """Files whose arrival on the disk can be watched."""
+
+    async def arrived_bytes(self, model: ModelSpec) -> int | None:
+        """How many bytes of the model's files are there while some are missing; ``None``: none is."""
 
 
 class StartHistory(Protocol):

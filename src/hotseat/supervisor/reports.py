@@ -26,12 +26,13 @@ def why_not_ready(view: ModelView, unusable: str | None, now: float) -> Refusal:
     if unusable is not None:
         return refusals.unusable(view.model, unusable)
     reason = view.reason or Reason(summary="it was stopped")
+    why = refusals.explain(view.model, reason)
     words = f"is {view.state}: {reason.for_clients()}"
     if view.backoff_until is not None and reason.permanent:
-        words = f"cannot start: {reason.for_clients()}"
+        words = f"cannot start: {why}"
     elif view.backoff_until is not None:
-        wait_s = max(1.0, view.backoff_until - now)
-        words = f"failed to start: {reason.for_clients()}; next try in {wait_s:.0f} s"
+        wait_s = refusals.retry_s(view.backoff_until - now)
+        words = f"failed to start: {why}; next try in {wait_s:.0f} s"
     return Refusal(
         code=Code.MODEL_FAILED if reason.permanent else Code.MODEL_BACKOFF,
         message=f"model {view.model} {words}",

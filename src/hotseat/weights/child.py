@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from hotseat.installation import install_extra
 from hotseat.weights.wanted import WantedFiles, model_folder, parse
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def main() -> None:
     try:
         from hotseat.weights.hub import DownloadError, Hub, exit_now
     except ImportError as error:
-        words = f"{wanted}: downloads need {error.name}: pip install 'hotseat[seed]'"
+        words = f"{wanted}: downloads need {error.name}: {install_extra('seed')}"
         _report(failed=words, permanent=True)
         sys.exit(1)
     threading.Thread(target=_exit_with_parent, args=[exit_now], daemon=True).start()

@@ -6,7 +6,7 @@ import pytest
 
 from hotseat.gateway.access.client_address import UNKNOWN, Addresses
 
-PROXIES = Addresses(("127.0.0.1", "10.0.0.0/8", "fd00::/8"))
+PROXIES = Addresses(("127.0.0.1", "10.0.0.0/8", "fd00::/8"), cloudflare=("192.168.7.0/24",))
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,9 @@ PROXIES = Addresses(("127.0.0.1", "10.0.0.0/8", "fd00::/8"))
         ("127.0.0.1", [("x-forwarded-for", "1.2.3.4, made up")], UNKNOWN),
         ("127.0.0.1", [("x-forwarded-for", "10.1.1.1, 10.2.2.2")], "10.1.1.1"),
         ("127.0.0.1", [("x-forwarded-for", "1.2.3.4"), ("cf-connecting-ip", "6.6.6.6")], "1.2.3.4"),
-        ("127.0.0.1", [("cf-connecting-ip", "1.2.3.4")], "1.2.3.4"),
+        ("127.0.0.1", [("cf-connecting-ip", "1.2.3.4")], "127.0.0.1"),  # may be forged: it does not set it
+        ("192.168.7.1", [("cf-connecting-ip", "1.2.3.4")], "1.2.3.4"),
+        ("192.168.7.1", [("x-forwarded-for", "1.2.3.4"), ("cf-connecting-ip", "6.6.6.6")], "1.2.3.4"),
         ("fd00::1", [("x-forwarded-for", "1.2.3.4")], "1.2.3.4"),
         ("::ffff:10.0.0.1", [("x-forwarded-for", "1.2.3.4")], "1.2.3.4"),
         ("::ffff:1.2.3.4", [], "1.2.3.4"),

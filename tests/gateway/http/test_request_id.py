@@ -19,3 +19,10 @@ def test_another_id_is_made_anew_and_none_twice(sent: bytes | None) -> None:
     made = [request_id(sent) for _ in range(10)]
     assert len(set(made)) == 10
     assert all(one.startswith("req-") for one in made)
+
+
+def test_ids_do_not_tell_how_many_requests_there_are() -> None:
+    made = [request_id(None) for _ in range(1000)]
+    assert len(set(made)) == 1000
+    assert len({one[:12] for one in made}) > 990
+    assert sorted(made) != made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from hotseat.core.access_spec import LimitSpec
 from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
-from hotseat.gateway.policy.rate_limit import MAX_SUBJECTS, Limit, MemoryGrant, MemoryLimiter
+from hotseat.gateway.policy.rate_limit import MAX_SUBJECTS, NETWORKS_EACH, Limit, MemoryGrant, MemoryLimiter
 
 pytestmark = pytest.mark.anyio
 
@@ -233,3 +234,46 @@ async def test_no_count_of_a_limit_that_was_changed_is_left() -> None:
         (limiter.acquire(limits, "a", lambda: "1.1.1.1")).release(5)
         assert limiter.size == len(limits)
         assert sum(map(len, limits)) == len(limits)
+
+
+def test_a_client_over_its_limit_is_not_forgotten_for_others_sake() -> None:
+    limit = Limit(minute(3, per="client"))
+    limit.add(limit.count(" 10.0.0.1", 1.0), 3, 1.0)
+    for number in range(2 * MAX_SUBJECTS):
+        limit.add(limit.count(f"{number}", 2.0), 1, 2.0)
+    assert limit.count(" 10.0.0.1", 3.0).total == 3
+    assert len(limit) <= MAX_SUBJECTS
+
+
+def test_who_was_there_last_is_remembered_longest() -> None:
+    limit = Limit(minute(3, per="client"))
+    limit.add(limit.count("early", 1.0), 1, 1.0)
+    for number in range(MAX_SUBJECTS - 1):
+        limit.add(limit.count(f"{number}", 2.0), 1, 2.0)
+    limit.add(limit.count("early", 9.0), 1, 9.0)
+    limit.count("one more", 9.0)
+    assert limit.count("early", 9.0).total == 2
+
+
+def test_the_networks_of_one_ipv6_site_do_not_multiply_its_limit() -> None:
+    """A site has 65,536 networks (/64), each of which was counted apart."""
+    limiter = MemoryLimiter(lambda: 1.0)
+    limits = limiter.limits([minute(3, per="client")])
+    passed = 0
+    for number in range(500):
+        for _ in range(4):
+            with contextlib.suppress(RequestRefused):
+                limiter.acquire(limits, "", lambda number=number: f"2001:db8:7:{number:x}::/64")
+                passed += 1
+    assert passed == 3 * (NETWORKS_EACH + 1)
+    limiter.acquire(limits, "", lambda: "2001:db8:8:1::/64")  # another site
+
+
+def test_checking_counts_nothing() -> None:
+    limiter = MemoryLimiter(lambda: 1.0)
+    limits = limiter.limits([minute(1)])
+    for _ in range(5):
+        limiter.check_now(limits, "me", str)
+    limiter.acquire(limits, "me", str)
+    with pytest.raises(RequestRefused):
+        limiter.check_now(limits, "me", str)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from hotseat.gateway.proxy.access_log import AccessLog, RequestRecord
+from hotseat.gateway.proxy.access_log import STRANGERS_LINES_PER_S, AccessLog, RequestRecord
 
 pytestmark = pytest.mark.anyio
 
@@ -26,3 +26,20 @@ async def test_lines_are_written_together() -> None:
     assert (first["id"], first["time"], first["event"]) == ("a", "2023-11-14T22:13:20.250Z", "request")
     assert (second["status"], second["tokens_in"]) == (404, 3)
     assert [record.status for record in seen] == [200, 500, 404]
+
+
+async def test_strangers_do_not_fill_the_log() -> None:
+    written: list[bytes] = []
+    seen: list[RequestRecord] = []
+    access_log = AccessLog(written.append, lambda: 1_700_000_000.25, seen.append)
+    for _ in range(1000):
+        access_log.enter(RequestRecord(status=401, code="missing_api_key"), logged=True)
+    access_log.enter(RequestRecord(status=401, code="model_not_allowed", key="ann"), logged=True)
+    access_log.enter(RequestRecord(status=200), logged=True)
+    access_log.flush()
+    lines = [json.loads(line) for line in b"".join(written).splitlines()]
+    assert [line["event"] for line in lines].count("request") == STRANGERS_LINES_PER_S + 2
+    assert [line["count"] for line in lines if line["event"] == "requests not logged"] == [
+        1000 - STRANGERS_LINES_PER_S
+    ]
+    assert len(seen) == 1002

@@ -275,7 +275,7 @@ async def test_the_servers_own_errors_pass_as_they_are() -> None:
 
 REFUSALS = [
     (Code.MODEL_LOADING, 503, True),
-    (Code.MODEL_FAILED, 503, False),
+    (Code.MODEL_FAILED, 400, False),
     (Code.MODEL_BACKOFF, 503, True),
     (Code.START_TIMEOUT, 503, True),
     (Code.QUEUE_FULL, 429, True),

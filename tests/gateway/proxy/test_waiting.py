@@ -83,7 +83,7 @@ async def test_a_short_wait_shows_no_early_headers() -> None:
         await wire.ask("/chat/v1/completions", STREAM)
         await waits(gate)
         gate.seats.tickets[0].refuse(refusal)
-        assert (await wire.answer()).status == 503
+        assert (await wire.answer()).status == 400
 
 
 @pytest.mark.parametrize(("path", "anthropic"), STYLES)

@@ -60,11 +60,11 @@ def test_another_protocol() -> None:
 def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "hotseat.telemetry.tracing.otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.context", None)
-    with pytest.raises(CannotTrace, match=r"pip install 'hotseat\[otel\]'"):
+    with pytest.raises(CannotTrace, match=r"install .*\[otel\]"):
         opened(HERE)
     made, [trouble] = opened(None, OTEL_EXPORTER_OTLP_ENDPOINT=HERE)
     assert made is None
-    assert "pip install" in trouble
+    assert "[otel]" in trouble
 
 
 def load(tmp_path: Path, value: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PlainValidator, model_validator
 
-from hotseat.config.parsers import times
+from hotseat.config.parsers import times, words
 from hotseat.config.schema.gpu import Devices, Footprint
 from hotseat.config.schema.inherited import InheritedSettings
 from hotseat.config.schema.launch import DEFAULT_RUNTIME, ModelLaunchKeys, RuntimeName
@@ -16,11 +16,18 @@ from hotseat.config.schema.sleep import SleepOrLevel
 from hotseat.config.schema.types import Bool, Count
 from hotseat.config_fields import Int, Names, one_or_list
 from hotseat.core.spec import KeepWarmSpan
+from hotseat.engines.abilities import CAPABILITIES
 
 WarmSpans = Annotated[
     tuple[KeepWarmSpan, ...],
     PlainValidator(times.warm_spans),
     one_or_list("time span or list of time spans", {"type": "string", "examples": ["Mon-Fri 08:00-18:00"]}),
+]
+
+Capabilities = Annotated[
+    tuple[str, ...],
+    PlainValidator(words.capabilities),
+    one_or_list("capability or list of capabilities", {"type": "string", "enum": list(CAPABILITIES)}),
 ]
 
 
@@ -61,6 +68,17 @@ class ModelConfig(PublicConfig, InheritedSettings, ModelLaunchKeys):
     health: str = Field(default="/health", description="The path that answers 200 once the server is ready.")
     allow_paths: Names = Field(
         default=(), description="Paths that clients may use in addition to the usual ones, such as `/ping`."
+    )
+    context: Count | None = Field(
+        default=None,
+        description="The context length that clients are told, in tokens. By default `--max-model-len` (or "
+        "`--ctx-size`, `--context-length`) from the command.",
+    )
+    capabilities: Capabilities = Field(
+        default=(),
+        description="What the model can do, for clients that ask: `chat`, `completions`, `tools`, `vision`, "
+        "`reasoning`, `embeddings`, `rerank`, `classification`, `transcription`, `speech`. By default as its "
+        "command tells. Models that can do other things, but not `chat`, are not offered for chat.",
     )
     footprint: Footprint | None = Field(
         default=None,

@@ -158,8 +158,13 @@ class RootConfig(InheritedSettings, TopLaunchKeys):
     )
     trusted_proxies: Networks = Field(
         default=(),
-        description="Addresses and networks of proxies that are trusted to report the client's address "
-        "(`X-Forwarded-For`, else `CF-Connecting-IP`).",
+        description="Addresses and networks of proxies that are trusted to report the client's address in "
+        "`X-Forwarded-For`.",
+    )
+    cloudflare_proxies: Networks = Field(
+        default=(),
+        description="Addresses and networks of `cloudflared`, or of proxies that Cloudflare calls: they set "
+        "`CF-Connecting-IP`, which is read from nobody else. They are trusted proxies, too.",
     )
     rate_store: Secret | None = Field(
         default=None,

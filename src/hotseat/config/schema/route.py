@@ -15,7 +15,10 @@ class PublicConfig(PolicyConfig):
         default=None, description="The path prefix. By default `/` followed by the name, such as `/chat`."
     )
     aliases: Names = Field(
-        default=(), description="Other values of a request's `model` field that lead to this model."
+        default=(),
+        description="Other values of a request's `model` field that lead to this model. `*` "
+        "stands for any characters: `claude-*`. A whole name comes before a "
+        "pattern, a longer pattern before a shorter one.",
     )
 
 

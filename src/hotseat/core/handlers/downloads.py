@@ -26,5 +26,6 @@ def downloaded(state: SchedulerState, event: ev.Downloaded, now: float) -> None:
 def download_failed(state: SchedulerState, event: ev.DownloadFailed, now: float) -> None:
     """Back off."""
     if (model := state.downloading(event.model, event.download)) is not None:
+        model.count_failed_start(event.reason)
         model.failures, model.reason = model.failures + 1, event.reason
         state.back_off(model, Cause.DOWNLOAD_FAILED, event.reason, now)

@@ -10,6 +10,8 @@ from hotseat.core.queue import QueuedRequest
 from hotseat.core.scheduler_state import SchedulerState
 from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
 
+_AWAY = (State.STOPPED, State.ASLEEP, State.STOPPING, State.SUSPENDING)
+"""States from which the model may have to evict others to come back."""
 _SERVES_SOON = HOLDS_LEASES | LOADING
 
 
@@ -23,7 +25,9 @@ def request_arrived(state: SchedulerState, event: ev.RequestArrived, now: float)
     5. It failed and is not tried again yet, or a start that failed is being stopped: refuse,
        ``model_backoff`` or ``model_failed``.
     6. Its queue is full: refuse, ``queue_full``.
-    7. Otherwise queue the request; the next plan decides when the model gets its memory.
+    7. Otherwise queue the request; the next plan decides when the model gets its memory. It may evict others
+       if its route allows that, in proportion to the odds that its client is still there then
+       (``patience``). One that would have to evict and may not is refused by the plan, ``model_not_loaded``.
     """
     model = state.models.get(event.model)
     if model is None or model.retired:  # 1
@@ -41,7 +45,15 @@ def request_arrived(state: SchedulerState, event: ev.RequestArrived, now: float)
         return
     if model.quiet:  # 7
         model.measure_pause(now)
-    model.queue.push(QueuedRequest(event.request, event.key, event.priority, now))
+    group = f"{event.key} {event.endpoint}" if event.endpoint else None
+    may_evict = event.may_evict
+    if may_evict and group is not None and model.state in _AWAY:
+        may_evict = model.patience.may_evict(group, model.return_cost_s, now)
+    model.queue.push(
+        QueuedRequest(
+            event.request, event.key, event.priority, now, group, may_evict, forbidden=not event.may_evict
+        )
+    )
     model.peak_demand = max(model.peak_demand, model.demand)
     state.requests[event.request] = model
     state.update_wanted(model)
@@ -71,7 +83,7 @@ def request_withdrawn(state: SchedulerState, event: ev.RequestWithdrawn, now: fl
     if event.request not in model.queue:
         lease_returned(state, ev.LeaseReturned(event.request), now)
         return
-    model.queue.remove(event.request)
+    model.learn_patience(model.queue.remove(event.request), now, stayed=False)
     del state.requests[event.request]
     state.plan_outdated = True
     state.set_deadline(model)

@@ -40,13 +40,15 @@ def _state_overdue(state: SchedulerState, model: ModelState, now: float) -> None
                 model.failure = Reason(summary=f"no room: {unplaced.summary}", hint=unplaced.hint)
                 state.refuse_queued(model, refusals.unplaced(model, unplaced))
             else:
-                model.failure = Reason(summary=f"not ready within {spec.start_timeout_s:g} s")
-                state.refuse_queued(model, refusals.start_timeout(model))
+                summary = f"not ready within {spec.start_timeout_s:g} s"
+                model.failure = Reason(summary=summary, hint=model.start_note)
+                state.refuse_queued(model, refusals.start_timeout(model, model.failure))
             state.stop(model, Cause.START_TIMEOUT, now, model.failure)
         case State.DOWNLOADING:
             state.stop_download(model)
-            model.failures += 1
-            model.reason = Reason(summary=f"not downloaded within {spec.download_timeout_s:g} s")
+            reason = Reason(summary=f"not downloaded within {spec.download_timeout_s:g} s")
+            model.count_failed_start(reason)
+            model.failures, model.reason = model.failures + 1, reason
             state.back_off(model, Cause.DOWNLOAD_FAILED, model.reason, now)
         case State.WAKING:
             reason = Reason(summary=f"not awake within {spec.start_timeout_s:g} s")

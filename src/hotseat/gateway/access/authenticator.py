@@ -47,6 +47,7 @@ class Principal:
         "origins",
         "priority",
         "problem",
+        "progress",
         "routes",
         "session",
     )
@@ -63,6 +64,7 @@ class Principal:
         self.expires_at = spec.expires_at
         self.origins = None if spec.origins is None else Cors(spec.origins)
         self.priority = spec.priority
+        self.progress = spec.progress
         self.problem = problem
         """The refusal where a key is required; ``None``: the client is authenticated."""
         self.credential: bytes | None = None

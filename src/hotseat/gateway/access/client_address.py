@@ -17,14 +17,18 @@ _UNIX = "unix"
 """In place of a network: the clients of a Unix socket, who have no address."""
 _MAX_HOPS = 32
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Addresses:
     """Finds clients' addresses; knows the trusted proxies of one configuration."""
 
-    def __init__(self, trusted: Sequence[str]) -> None:
-        self._trusted = [ipaddress.ip_network(one) for one in trusted if one != _UNIX]
-        self._trusts_unix = _UNIX in trusted
+    def __init__(self, trusted: Sequence[str], cloudflare: Sequence[str] = ()) -> None:
+        """``cloudflare``: trusted proxies that set ``CF-Connecting-IP``; others would pass a forged one."""
+        self._cloudflare = [ipaddress.ip_network(one) for one in cloudflare if one != _UNIX]
+        self._trusted = [*(ipaddress.ip_network(one) for one in trusted if one != _UNIX), *self._cloudflare]
+        self._unix_is_cloudflare = _UNIX in cloudflare
+        self._trusts_unix = _UNIX in trusted or self._unix_is_cloudflare
 
     def of(self, peer: tuple[str, int] | None, headers: Headers) -> str:
         """The client's address, for rate limits; of an IPv6 client its network (/64), all of it its own."""
@@ -39,17 +43,20 @@ class Addresses:
                 if not self.is_trusted(host):
                     break
             return _counted_as(host)
-        for name, value in headers:
-            if name == b"cf-connecting-ip":
-                return _counted_as(value.decode("latin-1").strip())
+        if _is_in(host, self._cloudflare):
+            for name, value in headers:
+                if name == b"cf-connecting-ip":
+                    return _counted_as(value.decode("latin-1").strip())
         return _counted_as(host)
 
     def is_trusted(self, host: str) -> bool:
         """Return whether an address is a trusted proxy's; ``""`` stands for the clients of a Unix socket."""
-        if not host:
-            return self._trusts_unix
-        address = _parse(host) if self._trusted else None
-        return address is not None and any(address in network for network in self._trusted)
+        return _is_in(host, self._trusted) if host else self._trusts_unix
+
+
+def _is_in(host: str, networks: Sequence[_Network]) -> bool:
+    address = _parse(host) if networks else None
+    return address is not None and any(address in network for network in networks)
 
 
 @lru_cache(maxsize=4096)

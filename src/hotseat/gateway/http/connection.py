@@ -42,6 +42,10 @@ _PIECE_BYTES = 16 * 1024
 """The largest piece of a head or of a chunked body that the parser gets at once."""
 _PARSED_AT_ONCE = 32 * 1024
 """Bytes of heads and chunks that are parsed before the loop turns to other connections."""
+_LARGE_READ_BYTES = 64 * 1024
+"""After a read of this size others have their turn: the loop reads up to 8 MiB of one socket in a row."""
+_DISCARD_PAUSE_S = 0.01
+"""Between two reads of what is discarded."""
 _WRITING_CHECKS = 6
 """How often it is checked, in the time that a client may take nothing, whether it takes something."""
 
@@ -479,9 +483,7 @@ class Connection(asyncio.Protocol):
             return
         self._keep_unparsed(b"")
         self.data_received(rest)
-        latest = self._latest
-        if len(self._pipeline) <= _MAX_PIPELINED and (latest is None or len(latest.body) <= latest.body_room):
-            self.flow.resume_reading()
+        self._read_on()
 
     def _discard(self, size: int) -> None:
         self._discarded_bytes += size
@@ -490,6 +492,19 @@ class Connection(asyncio.Protocol):
                 self.transport.close()
             else:
                 self.flow.pause_reading()  # responses to earlier requests are still running
+        elif size >= _LARGE_READ_BYTES and not self.flow.read_paused:
+            self.flow.pause_reading()
+            self.loop.call_later(_DISCARD_PAUSE_S, self._read_on)
+
+    def _read_on(self) -> None:
+        """Read again after others had their turn, unless something else has paused it meanwhile."""
+        latest = self._latest
+        if self.transport.is_closing() or self._phase is ConnectionPhase.CLOSED:
+            return
+        if self._phase is _BODY and latest is not None and len(latest.body) > latest.body_room:
+            return
+        if len(self._pipeline) <= _MAX_PIPELINED:
+            self.flow.resume_reading()
 
     def _head_is_too_large(self) -> bool:
         return self._phase is not _BODY and self._head_bytes > self._limits.head_bytes
@@ -510,6 +525,9 @@ class Connection(asyncio.Protocol):
                 self._reject(_FRAMING_TOO_LARGE)  # the parser would keep a trailer that never ends
             elif self._timer is None:
                 self._watch_client()
+            if self._read_bytes >= _LARGE_READ_BYTES and not self.flow.read_paused:
+                self.flow.pause_reading()
+                self.loop.call_soon(self._read_on)
         elif self._head_bytes and self._active is None:  # empty lines alone: the head is still to come
             if self._timer is None:
                 self._watch_client()

@@ -39,6 +39,9 @@ _FIELDS = {
     b"cookie": _COOKIE,
     # Set anew, to the id that the gateway decides on.
     b"x-request-id": _PICK,
+    # A client's wishes for this request.
+    b"x-hotseat-may-evict": _PICK,
+    b"x-hotseat-progress": _PICK,
     b"cf-access-client-id": _DROP,  # names the secret that comes with it
     # Hop by hop (RFC 9110 §7.6.1).
     b"keep-alive": _DROP,
@@ -70,7 +73,7 @@ def _holds_secret(name: bytes) -> bool:
 class RequestHead:
     """The header fields of one request."""
 
-    __slots__ = ("accept_encoding", "is_json", "passed", "picked")
+    __slots__ = ("accept_encoding", "coding", "is_json", "passed", "picked")
 
     def __init__(self, headers: Headers) -> None:
         """``headers``: names in lower case. Raises ``RequestRefused`` (400) for a field that must not
@@ -104,6 +107,9 @@ class RequestHead:
         if connection not in _PLAIN_CONNECTION:
             passed = _without_nominated(passed, connection)
         self.picked = picked
+        coding = picked.get(b"content-encoding", b"")
+        self.coding = b"" if coding.lower() == b"identity" else coding
+        """The content codings of the body, to be undone; empty: none."""
         self.is_json = b"content-encoding" not in picked and picked.get(b"content-type", b"") in _JSON
         """Whether the content type says JSON, without a content encoding. (A body without a type may be
         JSON, too.)"""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -22,6 +22,9 @@ _log = logging.getLogger(__name__)
 
 BODY_ROOM_BYTES = 65536
 """Bytes of a body that are buffered before the handler reads it; beyond, reading from the client pauses."""
+
+
+_COPIED_BYTES = 1024 * 1024
 
 
 class BodyTooLarge(Exception):
@@ -216,10 +219,14 @@ class RequestCycle:
         body, self.body = self.body, b""
         if len(body) > limit:
             raise BodyTooLarge
-        return bytes(body)
+        # A large one is not copied: it serves as well as it is.
+        return cast("bytes", body) if len(body) > _COPIED_BYTES else bytes(body)
 
-    async def read(self, limit: int) -> bytes:
-        """Wait for the whole body and take it. Raises ``BodyTooLarge`` beyond ``limit`` bytes."""
+    async def read(self, limit: int, on_growth: Callable[[int], None] | None = None) -> bytes:
+        """Wait for the whole body and take it. Raises ``BodyTooLarge`` beyond ``limit`` bytes.
+
+        ``on_growth(size)`` is called with what has arrived so far, and may raise to refuse more.
+        """
         if self.more_body:
             self.send_100_continue()
         self.body_room = limit
@@ -228,6 +235,10 @@ class RequestCycle:
             message_event.clear()
             self.flow.resume_reading()
             await message_event.wait()
+            if on_growth is not None:
+                on_growth(len(self.body))
+        if on_growth is not None:
+            on_growth(len(self.body))
         return self.take(limit)
 
     def send_100_continue(self) -> None:

@@ -7,39 +7,41 @@ escapes decoded, and the last of duplicate keys wins, as in the servers' own par
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from typing import Any
 
 import msgspec
 
 from hotseat.gateway.http.errors import RequestRefused, bad_request
 from hotseat.gateway.http.headers import RequestHead
-from hotseat.gateway.policy.content_coding import decode
 from hotseat.gateway.policy.request_body import OpaqueBody, RequestBody, describe, invalid_json
-
-DEFAULT_LIMIT_BYTES = 32 * 1024 * 1024
 
 _TRUE = (True, 1, "true", "True", "TRUE", "1", "on", "yes", "t", "y")
 """Values that servers with lenient parsers take for true (pydantic's lax mode)."""
 
 
+_MAX_NAME_LENGTH = 1024
+"""Of a model's name, in characters."""
+
+
+_MAX_STREAM_BYTES = 32
+_NOT_GIVEN = msgspec.Raw(b"")
+
+
 class _BodyFields(msgspec.Struct):
     model: str | None = None
-    stream: Any = False
+    stream: msgspec.Raw = _NOT_GIVEN  # decoded if it is short: it may be anything, of any size
 
 
+_decode_value = msgspec.json.Decoder().decode
 _decode_fields = msgspec.json.Decoder(_BodyFields).decode
 
 EMPTY = RequestBody(b"")
 """The body of a request that has none. Shared: it is never changed."""
 
 
-def read(
-    content: bytes, head: RequestHead, limit: int = DEFAULT_LIMIT_BYTES, *, any_type: bool = False
-) -> RequestBody:
-    """Parse a body as far as routing needs it; ``limit``: the most bytes that it may have once decoded.
+def read(content: bytes, head: RequestHead, *, any_type: bool = False) -> RequestBody:
+    """Parse a body, decompressed, as far as routing needs it.
 
-    Raises ``RequestRefused``: 400 for invalid JSON, a broken form or a wrong type, 413 and 415 for a body
-    that cannot be decoded.
+    Raises ``RequestRefused`` (400) for invalid JSON, a broken form or a wrong type.
 
     Whatever is not a form must be a JSON object, whatever its ``Content-Type`` says: some servers parse
     bodies as JSON regardless, and nothing may reach them unread. With ``any_type`` (paths that the operator
@@ -47,9 +49,6 @@ def read(
     """
     if head.is_json:
         return _read_json(content)
-    encoding = head.picked.get(b"content-encoding")
-    if encoding is not None:
-        content = decode(content, encoding, limit)
     content_type = head.picked.get(b"content-type", b"")
     if content and content_type[:20].lower().startswith(b"multipart/form-data"):
         from hotseat.gateway.policy.multipart import Form  # its parser is imported for uploads only
@@ -58,10 +57,21 @@ def read(
     try:
         return _read_json(content)
     except RequestRefused:
-        media_type = content_type.partition(b";")[0].strip().lower()
-        if not any_type or not media_type or media_type.endswith((b"/json", b"+json")):
+        if not any_type or not may_be_opaque(head):
             raise
         return OpaqueBody(content)
+
+
+def may_be_opaque(head: RequestHead) -> bool:
+    """Whether the header says that the body is neither JSON nor a form."""
+    media_type = head.picked.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    return bool(media_type) and not media_type.endswith((b"/json", b"+json", b"/form-data"))
+
+
+def without_bom(content: bytes) -> bytes:
+    """The content without a byte order mark, which some editors and shells write before JSON."""
+    text = content.removeprefix(BOM_UTF8)
+    return content if not text or text.startswith(BOM_UTF8) else text
 
 
 def _read_json(content: bytes) -> RequestBody:
@@ -74,22 +84,28 @@ def _read_json(content: bytes) -> RequestBody:
     except msgspec.ValidationError as error:
         raise bad_request(f"the body has a wrong type: {error}", param=_param(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        text = content.removeprefix(BOM_UTF8)  # some editors and shells write one
-        if text and len(text) < len(content) and not text.startswith(BOM_UTF8):
+        text = without_bom(content)
+        if text is not content and len(text) < len(content):
             return _read_json(text)
         raise invalid_json(describe(error)) from None
     except RecursionError:
         raise invalid_json("nested too deeply") from None
+    if fields.model is not None and len(fields.model) > _MAX_NAME_LENGTH:
+        raise bad_request(f"model is longer than {_MAX_NAME_LENGTH} characters", param="model")
     stream = fields.stream
-    return RequestBody(
-        content,
-        fields.model,
-        stream if stream is True or stream is False else _is_true(stream),
-        stream is True,
-    )
+    written = b"" if stream is _NOT_GIVEN else bytes(stream)
+    return RequestBody(content, fields.model, _is_true(written), written == b"true")
 
 
-def _is_true(value: Any) -> bool:
+def _is_true(written: bytes) -> bool:
+    if written == b"true":
+        return True
+    if written in (b"", b"false") or len(written) > _MAX_STREAM_BYTES:
+        return False
+    try:
+        value = _decode_value(written)
+    except msgspec.DecodeError:  # a number beyond all bounds
+        return False
     return isinstance(value, int | str | float) and value in _TRUE
 
 

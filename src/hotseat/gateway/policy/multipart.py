@@ -15,6 +15,9 @@ from hotseat.gateway.policy.rewrite import RewriteRules
 
 _MAX_PARTS = 1000
 _MAX_FIELD_BYTES = 1024
+_MAX_PART_HEADER_BYTES = 8192
+"""Of the header of one part."""
+_MAX_PART_FIELDS = 16
 
 
 class Form(RequestBody):
@@ -83,6 +86,7 @@ class _Reader:
         self._name = b""
         self._value = b""
         self._disposition = b""
+        self._header_bytes = self._header_fields = 0
         self._field: bytes | None = None
         self._start = self._end = 0
         self._header_ended_at = self._data_at = 0
@@ -104,16 +108,25 @@ class _Reader:
         if self._parts > _MAX_PARTS:
             raise bad_request(f"the form has more than {_MAX_PARTS} parts", code="invalid_form")
         self._disposition = b""
+        self._header_bytes = self._header_fields = 0
         self._field = None
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._count_header(end - start)
         self._name += data[start:end]
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
         self._header_ended_at = end
+        self._count_header(end - start)
         self._value += data[start:end]
 
+    def _count_header(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > _MAX_PART_HEADER_BYTES or self._header_fields > _MAX_PART_FIELDS:
+            raise bad_request("the header of a part of the form is too large", code="invalid_form")
+
     def _header_end(self) -> None:
+        self._header_fields += 1
         if self._name.lower() == b"content-disposition":
             self._disposition = self._value
         self._name = self._value = b""

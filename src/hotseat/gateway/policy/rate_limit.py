@@ -8,6 +8,7 @@ counters.
 
 from __future__ import annotations
 
+import ipaddress
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -19,7 +20,10 @@ from hotseat.gateway.http.errors import RETRY_AT_MOST_S, ErrorResponse, RequestR
 
 SLICES = 60
 MAX_SUBJECTS = 100_000
-"""Of one limit. Beyond it the oldest counters are dropped."""
+"""Of one limit. Beyond it the counters that were not used for the longest time are dropped, first those whose
+limit is not reached: else whoever has many addresses could make it forget the one that is over its limit."""
+NETWORKS_EACH = 16
+"""Networks (/64) of one IPv6 site (/48) that are counted apart; further ones are counted together."""
 _CLEAN_FROM = 1024
 _MANY = 1 << 62
 _NOTHING: tuple[tuple[Limit, Counter], ...] = ()
@@ -45,6 +49,7 @@ class Limit:
         "_clean_at",
         "_counts",
         "_lines",
+        "_sites",
         "_slice_s",
         "amount",
         "by_client",
@@ -62,6 +67,8 @@ class Limit:
         self._slice_s = spec.per_s / SLICES
         self._lines = _header_template(spec.what, spec.amount)
         self._counts: dict[str, Counter] = {}
+        self._sites: dict[str, int] = {}
+        """By IPv6 site (/48): how many of its networks have counters."""
         self._clean_at = _CLEAN_FROM
 
     def subject(self, key: str, address: Callable[[], str]) -> str:
@@ -76,7 +83,14 @@ class Limit:
         if count is None:
             if len(self._counts) >= self._clean_at:
                 self._clean(now)
+            site = ipv6_site(subject)
+            if site is not None:
+                if self._sites.get(site, 0) >= NETWORKS_EACH:
+                    return self.count(site, now)
+                self._sites[site] = self._sites.get(site, 0) + 1
             count = self._counts[subject] = Counter()
+            if self._slice_s:
+                count.number = int(now / self._slice_s)
         elif self._slice_s and (number := int(now / self._slice_s)) != count.number:
             count.number = number
             self._slide(count, now)
@@ -124,14 +138,31 @@ class Limit:
                 self._slide(count, now)
             if not count.total:
                 del self._counts[subject]
-        if len(self._counts) >= MAX_SUBJECTS:  # a quarter at once, so that not every request has to do this
-            for subject in list(self._counts)[: MAX_SUBJECTS // 4]:
+        if len(self._counts) >= MAX_SUBJECTS and self._slice_s:
+            # A quarter at once, so that not every request has to do this. The order is stable.
+            leaving = sorted(
+                self._counts, key=lambda s: (self._counts[s].total >= self.amount, self._counts[s].number)
+            )
+            for subject in leaving[: MAX_SUBJECTS // 4]:
                 del self._counts[subject]
+        self._sites = {}
+        for subject in self._counts:
+            site = ipv6_site(subject)
+            if site is not None:
+                self._sites[site] = self._sites.get(site, 0) + 1
         self._clean_at = min(MAX_SUBJECTS, max(_CLEAN_FROM, 2 * len(self._counts)))
 
     def __len__(self) -> int:
         """The number of counters."""
         return len(self._counts)
+
+
+def ipv6_site(subject: str) -> str | None:
+    """Return the subject of the /48 that an IPv6 network (/64) belongs to; ``None`` for other subjects."""
+    if not subject.endswith("/64"):
+        return None
+    network = ipaddress.IPv6Network(subject[1:])
+    return f" {network.supernet(new_prefix=48)}"
 
 
 class RateLimitGrant(Protocol):
@@ -168,6 +199,12 @@ class Limiter(Protocol):
         self, limits: Sequence[Limit], key: str, address: Callable[[], str]
     ) -> RateLimitGrant:
         """Admit a request. Raises ``RequestRefused`` (429); then nothing was counted."""
+
+    async def check(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> None:
+        """Raise ``RequestRefused`` (429) where a limit is reached already; counts nothing."""
+
+    def check_now(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> None:
+        """Do the same with what is counted in memory."""
 
     async def close(self) -> None:
         """Close connections, end tasks."""
@@ -253,6 +290,18 @@ class MemoryLimiter:
         if tokens is not None:
             headers += tokens[0].headers(tokens[1], now)
         return MemoryGrant(held, headers, tokens is not None, self._clock)
+
+    async def check(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> None:
+        """Raise ``RequestRefused`` (429) where a limit is reached already; counts nothing."""
+        self.check_now(limits, key, address)
+
+    def check_now(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> None:
+        """Do the same at once."""
+        now = self._clock()
+        for limit in limits:
+            count = limit.count(limit.subject(key, address), now)
+            if count.total >= limit.amount:
+                raise refusal(limit, limit.wait_s(count, now), limit.headers(count, now))
 
     def _acquire_one(self, limit: Limit, key: str, address: Callable[[], str], now: float) -> MemoryGrant:
         """The usual case: one limit on requests, and nothing to release."""

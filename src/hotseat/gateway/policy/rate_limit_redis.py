@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hotseat.core.access_spec import LimitSpec
-from hotseat.gateway.policy.rate_limit import Limit, MemoryGrant, MemoryLimiter, refusal, remaining_headers
+from hotseat.gateway.policy.rate_limit import (
+    NETWORKS_EACH,
+    Limit,
+    MemoryGrant,
+    MemoryLimiter,
+    ipv6_site,
+    refusal,
+    remaining_headers,
+)
+from hotseat.installation import install_extra
 from hotseat.tasks import Tasks
 
 try:
@@ -72,7 +81,7 @@ class RedisLimiter:
         Raises ``RateStoreUnavailable`` for an invalid URL, or where the extra ``redis`` is not installed.
         """
         if _missing is not None:
-            raise RateStoreUnavailable("the extra is not installed; run: pip install 'hotseat[redis]'")
+            raise RateStoreUnavailable(f"the extra is not installed; run: {install_extra('redis')}")
         if not url.startswith(_SCHEMES):
             raise RateStoreUnavailable(f"expected a URL that begins with {', '.join(_SCHEMES)}")
         try:
@@ -125,14 +134,43 @@ class RedisLimiter:
             raise
         return RedisGrant(self, local, spent, headers)
 
+    async def check(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> None:
+        """Raise ``RequestRefused`` (429) where a limit is reached already; counts nothing."""
+        if time.monotonic() < self._down_until:
+            self._memory.check_now(limits, key, address)
+            return
+        try:
+            for limit, item, name in self._shared(limits, key, address):
+                strategy = self._fixed if limit.what == "tokens" else self._moving
+                if not await strategy.test(item, name):
+                    raise await self._refusal(limit, item, name)
+        except StorageError as error:
+            self._failed("rate_store", error.storage_error)
+
+    def check_now(self, limits: Sequence[Limit], key: str, address: Callable[[], str]) -> None:
+        """Do the same with what is counted in memory."""
+        self._memory.check_now(limits, key, address)
+
+    def _shared(
+        self, limits: Sequence[Limit], key: str, address: Callable[[], str]
+    ) -> list[tuple[Limit, Any, str]]:
+        """Return the limits that are counted in the store, with their items and names there."""
+        shared: list[tuple[Limit, Any, str]] = []
+        for limit in limits:
+            if limit.what == "concurrent":
+                continue
+            subject = limit.subject(key, address)
+            shared.append((limit, _item(limit.spec), f"{limit.spec.scope}/{limit.what}/{subject}"))
+            site = ipv6_site(subject)
+            if site is not None:  # all networks of the site together
+                item = _item(limit.spec, NETWORKS_EACH)
+                shared.append((limit, item, f"{limit.spec.scope}/{limit.what}/{site}"))
+        return shared
+
     async def _count(
         self, limits: Sequence[Limit], key: str, address: Callable[[], str]
     ) -> tuple[bytes, list[tuple[Any, str]]]:
-        shared = [
-            (limit, _item(limit.spec), f"{limit.spec.scope}/{limit.what}/{limit.subject(key, address)}")
-            for limit in limits
-            if limit.what != "concurrent"
-        ]
+        shared = self._shared(limits, key, address)
         for limit, item, name in shared:
             strategy = self._fixed if limit.what == "tokens" else self._moving
             if not await strategy.test(item, name):
@@ -187,5 +225,5 @@ class RedisLimiter:
         await self._pool.aclose()
 
 
-def _item(spec: LimitSpec) -> Any:
-    return RateLimitItemPerSecond(spec.amount, max(1, math.ceil(spec.per_s)))
+def _item(spec: LimitSpec, times: int = 1) -> Any:
+    return RateLimitItemPerSecond(spec.amount * times, max(1, math.ceil(spec.per_s)))

@@ -14,6 +14,8 @@ import msgspec
 
 FLUSH_EVERY_S = 0.25
 _FLUSH_LINES = 200
+STRANGERS_LINES_PER_S = 50
+"""Lines about requests of strangers that were refused; more of them are counted, and told in one line."""
 CLIENT_CLOSED_REQUEST = 499
 """The status of a request whose client left before there was an answer (nginx's number for it)."""
 
@@ -23,11 +25,14 @@ class RequestRecord(msgspec.Struct, omit_defaults=True):
 
     id: str = ""
     """``X-Request-ID``."""
+    server_id: str = ""
+    """The request's id at the model's server, where the client sent an id of its own."""
     key: str = ""
     """The name of the key; empty without one."""
     method: str = ""
     path: str = ""
-    """At the model's server (the prefix removed), or of hotseat itself; empty where it leads nowhere."""
+    """At the model's server (the prefix removed), or of hotseat itself; where it leads nowhere, the path that
+    was sent without what could be a secret in it, so that a wrong base URL can be found."""
     route: str = ""
     model: str = ""
     asked: str = ""
@@ -78,6 +83,10 @@ class AccessLog:
         self._line_start = b""
         """A line's beginning, with placeholders for the milliseconds and for the record."""
         self._on_record = self._subscriber = on_record
+        self._strangers_second = -1
+        self._strangers_lines = 0
+        self._untold = 0
+        """Requests of strangers that got no line."""
 
     def watch(self, watcher: Callable[[RequestRecord], None] | None) -> None:
         """Have the records told to one more, or (``None``) to the subscriber alone again."""
@@ -100,6 +109,8 @@ class AccessLog:
             return
         now = self._wall_clock()
         second = int(now)
+        if record.code and not record.key and 400 <= record.status < 500 and not self._may_tell(second):
+            return
         if second != self._second:
             self._second = second
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
@@ -110,8 +121,27 @@ class AccessLog:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_EVERY_S, self.flush)
 
+    def _may_tell(self, second: int) -> bool:
+        """Whether one more refused request of a stranger gets a line: else the disk is theirs to fill."""
+        if second != self._strangers_second:
+            self._strangers_second, self._strangers_lines = second, 0
+        self._strangers_lines += 1
+        if self._strangers_lines <= STRANGERS_LINES_PER_S:
+            return True
+        self._untold += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(1.0, self.flush)
+        return False
+
     def flush(self) -> None:
-        """Write the buffered lines."""
+        """Write the buffered lines, and how many requests of strangers got none."""
+        if self._untold:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._wall_clock()))
+            self._lines.append(
+                b'{"time":"%b","level":"warning","event":"requests not logged","count":%d}'
+                % (stamp.encode(), self._untold)
+            )
+            self._untold = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import structlog
 
@@ -85,7 +86,7 @@ class Captures:
             self.stop(model, "hotseat shuts down")
 
     def _open(self, model: str) -> tuple[Path, int]:
-        file = self._folder / f"{model}.jsonl"
+        file = self._folder / f"{quote(model, safe='')}.jsonl"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             file.unlink()  # never into a file that somebody else may have open

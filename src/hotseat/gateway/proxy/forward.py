@@ -227,7 +227,13 @@ class Forward(msgspec.Struct, eq=False):
         model = request.route.model
         if not request.is_work and leases.state(model) != State.READY:
             raise errors.RequestRefused(errors.not_loaded(model, request.method))
-        ticket = self._ticket = leases.ask(model, priority=request.priority, key=request.key)
+        ticket = self._ticket = leases.ask(
+            model,
+            priority=request.priority,
+            key=request.key,
+            endpoint=request.endpoint,
+            may_evict=request.may_evict,
+        )
         if not request.is_work and ticket.lease is None:  # in the queue it could start a run
             raise errors.RequestRefused(errors.busy(model))
         return ticket
@@ -384,6 +390,8 @@ class Forward(msgspec.Struct, eq=False):
         cycle = self._cycle
         self.upstream_status = status
         self._request.content = b""  # it will not be sent again
+        if self._request.held is not None:
+            self._request.held.release()
         if self._hold is not None:
             self._hold.reschedule(None)
         is_stream = content_type.startswith(b"text/event-stream") and not _is_compressed(headers)

@@ -12,7 +12,7 @@ The gateway does not know the supervisor. It asks for a lease and gives it back:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hotseat.core.errors import Reason, Refusal
@@ -68,12 +68,19 @@ class Ticket(Protocol):
 class LeaseProvider(Protocol):
     """Grants leases: the gateway's view of the supervisor."""
 
-    def ask(self, model: str, *, priority: int = 0, key: str = "") -> Ticket:
+    def ask(
+        self, model: str, *, priority: int = 0, key: str = "", endpoint: str = "", may_evict: bool = True
+    ) -> Ticket:
         """Ask for a lease on a configured model.
 
-        ``key``: the name of the client's key, for fairness between keys. Raises ``LeaseRefused`` where it is
-        refused at once.
+        ``key``: the name of the client's key, for fairness between keys. ``endpoint``: the API's path;
+        whether clients stay to the end of a start is learned by key and endpoint (empty: it is not).
+        ``may_evict``: whether another model may be evicted. Raises ``LeaseRefused`` where it is refused at
+        once.
         """
+
+    def loaded(self) -> Sequence[str]:
+        """The models that are loaded, the one used last first; then those that load. Starts nothing."""
 
     def state(self, model: str) -> str:
         """The model's state, in the words of ``core.states``; starts nothing."""

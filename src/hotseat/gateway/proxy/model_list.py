@@ -55,7 +55,12 @@ def answer(
             )
         content = _describe(route, leases, model_id)
     else:
-        data = [_describe(route, leases, route.name) for route in routing.routes if may_use(route)]
+        data = [
+            _describe(route, leases, name)
+            for route in routing.routes
+            if may_use(route)
+            for name in (route.name, *(alias for alias in route.aliases if "*" not in alias))
+        ]
         content = {
             "object": "list",
             "data": data,
@@ -67,6 +72,14 @@ def answer(
 
 
 def _describe(route: Route, leases: LeaseProvider, name: str) -> dict[str, Any]:
+    """Describe a route under one of its names; what is not known is left out."""
+    known: dict[str, Any] = {}
+    if route.aliases:
+        known["aliases"] = list(route.aliases)
+    if route.context is not None:  # as vLLM calls it, and as OpenRouter does
+        known["max_model_len"] = known["context_length"] = route.context
+    if route.capabilities:
+        known["capabilities"] = list(route.capabilities)
     return {
         "id": name,
         "object": "model",
@@ -75,5 +88,7 @@ def _describe(route: Route, leases: LeaseProvider, name: str) -> dict[str, Any]:
         "created_at": "1970-01-01T00:00:00Z",
         "display_name": name,
         "owned_by": "hotseat",
+        "root": route.name,
         "status": {"value": STATUS_WORDS[State(leases.state(route.model))]},
+        **known,
     }

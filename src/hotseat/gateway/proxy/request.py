@@ -10,6 +10,7 @@ task: callbacks relay the server's response. Only what must be waited for is a c
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Coroutine
 from time import monotonic
@@ -25,6 +26,9 @@ from hotseat.gateway.access.loopback import refuse_other_hosts
 from hotseat.gateway.http.asgi import run_app
 from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.http.request_cycle import BodyTooLarge, RequestCycle
+from hotseat.gateway.policy.body_budget import HeldBody
+from hotseat.gateway.policy.body_worker import LIGHT_BYTES, is_light
+from hotseat.gateway.policy.content_coding import decode
 from hotseat.gateway.policy.cors import is_preflight, preflight
 from hotseat.gateway.policy.query import without_credentials
 from hotseat.gateway.policy.rate_limit import Limit, RateLimitGrant
@@ -33,7 +37,15 @@ from hotseat.gateway.proxy.access_log import CLIENT_CLOSED_REQUEST, RequestRecor
 from hotseat.gateway.proxy.capture import Capture
 from hotseat.gateway.proxy.captured_forward import CapturedForward
 from hotseat.gateway.proxy.forward import Forward, MeteredForward
-from hotseat.gateway.proxy.prepare import PATH_NOT_ALLOWED, UpstreamRequest, prepare, route_by_model
+from hotseat.gateway.proxy.prepare import (
+    PATH_NOT_ALLOWED,
+    UpstreamRequest,
+    prepare,
+    prepare_in_worker,
+    route_by_model,
+)
+from hotseat.gateway.proxy.progress import CHOICES, HEADER, ProgressText, text_for
+from hotseat.gateway.proxy.progress_forward import ProgressForward
 from hotseat.gateway.proxy.response_tail import estimate_tokens
 from hotseat.gateway.proxy.services import GatewayServices
 from hotseat.gateway.proxy.snapshot import ConfigSnapshot
@@ -67,6 +79,8 @@ class ProxiedRequest(msgspec.Struct, eq=False):
     _forward: Forward | None = None
     _grant: RateLimitGrant | None = None
     _capture: Capture | None = None
+    _held: HeldBody | None = None
+    """What the body takes of the budget for bodies, where it is large."""
 
     def begin(self) -> Pending | None:
         """Go as far as possible at once, and return what has to be waited for."""
@@ -105,8 +119,11 @@ class ProxiedRequest(msgspec.Struct, eq=False):
             self.end()
 
     def _refuse(self, refused: RequestRefused) -> None:
-        self._record.code = refused.problem.code
-        target = self._target
+        record, target = self._record, self._target
+        record.code = refused.problem.code
+        if target is not None and target.route is not None and not record.route:
+            record.route, record.model = target.route.name, target.route.model
+            self._logged = target.route.policy.access_log
         anthropic = is_anthropic(self._cycle.path) if target is None else target.anthropic
         self._cycle.refuse(refused.problem, anthropic=anthropic)
 
@@ -154,9 +171,11 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         try:
             target = snapshot.routing.resolve(cycle.path)
         except RequestRefused:
+            record.path = snapshot.routing.unknown_path(cycle.path)
             target = self._target_of_unknown_path()
         self._target = target
-        record.path = target.text
+        if target is not NOWHERE:
+            record.path = target.text
         if target.kind is not TargetKind.DATA or cycle.method == b"OPTIONS":
             return self._answer_locally(target)
         lines = context.allowed.get((cycle.method, target))
@@ -168,13 +187,23 @@ class ProxiedRequest(msgspec.Struct, eq=False):
             context.remember(cycle.method, target, cycle.extra_headers[len(self._id_line) :])
         elif lines:
             cycle.extra_headers += lines
-        if cycle.more_body:
+        if cycle.more_body or len(cycle.body) > LIGHT_BYTES or context.head.coding:
             self._check_length()
             return self._read_and_forward(target)
-        request = self._prepare(target, self._take_body())
-        limits = request.route.limits + context.principal.limits
+        limiter, principal = self._services.limiter, context.principal
+        limits = principal.limits
+        if target.route is not None:
+            limits = target.route.limits + limits
         if limits:
-            limiter = self._services.limiter
+            # Before the body is parsed, as far as the limits are known.
+            if limiter.is_remote:
+                return self._read_and_forward(target)
+            if target.route is None:
+                limiter.check_now(limits, principal.name, context.address)
+            else:
+                self._keep_grant(limiter.acquire(limits, principal.name, context.address))
+        request = self._prepare(target, self._take_body())
+        if self._grant is None and (limits := request.route.limits + principal.limits):
             if limiter.is_remote:
                 return self._acquire_and_forward(request, limits)
             self._keep_grant(limiter.acquire(limits, request.key, context.address))
@@ -230,20 +259,25 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     def _prepare(self, target: Target, content: bytes) -> UpstreamRequest:
         """The request for the model's server. Raises ``RequestRefused``."""
-        request = prepare(
-            self._cycle,
-            self._context,
-            self._snapshot.routing,
-            target,
-            content,
-            self._id_line,
-            self._services,
-            self._snapshot.body_limit_bytes,
+        return self._note(
+            prepare(
+                self._cycle,
+                self._context,
+                self._snapshot.routing,
+                target,
+                content,
+                self._id_line,
+                self._services,
+            )
         )
+
+    def _note(self, request: UpstreamRequest) -> UpstreamRequest:
+        """Enter the request into the record and the trace."""
         record, route = self._record, request.route
         if self._services.trace is not None:
             request.headers, record.trace, record.parent = self._services.trace(request.headers)
         record.route, record.model = route.name, route.model
+        record.server_id = request.server_id
         record.stream, record.bytes_in = request.stream, request.size
         if request.asked:
             record.asked = request.asked
@@ -262,6 +296,9 @@ class ProxiedRequest(msgspec.Struct, eq=False):
             self._capture = capture
             forward = captured = CapturedForward(self, cycle, request, services, self._snapshot)
             captured.begin_capture(capture, self._record.id)
+        elif request.events and (told := self._progress(request)) is not None:
+            forward = shown = ProgressForward(self, cycle, request, services, self._snapshot)
+            shown.begin_progress(told)
         elif grant is not None and grant.counts_tokens:
             forward = MeteredForward(self, cycle, request, services, self._snapshot)
         else:
@@ -317,23 +354,65 @@ class ProxiedRequest(msgspec.Struct, eq=False):
             record=self._record,
         )
 
+    def _progress(self, request: UpstreamRequest) -> ProgressText | None:
+        """The text that the client is told progress in: by the header, else the route, else the key."""
+        wished = self._context.head.picked.get(HEADER)
+        kind = request.route.policy.progress or self._context.principal.progress
+        if wished is not None:
+            kind = CHOICES.get(wished.strip().lower(), kind)
+        return text_for(request.target, request.route.name, kind) if kind is not None else None
+
     # What has to be waited for
 
     async def _read_and_forward(self, target: Target) -> None:
-        request = self._prepare(target, await self._read_body())  # held nowhere else: it may be large
-        await self._acquire_and_forward(request, request.route.limits + self._context.principal.limits)
+        """Serve a request whose body is large, or has not arrived: limits first, then the body."""
+        context, route = self._context, target.route
+        limiter, principal = self._services.limiter, context.principal
+        if route is None:
+            await limiter.check(principal.limits, principal.name, context.address)
+        else:
+            await self._acquire(route.limits + principal.limits)
+        request = await self._receive(target)  # held nowhere else: it may be large
+        if route is None:
+            await self._acquire(request.route.limits + principal.limits)
+        await self._make_forward(request).run()
 
-    async def _read_body(self) -> bytes:
-        limit = self._snapshot.body_limit_bytes
+    async def _receive(self, target: Target) -> UpstreamRequest:
+        """Wait for the body within the budget for bodies, and make the request for the model's server."""
+        services, cycle, context, limit = (
+            self._services,
+            self._cycle,
+            self._context,
+            self._snapshot.body_limit_bytes,
+        )
+        client = context.principal.name or f" {context.address()}"
+        held = self._held = services.bodies.hold(client, cycle.connection.message_event.set)
         try:
-            return await self._cycle.read(limit)
+            content = await cycle.read(limit, held.grow)
         except BodyTooLarge:
             raise _body_too_large(limit) from None
+        held.is_complete = True
+        if context.head.coding:  # in a thread: Python's lock is not held meanwhile
+            loop, coding = asyncio.get_running_loop(), context.head.coding
+            content = await loop.run_in_executor(None, decode, content, coding, limit)
+            held.grow(len(content))
+        if is_light(content, context.head):
+            request = self._prepare(target, content)
+        else:
+            routing, id_line = self._snapshot.routing, self._id_line
+            request = self._note(
+                await prepare_in_worker(cycle, context, routing, target, content, id_line, services)
+            )
+        request.held = held
+        return request
+
+    async def _acquire(self, limits: tuple[Limit, ...]) -> None:
+        if limits:
+            limiter, context = self._services.limiter, self._context
+            self._keep_grant(await limiter.acquire_async(limits, context.principal.name, context.address))
 
     async def _acquire_and_forward(self, request: UpstreamRequest, limits: tuple[Limit, ...]) -> None:
-        if limits:
-            limiter, address = self._services.limiter, self._context.address
-            self._keep_grant(await limiter.acquire_async(limits, request.key, address))
+        await self._acquire(limits)
         await self._make_forward(request).run()
 
     # What never reaches a model
@@ -377,6 +456,8 @@ class ProxiedRequest(msgspec.Struct, eq=False):
             return
         self._ended = True
         self._cycle.on_close = None
+        if self._held is not None:
+            self._held.release()
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.close()  # a task that was cancelled before it began has not touched it

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from hotseat.gateway.http.asgi import ASGIApp
 from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.http.upstream import UpstreamPools
+from hotseat.gateway.policy.body_budget import BodyBudget
+from hotseat.gateway.policy.body_worker import BodyWorker
 from hotseat.gateway.policy.rate_limit import Limiter
 from hotseat.gateway.proxy.access_log import AccessLog
 from hotseat.gateway.proxy.capture import Capture
@@ -27,6 +29,8 @@ class GatewayServices:
     leases: LeaseProvider
     upstreams: UpstreamPools
     limiter: Limiter
+    bodies: BodyBudget
+    body_worker: BodyWorker
     access_log: AccessLog
     control: ASGIApp
     """Answers the paths that belong to hotseat itself."""

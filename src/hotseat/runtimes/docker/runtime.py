@@ -14,6 +14,7 @@ import structlog
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
+from hotseat.installation import install_extra
 from hotseat.runtimes.base import FoundRun, Handle, HealthReport, LaunchError, Mounts, RunExit
 from hotseat.runtimes.docker import inspection
 from hotseat.runtimes.docker.compose import ComposeProject, sources
@@ -47,7 +48,7 @@ class DockerRuntime:
             from hotseat.runtimes.docker.engine import DockerEngine
         except ImportError:
             self._unusable_reason = (
-                "the docker runtime needs the package aiodocker: pip install 'hotseat[docker]'"
+                f"the docker runtime needs the package aiodocker: {install_extra('docker')}"
             )
             return
         try:

@@ -34,7 +34,7 @@ T = TypeVar("T")
 TIMEOUT_S = 10.0
 _WATCH_S = 120
 """After so long the API server ends a watch, and it is resumed."""
-_WATCH_DEADLINE_S = _WATCH_S + 15.0
+WATCH_DEADLINE_S = _WATCH_S + 15.0
 """A watch that nothing came from for so long, not even its end, hangs."""
 _READY_TIMEOUT_S = 5.0
 _TRIES = 6
@@ -62,7 +62,7 @@ class _WatchTransport(httpx2.AsyncHTTPTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if "watch" in request.url.params:
-            timeout = {**request.extensions.get("timeout", {}), "read": _WATCH_DEADLINE_S}
+            timeout = {**request.extensions.get("timeout", {}), "read": WATCH_DEADLINE_S}
             request.extensions = {**request.extensions, "timeout": timeout}
         return await super().handle_async_request(request)
 

@@ -6,10 +6,17 @@ short and the long forms of ports, volumes, networks and commands are understood
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from hotseat.stack.compose.servers import ServerKind, server_kind
+
+_DEFAULT_SHM = 64 * 1024**2
+_GPU_DEVICES = ("nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu", "/dev/nvidia", "/dev/kfd", "/dev/dri")
+"""Beginnings of devices that are GPUs: by CDI (Container Device Interface), or as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,12 @@ class ComposeService:
     @property
     def is_model(self) -> bool:
         """Whether it looks like a model server."""
-        return self.gpu or "vllm" in self.image or self.has_flag("--gpu-memory-utilization")
+        return self.gpu or self.kind is not None or self.has_flag("--gpu-memory-utilization")
+
+    @property
+    def kind(self) -> ServerKind | None:
+        """The kind of its model server; ``None``: not known."""
+        return server_kind(self.image, self.command)
 
     def model(self) -> str | None:
         """The model in its command: vLLM's ``--model``, or else the first word if it is not a flag."""
@@ -111,8 +123,8 @@ def _service(name: str, data: Mapping[str, Any]) -> ComposeService:
         networks=tuple(networks) if networks else () if mode else ("default",),
         network_mode=_text(mode),
         mounts=tuple(map(_mount, data.get("volumes") or ())),
-        restart=str(data.get("restart") or "no"),
-        shared_memory=bool(data.get("shm_size")) or data.get("ipc") == "host",
+        restart=_restart(data),
+        shared_memory=_has_shared_memory(data),
         gpu=_gpu(data),
     )
 
@@ -166,9 +178,53 @@ def _mount(value: object) -> ServiceMount:
     return ServiceMount(parts[0], parts[1]) if len(parts) > 1 else ServiceMount("", parts[0])
 
 
+def _restart(data: Mapping[str, Any]) -> str:
+    """The policy that Docker gets: ``restart``, else the one of ``deploy``."""
+    if data.get("restart"):
+        return str(data["restart"])
+    deploy = data.get("deploy")
+    policy = deploy.get("restart_policy") if isinstance(deploy, dict) else None
+    if not isinstance(policy, dict):
+        return "no"
+    condition = str(policy.get("condition") or "any")
+    return {"none": "no", "any": "always"}.get(condition, condition)
+
+
+def _has_shared_memory(data: Mapping[str, Any]) -> bool:
+    """Whether /dev/shm is larger than Docker's default, or shared with the host or another container."""
+    if data.get("ipc") and str(data["ipc"]) not in ("private", "none", "shareable"):
+        return True
+    if data.get("shm_size"):
+        return _bytes(data["shm_size"]) > _DEFAULT_SHM
+    tmpfs = data.get("tmpfs") or ()
+    for one in [tmpfs] if isinstance(tmpfs, str) else tmpfs:
+        target, _, options = str(one).partition(":")
+        if target.rstrip("/") == "/dev/shm":
+            sizes = [word.partition("=")[2] for word in options.split(",") if word.startswith("size=")]
+            return not sizes or _bytes(sizes[-1]) > _DEFAULT_SHM
+    for one in data.get("volumes") or ():
+        if _mount(one).target.rstrip("/") == "/dev/shm":
+            given = one.get("tmpfs") if isinstance(one, dict) else None
+            size = given.get("size") if isinstance(given, dict) else None
+            return size is None or _bytes(size) > _DEFAULT_SHM
+    return False
+
+
+def _bytes(value: object) -> int:
+    """A size as Compose and mount(8) write it; one that is not understood counts as large."""
+    match = re.fullmatch(r"([0-9.]+)\s*([kmgt]?)i?b?", str(value).strip().lower())
+    if match is None:
+        return _DEFAULT_SHM + 1
+    return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
+
+
 def _gpu(data: Mapping[str, Any]) -> bool:
     if data.get("runtime") == "nvidia" or data.get("gpus"):
         return True
+    for one in data.get("devices") or ():
+        device = str(one.get("source") if isinstance(one, dict) else one)
+        if device.startswith(_GPU_DEVICES):
+            return True
     node: Any = data
     for key in ("deploy", "resources", "reservations", "devices"):
         node = node.get(key) if isinstance(node, dict) else None

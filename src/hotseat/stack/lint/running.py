@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hotseat.core.spec import PPM
 from hotseat.stack.compose.model import ComposeService
+from hotseat.stack.compose.servers import ServerKind, weights_folder
 from hotseat.stack.lint import vllm_flags
 from hotseat.stack.lint.findings import Found, LintedStack, LintRule
 
@@ -73,11 +74,18 @@ def _flags(stack: LintedStack) -> Iterator[Found]:
 
 def _weights_cache(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
-        home = service.environment.get("HF_HOME", "/root/.cache/huggingface")
-        wanted = service.environment.get("HF_HUB_CACHE", home)
+        kind = service.kind
+        if kind is None or not _downloads(service, kind):
+            continue
+        wanted = weights_folder(kind, service.environment)
         if not _mounted(service, wanted) and not (service.model() or "").startswith("/"):
             key = ("services", service.name, "volumes")
-            yield key, service.name, f"has no volume for the Hugging Face cache ({wanted})"
+            what = "the Hugging Face cache" if wanted.endswith("huggingface") else f"{kind.name}'s weights"
+            yield key, service.name, f"has no volume for {what} ({wanted})"
+
+
+def _downloads(service: ComposeService, kind: ServerKind) -> bool:
+    return not kind.download_flags or any(service.has_flag(flag) for flag in kind.download_flags)
 
 
 def _compile_cache(stack: LintedStack) -> Iterator[Found]:
@@ -94,24 +102,33 @@ def _mounted(service: ComposeService, path: str) -> bool:
 
 def _shared_memory(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
-        if not service.shared_memory:
-            yield ("services", service.name), service.name, "has neither shm_size nor `ipc: host`"
+        if not service.shared_memory and service.kind is not None and service.kind.pytorch:
+            yield ("services", service.name), service.name, "has neither shm_size above 64 MB nor `ipc: host`"
 
 
 def _gpus(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
-        if not service.gpu:
+        if not service.gpu and not _is_for_cpu(service):
             yield ("services", service.name), service.name, "reserves no GPU"
+
+
+def _is_for_cpu(service: ComposeService) -> bool:
+    """Whether the image of llama.cpp or Ollama may be meant to run without a GPU."""
+    kind = service.kind
+    return kind is not None and not kind.pytorch and "cuda" not in service.image
 
 
 def _restart(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
         if service.restart != "no":
-            key = ("services", service.name, "restart")
+            written = stack.written.data["services"].get(service.name) or {}
+            by_deploy = "restart" not in written
+            key = ("services", service.name, *(("deploy", "restart_policy") if by_deploy else ("restart",)))
+            how = "deploy.restart_policy, which means " if by_deploy else ""
             yield (
                 key,
                 service.name,
-                f"`restart: {service.restart}` starts it again after hotseat has stopped it",
+                f"{how}`restart: {service.restart}` starts it again after hotseat has stopped it",
             )
 
 
@@ -135,7 +152,8 @@ RULES = (
     LintRule(
         name="weights-cache",
         severity="error",
-        about="A model without a volume for the Hugging Face cache: every new container would download its "
+        about="A model without a volume for its weights (vLLM's and SGLang's Hugging Face cache, and the "
+        "folders of TGI, llama.cpp and Ollama): every new container would download its "
         "weights again.",
         fix="mount a volume at HF_HOME (by default /root/.cache/huggingface)",
         check=_weights_cache,

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from hotseat.installation import install_extra
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,7 +20,6 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 """Variables that name a collector: traces are sent if one of them is set."""
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _SUPPORTED = "http/protobuf"
-_INSTALL = "pip install 'hotseat[otel]'"
 
 
 class CannotTrace(Exception):
@@ -81,7 +82,9 @@ def _open_exporter(
     try:
         from hotseat.telemetry.tracing.otlp import OtlpExporter
     except ModuleNotFoundError as missing:
-        raise CannotTrace(f"{missing.name} is not installed; install it with: {_INSTALL}") from None
+        raise CannotTrace(
+            f"{missing.name} is not installed; install it with: {install_extra('otel')}"
+        ) from None
     try:
         return OtlpExporter(endpoint(configured) if isinstance(configured, str) else None, on_trouble)
     except ValueError as error:
