@@ -231,7 +231,7 @@ async def test_a_model_that_cannot_start_is_told() -> None:
         gate.seats.refusals["chat"] = Refusal(
             code=Code.MODEL_FAILED, message="unknown flag", model="chat", should_retry=False
         )
-        assert await refused(gate, "/chat/v1/realtime") == (503, "unknown flag")
+        assert await refused(gate, "/chat/v1/realtime") == (400, "unknown flag")
 
 
 @pytest.mark.parametrize(
