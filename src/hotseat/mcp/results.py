@@ -18,14 +18,14 @@ class ModelSummary(BaseModel):
     default: bool = False
 
 
-class ModelListing(BaseModel):
-    """The result of ``list_models``."""
+class AgentModelList(BaseModel):
+    """Result of the tool ``list_models``."""
 
     models: list[ModelSummary]
 
 
-class ModelStatus(BaseModel):
-    """How one model stands."""
+class AgentModelStatus(BaseModel):
+    """State of one model, for agents."""
 
     model: str
     state: str
@@ -38,20 +38,20 @@ class ModelStatus(BaseModel):
 
 
 class LauncherStatus(BaseModel):
-    """The result of ``status``."""
+    """Result of the tool ``status``: all models."""
 
-    models: list[ModelStatus]
+    models: list[AgentModelStatus]
     budget: dict[str, float] = Field(description="Share of each GPU that models may take together.")
     gpus: list[dict[str, Any]] = []
     unusable_runtimes: dict[str, str] = {}
 
 
 class OrderResult(BaseModel):
-    """What became of an order."""
+    """Outcome of an order, for agents."""
 
     done: bool
     message: str
-    model: ModelStatus | None = None
+    model: AgentModelStatus | None = None
     would_cut: int = Field(
         default=0,
         description="Answers under way that the order would wait for or cut; call again with confirm.",
@@ -89,7 +89,7 @@ class ConfigFinding(BaseModel):
 
 
 class ConfigValidation(BaseModel):
-    """The result of ``validate_config``."""
+    """Result of the tool ``validate_config``: its problems."""
 
     valid: bool
     problems: list[ConfigFinding] = []
@@ -97,7 +97,7 @@ class ConfigValidation(BaseModel):
 
 
 class ConfigDifference(BaseModel):
-    """What a reload changes, or would change."""
+    """Changes that a reload makes, or would make."""
 
     problems: list[str] = []
     added: list[str] = []
@@ -107,7 +107,7 @@ class ConfigDifference(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """The result of ``ask_model``."""
+    """Result of the tool ``ask_model``: one answer."""
 
     model: str
     text: str
