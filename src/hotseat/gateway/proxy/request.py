@@ -307,7 +307,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         return forward
 
     def _open_websocket(self, target: Target) -> Pending:
-        """What has to be waited for until a WebSocket has ended. Raises ``RequestRefused``."""
+        """Return what has to be waited for until a WebSocket has ended. Raises ``RequestRefused``."""
         cycle, context, snapshot, record = self._cycle, self._context, self._snapshot, self._record
         picked, principal = context.head.picked, context.principal
         cycle.keep_alive = False
