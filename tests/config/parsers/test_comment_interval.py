@@ -9,7 +9,7 @@ from hotseat.config.parsers.times import comment_interval
 
 @pytest.mark.parametrize(
     ("written", "seconds"),
-    [(True, 2.0), ("on", 2.0), (False, 0.0), ("off", 0.0), (0, 0.0), ("15s", 15.0), (0.1, 0.1), (30, 30.0)],
+    [(True, 2.0), ("on", 2.0), (False, 0.0), ("off", 0.0), (0, 0.0), ("15s", 15.0), ("0.1", 0.1), (30, 30.0)],
 )
 def test_the_interval_that_is_meant(written: object, seconds: float) -> None:
     assert comment_interval(written) == seconds
