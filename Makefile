@@ -46,6 +46,10 @@ test-vllm: venv ## by hand, slow: tests with the real vLLM, built for CPUs (scri
 	@scripts/vllm.sh
 	$(BIN)/pytest -m vllm tests/vllm
 
+.PHONY: test-gpu
+test-gpu: ## by hand: two minutes on a machine with an NVIDIA GPU, torch and nvidia-ml-py (PYTHON=, nothing is installed)
+	PYTHONPATH=src $(or $(PYTHON),python3) tests/gpu/check_gpu.py
+
 .PHONY: format
 format: venv ## format the code with ruff
 	$(BIN)/ruff check --fix .
@@ -78,6 +82,14 @@ mutants: venv ## by hand, about an hour: mutation testing of core/ (MUTANTS='hot
 	$(BIN)/python -m pip install --quiet mutmut==3.8.1
 	PATH="$(CURDIR)/$(BIN):$$PATH" HOTSEAT_BRIEF=1 $(BIN)/mutmut run $(MUTANTS)
 	$(BIN)/mutmut results
+
+.PHONY: screenshots
+screenshots: venv ## by hand: the pictures of the page in docs/ui, from a scripted scene (needs Chromium)
+	$(BIN)/python scripts/screenshots.py
+
+.PHONY: vendor
+vendor: ## by hand: fetch the page's libraries anew, as its lock says (needs npm)
+	python3 scripts/vendor.py
 
 .PHONY: constraints
 constraints: ## pin the latest releases in constraints/

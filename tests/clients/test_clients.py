@@ -196,9 +196,99 @@ def test_every_program_is_printed_from_a_file_alone(tmp_path: Path) -> None:
 def test_refusals(hotseat: Hotseat) -> None:
     wrong = run(hotseat, "curl", key="sk-wrong-" + "2" * 32)
     assert (wrong.exit_code, wrong.stdout) == (1, "")
-    assert "set HOTSEAT_API_KEY" in wrong.stderr
+    assert "refuses the key in VLLM_API_KEY" in wrong.stderr
     keyless = run(hotseat, "curl", "--with-key", key="")
     assert (keyless.exit_code, keyless.stdout) == (1, "")
     nobody = run(hotseat, "curl", "--model", "nobody")
     assert (nobody.exit_code, nobody.stdout) == (2, "")
     assert run(hotseat, "emacs").exit_code == 2
+
+
+# Launchers without keys, and with keys elsewhere
+
+
+@pytest.fixture(scope="module")
+def open_hotseat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hotseat]:
+    """A launcher without keys."""
+    models: dict[str, dict[str, Any]] = {"chat": {"footprint": 0.18}, "embed": {"capabilities": "embeddings"}}
+    yield from serving(Hotseat(tmp_path_factory.mktemp("open"), models, default_model="chat"))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_nothing_that_is_printed_for_a_launcher_without_keys_waits_for_a_key(
+    open_hotseat: Hotseat, name: str
+) -> None:
+    done = run(open_hotseat, name, key="")
+    assert done.exit_code == 0, done.stderr
+    assert "API_KEY" not in done.stdout.replace("OPENAI_API_KEYS", "").replace("VLLM_API_KEY from", "")
+    assert "no-key-needed" in done.stdout or name == "zed"
+
+
+@pytest.mark.parametrize(
+    "name", ["openai-sdk", "anthropic-sdk", pytest.param("curl", marks=pytest.mark.system("curl"))]
+)
+def test_programs_run_against_a_launcher_without_keys(open_hotseat: Hotseat, name: str) -> None:
+    program = run(open_hotseat, name, key="").stdout
+    words = ["sh", "-euc"] if name == "curl" else [sys.executable, "-c"]
+    env = {key: value for key, value in os.environ.items() if "API_KEY" not in key}
+    done = subprocess.run(
+        [*words, program], capture_output=True, text=True, timeout=LIMIT_S, check=False, env=env
+    )
+    assert (done.returncode, "tok" in done.stdout) == (0, True), done.stderr
+
+
+def test_models_that_cannot_chat_are_not_offered_for_chat(open_hotseat: Hotseat) -> None:
+    for name in FORMATS:
+        assert "embed" not in run(open_hotseat, name, key="").stdout, name
+    with pytest.raises(NotOffered, match="can chat"):
+        choose(
+            "http://h",
+            [Offered(name="e", model="e", footprint={}, capabilities=("embeddings",))],
+            CARD,
+            coding=True,
+        )
+
+
+def test_the_variable_that_is_set_is_the_one_that_programs_read(hotseat: Hotseat) -> None:
+    done = CliRunner(env={"HOTSEAT_API_KEY": KEY, "VLLM_API_KEY": None}).invoke(
+        main, ["clients", "openai-sdk", "--url", f"http://127.0.0.1:{hotseat.port}"]
+    )
+    assert 'os.environ["HOTSEAT_API_KEY"]' in done.stdout
+
+
+# --write
+
+
+def test_write_puts_it_in_place_beside_what_is_there_and_proves_it(hotseat: Hotseat, tmp_path: Path) -> None:
+    file = tmp_path / "opencode.json"
+    before = '{"theme": "dark", "provider": {"other": {"npm": "x"}}}'
+    file.write_text(before)
+    done = run(hotseat, "opencode", "--write", "--file", str(file))
+    assert done.exit_code == 0, done.stderr
+    data = json.loads(file.read_text())
+    assert data["theme"] == "dark"
+    assert set(data["provider"]) == {"other", "hotseat"}
+    assert (tmp_path / "opencode.json.bak").read_text() == before
+    assert "coder answered at" in done.stdout
+    again = run(hotseat, "opencode", "--write", "--file", str(file))
+    assert "as it was before" not in again.stdout, "nothing has changed: no further backup"
+    assert not (tmp_path / "opencode.json.bak2").exists()
+
+
+def test_write_says_when_the_launcher_does_not_answer_as_the_program_needs(
+    hotseat: Hotseat, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.toml"
+    done = run(hotseat, "codex", "--write", "--file", str(file))  # the fake engine has no /v1/responses
+    assert done.exit_code == 1
+    assert "/v1/responses answered with status 404" in done.stderr
+    assert 'model_provider = "hotseat"' in file.read_text()
+
+
+def test_a_file_that_cannot_be_merged_is_left_as_it_is(hotseat: Hotseat, tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text("// my settings\n{}")
+    done = run(hotseat, "zed", "--write", "--file", str(file))
+    assert (done.exit_code, file.read_text()) == (1, "// my settings\n{}")
+    assert "was not changed: it is not plain JSON" in done.stderr
+    assert run(hotseat, "curl", "--write").exit_code == 2

@@ -328,7 +328,8 @@ class Kubelet:
     async def _run_container(self, known: PodOnNode, base: dict[str, Any], last: dict[str, Any]) -> int:
         container, ip = known.container, known.ip
         name, value = self.mark.split("=", 1)
-        env = {"PATH": os.environ["PATH"], "POD_IP": ip, name: value}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        env = {"PATH": path, "POD_IP": ip, name: value}
         env |= {one.name: one.value or "" for one in container.env or []}
         command = [
             word.replace("$(POD_IP)", ip) for word in [*(container.command or []), *(container.args or [])]
@@ -402,7 +403,7 @@ class Kubelet:
             return True
         try:
             async with asyncio.timeout(1):
-                reader, writer = await asyncio.open_connection(ip, int(probe.httpGet.port))
+                reader, writer = await asyncio.open_connection(ip, _port(container, probe.httpGet.port))
                 writer.write(f"GET {probe.httpGet.path} HTTP/1.0\r\n\r\n".encode())
                 line = await reader.readline()
                 writer.close()
@@ -485,6 +486,12 @@ class Kubelet:
             await book.more(at)
         writer.write(b"0\r\n\r\n")
         await writer.drain()
+
+
+def _port(container: Container, port: int | str) -> int:
+    """The number of a port that may be given by its name."""
+    named = {one.name: one.containerPort for one in container.ports or []}
+    return int(named.get(str(port), port))
 
 
 def _condition(kind: str, status: bool) -> dict[str, str]:

@@ -193,6 +193,16 @@ def test_the_pace_follows_what_the_server_does(monkeypatch: pytest.MonkeyPatch) 
     assert probes.pauses() == [0.01] * 3 + slower + [0.01, 0.02, 0.02, 0.02]
 
 
+def test_a_health_answer_that_is_garbage_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Probes(monkeypatch, ProbeAnswer.REFUSED, *[ProbeAnswer.BROKEN] * 5, ProbeAnswer.READY)
+    run_virtual(until_ready("h", 1, "/health"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "h:1/health gives an answer that is not HTTP: it cannot become ready like that"
+    ]
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_on_loopback_it_connects_until_something_listens(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     probes = Probes(monkeypatch, ProbeAnswer.REFUSED, ProbeAnswer.NOT_READY, ProbeAnswer.READY)

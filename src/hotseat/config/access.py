@@ -111,6 +111,7 @@ class AccessResolver:
             expires_at=key.expires,
             origins=key.origins,
             priority=key.priority,
+            progress=None if key.progress == "off" else key.progress,
         )
 
     def _digest_of(self, at: Path, key: KeyConfig) -> bytes:

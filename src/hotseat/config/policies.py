@@ -52,6 +52,7 @@ class PolicyResolver:
             cors=find("cors")[1] or (),
             limits=scoped(limits or (), scope),
             max_hold_s=find("max_hold")[1],
+            progress=None if (progress := find("progress")[1]) == "off" else progress,
             may_evict=find("may_evict")[1] is not False,
             comment_every_s=find("keepalive_comments")[1],
             model_name=self._env.get(f"{prefix(name)}_MODEL") or None,

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
 
+Progress = Literal["text", "reasoning"]
+"""Where a client shows the progress of a start: in the answer's text, or among its reasoning."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSpec:
@@ -44,6 +47,8 @@ class KeySpec:
     """Origins of a publishable key, which works only in browsers there; ``None``: no restriction."""
     priority: int = 0
     """Added to the route's."""
+    progress: Progress | None = None
+    """As ``PolicySpec.progress``, for all routes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +127,8 @@ class PolicySpec:
     limits: tuple[LimitSpec, ...] = ()
     max_hold_s: float | None = None
     """Seconds after which a queued request that does not stream is answered 503 with Retry-After."""
+    progress: Progress | None = None
+    """Where a start's progress is shown in the answer itself; ``None``: in comments alone."""
     may_evict: bool = True
     """Whether another model may be evicted for its requests."""
     comment_every_s: float | None = None

@@ -129,6 +129,9 @@ _MADE_PATHS = frozenset(
 )
 """Paths whose POST requests make objects that can be asked for by their ids."""
 
+_KNOWN_PATHS = WORK_PATHS | _MADE_PATHS | {b"/v1/models", b"/v1/realtime"}
+"""Paths that are known to servers without a slash at their end."""
+
 EVENT_STREAM_PATHS = frozenset(
     {
         b"/v1/chat/completions",
@@ -160,6 +163,7 @@ _CAPABILITIES = {
     b"/v2/rerank": "rerank",
 }
 """What a model must be able to do to answer at a path; at all others: chat."""
+_SLASHES = re.compile(rb"//+")
 _MAX_CACHED_PATHS = 4096
 _MAX_CACHED_LENGTH = 128
 
@@ -254,6 +258,7 @@ class Target:
     __slots__ = (
         "anthropic",
         "events",
+        "is_start_check",
         "is_work",
         "kind",
         "makes_ids",
@@ -290,6 +295,8 @@ class Target:
         """Whether ``stream: true`` is answered by an event stream, whatever the server."""
         self.is_work = path in WORK_PATHS or special or (route is not None and not _is_object(path))
         """Whether a POST request here asks the model for work although it does not name one."""
+        self.is_start_check = route is not None and path == b"/v1/models"
+        """Whether a read here starts the model: ``GET /chat/v1/models`` is how people see a lazy start."""
         self.makes_ids = path in _MADE_PATHS
         """Whether a POST request here makes an object that can be asked for by its id."""
         self.responses = path == b"/v1/responses" or path.startswith(b"/v1/responses/")
@@ -382,6 +389,8 @@ class RoutingTable:
         return next((route for pattern, route in self._patterns if pattern.fullmatch(name)), None)
 
     def _resolve(self, path: bytes) -> Target:
+        if b"//" in path or path.endswith(b"/"):
+            path = self._without_spare_slashes(path)
         for models in (b"/v1/models", b"/models", b"/v1/v1/models"):
             if path in (models, models + b"/"):
                 return Target(TargetKind.MODELS, b"/v1/models")
@@ -417,6 +426,16 @@ class RoutingTable:
         return "/".join(
             part if part in known or _SAFE_SEGMENT.fullmatch(part) else "***" for part in segments
         )
+
+    def _without_spare_slashes(self, path: bytes) -> bytes:
+        """The path without empty segments and the slash at its end, if that is a known one; else as it is.
+
+        Base URLs that end with a slash give such paths, and servers answer them with a redirect.
+        """
+        clean = _SLASHES.sub(b"/", path).rstrip(b"/")
+        if not is_plain(clean):
+            return path
+        return clean if clean in _KNOWN_PATHS or self._prefixed(clean)[1] in _KNOWN_PATHS else path
 
     def _prefixed(self, path: bytes) -> tuple[Route | None, bytes]:
         """The route with the longest prefix of this path, and the rest of the path."""

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hotseat.runtimes.base import Listener
+from hotseat.runtimes.base import ListenerProof
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class ProbeAnswer(StrEnum):
     """Nothing listens, or the host name is not known (yet)."""
     RESET = "reset"
     """Connected, and closed before the first byte."""
-    BROKEN = "broken"
+    BROKEN = "an answer that is not HTTP"
     """Connected, and the answer was not HTTP."""
     SILENT = "silent"
     """Connected, and no answer within the timeout."""
@@ -167,18 +167,20 @@ async def until_ready(
     *,
     headers: Mapping[str, str] | None = None,
     timeout_s: float = PROBE_TIMEOUT_S,
-    listener: Listener | None = None,
+    listener: ListenerProof | None = None,
 ) -> str:
     """Return as soon as the server answers 2xx, with its address; runs until it is cancelled otherwise.
 
     Probes every 10 ms (on loopback every 2 ms) while the connection is refused, every 20 ms while it is
     reset, and from then on at growing intervals of up to 250 ms. Setting ``probe_now`` (at a log
     line, an event) makes it probe at once; the event is cleared again. With ``listener``, a process that
-    is not the run's is sent nothing, and the run is also found at other addresses of this machine.
+    is not the run's is sent nothing, and the run is also found at other addresses of this machine. An answer
+    that is not HTTP is logged, once.
     """
     pause_s = REFUSED_PAUSE_S
     own = loopback_address(host, port)
     told, looked_at = "", time.monotonic()
+    is_garbage_told = False
     while True:
         if probe_now is not None:
             probe_now.clear()
@@ -192,6 +194,9 @@ async def until_ready(
             if result.ready:
                 return host
             answer = result.answer
+            if answer is ProbeAnswer.BROKEN and not is_garbage_told:
+                is_garbage_told = True
+                _log.warning("%s:%s%s gives %s: it cannot become ready like that", host, port, path, answer)
             if result.who not in ("", told):
                 told = result.who
                 _log.warning("%s; nothing is sent there", told)

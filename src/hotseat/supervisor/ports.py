@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
@@ -24,6 +24,19 @@ HealthCheck = Callable[[ModelSpec, Handle], Awaitable[str | None]]
 """Checks a ready run once, with a time-out of its own: what is wrong with it, ``None`` when it answers."""
 MemoryCheck = Callable[[ModelSpec], Awaitable[Reason | None]]
 """Waits until the GPU memory that the model needs is really free; a reason when it does not become free."""
+
+
+HostMemoryCheck = Callable[[ModelSpec], Reason | None]
+"""Checks that the host memory that a model takes while it stands by is available; a reason if it is not."""
+
+
+def _enough(model: ModelSpec) -> Reason | None:
+    """Take the host's memory for unlimited."""
+    return None
+
+
+async def _read_nothing(model: ModelSpec) -> None:
+    """Leave the weights on the disk."""
 
 
 class Sleeper(Protocol):
@@ -52,6 +65,14 @@ class WeightFiles(Protocol):
         """Download what is missing; returns why that failed. Stops everything when cancelled."""
 
 
+@runtime_checkable
+class MeasuresFiles(Protocol):
+    """Files whose arrival on the disk can be watched."""
+
+    async def arrived_bytes(self, model: ModelSpec) -> int | None:
+        """Bytes of the model's files that are there while some are missing; ``None``: none is missing."""
+
+
 class StartHistory(Protocol):
     """Durations of earlier starts (``telemetry.history``)."""
 
@@ -72,6 +93,9 @@ class Drivers:
     memory_free: MemoryCheck
     sleeper: Sleeper
     files: WeightFiles
+    host_memory_free: HostMemoryCheck = _enough
+    read_ahead: Callable[[ModelSpec], Awaitable[object]] = _read_nothing
+    """Reads a model's weights into the page cache while it stands by."""
 
 
 def _ignore(*event: object) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import signal
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 import structlog
@@ -13,12 +15,13 @@ from hotseat.core import events as ev
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Upstream
-from hotseat.engines.base import explained
+from hotseat.engines.base import DOWNLOADING, download_progress, explained
 from hotseat.logs import redact
 from hotseat.probing.sleep_mode import SleepError
 from hotseat.runtimes.base import Handle, LaunchError, ReportsAddresses, RunExit, Runtime
 from hotseat.supervisor.health import HealthChecks
-from hotseat.supervisor.ports import Drivers
+from hotseat.supervisor.held_run import HeldRun
+from hotseat.supervisor.ports import Drivers, MeasuresFiles
 
 log = structlog.get_logger("hotseat")
 
@@ -30,6 +33,11 @@ STOP_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses between attempts while the runtime cannot stop a run (its engine is down, say)."""
 EXIT_REPORT_S = 5.0
 """Seconds after which a run that was stopped counts as ended, though the runtime does not report its end."""
+WATCH_START_S = 1.0
+"""Pause between two looks at what a start does, in seconds."""
+LISTENS_EVERY = 5
+"""One of so many looks is for where the server listens."""
+DOWNLOAD_BARS = 64
 HUNG_GRACE_S = 3.0
 """Longest grace period of a run that no longer answers, in seconds."""
 
@@ -46,8 +54,12 @@ class Run:
         report: Callable[[ev.Event], None],
         on_phase: Callable[[str, int, str], None],
         handle: Handle | None = None,
+        held: HeldRun | None = None,
     ) -> None:
-        """``handle``: of a run that was found; ``None``: to be launched."""
+        """``handle``: of a run that was found; ``None``: to be launched.
+
+        ``held``: the gate behind which it is launched, or was found.
+        """
         self.model, self.number = model, number
         self.handle = handle
         self.found = handle is not None
@@ -63,6 +75,12 @@ class Run:
         self._runtime, self._drivers, self._engine = runtime, drivers, drivers.engine_of(model)
         self._report, self._on_phase = report, on_phase
         self._health = HealthChecks(self._check_once, model.health_every_s)
+        self._download_bars: deque[str | None] = deque(maxlen=DOWNLOAD_BARS)
+        """The latest states of progress bars, which servers repeat when nothing has arrived."""
+        self.held = held
+        """Its gate; ``None`` where it was started plainly."""
+        self._not_let_in: Reason | None = None
+        """Why it was stopped at its gate although it had been admitted."""
         self._awake = True
         self._hung = False
         self._probe_now = asyncio.Event()
@@ -80,7 +98,13 @@ class Run:
             assert self.handle is not None
             self._launched.set()
             async with asyncio.TaskGroup() as group:
-                watching = [group.create_task(self._probe_and_watch()), group.create_task(self._follow_log())]
+                watching = [
+                    group.create_task(self._probe_and_watch()),
+                    group.create_task(self._follow_log()),
+                    group.create_task(self._watch_start()),
+                ]
+                if self.held is not None and not self.held.kept:
+                    watching.append(group.create_task(self._read_ahead(self.held)))
                 if isinstance(self._runtime, ReportsAddresses):
                     watching.append(group.create_task(self._follow_addresses(self._runtime)))
                 end = await self._runtime.wait(self.handle)
@@ -99,10 +123,11 @@ class Run:
 
     async def _launch(self) -> bool:
         name, number = self.model.name, self.number
-        failure = await self._drivers.memory_free(self.model)
+        held = self.held
+        failure = await self._memory_for_launch()
         if failure is None:
             try:
-                self.handle = await self._runtime.start(self.model, number)
+                self.handle = await (held.launch if held else self._runtime.start)(self.model, number)
             except LaunchError as error:
                 failure = error.reason
         if failure is not None:
@@ -112,9 +137,50 @@ class Run:
         self.upstream = _upstream(self.handle)
         return True
 
+    async def _memory_for_launch(self) -> Reason | None:
+        if self.held is None:
+            return await self._drivers.memory_free(self.model)
+        return self._drivers.host_memory_free(self.model)
+
+    async def _pass_gate(self, held: HeldRun) -> None:
+        """Wait until the run is admitted, and open its gate; returns early where it answers already."""
+        assert self.handle is not None
+        self._enter_phase("preparing")
+        if not await held.wait(self.handle, self._stands_by, self._answers):
+            log.warning("its gate did not hold it", model=self.model.name, run=self.number)
+            return
+        self.phases.clear()
+        self._enter_phase("starting")
+        failure = await self._drivers.memory_free(self.model)
+        if failure is None:
+            try:
+                await held.open(self.handle)
+                return
+            except LaunchError as error:
+                failure = error.reason
+        self._not_let_in = failure
+        await self._stop_until_gone(0)
+        await asyncio.Event().wait()  # until its end has been reported
+
+    async def _read_ahead(self, held: HeldRun) -> None:
+        """Read its weights once it stands by: before, it needs the disk itself."""
+        await held.standing.wait()
+        if held.closed:
+            await self._drivers.read_ahead(self.model)
+
+    def _stands_by(self, host_mib: int | None) -> None:
+        self._enter_phase("standing by")
+        self._report(ev.RunPrepared(self.model.name, self.number, host_mib))
+
+    async def _answers(self) -> bool:
+        assert self.handle is not None
+        return await self._drivers.check(self.model, self.handle) is None
+
     async def _probe_and_watch(self) -> None:
         """Wait until the run is ready, then report whenever it becomes unhealthy; never returns."""
         assert self.handle is not None
+        if self.held is not None:
+            await self._pass_gate(self.held)
         host = await self._drivers.probe(self.model, self.handle, self._probe_now)
         if host is not None and host != self.handle.host:
             self.handle = dataclasses.replace(self.handle, host=host)
@@ -179,10 +245,50 @@ class Run:
             if self.ready:
                 return
             phase = self._engine.phase(line)
+            if phase == DOWNLOADING and (progress := download_progress(line)) not in self._download_bars:
+                self._download_bars.append(progress)
+                self._report(ev.StartObserved(self.model.name, self.number, downloading=True))
             if phase is not None and phase != self.phase:
                 self._enter_phase(phase)
                 log.info("loading", model=self.model.name, run=self.number, phase=phase)
             self._probe_now.set()
+
+    async def _watch_start(self) -> None:
+        """Look at what a start that takes long does: whether files arrive, and where it listens."""
+        arrived = await self._arrived_bytes()
+        for look in itertools.count(1):
+            await asyncio.sleep(WATCH_START_S)
+            if self.ready or self.stopping:
+                return
+            before, arrived = arrived, await self._arrived_bytes()
+            if before is not None and arrived is not None and arrived > before:
+                if self.phase in ("starting", "starting engine"):
+                    self._enter_phase(DOWNLOADING)
+                    log.info("loading", model=self.model.name, run=self.number, phase=DOWNLOADING)
+                self._report(ev.StartObserved(self.model.name, self.number, downloading=True))
+            seldom = look % LISTENS_EVERY == 2  # it takes a look at every process of the machine
+            if seldom and (note := await self._where_it_listens()) is not None:
+                self._report(ev.StartObserved(self.model.name, self.number, note=note))
+
+    async def _arrived_bytes(self) -> int | None:
+        files = self._drivers.files
+        return await files.arrived_bytes(self.model) if isinstance(files, MeasuresFiles) else None
+
+    async def _where_it_listens(self) -> str | None:
+        """Say where hotseat looks for the server, and where that listens instead."""
+        handle = self.handle
+        if handle is None or handle.listener is None:
+            return None
+        listener = handle.listener
+        at = await asyncio.to_thread(listener.addresses)
+        where = f"{handle.host}:{handle.port}"
+        if (who := await asyncio.to_thread(listener.impostor)) is not None:
+            return who
+        if not at:
+            return f"nothing listens at {where}"
+        if any(one.endswith(f":{handle.port}") for one in at):
+            return None
+        return f"it listens at {', '.join(sorted(at))}, and was looked for at {where}"
 
     @property
     def over(self) -> bool:
@@ -220,6 +326,11 @@ class Run:
             self._awake = True
             self._report(ev.ProbePassed(self.model.name, self.number))
 
+    @property
+    def downloaded(self) -> bool:
+        """Whether its start was seen to download, so that its duration says nothing about others."""
+        return any(phase == DOWNLOADING for phase, _ in self.phases)
+
     def durations(self, now: float) -> dict[str, float]:
         """Seconds that each phase took, the last one until ``now``."""
         ends = [at for _, at in self.phases[1:]] + [now]
@@ -246,7 +357,7 @@ class Run:
                 run=self.number,
                 grace_s=grace_s,
             )
-        reason = self._explained(end.reason)
+        reason = self._explained(self._not_let_in or end.reason)
         self._report(ev.RunExited(self.model.name, self.number, reason, outside=end.outside))
 
     def _explained(self, reason: Reason) -> Reason:
@@ -294,6 +405,8 @@ class Run:
                 attempts += 1
 
     def _grace_s(self) -> float:
+        if self.held is not None and self.held.closed and not self.ready:
+            return 0.0  # nothing of it is worth an orderly end, and vLLM's server takes 40 s for one
         if self.hurried:
             return 0.0
         configured_s = self.model.stop_grace_s

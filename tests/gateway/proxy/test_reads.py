@@ -22,7 +22,6 @@ NO_DEFAULT = settings(model("a"), model("b"))
 
 READS = [
     ("GET", "/v1/nonsense"),
-    ("GET", "/v1/v1/models"),
     ("HEAD", "/v1/assistants"),
     ("GET", "/v1/responses/resp_1"),
     ("DELETE", "/v1/responses/resp_1"),
@@ -34,7 +33,6 @@ READS = [
     ("PUT", "/v1/nonsense"),
     ("PATCH", "/v1/nonsense"),
     ("GET", "/a/v1/foo"),
-    ("GET", "/a/v1/models"),
     ("HEAD", "/a/v1/chat/completions"),
     ("GET", "/v1/chat/completions"),
     ("GET", "/tokenize"),
@@ -90,11 +88,21 @@ async def test_work_starts_its_model(path: str, body: bytes, started: str) -> No
         assert gate.seats.tickets[0].model == started
 
 
+async def test_the_list_of_models_under_a_prefix_shows_that_its_model_starts() -> None:
+    """``curl …/chat/v1/models`` is the documented way to see a lazy start."""
+    async with front(A_IS_DEFAULT) as gate, await gate.open() as wire:
+        gate.seats.waiting_models |= {"a", "b"}
+        await wire.ask("/b/v1/models")
+        async with asyncio.timeout(20):
+            await gate.seats.asked.wait()
+        assert gate.seats.tickets[0].model == "b"
+
+
 async def test_a_read_does_not_queue_for_a_model_that_is_full() -> None:
     """In the queue it would be one more reason to start the model again."""
     async with front(ready={"chat": 1}) as gate:
         gate.seats.waiting_models.add("chat")
-        answer = await gate.ask("/chat/v1/models")
+        answer = await gate.ask("/chat/v1/assistants")
         assert (answer.status, answer.get("retry-after")) == (503, "1")
         assert json.loads(answer.body)["error"]["code"] == "model_busy"
         assert gate.seats.open == 0
@@ -102,7 +110,7 @@ async def test_a_read_does_not_queue_for_a_model_that_is_full() -> None:
 
 async def test_a_read_is_not_given_to_the_next_run() -> None:
     async with front(ready={"chat": 1}) as gate, await gate.open() as wire:
-        await wire.ask("/chat/v1/models")
+        await wire.ask("/chat/v1/assistants")
         async with asyncio.timeout(20):
             await gate.seats.asked.wait()
         lease = gate.seats.tickets[0].lease

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator
 
@@ -43,6 +43,9 @@ class KeyConfig(RateLimited):
         default=None,
         description="Makes the key safe to publish in web pages: it is valid only for requests from pages of "
         "these origins. Programs can fake an origin, so set `rate_limit` as well.",
+    )
+    progress: Literal["text", "reasoning", "off"] | None = Field(
+        default=None, description="As on a route, for this key's requests. A route's own setting comes first."
     )
     priority: Int = Field(
         default=0, description="Added to the route's priority: requests with a higher one go first."

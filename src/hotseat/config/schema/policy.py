@@ -90,6 +90,13 @@ class PolicyConfig(RateLimited):
         description="A request that does not stream gets 503 with `Retry-After` if its response has not "
         "begun after this time. Useful behind proxies that cut silent requests (Cloudflare: 100 seconds).",
     )
+    progress: Literal["text", "reasoning", "off"] | None = Field(
+        default=None,
+        description="`text`: a stream that waits for its model begins with visible lines such as `loading "
+        "coder, about 30 s left`, for programs that drop comments; `reasoning`: among the answer's "
+        "reasoning. A request's header `X-Hotseat-Progress` has the same values and comes first. By default "
+        "`off`.",
+    )
     may_evict: Bool | None = Field(
         default=None,
         description="`false`: a request for a model that is not loaded gets 503 at once if another model "

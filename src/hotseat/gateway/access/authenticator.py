@@ -46,6 +46,7 @@ class Principal:
         "origins",
         "priority",
         "problem",
+        "progress",
         "routes",
         "session",
     )
@@ -62,6 +63,7 @@ class Principal:
         self.expires_at = spec.expires_at
         self.origins = None if spec.origins is None else frozenset(o.encode() for o in spec.origins)
         self.priority = spec.priority
+        self.progress = spec.progress
         self.problem = problem
         """The refusal where a key is required; ``None``: the client is authenticated."""
         self.credential: bytes | None = None

@@ -44,6 +44,8 @@ _LENGTH = 2
 _TYPE = 3
 _ENCODING = 4
 _KEEP_ALIVE = 5
+_LOCATION = 6
+"""Passed on with the statuses that have one; the handler sees to where it leads."""
 
 _READABLE = select.POLLIN | select.POLLRDHUP
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
@@ -81,6 +83,7 @@ _FIELDS = {
         _PASS,
     ),
     b"keep-alive": _KEEP_ALIVE,
+    b"location": _LOCATION,
 }
 """What is done with a response's header field. One that is not listed acts on the client or on a proxy in
 front (``Set-Cookie``, ``Alt-Svc``, ``Clear-Site-Data``, ``X-Accel-Redirect``, …), or nobody knows what it
@@ -393,6 +396,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._header_lines += (name, b": ", value, b"\r\n")
         elif use == _ENCODING:
             self._is_chunked = True
+        elif use == _LOCATION and 200 < self._parser.get_status_code() < 400:
+            self._header_lines += (name, b": ", value, b"\r\n")
         elif use == _KEEP_ALIVE and (timeout := _KEEP_ALIVE_TIMEOUT.search(value)) is not None:
             # A second for the way: the server counts from when it had sent the response.
             self._pool.max_idle_s = min(MAX_IDLE_S, int(timeout[1]) - 1)
@@ -410,7 +415,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._phase = _BODY
         self._keep_alive = self._parser.should_keep_alive()
         handler.on_head(status, b"".join(self._header_lines), self._length, self._content_type)
-        if self._method_is_head:
+        if self._method_is_head and self._handler is not None:
             # The parser would wait for a body that never comes: the connection ends with this response.
             self._handler = None
             handler.on_end()

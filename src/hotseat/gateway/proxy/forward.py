@@ -37,6 +37,7 @@ from hotseat.gateway.proxy import response_tail, signs_of_life
 from hotseat.gateway.proxy.event_alignment import EventAligner
 from hotseat.gateway.proxy.lease import Lease, LeaseRefused, Ticket
 from hotseat.gateway.proxy.prepare import UpstreamRequest
+from hotseat.gateway.proxy.redirects import location_for_client
 from hotseat.gateway.proxy.response_tail import ResponseTail, Usage
 from hotseat.gateway.proxy.services import GatewayServices
 from hotseat.gateway.proxy.snapshot import ConfigSnapshot
@@ -398,12 +399,26 @@ class Forward(msgspec.Struct, eq=False):
         if not is_stream and self._first_byte_watch is not None:
             self._stop_first_byte_watch()
         if not cycle.response_started:
+            if 200 < status < 400:
+                headers, is_foreign = self._with_location(headers)
+                if is_foreign and status >= 300:
+                    assert self._connection is not None
+                    self._connection.fail("its server redirects to another address")
+                    return
             self._phase = _STREAMING if is_stream else _RELAYING
             cycle.start(status, headers, length)
         elif status >= 400 or not is_stream:
             self._phase = _COLLECTING
         else:
             self._phase = _STREAMING
+
+    def _with_location(self, headers: bytes) -> tuple[bytes, bool]:
+        """Make a ``Location`` one of the gateway; true where it leads elsewhere and was removed."""
+        assert self._pool is not None
+        target = self._request.target
+        path = target.partition(b"?")[0]
+        prefix = self._cycle.path.partition(path)[0].rstrip(b"/")
+        return location_for_client(headers, self._pool.upstream, target, prefix)
 
     def on_complete_response(self, status: int, headers: bytes, content_type: bytes, body: bytes) -> None:
         """Pass a head and a whole body on, which came in one piece (``AWAITING_HEAD``)."""
@@ -445,7 +460,7 @@ class Forward(msgspec.Struct, eq=False):
             self._collected += data
 
     def _whole_events(self, data: bytes) -> bytes:
-        """What can be passed on of a body that does not come in whole events: all, unless it is a stream."""
+        """Return what can be passed on of a body: whole events of a stream, everything otherwise."""
         if self._phase is not _STREAMING:
             return data
         aligner = self._aligner

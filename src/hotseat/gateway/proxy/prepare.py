@@ -130,7 +130,8 @@ def _route_of(
 ) -> _Found:
     """Find the route of a request whose body has been read. Raises ``RequestRefused``."""
     route, asked = target.route, ""
-    is_work = cycle.method == b"POST" and (target.is_work or model is not None)
+    is_post = cycle.method == b"POST"
+    is_work = target.is_work or model is not None if is_post else target.is_start_check
     is_current = False
     if route is None:
         if is_work or model is not None:

@@ -35,6 +35,8 @@ from hotseat.gateway.proxy.capture import Capture
 from hotseat.gateway.proxy.captured_forward import CapturedForward
 from hotseat.gateway.proxy.forward import Forward, MeteredForward
 from hotseat.gateway.proxy.prepare import UpstreamRequest, prepare, prepare_in_worker
+from hotseat.gateway.proxy.progress import CHOICES, HEADER, ProgressText, text_for
+from hotseat.gateway.proxy.progress_forward import ProgressForward
 from hotseat.gateway.proxy.response_tail import estimate_tokens
 from hotseat.gateway.proxy.services import GatewayServices
 from hotseat.gateway.proxy.snapshot import ConfigSnapshot
@@ -134,7 +136,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     @property
     def began_at(self) -> float:
-        """When the request began, in ``time.monotonic``."""
+        """Time of the request's begin, in ``time.monotonic``."""
         return self._began_at
 
     @property
@@ -144,7 +146,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     @property
     def bytes_out(self) -> int:
-        """How much of the response's body has been sent."""
+        """Bytes of the response's body that have been sent."""
         return self._cycle.bytes_sent
 
     # From the header on
@@ -283,12 +285,23 @@ class ProxiedRequest(msgspec.Struct, eq=False):
             self._capture = capture
             forward = captured = CapturedForward(self, cycle, request, services, self._snapshot)
             captured.begin_capture(capture, self._record.id)
+        elif request.events and (told := self._progress(request)) is not None:
+            forward = shown = ProgressForward(self, cycle, request, services, self._snapshot)
+            shown.begin_progress(told)
         elif grant is not None and grant.counts_tokens:
             forward = MeteredForward(self, cycle, request, services, self._snapshot)
         else:
             forward = Forward(self, cycle, request, services, self._snapshot)
         self._forward = forward
         return forward
+
+    def _progress(self, request: UpstreamRequest) -> ProgressText | None:
+        """The text that the client is told progress in: by the header, else the route, else the key."""
+        wished = self._context.head.picked.get(HEADER)
+        kind = request.route.policy.progress or self._context.principal.progress
+        if wished is not None:
+            kind = CHOICES.get(wished.strip().lower(), kind)
+        return text_for(request.target, request.route.name, kind) if kind is not None else None
 
     # What has to be waited for
 
@@ -438,7 +451,7 @@ def _tokens(forward: Forward, request_bytes: int) -> int:
 
 
 def _who_asks(role: AdminRole, principal: Principal) -> dict[str, Any]:
-    """What hotseat's own pages learn of their client."""
+    """Description of the client for hotseat's own pages."""
     problem = principal.problem
     return {
         "admin_role": role,

@@ -34,12 +34,13 @@ T = TypeVar("T")
 TIMEOUT_S = 10.0
 _WATCH_S = 120
 """After so long the API server ends a watch, and it is resumed."""
-_WATCH_DEADLINE_S = _WATCH_S + 15.0
+WATCH_DEADLINE_S = _WATCH_S + 15.0
 """A watch that nothing came from for so long, not even its end, hangs."""
 _READY_TIMEOUT_S = 5.0
 _TRIES = 6
 _RETRY_AFTER_MOST_S = 5.0
 _PAGE = 500
+_LINES_MOST = 5_000
 MERGE = PatchType.MERGE
 
 
@@ -62,7 +63,7 @@ class _WatchTransport(httpx2.AsyncHTTPTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if "watch" in request.url.params:
-            timeout = {**request.extensions.get("timeout", {}), "read": _WATCH_DEADLINE_S}
+            timeout = {**request.extensions.get("timeout", {}), "read": WATCH_DEADLINE_S}
             request.extensions = {**request.extensions, "timeout": timeout}
         return await super().handle_async_request(request)
 
@@ -104,7 +105,9 @@ class Cluster:
         except httpx2.HTTPError as error:
             raise ClusterUnavailable(_unreachable(self.url, error)) from error
         if answer.status_code >= 500:
-            raise ClusterUnavailable(f"the API server at {self.url} is not ready: {answer.text[:200]}")
+            failed = [line[3:] for line in answer.text.splitlines() if line.startswith("[-]")]
+            why = f": {', '.join(failed)}" if failed else ""
+            raise ClusterUnavailable(f"the API server at {self.url} is not ready{why}")
 
     # workloads
 
@@ -184,15 +187,16 @@ class Cluster:
         await self._call(delete)
 
     async def log_lines(
-        self, pod: str, namespace: str, *, follow: bool, previous: bool = False, since: str | None = None
+        self, pod: str, namespace: str, *, follow: bool, previous: bool, since: str
     ) -> AsyncGenerator[tuple[str, str], None]:
         """Yield the time and the text of each line that the pod's first container writes.
+
+        ``since``: the time of the last line that is known; empty: the last thousands of lines.
 
         Raises ``ClusterError`` (400: it has not started yet) and ``ClusterUnavailable``.
         """
         query = {"timestamps": "true", "follow": str(follow).lower(), "previous": str(previous).lower()}
-        if since is not None:
-            query["sinceTime"] = since
+        query |= {"sinceTime": since} if since else {"tailLines": str(_LINES_MOST)}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         timeout = httpx2.Timeout(TIMEOUT_S, read=None if follow else TIMEOUT_S)
         try:

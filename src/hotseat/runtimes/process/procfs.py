@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,6 +70,12 @@ def environ(pid: int) -> Mapping[str, str]:
     return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
 
 
+def started_s(start: int) -> float:
+    """Return a start time (``Stat.start``) as Unix time in seconds."""
+    booted_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted_s + start / os.sysconf("SC_CLK_TCK")
+
+
 def owner(pid: int) -> int | None:
     """Return the user of a process; ``None``: there is none. Root, where the process may not be dumped."""
     with suppress(OSError):
@@ -121,6 +128,15 @@ def descendants(of: Collection[Stat], among: Iterable[Stat]) -> list[Stat]:
                 pending.append(child.pid)
                 found.append(child)
     return found
+
+
+def was_executed(pid: int) -> bool:
+    """Whether a child of this process runs a program of its own, and is not merely forked yet."""
+    try:
+        own, others = (Path(f"{PROC}/{one}/cmdline").read_bytes() for one in ("self", str(pid)))
+    except OSError:
+        return False
+    return own != others
 
 
 def become_subreaper() -> None:

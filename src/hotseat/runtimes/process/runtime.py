@@ -14,7 +14,9 @@ import logging
 import os
 import shutil
 import signal
+import stat
 import subprocess
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
@@ -23,10 +25,12 @@ from pathlib import Path
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Program
+from hotseat.gate.gate_folder import GateFolder
 from hotseat.runtimes.base import FoundRun, Handle, LaunchError, RunExit
 from hotseat.runtimes.process import procfs
+from hotseat.runtimes.process.gates import Gates, host_mib, set_low_priority
 from hotseat.runtimes.process.launch_records import LaunchRecord, LaunchRecords, inherited, marked, owner_of
-from hotseat.runtimes.process.log_file import LogFile
+from hotseat.runtimes.process.log_file import NO_SPACE, LogFile
 from hotseat.runtimes.process.ports import free_port
 from hotseat.runtimes.process.session import ProcessSession
 from hotseat.tasks import Tasks
@@ -34,6 +38,8 @@ from hotseat.tasks import Tasks
 log = logging.getLogger(__name__)
 
 PORT = "{port}"
+READY_CHECK_S = 0.1
+"""Seconds between two looks whether a run that is prepared stands by."""
 UNKNOWN_END = RunExit(Reason(summary="ended for an unknown reason"))
 
 
@@ -48,10 +54,13 @@ class ProcessRuntime:
         self._host = host
         self._owner = owner_of(state_dir)
         self._records = LaunchRecords(state_dir / "runs")
+        self._gates = Gates(state_dir / "gates")
         self._logs = state_dir / "logs"
         self._tasks = Tasks(self._task_failed)
         self._sessions: dict[str, ProcessSession] = {}
         """By the handle's ident; an ended session stays until its model starts again."""
+        self._outputs: dict[str, LogFile] = {}
+        """Where the output of each model's latest run is."""
         self._lock: int | None = None
         self._unusable_reason: str | None = "the process runtime is not open"
 
@@ -66,7 +75,7 @@ class ProcessRuntime:
         except (AttributeError, OSError):
             return "plain processes need Linux 5.3 or newer, with /proc and pidfd_open allowed"
         try:
-            for folder in (self._dir, self._logs, self._dir / "runs"):
+            for folder in (self._dir, self._logs, self._dir / "runs", self._dir / "gates"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self._dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -76,7 +85,15 @@ class ProcessRuntime:
             )
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                os.close(self._lock)
+                self._lock = None
+                return (
+                    f"the file system of the state directory {self._dir} has no file locks "
+                    f"(flock: {error.strerror}), as NFS, 9p and FUSE may not: set state_dir to a folder on a "
+                    "local disk"
+                )
             holder = os.pread(self._lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._lock)
             self._lock = None
@@ -96,6 +113,9 @@ class ProcessRuntime:
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()
+        for output in self._outputs.values():
+            output.close()
+        self._outputs.clear()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -122,11 +142,15 @@ class ProcessRuntime:
             spec = models.get(launch.model)
             usable = spec is not None and spec.launch.program is not None and launch.model not in busy
             if usable and launch.leader() is not None and (session := self._open(launch)) is not None:
+                session.output.attach(launch.pid, procfs.started_s(launch.start))
                 busy.add(launch.model)
                 self._record(launch)
-                found.append(FoundRun(session.handle, launch.fingerprint))
+                gate = self._gates.of(launch.launch)
+                stands_by = gate.exists and not gate.opened
+                found.append(FoundRun(session.handle, launch.fingerprint, stands_by=stands_by))
             else:
                 await self._kill_leftovers(launch)
+        self._gates.remove_others({session.launch.launch for session in self._sessions.values()})
         return found
 
     async def _kill_leftovers(self, launch: LaunchRecord) -> None:
@@ -143,8 +167,53 @@ class ProcessRuntime:
     async def start(self, model: ModelSpec, run: int) -> Handle:
         """Launch the model's program; ``{port}`` in its command and ``env`` is replaced by a free port.
 
-        There is no await from the launch to its record, so a cancellation cannot come between them.
         Raises ``LaunchError``.
+        """
+        return await self._launch(model, run, opened=True)
+
+    async def prepare(self, model: ModelSpec, run: int, *, low_priority: bool = False) -> Handle:
+        """Launch the model's program behind a closed gate. Raises ``LaunchError``."""
+        handle = await self._launch(model, run, opened=False)
+        if low_priority and (leader := self._sessions[handle.ident].launch.leader()) is not None:
+            set_low_priority([leader], low=True)
+        return handle
+
+    async def prepared(self, handle: Handle) -> int | None:
+        """Return when one of the run's processes stands at the gate; the MiB that all of them take."""
+        session = self._sessions[handle.ident]
+        gate = self._gates.of(session.launch.launch)
+        while True:
+            if gate.read().ready:
+                break
+            await asyncio.sleep(READY_CHECK_S)
+        return await asyncio.to_thread(lambda: host_mib(session.launch.members()))
+
+    async def admit(self, handle: Handle) -> None:
+        """Open the run's gate. Raises ``LaunchError``."""
+        session = self._sessions[handle.ident]
+        try:
+            self._gates.of(session.launch.launch).open()
+        except OSError as error:
+            summary = f"its gate could not be opened: {error.strerror}"
+            raise LaunchError(Reason(summary=summary)) from error
+        set_low_priority(await asyncio.to_thread(session.launch.members), low=False)
+
+    def gate_seen(self, handle: Handle) -> bool:
+        """Return whether the run's server knows its gate, and remember it."""
+        session = self._sessions.get(handle.ident)
+        if session is None or not self._gates.of(session.launch.launch).read().armed:
+            return False
+        self._gates.known.remember(session.launch.model, session.launch.fingerprint)
+        return True
+
+    def known_gates(self) -> Mapping[str, str]:
+        """Return, by model, the fingerprint of the latest launch that knew its gate."""
+        return self._gates.known.all()
+
+    async def _launch(self, model: ModelSpec, run: int, *, opened: bool) -> Handle:
+        """Launch the model's program. Raises ``LaunchError``.
+
+        There is no await from the launch to its record, so a cancellation cannot come between them.
         """
         if self._unusable_reason is not None:
             raise LaunchError(Reason(summary=self._unusable_reason))
@@ -169,7 +238,12 @@ class ProcessRuntime:
         )
         for ident in [i for i, one in self._sessions.items() if one.launch.model == model.name and one.ended]:
             del self._sessions[ident]
-        pid = self._spawn(program, launch, model.withheld)
+        gate = self._make_gate(model, launch, opened=opened)
+        try:
+            pid = self._spawn(program, launch, model.withheld, gate)
+        except LaunchError:
+            self._gates.of(launch.launch).remove()
+            raise
         # A child that was not reaped yet, so it has an entry even if it has ended.
         born = procfs.stat(pid)
         launch = replace(launch, pid=pid, start=born.start if born else 0)
@@ -187,7 +261,20 @@ class ProcessRuntime:
             raise LaunchError(Reason(summary="the new process ended before it could be watched"))
         return session.handle
 
-    def _spawn(self, program: Program, launch: LaunchRecord, withheld: Collection[str]) -> int:
+    def _make_gate(self, model: ModelSpec, launch: LaunchRecord, *, opened: bool) -> GateFolder | None:
+        """Make the launch's gate. An open one is not needed for the start. Raises ``LaunchError``."""
+        try:
+            return self._gates.make(launch.launch, model.scheduling.standby, opened=opened)
+        except OSError as error:
+            if not opened:
+                summary = f"its gate could not be made: {error.strerror}"
+                raise LaunchError(Reason(summary=summary)) from error
+            log.warning("model %s starts without a gate: %s", model.name, error)
+            return None
+
+    def _spawn(
+        self, program: Program, launch: LaunchRecord, withheld: Collection[str], gate: GateFolder | None
+    ) -> int:
         port = str(launch.port)
         command = [word.replace(PORT, port) for word in program.command]
         env = inherited(withheld)
@@ -196,7 +283,11 @@ class ProcessRuntime:
         env.setdefault("SPT_NOENV", "1")
         env.update({name: value.replace(PORT, port) for name, value in program.env.items()})
         env.update(launch.marks(self._owner))
-        output = self._output(launch.model)
+        if gate is not None:
+            env.update(gate.environment(env.get("PYTHONPATH")))
+        if (earlier := self._outputs.get(launch.model)) is not None:
+            earlier.close()
+        output, self._outputs[launch.model] = self._output(launch.model)
         try:
             child = subprocess.Popen(
                 command,
@@ -217,13 +308,34 @@ class ProcessRuntime:
         child.returncode = 0
         return child.pid
 
-    def _output(self, model: str) -> int:
-        """Return a descriptor for a run's output. A full or read-only disk must not prevent the start."""
+    def _output(self, model: str) -> tuple[int, LogFile]:
+        """Return a descriptor for a run's output, and where that is.
+
+        A full or read-only disk prevents no start: the output goes to the folder for temporary files then,
+        or nowhere. A server that cannot write its output may die of it.
+        """
+        kept = LogFile(self._logs, model)
         try:
-            return LogFile(self._logs, model).begin()
+            return kept.begin(), kept
         except OSError as error:
-            log.warning("the output of model %s is not kept: %s", model, error)
-            return subprocess.DEVNULL
+            why, is_full = error.strerror, error.errno in NO_SPACE
+        if is_full:
+            with suppress(OSError):
+                spare = LogFile(self._spare_logs(), model)
+                output = spare.begin()
+                log.warning("the output of model %s goes to %s: %s: %s", model, spare.path, self._logs, why)
+                return output, spare
+        log.warning("the output of model %s is not kept: %s: %s", model, self._logs, why)
+        return subprocess.DEVNULL, kept
+
+    def _spare_logs(self) -> Path:
+        """Return a private folder below the one for temporary files. Raises ``OSError``."""
+        folder = Path(tempfile.gettempdir(), f"hotseat-{self._owner}-{os.geteuid()}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise PermissionError(errno.EPERM, "belongs to somebody else", str(folder))
+        return folder
 
     def _record(self, launch: LaunchRecord) -> None:
         try:
@@ -234,7 +346,7 @@ class ProcessRuntime:
     def _open(self, launch: LaunchRecord) -> ProcessSession | None:
         """Watch a launch to its end; ``None``: its leader has ended."""
         try:
-            session = ProcessSession(launch, self._host, LogFile(self._logs, launch.model))
+            session = ProcessSession(launch, self._host, self._log_of(launch.model))
         except ProcessLookupError:
             return None
         self._sessions[session.handle.ident] = session
@@ -244,6 +356,7 @@ class ProcessRuntime:
     async def _watch(self, session: ProcessSession) -> None:
         await session.watch()
         self._records.remove(session.launch)
+        self._gates.of(session.launch.launch).remove()
 
     async def wait(self, handle: Handle) -> RunExit:
         """Return when every process of the run has ended."""
@@ -263,7 +376,10 @@ class ProcessRuntime:
 
     async def tail(self, model: str, count: int) -> list[str]:
         """Return the last lines of the model's current or latest run."""
-        return LogFile(self._logs, model).tail(count)
+        return self._log_of(model).tail(count)
+
+    def _log_of(self, model: str) -> LogFile:
+        return self._outputs.setdefault(model, LogFile(self._logs, model))
 
     async def watch(self) -> AsyncIterator[FoundRun]:
         """Yield nothing: only hotseat starts its processes."""
