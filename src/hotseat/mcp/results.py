@@ -18,14 +18,14 @@ class ModelSummary(BaseModel):
     default: bool = False
 
 
-class ModelListing(BaseModel):
-    """The result of ``list_models``."""
+class ToolModelList(BaseModel):
+    """The models that a key may use: the result of ``list_models``."""
 
     models: list[ModelSummary]
 
 
-class ModelStatus(BaseModel):
-    """How one model stands."""
+class ToolModelStatus(BaseModel):
+    """One model's state, queue and last failure."""
 
     model: str
     state: str
@@ -38,20 +38,20 @@ class ModelStatus(BaseModel):
 
 
 class LauncherStatus(BaseModel):
-    """The result of ``status``."""
+    """All models and the GPUs: the result of ``status``."""
 
-    models: list[ModelStatus]
+    models: list[ToolModelStatus]
     budget: dict[str, float] = Field(description="Share of each GPU that models may take together.")
     gpus: list[dict[str, Any]] = []
     unusable_runtimes: dict[str, str] = {}
 
 
 class OrderResult(BaseModel):
-    """What became of an order."""
+    """The outcome of an order, or the reason why nothing was done."""
 
     done: bool
     message: str
-    model: ModelStatus | None = None
+    model: ToolModelStatus | None = None
     would_cut: int = Field(
         default=0,
         description="Answers under way that the order would wait for or cut; call again with confirm.",
@@ -89,7 +89,7 @@ class ConfigFinding(BaseModel):
 
 
 class ConfigValidation(BaseModel):
-    """The result of ``validate_config``."""
+    """The mistakes in a configuration: the result of ``validate_config``."""
 
     valid: bool
     problems: list[ConfigFinding] = []
@@ -97,7 +97,7 @@ class ConfigValidation(BaseModel):
 
 
 class ConfigDifference(BaseModel):
-    """What a reload changes, or would change."""
+    """The changes that a reload makes, or would make."""
 
     problems: list[str] = []
     added: list[str] = []
@@ -107,7 +107,7 @@ class ConfigDifference(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """The result of ``ask_model``."""
+    """A model's answer to one prompt: the result of ``ask_model``."""
 
     model: str
     text: str
