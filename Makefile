@@ -46,6 +46,10 @@ test-vllm: venv ## by hand, slow: tests with the real vLLM, built for CPUs (scri
 	@scripts/vllm.sh
 	$(BIN)/pytest -m vllm tests/vllm
 
+.PHONY: test-gpu
+test-gpu: ## by hand: two minutes on a machine with an NVIDIA GPU, torch and nvidia-ml-py (PYTHON=, nothing is installed)
+	PYTHONPATH=src $(or $(PYTHON),python3) tests/gpu/check_gpu.py
+
 .PHONY: format
 format: venv ## format the code with ruff
 	$(BIN)/ruff check --fix .

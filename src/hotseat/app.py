@@ -115,6 +115,8 @@ class App:
         acquired = self._tasks.start("leader election", election.acquire())
         stopped = self._tasks.start("stop while standing by", _wait(stop))
         await asyncio.wait((acquired, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if acquired.done():
+            acquired.result()  # a bug in the election must not make it the leader
         leads = acquired.done() and not stop.is_set()
         for task in (acquired, stopped):
             task.cancel()
@@ -422,7 +424,7 @@ async def _serve_until_stopped(app: App) -> None:
     stops = signals.StopSignals()
     signals.install_handlers(stops, lambda: app.reload_soon("SIGHUP"))
     lease = app.settings.serve.lease
-    election = registry.elect(lease) if lease is not None else None
+    election = _election(lease) if lease is not None else None
     try:
         if election is None or await app.stand_by(election, stops.stop):
             await _lead(app, election, stops)
@@ -430,6 +432,13 @@ async def _serve_until_stopped(app: App) -> None:
         if election is not None:
             await election.close()
     log.info("hotseat has stopped")
+
+
+def _election(lease: str) -> Leadership:
+    try:
+        return registry.elect(lease)
+    except ImportError:
+        raise CannotServe("lease needs the package lightkube: pip install 'hotseat[kubernetes]'") from None
 
 
 async def _lead(app: App, election: Leadership | None, stops: signals.StopSignals) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import msgspec
 from starlette.applications import Starlette
@@ -187,7 +188,7 @@ class Admin:
         if name in stats.settings.models:
             return name
         for route in stats.routes.values():
-            if name in route.aliases:
+            if any(fnmatchcase(name, alias) if "*" in alias else name == alias for alias in route.aliases):
                 return route.model
         routes = ", ".join(stats.routes)
         raise HTTPException(404, f"no route or model is called {redact(name)[:100]!r}; there are {routes}")

@@ -231,7 +231,7 @@ class LauncherClient:
         return CommandFailed(reply.message or f"{self.url} answered with status {reply.status}")
 
     def _refusal(self, reply: LauncherReply) -> str:
-        """What was wrong with the credentials, in the launcher's own words, and which variable to set."""
+        """Return what was wrong with the credentials, in the launcher's words, and which variable to set."""
         says = reply.message or f"status {reply.status}"
         for secret in self._secrets:
             says = says.replace(secret, "***")

@@ -66,7 +66,7 @@ def _send(
 
 
 def _still(running: LauncherClient, order: StartRequest | StopRequest, timeout_s: float) -> str | None:
-    """What the model is doing when the time to wait for it is over; ``None``: unknown."""
+    """Return what the model is doing when the time to wait for it is over; ``None``: unknown."""
     with suppress(CommandFailed, LauncherUnreachable):
         models = running.get("/stats", StatsResponse).models
         routes = running.get("/routes", RoutesResponse).routes

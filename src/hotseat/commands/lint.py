@@ -83,7 +83,7 @@ def command(
 
 @dataclass(frozen=True, slots=True)
 class _LintReport:
-    """What was read, and what was found in it."""
+    """Report of a lint run: the files read, and the findings."""
 
     files: list[str]
     read_by: str

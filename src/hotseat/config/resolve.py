@@ -67,7 +67,6 @@ class Resolver:
             env, secrets | {model.upstream_key or "" for model in models.values()}, document
         )
         models = {name: dataclasses.replace(model, withheld=withheld) for name, model in models.items()}
-        host_memory = root.sleep.host_memory if root.sleep else None
         return Settings(
             serve=ServerResolver(document, root, env, self._file).spec(
                 default.name if default else None, auth
@@ -75,7 +74,7 @@ class Resolver:
             scheduler=SchedulerSpec(
                 budget=self._budgets,
                 models={name: model.scheduling for name, model in models.items()},
-                host_sleep_mib=None if host_memory is None else host_memory >> 20,
+                host_sleep_mib=self._scheduling.host_limit_mib(),
                 return_to=default.model if default and root.return_to_default else None,
             ),
             models=models,
@@ -117,6 +116,7 @@ class Resolver:
             asks_container=frozenset() if launch.program else self._left_to_container(model, inherited),
             upstream_key=self._upstream_key(model, self._server_keys(info.engine, launch)),
             stop_grace_s=inherited.stop_grace,
+            standby_reserve_mib=self._scheduling.standby_reserve_mib(),
             engine=info.engine,
             allow_paths=model.allow_paths,
             context=model.context or info.context,

@@ -25,7 +25,7 @@ class LauncherError(Exception):
 
 
 class LauncherApi(Protocol):
-    """Requests to one launcher, whichever way they go."""
+    """Protocol for requests to one launcher."""
 
     async def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float = REQUEST_S

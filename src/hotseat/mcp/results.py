@@ -18,14 +18,14 @@ class ModelSummary(BaseModel):
     default: bool = False
 
 
-class ToolModelList(BaseModel):
-    """The models that a key may use: the result of ``list_models``."""
+class AgentModelList(BaseModel):
+    """Result of the tool ``list_models``."""
 
     models: list[ModelSummary]
 
 
-class ToolModelStatus(BaseModel):
-    """One model's state, queue and last failure."""
+class AgentModelStatus(BaseModel):
+    """State of one model, for agents."""
 
     model: str
     state: str
@@ -38,20 +38,20 @@ class ToolModelStatus(BaseModel):
 
 
 class LauncherStatus(BaseModel):
-    """All models and the GPUs: the result of ``status``."""
+    """Result of the tool ``status``: all models."""
 
-    models: list[ToolModelStatus]
+    models: list[AgentModelStatus]
     budget: dict[str, float] = Field(description="Share of each GPU that models may take together.")
     gpus: list[dict[str, Any]] = []
     unusable_runtimes: dict[str, str] = {}
 
 
 class OrderResult(BaseModel):
-    """The outcome of an order, or the reason why nothing was done."""
+    """Outcome of an order, for agents."""
 
     done: bool
     message: str
-    model: ToolModelStatus | None = None
+    model: AgentModelStatus | None = None
     would_cut: int = Field(
         default=0,
         description="Answers under way that the order would wait for or cut; call again with confirm.",
@@ -89,7 +89,7 @@ class ConfigFinding(BaseModel):
 
 
 class ConfigValidation(BaseModel):
-    """The mistakes in a configuration: the result of ``validate_config``."""
+    """Result of the tool ``validate_config``: its problems."""
 
     valid: bool
     problems: list[ConfigFinding] = []
@@ -97,7 +97,7 @@ class ConfigValidation(BaseModel):
 
 
 class ConfigDifference(BaseModel):
-    """The changes that a reload makes, or would make."""
+    """Changes that a reload makes, or would make."""
 
     problems: list[str] = []
     added: list[str] = []
@@ -107,7 +107,7 @@ class ConfigDifference(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """A model's answer to one prompt: the result of ``ask_model``."""
+    """Result of the tool ``ask_model``: one answer."""
 
     model: str
     text: str

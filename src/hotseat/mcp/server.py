@@ -20,6 +20,8 @@ from hotseat import __version__, config, logs
 from hotseat.config import reference
 from hotseat.mcp.launcher import LauncherApi, LauncherError
 from hotseat.mcp.results import (
+    AgentModelList,
+    AgentModelStatus,
     CommandFindings,
     ConfigDifference,
     ConfigFinding,
@@ -27,8 +29,6 @@ from hotseat.mcp.results import (
     LauncherStatus,
     LogLines,
     ModelAnswer,
-    ToolModelList,
-    ToolModelStatus,
     ModelSummary,
     OrderResult,
     RecentFailures,
@@ -85,14 +85,14 @@ def make_server(api_of: ApiOf) -> MCPServer:
 
 def _add_reading_tools(server: MCPServer, api_of: ApiOf) -> None:
     @server.tool(annotations=READ_ONLY)
-    async def list_models(context: Context) -> ToolModelList:
+    async def list_models(context: Context) -> AgentModelList:
         """List the models that this key may use: name for requests, state, path, aliases."""
         api = api_of(context)
         seen = await _call(api, "GET", "/v1/models")
         names = {str(one["id"]) for one in seen.get("data", [])}
         health = await _call(api, "GET", "/healthz", also=503)
         routes: Mapping[str, Any] = health.get("routes") or {}
-        return ToolModelList(
+        return AgentModelList(
             models=[
                 ModelSummary(
                     route=name,
@@ -137,7 +137,7 @@ def _add_reading_tools(server: MCPServer, api_of: ApiOf) -> None:
         return RecentFailures(failures=told["failures"])
 
     @server.tool(annotations=READ_ONLY)
-    async def wait_until_ready(context: Context, model: str, timeout_s: float = 300.0) -> ToolModelStatus:
+    async def wait_until_ready(context: Context, model: str, timeout_s: float = 300.0) -> AgentModelStatus:
         """Wait until a model is ready, or has failed; starts nothing. Reports progress while it loads."""
         return await _wait(api_of(context), context, model, min(timeout_s, START_LIMIT_S))
 
@@ -328,7 +328,7 @@ The model {model!r} does not start. Find out why; change nothing yet.
 5. Report the cause in one sentence with the line that proves it, and the change that would mend it."""
 
 
-def _unconfirmed(count: int, what: str, model: ToolModelStatus) -> OrderResult:
+def _unconfirmed(count: int, what: str, model: AgentModelStatus) -> OrderResult:
     answers = "an answer that is" if count == 1 else f"{count} answers that are"
     return OrderResult(
         done=False,
@@ -356,13 +356,12 @@ async def _call(
         raise ToolError(logs.redact(str(error))) from None
 
 
-def _model(name: str, row: Mapping[str, Any]) -> ToolModelStatus:
-    return ToolModelStatus(
-        model=name, **{key: row[key] for key in ToolModelStatus.model_fields if key in row}
-    )
+def _model(name: str, row: Mapping[str, Any]) -> AgentModelStatus:
+    known = {key: row[key] for key in AgentModelStatus.model_fields if key in row}
+    return AgentModelStatus(model=name, **known)
 
 
-async def _status(api: LauncherApi, name: str) -> ToolModelStatus:
+async def _status(api: LauncherApi, name: str) -> AgentModelStatus:
     """One model's status, by its own name or a route's."""
     told = await _call(api, "GET", "/stats")
     if name in told["models"]:
@@ -374,7 +373,7 @@ async def _status(api: LauncherApi, name: str) -> ToolModelStatus:
     return _model(model, told["models"][model])
 
 
-async def _wait(api: LauncherApi, context: Context, name: str, timeout_s: float) -> ToolModelStatus:
+async def _wait(api: LauncherApi, context: Context, name: str, timeout_s: float) -> AgentModelStatus:
     """Wait until a model is ready or has given up, and report progress meanwhile."""
     began, told = time.monotonic(), ""
     while True:

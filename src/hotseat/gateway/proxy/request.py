@@ -136,7 +136,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     @property
     def began_at(self) -> float:
-        """The request's beginning, in ``time.monotonic``."""
+        """Time of the request's begin, in ``time.monotonic``."""
         return self._began_at
 
     @property
@@ -451,7 +451,7 @@ def _tokens(forward: Forward, request_bytes: int) -> int:
 
 
 def _who_asks(role: AdminRole, principal: Principal) -> dict[str, Any]:
-    """The client as hotseat's own pages know it."""
+    """Description of the client for hotseat's own pages."""
     problem = principal.problem
     return {
         "admin_role": role,

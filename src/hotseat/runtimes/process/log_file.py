@@ -28,7 +28,7 @@ RESERVED_BYTES = 64 * 1024
 """A run's output needs so much space on its disk, or goes elsewhere."""
 _CLOCK_STEP_NS = 20_000_000
 """Files are dated by a clock that may be so far behind."""
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 POLL_S = 0.05
 QUIET_POLL_S = 0.25
 """Seconds between two reads of a file into which nothing was written for a while."""
@@ -92,7 +92,7 @@ class LogFile:
         try:
             os.posix_fallocate(self._held, 0, RESERVED_BYTES)
         except OSError as error:
-            if error.errno in _NO_SPACE:
+            if error.errno in NO_SPACE:
                 raise
         os.ftruncate(self._held, 0)
 
