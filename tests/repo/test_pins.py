@@ -66,13 +66,14 @@ def test_the_lowest_versions_are_those_that_the_project_allows() -> None:
     root = Path(__file__).parents[2]
     floors = {}
     for wanted in tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]:
-        name, _, version = wanted.partition(">=")
-        floors[name.replace("-", "_").lower()] = [int(part) for part in version.split(".")]
+        name, _, version = wanted.partition(";")[0].strip().partition(">=")
+        floors[re.sub("[-.]", "_", name).lower()] = [int(part) for part in version.split(".")]
     pins = {}
     for line in (root / "constraints" / "lowest.txt").read_text().splitlines():
         name, found, version = line.partition("==")
-        if found and name.replace("-", "_").lower() in floors:
-            pins[name.replace("-", "_").lower()] = version
+        name = re.sub("[-.]", "_", name).lower()
+        if found and name in floors:
+            pins[name] = version
     assert pins.keys() == floors.keys()
     for name, floor in floors.items():
         pinned = [int(part) for part in pins[name].split(".")]
