@@ -46,6 +46,10 @@ test-vllm: venv ## by hand, slow: tests with the real vLLM, built for CPUs (scri
 	@scripts/vllm.sh
 	$(BIN)/pytest -m vllm tests/vllm
 
+.PHONY: test-gpu
+test-gpu: ## by hand: two minutes on a machine with an NVIDIA GPU, torch and nvidia-ml-py (PYTHON=, nothing is installed)
+	PYTHONPATH=src $(or $(PYTHON),python3) tests/gpu/check_gpu.py
+
 .PHONY: format
 format: venv ## format the code with ruff
 	$(BIN)/ruff check --fix .
@@ -62,6 +66,11 @@ turns: venv ## by hand: closed-loop clients on two models that exclude each othe
 .PHONY: soak
 soak: venv ## by hand: 10 minutes of crashes, reloads and impatient clients, then a check for leaks (SOAK_S=60: 1 minute)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak
+
+.PHONY: test-lowest
+test-lowest: ## the tests on the lowest versions that pyproject.toml allows
+	@scripts/venv.sh .venv-lowest lowest
+	.venv-lowest/bin/pytest -n auto -m "not system and not vllm" -p no:cacheprovider tests
 
 .PHONY: fuzz
 fuzz: venv ## by hand: coverage-guided fuzzing of untrusted input (FUZZ=edge for one target, FUZZ_S=60 each)

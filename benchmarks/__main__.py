@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import launches, machine, report, rows
+from benchmarks import launches, machine, report, rows, standby
 from benchmarks.bench import Bench, load_process
 from benchmarks.proxies import Cores, Unavailable, start_all
 
@@ -43,6 +43,8 @@ OF_HOTSEAT_ALONE = {"readiness", "admission", "startup"}
 def main() -> int:
     """Measure, print and keep the results; the exit status is 1 if something could not be measured."""
     args = _arguments()
+    if args.names == ["standby"]:
+        return standby.main()
     if args.show:
         _print(report.read_lines(args.show)[1], markdown=args.markdown)
         return 0
@@ -95,7 +97,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"rows: {', '.join(ROWS)}")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"rows: {', '.join(ROWS)}; or standby alone: swaps of the real vLLM",
+    )
     parser.add_argument("--quick", action="store_true", help="run a third of the rounds")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=URL,PID[,PID]")
     parser.add_argument(
@@ -112,8 +119,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / f"{stamp}.jsonl")
     args = parser.parse_args()
     for name in args.names:
-        if name not in ROWS:
-            parser.error(f"there is no row {name!r}; choose from {', '.join(ROWS)}")
+        if name not in ROWS and args.names != ["standby"]:
+            parser.error(f"there is no row {name!r}; choose from {', '.join(ROWS)}, or standby alone")
     return args
 
 

@@ -39,9 +39,23 @@ def _boot_id() -> str | None:
         return None
 
 
+def available_memory_mib() -> int | None:
+    """Return how much memory a new process may take without others being swapped out; ``None``: unknown."""
+    return _meminfo_mib("MemAvailable")
+
+
+def free_memory_mib() -> int | None:
+    """Return how much memory nobody uses, not even for cached files; ``None``: unknown."""
+    return _meminfo_mib("MemFree")
+
+
 def _memory_mib() -> int | None:
-    total = _field("/proc/meminfo", "MemTotal")
-    return int(total.split()[0]) // 1024 if total else None
+    return _meminfo_mib("MemTotal")
+
+
+def _meminfo_mib(name: str) -> int | None:
+    amount = _field("/proc/meminfo", name)
+    return int(amount.split()[0]) // 1024 if amount else None
 
 
 def _field(file: str, name: str) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from hotseat import logs
+from hotseat import logs, machine
 from hotseat.access_lines import for_people
 from hotseat.admin.app import Admin
 from hotseat.admin.control import Reload
@@ -51,6 +51,7 @@ from hotseat.web.control import Finished, InFlight, PageServices
 from hotseat.web.sessions import FILE as SESSIONS_FILE
 from hotseat.web.sessions import Sessions
 from hotseat.weights.downloads import WeightDownloader
+from hotseat.weights.read_ahead import WeightReader
 
 log = structlog.get_logger("hotseat")
 
@@ -250,6 +251,7 @@ def _supervisor(
             return None
         return await wait_for_free_memory(gpus, model.scheduling.footprint)
 
+    files = WeightDownloader(lambda: runtimes, _environment)
     return Supervisor(
         settings,
         runtimes,
@@ -259,7 +261,9 @@ def _supervisor(
             check=check_health,
             memory_free=memory_free,
             sleeper=SleepMode(gpus),
-            files=WeightDownloader(lambda: runtimes, _environment),
+            files=files,
+            read_ahead=WeightReader(files.weight_files).read,
+            host_memory_free=_host_memory_free,
         ),
         Observers(starts=recorder, on_move=on_move, on_phase=recorder.phase_entered),
         Environment(wall_clock=time.time, jitter=random.random),
@@ -284,6 +288,17 @@ def disk_warnings(state_dir: Path) -> list[str]:
             "history may be lost; models start all the same"
         ]
     return []
+
+
+def _host_memory_free(model: ModelSpec) -> Reason | None:
+    """Check that a model may stand by: its host memory and the reserve are available."""
+    need_mib = model.scheduling.standby_mib + model.standby_reserve_mib
+    available_mib = machine.available_memory_mib()
+    if available_mib is None or available_mib >= need_mib:
+        return None
+    return Reason(
+        summary=f"{available_mib} MiB of host memory are available, {need_mib} are needed to prepare it"
+    )
 
 
 def _read_gpus(gpus: GpuReader | None) -> list[GpuReading]:

@@ -11,10 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from hotseat.core import events as ev
 from hotseat.core.errors import Reason
-from hotseat.core.spec import PPM, SchedulerSpec, SchedulingSpec, SleepSpec
+from hotseat.core.spec import PPM, SchedulerSpec, SchedulingSpec, SleepSpec, StandbyMode
 
 T = TypeVar("T")
-PENDING = ("starting", "waking", "stopping", "falling asleep")
+PENDING = ("preparing", "starting", "waking", "stopping", "falling asleep")
 NAMES = ("ada", "bob", "cyd", "dan")
 CRASH = Reason(summary="exited with code 3", exit_code=3)
 HOPELESS = Reason(summary="command not found", permanent=True)
@@ -67,6 +67,8 @@ def specs(draw: st.DrawFn, name: str, devices: int) -> SchedulingSpec:
         max_queue=draw(st.sampled_from([None, None, 3])),
         wait_limit_s=draw(st.sampled_from([None, None, None, 12.0])),
         sleep=draw(st.none() | sleep_terms(footprint) if draw(st.booleans()) else sleep_terms(footprint)),
+        standby=draw(st.sampled_from([*StandbyMode])),
+        standby_mib=draw(st.sampled_from([0, 10, 30])),
         fingerprint=draw(st.sampled_from(["", "old", "new"])),
     )
 
@@ -176,6 +178,8 @@ class Histories(RuleBasedStateMachine):
                 self.w.sleeps(process, None)
             case "starting" | "waking":
                 self.w.passes_probe(process)
+            case "preparing":
+                self.w.prepared(process)
             case "stopping":
                 self.w.ends(process, ENDED)
             case "falling asleep":
@@ -195,12 +199,27 @@ class Histories(RuleBasedStateMachine):
                 self.w.tell(ev.SleepFailed(name, run, reason))
             case "waking", "says":
                 self.w.tell(ev.WakeFailed(name, run, reason))
+            case "preparing" | "standing by", "says":  # its gate did not hold it
+                self.w.passes_probe(process)
             case "starting", "says":
                 self.w.ends(process, reason, launched=False)
             case _:
                 self.w.ends(process, reason, outside=how == "outside")
         if name not in self.w.processes or self.w.processes[name].doing == "stopping":
             assert not self.w.holding(name), "promise 3: a lease outlives its run"
+
+    @rule(index=which, fingerprint=st.sampled_from(["", "old", "new", None]))
+    def a_gate_is_seen(self, index: int, fingerprint: str | None) -> None:
+        """``None``: of the present configuration, as it is nearly always."""
+        name = self.name(index)
+        self.w.gate_is_seen(
+            name, self.w.scheduler.models[name].fingerprint if fingerprint is None else fingerprint
+        )
+
+    @rule()
+    def gates_are_seen(self) -> None:
+        for name, spec in sorted(self.w.scheduler.models.items()):
+            self.w.gate_is_seen(name, spec.fingerprint)
 
     @rule(index=which, room=st.booleans())
     def there_is_no_room(self, index: int, room: bool) -> None:
@@ -223,17 +242,22 @@ class Histories(RuleBasedStateMachine):
             self.w.noise(ev.Downloaded(*past))
             self.w.noise(ev.DownloadFailed(*past, CRASH))
 
-    @rule(index=which, ready=st.booleans(), fingerprint=st.sampled_from(["", "old", "new"]))
-    def a_run_is_found(self, index: int, ready: bool, fingerprint: str) -> None:
+    @rule(
+        index=which,
+        how=st.sampled_from(["ready", "loads", "stands by"]),
+        fingerprint=st.sampled_from(["", "old", "new"]),
+    )
+    def a_run_is_found(self, index: int, how: str, fingerprint: str) -> None:
         name = self.name(index)
         if name not in self.w.processes and not self.w.closing:
-            self.w.is_found(name, ready, fingerprint)
+            self.w.is_found(name, how == "ready", fingerprint, stands_by=how == "stands by")
 
     @rule(index=which)
     def reports_come_late_and_twice(self, index: int) -> None:
         if self.w.past:
             model, run = self.w.past[index % len(self.w.past)]
             for late in (
+                ev.RunPrepared(model, run),
                 ev.ProbePassed(model, run),
                 ev.StartFailed(model, run, CRASH),
                 ev.RunExited(model, run, CRASH),
@@ -246,6 +270,7 @@ class Histories(RuleBasedStateMachine):
             ):
                 self.w.noise(late)
         if process := self.pick(self.runs("serving", "draining"), index):
+            self.w.noise(ev.RunPrepared(process.model, process.run))
             self.w.noise(ev.ProbePassed(process.model, process.run))
             self.w.noise(ev.RunFound(process.model, process.run, ready=True))
             self.w.noise(ev.WakeFailed(process.model, process.run, CRASH))

@@ -96,6 +96,10 @@ class Story:
                 self.orders.append(f"end download {name}#{download}")
             case do.StartRun(name, run):
                 self.orders.append(f"start {name}#{run}")
+            case do.PrepareRun(name, run, _):
+                self.orders.append(f"prepare {name}#{run}")
+            case do.AdmitRun(name, run):
+                self.orders.append(f"admit {name}#{run}")
             case do.StopRun(name, run):
                 self.orders.append(f"stop {name}#{run}")
             case do.SleepRun(name, run):
@@ -188,6 +192,16 @@ class Story:
     def dies(self, name: str, reason: Reason = CRASH) -> None:
         """It exits, and nobody asked for it."""
         self.tell(ev.RunExited(name, self.run(name), reason))
+
+    def gate(self, *names: str) -> None:
+        """A run of each was seen to stop at its gate."""
+        for name in names:
+            self.tell(ev.GateSeen(name, self.core.state.models[name].spec.fingerprint))
+
+    def prepared(self, name: str, after: float = 0.0, host_mib: int | None = None) -> None:
+        """It stands by."""
+        self.pass_time(after)
+        self.tell(ev.RunPrepared(name, self.run(name), host_mib))
 
     def slept(self, name: str, leftover: float | None = None) -> None:
         """It sleeps."""

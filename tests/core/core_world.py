@@ -19,8 +19,8 @@ from hotseat.core.model_state import STABLE_S
 from hotseat.core.policy import BACKOFF_FIRST_S, BACKOFF_MAX_S, JITTER
 from hotseat.core.queue import AGEING_S
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.spec import SchedulerSpec, SchedulingSpec, SleepSpec
-from hotseat.core.states import LOADING, Cause, State
+from hotseat.core.spec import SchedulerSpec, SchedulingSpec, SleepSpec, StandbyMode
+from hotseat.core.states import LOADING, STANDS_BY, Cause, State
 
 ENDED = Reason(summary="stopped")
 SLACK_S = 1e-6
@@ -58,7 +58,11 @@ class Process:
     footprint: dict[str, int]
     fingerprint: str
     doing: str = "starting"
-    """``starting``, ``serving``, ``draining``, ``stopping``, ``falling asleep``, ``asleep``, ``waking``."""
+    """``preparing``, ``standing by``, ``starting``, ``serving``, ``draining``, ``stopping``,
+    ``falling asleep``, ``asleep``, ``waking``."""
+    held_back: bool = False
+    """It may not use the GPU: it prepares, stands by, or was stopped meanwhile."""
+    stood_by: bool = False
     leftover: dict[str, int] = field(default_factory=dict)
     lies_low: bool = False
     """It takes only its leftover: it sleeps, or was stopped in its sleep."""
@@ -71,7 +75,14 @@ class Process:
     @property
     def takes(self) -> dict[str, int]:
         """GPU memory that it holds."""
+        if self.held_back:
+            return {}
         return self.leftover if self.lies_low else self.footprint
+
+    @property
+    def prepares(self) -> bool:
+        """It is on its way to the gate, or stands there."""
+        return self.doing in ("preparing", "standing by")
 
 
 class World:
@@ -84,6 +95,8 @@ class World:
         self.asked: dict[int, Asked] = {}
         self.processes: dict[str, Process] = {}
         self.numbers: dict[str, int] = {}
+        self.gates: dict[str, str] = {}
+        """By model: the fingerprint under which its gate was seen last."""
         self.past: list[tuple[str, int]] = []
         """Runs that have ended."""
         self.requested: dict[str, float] = {}
@@ -179,9 +192,21 @@ class World:
         """It answers."""
         process.doing, process.since = "serving", self.now
         process.ready_since = self.now
-        process.served, process.lies_low = True, False
+        if process.prepares:  # its gate did not hold it
+            self.gates.pop(process.model, None)
+        process.served, process.lies_low, process.held_back = True, False, False
         self.requested.pop(process.model, None)
         self.tell(ev.ProbePassed(process.model, process.run))
+
+    def prepared(self, process: Process, host_mib: int | None = None) -> None:
+        """It stands by."""
+        process.doing, process.since = "standing by", self.now
+        self.tell(ev.RunPrepared(process.model, process.run, host_mib))
+
+    def gate_is_seen(self, model: str, fingerprint: str) -> None:
+        """A run stopped at its gate."""
+        self.gates[model] = fingerprint
+        self.tell(ev.GateSeen(model, fingerprint))
 
     def ends(self, process: Process, reason: Reason, *, launched: bool = True, outside: bool = False) -> None:
         """It is gone, and the scheduler is told."""
@@ -233,12 +258,14 @@ class World:
         process.lies_low = policy.fits(process.leftover, process.footprint)
         self.tell(ev.RunSlept(process.model, process.run, leftover))
 
-    def is_found(self, model: str, ready: bool, fingerprint: str) -> None:
+    def is_found(self, model: str, ready: bool, fingerprint: str, *, stands_by: bool = False) -> None:
         """Somebody else started it."""
         run = self.numbers[model] = self.numbers.get(model, 0) + 1
         spec = self.scheduler.models[model]
         process = Process(model, run, dict(spec.footprint), fingerprint or spec.fingerprint, since=self.now)
         process.found = True
+        if stands_by:
+            process.doing, process.held_back, process.found = "preparing", True, False
         if ready:
             process.doing, process.served = "serving", True
             process.ready_since = self.now
@@ -246,7 +273,7 @@ class World:
         self.processes[model] = process
         if ready:
             self.requested.pop(model, None)
-        self.tell(ev.RunFound(model, run, ready, fingerprint))
+        self.tell(ev.RunFound(model, run, ready, fingerprint, stands_by))
 
     def noise(self, event: ev.Event) -> None:
         """A report that must change nothing: late, or repeated."""
@@ -285,7 +312,11 @@ class World:
         if isinstance(event, ev.RunExited | ev.StartFailed | ev.RunUnhealthy):
             dead.add(event.model)
         for model in self.unusable & set(self.requested):
-            if self.core.state_of(model) in (State.STOPPED, State.ASLEEP):  # who ordered it is told no
+            if self.core.state_of(model) in (
+                State.STOPPED,
+                State.ASLEEP,
+                *STANDS_BY,
+            ):  # who ordered it is told no
                 del self.requested[model]
         for effect in effects:
             match effect:
@@ -303,6 +334,11 @@ class World:
                     self.past_downloads.append((effect.model, effect.download))
                 case do.StartRun():
                     self._started(effect)
+                    launched.append(effect.model)
+                case do.PrepareRun():
+                    self._prepares(effect)
+                case do.AdmitRun():
+                    self._admitted(self._process(effect))
                     launched.append(effect.model)
                 case do.WakeRun():
                     self._wakes(self._process(effect))
@@ -354,7 +390,9 @@ class World:
         over = {device: ppm - self.scheduler.budget.get(device, 0) for device, ppm in taken.items()}
         return {device: ppm for device, ppm in over.items() if ppm > 0}
 
-    def _process(self, effect: do.WakeRun | do.StopRun | do.SleepRun | do.GrantLease) -> Process:
+    def _process(
+        self, effect: do.AdmitRun | do.WakeRun | do.StopRun | do.SleepRun | do.GrantLease
+    ) -> Process:
         process = self.processes.get(effect.model)
         if process is None or process.run != effect.run:
             raise Broken(9, f"{effect} speaks of a run that has ended")
@@ -407,7 +445,33 @@ class World:
             raise Broken(10, f"{model} is downloaded and all its files are there")
         self.downloads[model] = (order.download, self.now)
 
-    def _started(self, order: do.StartRun) -> None:
+    def _prepares(self, order: do.PrepareRun) -> None:
+        spec = self.scheduler.models[order.model]
+        if spec.standby is StandbyMode.OFF or self.gates.get(order.model) != spec.fingerprint:
+            raise Broken(1, f"{order.model} was prepared, and nothing is known to hold it")
+        self._started(order)
+        process = self.processes[order.model]
+        process.doing, process.held_back = "preparing", True
+        if self.closing:
+            raise Broken(7, f"{order.model} was prepared at the end")
+        limit_mib = self.scheduler.host_sleep_mib
+        stand_by = [p.model for p in self.processes.values() if p.prepares]
+        sleepers = [p.model for p in self.processes.values() if p.doing in ("asleep", "falling asleep")]
+        specs, views = self.specs, self.core.views()
+        taken_mib = sum(specs[m].standby_mib for m in stand_by if m in views)
+        sleeps = [specs[m].sleep for m in sleepers]
+        taken_mib += sum(sleep.host_mib for sleep in sleeps if sleep is not None and sleep.level == 1)
+        if limit_mib is not None and taken_mib > limit_mib:
+            raise Broken(1, f"{taken_mib} MiB of host memory are taken, and {limit_mib} may be")
+
+    def _admitted(self, process: Process) -> None:
+        if not process.prepares:
+            raise Broken(9, f"{process.model} was admitted while it is {process.doing}")
+        process.stood_by = process.doing == "standing by"
+        process.doing, process.since, process.held_back = "starting", self.now, False
+        process.footprint = dict(self.scheduler.models[process.model].footprint)
+
+    def _started(self, order: do.StartRun | do.PrepareRun) -> None:
         if order.model not in self.files_here or order.model in self.downloads:
             raise Broken(10, f"{order.model} was started without its files")
         if order.model in self.processes:
@@ -440,6 +504,9 @@ class World:
         if move.old is State.WAKING and move.new is State.READY and move.took_s is not None:
             shortest_s = self.shortest_wake_s.get(move.model, move.took_s)
             self.shortest_wake_s[move.model] = max(0.01, min(shortest_s, move.took_s))
+        if move.old is State.STARTING and move.new is State.READY and process and process.stood_by:
+            shortest_s = self.shortest_wake_s.get(move.model, move.took_s or 0.0)
+            self.shortest_wake_s[move.model] = max(0.01, min(shortest_s, move.took_s or 0.0))
         if move.new is State.BACKOFF:
             self._backs_off(move)
         if move.old is State.BACKOFF and move.cause is Cause.COOLED_DOWN:
@@ -574,6 +641,7 @@ class World:
         self, start_s: float, stop_s: float, service_s: float
     ) -> tuple[float, str, Process | Asked | str | None]:
         takes = {
+            "preparing": start_s,
             "starting": start_s,
             "waking": start_s,
             "stopping": stop_s,
@@ -595,6 +663,8 @@ class World:
                     self.ask(who.model, key="again")
             case Process() if deed in ("starting", "waking"):
                 self.passes_probe(who)
+            case Process() if deed == "preparing":
+                self.prepared(who)
             case Process() if deed == "stopping":
                 self.ends(who, ENDED)
             case Process():

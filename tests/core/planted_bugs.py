@@ -17,13 +17,14 @@ from core_machine import Histories
 from fakes.planted import Bug, main, wrapping
 from hotseat.core import effects as do
 from hotseat.core import events as ev
-from hotseat.core import eviction, planner, policy, replan
+from hotseat.core import eviction, planner, policy, replan, scheduler_state
 from hotseat.core.deadlines import NEVER
 from hotseat.core.errors import Reason
-from hotseat.core.handlers import downloads, requests
+from hotseat.core.handlers import downloads, requests, runs
 from hotseat.core.model_state import ModelState
 from hotseat.core.queue import FairQueue
 from hotseat.core.scheduler_state import SchedulerState
+from hotseat.core.spec import StandbyMode
 from hotseat.core.states import HOLDS_RUN, Cause, State
 
 EXAMPLES, STEPS = 3000, 60
@@ -214,7 +215,43 @@ def _forgets_the_files(real: Callable[..., Any]) -> Callable[..., Any]:
     return downloaded
 
 
+def _admits_what_does_not_fit(real: Callable[..., Any]) -> Callable[..., Any]:
+    def run_prepared(state: SchedulerState, event: ev.RunPrepared, now: float) -> None:
+        real(state, event, now)
+        model = state.running(event.model, event.run)
+        if model is not None and model.state is State.STANDBY and model.queue:
+            state.launch(model, now)
+
+    return run_prepared
+
+
+def _prepares_what_nothing_holds(model: ModelState, now: float) -> bool:
+    return model.spec.standby is not StandbyMode.OFF and not model.files_missing and not model.unusable
+
+
+def _host_memory_without_end(real: Callable[..., Any]) -> Callable[..., Any]:
+    def free(need_mib: int, residents: Any, limit_mib: int | None, *, sleepers: bool) -> Any:
+        return real(need_mib, residents, limit_mib, sleepers=sleepers) or []
+
+    return free
+
+
+def _dead_standby_hangs(real: Callable[..., Any]) -> Callable[..., Any]:
+    def run_exited(state: SchedulerState, event: ev.RunExited, now: float) -> None:
+        model = state.running(event.model, event.run)
+        if model is None or model.state is not State.STANDBY:
+            real(state, event, now)
+
+    return run_exited
+
+
 BUGS = (
+    wrapping(1, "a standby is admitted when it is prepared", runs, "run_prepared", _admits_what_does_not_fit),
+    Bug(1, "what nothing holds is prepared", ModelState, "can_prepare", _prepares_what_nothing_holds),
+    wrapping(
+        1, "standbys take all host memory", scheduler_state, "free_host_memory", _host_memory_without_end
+    ),
+    wrapping(9, "the end of a standby is not believed", runs, "run_exited", _dead_standby_hangs),
     Bug(1, "memory is free once told to stop", ModelState, "memory_held", _memory_is_free_when_told_to_stop),
     wrapping(1, "devices are added up", policy, "fits", _devices_added_up),
     wrapping(2, "a crowd starts it twice", SchedulerState, "launch", _starts_twice),

@@ -167,23 +167,23 @@ def sleeping(name: str, host_mib: int, level: int = 1, state: State = State.ASLE
 
 def test_a_sleeper_is_stopped_when_a_single_mebibyte_is_lacking() -> None:
     old, new = sleeping("old", 10), sleeping("new", 10, state=State.READY)
-    assert planner.free_host_memory(new, [old, new], 20) == []
-    assert planner.free_host_memory(new, [old, new], 19) == [old]
-    assert planner.free_host_memory(new, [new], 9) is None
+    assert planner.free_host_memory(new.sleep_need_mib, [old, new], 20, sleepers=True) == []
+    assert planner.free_host_memory(new.sleep_need_mib, [old, new], 19, sleepers=True) == [old]
+    assert planner.free_host_memory(new.sleep_need_mib, [new], 9, sleepers=True) is None
 
 
 def test_a_sleeper_that_is_wanted_is_not_stopped_for_another() -> None:
     old, new = sleeping("old", 10), sleeping("new", 10, state=State.READY)
     old.requested = True
-    assert planner.free_host_memory(new, [old, new], 15) is None
+    assert planner.free_host_memory(new.sleep_need_mib, [old, new], 15, sleepers=True) is None
     old.requested = False
     waits(old)
-    assert planner.free_host_memory(new, [old, new], 15) is None
+    assert planner.free_host_memory(new.sleep_need_mib, [old, new], 15, sleepers=True) is None
 
 
 def test_a_second_level_sleeper_needs_no_host_memory() -> None:
     old, new = sleeping("old", 10), sleeping("new", 10, level=2, state=State.READY)
-    assert planner.free_host_memory(new, [old, new], 10) == []
+    assert planner.free_host_memory(new.sleep_need_mib, [old, new], 10, sleepers=True) == []
 
 
 # smaller questions

@@ -127,6 +127,10 @@ class House:
         self.phases: list[tuple[str, int, str]] = []
         """Phases of starts: model, run and phase."""
         self.began_at = began_at
+        self.host_memory_short: Reason | None = None
+        """Set it to have no model prepared."""
+        self.read_ahead: list[str] = []
+        """Models whose weights were read ahead."""
         self.engine_of: Callable[[ModelSpec], Engine] = lambda model: engine_named("openai")
         """Replace it to have starts fail by a bug."""
         self.supervisor = Supervisor(
@@ -139,6 +143,8 @@ class House:
                 memory_free=memory_free,
                 sleeper=sleeper,
                 files=files,
+                host_memory_free=lambda model: self.host_memory_short,
+                read_ahead=self._read_ahead,
             ),
             Observers(starts=memory, on_move=self.moves.append, on_phase=self._entered_phase),
             Environment(jitter=lambda: 0.0, wall_clock=lambda: self.began_at + self.supervisor.now()),
@@ -150,6 +156,9 @@ class House:
 
     async def _check(self, model: ModelSpec, handle: Handle) -> str | None:
         return None if await self.runtime.healthy(handle.host, handle.port) else "silent"
+
+    async def _read_ahead(self, model: ModelSpec) -> None:
+        self.read_ahead.append(model.name)
 
     def causes(self, model: str) -> list[str]:
         """The model's moves so far: ``"ready (probe_passed)"``, …"""

@@ -11,7 +11,7 @@ were more than the budget (``overlaps``), and of every second copy of a model (`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from hotseat.core.errors import Reason
@@ -25,6 +25,10 @@ class Faults:
 
     start_s: float = 1.0
     """From launch to ready."""
+    prepare_s: float = 1.0
+    """From a launch behind a closed gate to the gate."""
+    no_gate: bool = False
+    """Its server knows no gate: a closed one does not hold it."""
     stop_s: float = 0.0
     """From being asked to stop to the end."""
     launch_s: float = 0.0
@@ -57,6 +61,9 @@ class FakeRun:
     faults: Faults
     launched_at: float
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    held: bool = False
+    """Its gate is closed: it takes no GPU memory."""
+    at_gate: bool = False
     ready: bool = False
     asked: bool = False
     exit: RunExit | None = None
@@ -76,6 +83,19 @@ class FakeRun:
         """Write lines."""
         self.lines.extend(lines)
         self.change()
+
+    def reach_gate(self) -> None:
+        """The end of what it can do without the GPU."""
+        self.at_gate = True
+        self.change()
+
+    def pass_gate(self) -> None:
+        """The rest of a start, once the gate is open."""
+        self.held = False
+        if self.faults.start_fails:
+            self.later(self.faults.start_s, self.fail)
+        elif not self.faults.never_ready:
+            self.later(self.faults.start_s, self.become_ready)
 
     def become_ready(self) -> None:
         """The end of a good start."""
@@ -120,6 +140,8 @@ class World:
     """All there ever were, oldest first."""
     overlaps: list[str] = field(default_factory=list)
     doubles: list[str] = field(default_factory=list)
+    gates: dict[str, str] = field(default_factory=dict)
+    """By model whose server knew its gate: the fingerprint of that run."""
     next_port: int = 20_000
 
     def live(self, model: str | None = None) -> list[FakeRun]:
@@ -130,8 +152,8 @@ class World:
         """How many runs of a model there were."""
         return sum(run.handle.model == model for run in self.runs)
 
-    def launch(self, model: ModelSpec, run: int) -> FakeRun:
-        """A new run."""
+    def launch(self, model: ModelSpec, run: int, *, held: bool = False) -> FakeRun:
+        """A new run; ``held``: behind a closed gate."""
         loop = asyncio.get_running_loop()
         self.next_port += 1
         handle = Handle(model.name, run, f"fake-{self.next_port}", "127.0.0.1", self.next_port)
@@ -139,18 +161,25 @@ class World:
         if self.live(model.name):
             self.doubles.append(f"{loop.time():g}s: a second {model.name}")
         new = FakeRun(handle, model.scheduling.footprint, model.scheduling.fingerprint, faults, loop.time())
+        new.held = held and not faults.no_gate
         self.runs.append(new)
         self._note_overlap(loop.time())
         new.say(*faults.says)
-        if faults.start_fails:
-            new.later(faults.start_s, new.fail)
-        elif not faults.never_ready:
-            new.later(faults.start_s, new.become_ready)
+        if new.held:
+            new.later(faults.prepare_s, new.reach_gate)
+        else:
+            new.pass_gate()
         return new
+
+    def admit(self, run: FakeRun) -> None:
+        """Open a run's gate."""
+        if run.held and run.exit is None:
+            run.pass_gate()
+            self._note_overlap(asyncio.get_running_loop().time())
 
     def _note_overlap(self, now: float) -> None:
         for device, limit in self.budget.items():
-            taken = {run.handle.model: run.footprint.get(device, 0) for run in self.live()}
+            taken = {run.handle.model: run.footprint.get(device, 0) for run in self.live() if not run.held}
             if sum(taken.values()) > limit:
                 self.overlaps.append(f"{now:g}s: {taken} is more than {limit} on device {device}")
 
@@ -192,13 +221,42 @@ class FakeRuntime:
         found: dict[str, FoundRun] = {}
         for run in reversed(self.world.live()):
             if run.handle.model in models and run.handle.model not in found:
-                found[run.handle.model] = FoundRun(run.handle, run.fingerprint)
+                found[run.handle.model] = FoundRun(run.handle, run.fingerprint, stands_by=run.held)
             else:
                 run.end(_killed())
         return list(found.values())
 
     async def start(self, model: ModelSpec, run: int) -> Handle:
         """Launch it as its faults say."""
+        return await self._launch(model, run)
+
+    async def prepare(self, model: ModelSpec, run: int, *, low_priority: bool = False) -> Handle:
+        """Launch it behind a closed gate."""
+        return await self._launch(model, run, held=True)
+
+    async def prepared(self, handle: Handle) -> int | None:
+        """Its arrival at the gate."""
+        run = self.run_of(handle)
+        while not run.at_gate:
+            await run.changed.wait()
+        return None
+
+    async def admit(self, handle: Handle) -> None:
+        """Open its gate."""
+        self.world.admit(self.run_of(handle))
+
+    def gate_seen(self, handle: Handle) -> bool:
+        """Unless its faults say otherwise."""
+        run = self.run_of(handle)
+        if not run.faults.no_gate:
+            self.world.gates[handle.model] = run.fingerprint
+        return not run.faults.no_gate
+
+    def known_gates(self) -> Mapping[str, str]:
+        """Those seen on this machine."""
+        return self.world.gates
+
+    async def _launch(self, model: ModelSpec, run: int, *, held: bool = False) -> Handle:
         if self.why is not None:
             raise LaunchError(Reason(summary=self.why))
         faults = self.world.faults.get(model.name, Faults())
@@ -206,7 +264,7 @@ class FakeRuntime:
             await asyncio.sleep(faults.launch_s)
         if faults.cannot_launch is not None:
             raise LaunchError(faults.cannot_launch)
-        return self.world.launch(model, run).handle
+        return self.world.launch(model, run, held=held).handle
 
     async def wait(self, handle: Handle) -> RunExit:
         """Its end."""

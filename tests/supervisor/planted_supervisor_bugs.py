@@ -5,6 +5,7 @@ PYTHONPATH=tests python tests/supervisor/planted_supervisor_bugs.py [word in the
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core.errors import Reason, Refusal
 from hotseat.runtimes.base import FoundRun, RunExit
+from hotseat.supervisor.held_run import HeldRun
 from hotseat.supervisor.run import Run
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.supervisor.ticket import Lease, Ticket
@@ -168,7 +170,20 @@ def _a_failed_launch_is_kept_quiet(real: Callable[..., Any]) -> Callable[..., An
     return launch
 
 
+def _opens_the_gate_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
+    async def wait(self: HeldRun, handle: Any, on_standby: Any, answers: Any) -> bool:
+        waiting = asyncio.ensure_future(real(self, handle, on_standby, answers))  # noqa: TID251
+        try:
+            await self.open(handle)
+            return bool(await waiting)
+        finally:
+            waiting.cancel()
+
+    return wait
+
+
 BUGS = (
+    wrapping(1, "a gate is opened at once", HeldRun, "wait", _opens_the_gate_at_once),
     wrapping(1, "a stop is believed before it is done", Run, "stop", _believes_a_stop_before_it_is_done),
     wrapping(1, "a stop that fails is not tried again", Run, "_stop_until_gone", _gives_up_a_stop_that_fails),
     wrapping(1, "a launch that is called off goes on", Run, "stop", _lets_a_launch_go_on),

@@ -36,6 +36,8 @@ class Moods(Faults):
     """``wait`` does not return, although the run is gone."""
     no_room_s: float = 0.0
     """The GPU memory comes back only after so long; beyond 30 s not at all."""
+    cannot_admit: bool = False
+    """Its gate cannot be opened."""
     sleep: str = "well"
     """``well``, ``refuses``, ``hangs``, ``breaks``."""
     wake: str = "well"
@@ -62,9 +64,17 @@ class Machine(World):
 
     def takes(self, run: FakeRun) -> dict[str, int]:
         """GPU memory that a run holds now."""
+        if run.held:
+            return {}
         if run.handle.ident not in self.asleep:
             return dict(run.footprint)
         return {device: round(ppm * LEFTOVER) for device, ppm in run.footprint.items()}
+
+    def launch(self, model: ModelSpec, run: int, *, held: bool = False) -> FakeRun:
+        """One that its gate does not hold counts as a stranger: nobody has let it in."""
+        if held and self.moods(model.name).no_gate:
+            self.strangers.add(f"fake-{self.next_port + 1}")
+        return super().launch(model, run, held=held)
 
     def _note_overlap(self, now: float) -> None:
         if self.strangers & {run.handle.ident for run in self.live()}:
@@ -113,7 +123,26 @@ class Shaky(FakeRuntime):
             self.failed.append((model.name, run))
             raise
 
-    async def _launch(self, model: ModelSpec, run: int) -> Handle:
+    async def prepare(self, model: ModelSpec, run: int, *, low_priority: bool = False) -> Handle:
+        try:
+            return await self._launch(model, run, held=True)
+        except (LaunchError, RuntimeError):
+            self.failed.append((model.name, run))
+            raise
+
+    async def prepared(self, handle: Handle) -> int | None:
+        await self.alive()
+        await super().prepared(handle)
+        await self.alive()
+        return None
+
+    async def admit(self, handle: Handle) -> None:
+        await self.alive()
+        if self.moods_of(handle).cannot_admit:
+            raise LaunchError(Reason(summary="its gate could not be opened"))
+        await super().admit(handle)
+
+    async def _launch(self, model: ModelSpec, run: int, *, held: bool = False) -> Handle:
         await self.alive()
         moods = self.machine.moods(model.name)
         if moods.launch_breaks:
@@ -127,7 +156,7 @@ class Shaky(FakeRuntime):
             raise LaunchError(moods.cannot_launch)
         if others := {one.handle.ident for one in self.machine.live(model.name)} - self.machine.strangers:
             self.machine.broken.append(f"promise 2: {model.name} runs already, as {others}")
-        new = self.machine.launch(model, run)
+        new = self.machine.launch(model, run, held=held)
         try:
             await asyncio.sleep(moods.returns_after_s)
         except asyncio.CancelledError:

@@ -21,7 +21,7 @@ from fakes.clock import VirtualLoop
 from fakes.models import Memory, model, settings
 from fakes.runtime import FakeRun
 from hotseat.core.errors import Reason
-from hotseat.core.spec import ModelSpec, Settings, SleepSpec
+from hotseat.core.spec import ModelSpec, Settings, SleepSpec, StandbyMode
 from hotseat.engines.pick import engine_named
 from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.probing import gpu
@@ -49,6 +49,9 @@ FAULTS: Mapping[str, tuple[Any, ...]] = {
     "stop_s": (0.5, 8.0),
     "launch_s": (1.0, 12.0),
     "returns_after_s": (1.0, 7.0),
+    "prepare_s": (0.0, 30.0),
+    "no_gate": (True,),
+    "cannot_admit": (True,),
     "cannot_launch": (NOT_FOUND,),
     "start_fails": (True,),
     "never_ready": (True,),
@@ -84,6 +87,7 @@ def specs(draw: st.DrawFn, name: str) -> ModelSpec:
         "max_in_flight": draw(st.sampled_from([None, None, 1])),
         "warm": draw(rarely),
         "sleep": draw(naps),
+        "standby": draw(st.sampled_from([*StandbyMode])),
     }
     made = model(name, {"ada": 0.6, "bob": 0.6, "cyd": 0.2}[name], **terms)
     changed = replace(made.scheduling, fingerprint=draw(st.sampled_from([name, name, name + "'"])))
@@ -236,6 +240,8 @@ class Histories(RuleBasedStateMachine):
         names = NAMES[: data.draw(st.integers(1, 3))]
         terms = settings(*(data.draw(specs(name), name) for name in names), budget=BUDGET)
         self.machine.budget = terms.scheduler.budget
+        if data.draw(st.booleans()):  # all have run before
+            self.machine.gates = {n: one.scheduling.fingerprint for n, one in terms.models.items()}
         self.open(terms)
 
     # the loop

@@ -9,7 +9,7 @@ from hotseat.admin.schema import ModelStatus
 
 LOADING = ("downloading", "starting", "waking")
 """States that end in ``ready``: the time left can be estimated."""
-IDLE = ("stopped", "asleep")
+IDLE = ("stopped", "preparing", "standby", "asleep")
 """States in which a model waits for a request, or for GPU memory."""
 LEAVING = ("draining", "stopping", "suspending")
 """States that free GPU memory when they end."""

@@ -22,6 +22,7 @@ from hotseat.config.schema.root import RootConfig
 from hotseat.config.secrets import INHERITED_KEYS, one_of, withheld_variables
 from hotseat.config.server import ServerResolver
 from hotseat.core.spec import KeepWarmSpec, LaunchSpec, ModelSpec, SchedulerSpec, Settings
+from hotseat.engines import flags
 from hotseat.engines.pick import engine_named
 from hotseat.runtimes import registry
 from hotseat.runtimes.kind import WrittenLaunch
@@ -67,7 +68,6 @@ class Resolver:
             env, secrets | {model.upstream_key or "" for model in models.values()}, document
         )
         models = {name: dataclasses.replace(model, withheld=withheld) for name, model in models.items()}
-        host_memory = root.sleep.host_memory if root.sleep else None
         return Settings(
             serve=ServerResolver(document, root, env, self._file).spec(
                 default.name if default else None, auth
@@ -75,7 +75,7 @@ class Resolver:
             scheduler=SchedulerSpec(
                 budget=self._budgets,
                 models={name: model.scheduling for name, model in models.items()},
-                host_sleep_mib=None if host_memory is None else host_memory >> 20,
+                host_sleep_mib=self._scheduling.host_limit_mib(),
                 return_to=default.model if default and root.return_to_default else None,
             ),
             models=models,
@@ -117,6 +117,7 @@ class Resolver:
             asks_container=frozenset() if launch.program else self._left_to_container(model, inherited),
             upstream_key=self._upstream_key(model, self._server_keys(info.engine, launch)),
             stop_grace_s=inherited.stop_grace,
+            standby_reserve_mib=self._scheduling.standby_reserve_mib(),
             engine=info.engine,
             allow_paths=model.allow_paths,
             context=model.context or info.context,
@@ -181,7 +182,8 @@ class Resolver:
             return ()
         inherited = {name: self._env[name] for name in INHERITED_KEYS if name in self._env}
         env = {**inherited, **assignments(program.command), **program.env}
-        keys = engine_named(engine).api_keys(program.command, env)
+        found = engine_named(engine).api_keys(program.command, env)
+        keys = flags.expanded(program.command, found, {**self._env, **env})
         self._secrets.update(keys)
         return keys
 

@@ -12,8 +12,12 @@ from hotseat.config.schema.inherited import InheritedSettings
 from hotseat.config.schema.model import ModelConfig
 from hotseat.config.schema.root import RootConfig
 from hotseat.config.schema.sleep import SleepConfig
-from hotseat.core.spec import PPM, SchedulingSpec, SleepSpec
+from hotseat.core.spec import PPM, SchedulingSpec, SleepSpec, StandbyMode
 from hotseat.runtimes.registry import kind_of
+
+STANDBY_MIB = 1400
+"""Host memory of a server that stands by, in MiB: vLLM's processes took 1,279."""
+STANDBY_RESERVE_MIB = 2048
 
 
 def budgets_of(config: GpuConfig) -> dict[str, int]:
@@ -54,8 +58,39 @@ class SchedulingResolver:
             max_queue=inherited.max_queue,
             wait_limit_s=inherited.wait_limit,
             sleep=self._sleep(at, model, info),
+            standby=self._standby(model, info),
+            standby_mib=self._standby_mib(model),
             fingerprint=fingerprint,
         )
+
+    def _standby(self, model: ModelConfig, info: CommandInfo) -> StandbyMode:
+        for said in (model.standby, self._root.standby):
+            if said is not None and said.mode is not None:
+                return StandbyMode(said.mode)
+        return StandbyMode.DEMAND if info.engine == "vllm" else StandbyMode.OFF
+
+    def _standby_mib(self, model: ModelConfig) -> int:
+        said = model.standby.host_memory if model.standby else None
+        return STANDBY_MIB if said is None else -(-said >> 20)
+
+    def host_limit_mib(self) -> int | None:
+        """The limit of host memory for all models that sleep or stand by."""
+        sleep, standby = self._root.sleep, self._root.standby
+        sleepers = sleep.host_memory if sleep else None
+        both = standby.host_memory if standby else None
+        if sleepers is not None and both is not None and sleepers != both:
+            self._document.problem(
+                ("standby", "host_memory"),
+                "differs from sleep.host_memory, and both limit models that sleep and stand by together",
+                "remove one of the two",
+            )
+        limit = sleepers if both is None else both
+        return None if limit is None else limit >> 20
+
+    def standby_reserve_mib(self) -> int:
+        """Host memory that must stay available when a model is prepared."""
+        said = self._root.standby.reserve if self._root.standby else None
+        return STANDBY_RESERVE_MIB if said is None else -(-said >> 20)
 
     def _download_timeout(
         self, at: Path, model: ModelConfig, inherited: InheritedSettings, info: CommandInfo

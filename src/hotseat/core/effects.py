@@ -44,6 +44,24 @@ class StartRun:
 
 
 @dataclass(slots=True)
+class PrepareRun:
+    """Launch the model as far as the GPU; report when it stands by there."""
+
+    model: str
+    run: int
+    kept: bool = False
+    """Nobody waits for it: at a low priority."""
+
+
+@dataclass(slots=True)
+class AdmitRun:
+    """Let a prepared run use the GPU, now or as soon as it comes to it, and probe it until it is ready."""
+
+    model: str
+    run: int
+
+
+@dataclass(slots=True)
 class StartDownload:
     """Download the model's files; report how the download ended, unless it was told to stop."""
 
@@ -106,6 +124,8 @@ Effect = (
     | StartDownload
     | StopDownload
     | StartRun
+    | PrepareRun
+    | AdmitRun
     | StopRun
     | SleepRun
     | WakeRun

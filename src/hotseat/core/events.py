@@ -51,6 +51,23 @@ class ProbePassed:
 
 
 @dataclass(slots=True)
+class GateSeen:
+    """A run of this configuration stopped at its gate: the model can be prepared from now on."""
+
+    model: str
+    fingerprint: str
+
+
+@dataclass(slots=True)
+class RunPrepared:
+    """The run stands by; ``host_mib``: host memory that it takes, in MiB, where that was measured."""
+
+    model: str
+    run: int
+    host_mib: int | None = None
+
+
+@dataclass(slots=True)
 class StartFailed:
     """The run could not be launched; there is nothing to stop."""
 
@@ -152,6 +169,8 @@ class RunFound:
     ready: bool
     fingerprint: str = ""
     """Fingerprint of the configuration that it was started with; empty where unknown."""
+    stands_by: bool = False
+    """It was prepared, and may not use the GPU yet. Excludes ``ready``."""
 
 
 @dataclass(slots=True)
@@ -236,6 +255,8 @@ Event = (
     RequestArrived
     | RequestWithdrawn
     | LeaseReturned
+    | GateSeen
+    | RunPrepared
     | ProbePassed
     | StartFailed
     | FilesSeen

@@ -6,7 +6,7 @@ from hotseat.core import policy
 from hotseat.core.deadlines import NEVER
 from hotseat.core.model_state import ModelState
 from hotseat.core.scheduler_state import SchedulerState
-from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, Cause, State
+from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, STANDS_BY, Cause, State
 
 
 def check(state: SchedulerState) -> None:
@@ -30,6 +30,10 @@ def _check_model(state: SchedulerState, model: ModelState) -> None:
     running, draining = model.state in HOLDS_RUN, model.state is State.DRAINING
     assert (model.run is not None) == running, ("a run outside of its states", story)
     assert (model.name in state.residents) == (model.run is not None), ("not among the residents", story)
+    stands_by = model.state in STANDS_BY
+    assert model.held_back or not stands_by, ("stands by, and is not held back", story)
+    may_be_held = stands_by or model.state is State.STOPPING or not running
+    assert may_be_held or not model.held_back, ("held back outside of its states", story)
     downloads = model.download is not None
     assert downloads == (model.state is State.DOWNLOADING), ("a download outside of its state", story)
     assert (model.drain_cause is not None) == draining, ("a drain cause outside of its state", story)

@@ -10,14 +10,26 @@ from hotseat.core.deadlines import NEVER
 from hotseat.core.errors import Reason
 from hotseat.core.patience import Patience
 from hotseat.core.queue import FairQueue, QueuedRequest
-from hotseat.core.spec import Footprint, SchedulingSpec, SleepSpec
-from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, TRANSITIONS, Cause, IllegalTransition, State
+from hotseat.core.spec import Footprint, SchedulingSpec, SleepSpec, StandbyMode
+from hotseat.core.states import (
+    HOLDS_LEASES,
+    HOLDS_RUN,
+    STANDS_BY,
+    TRANSITIONS,
+    Cause,
+    IllegalTransition,
+    State,
+)
 from hotseat.core.views import ModelView
 
 STABLE_S = 60.0
 """Seconds of service after which a run wipes out the failures before it."""
 STOP_AGAIN_S = 60.0
 """Seconds after which a stop whose end was never reported is ordered again."""
+PREPARE_TIMEOUT = 4.0
+"""How long preparing may take, in start time-outs: at a low priority, beside models that are in use."""
+PREPARE_AGAIN_S = 300.0
+"""Seconds for which a model is started plainly after preparing it has failed."""
 NEWEST_WEIGHT = 0.3
 """Weight of the newest measurement in moving averages."""
 
@@ -71,6 +83,22 @@ class ModelState:
     """The run has been ready. Never set while STARTING."""
     ready_since: float = 0.0
     """Time at which the run became ready last."""
+
+    # standby
+
+    held_back: bool = False
+    """The run may not use the GPU yet. Set in the states of ``STANDS_BY``, and while STOPPING after them."""
+    stood_by: bool | None = None
+    """Whether the run stood by when it was admitted; false: it was still being prepared; ``None``: it was
+    started plainly."""
+    gate_seen: str | None = None
+    """Fingerprint of the latest configuration of which a run stopped at its gate; ``None``: of none."""
+    prepare_after: float = 0.0
+    """Time before which it is not prepared, because preparing it has failed."""
+    standby_mib: int | None = None
+    """Measured host memory of a run that stands by, in MiB."""
+    dismissed: bool = False
+    """An operator has stopped it: not prepared for nobody until it is used again."""
 
     # sleep
 
@@ -144,6 +172,8 @@ class ModelState:
     start_cost_s: float | None = None
     last_start_s: float | None = None
     wake_cost_s: float | None = None
+    standby_cost_s: float | None = None
+    """Seconds from its admission to its readiness, for a run that stood by."""
     pause_s: float | None = None
     """Usual pause between two requests; none counts as longer than it takes to bring the model back."""
     service_s: float | None = None
@@ -198,6 +228,33 @@ class ModelState:
         """Whether it is put to sleep instead of being stopped."""
         return self.spec.sleep is not None and not self.sleep_broken and not self.retired and not self.stale
 
+    def can_prepare(self, now: float) -> bool:
+        """Whether it may be started as far as the GPU: its gate is known to hold it."""
+        return (
+            now >= self.prepare_after
+            and self.spec.standby is not StandbyMode.OFF
+            and self.gate_seen == self.spec.fingerprint
+            and not (self.retired or self.files_missing or self.unusable)
+        )
+
+    @property
+    def host_mib(self) -> int:
+        """Host memory that counts for it as a sleeper or while it stands by, in MiB."""
+        if self.state in STANDS_BY:
+            return self.standby_need_mib
+        return self.sleep_need_mib if self.state in (State.ASLEEP, State.SUSPENDING) else 0
+
+    @property
+    def sleep_need_mib(self) -> int:
+        """Host memory that it takes asleep, in MiB."""
+        sleep = self.spec.sleep
+        return sleep.host_mib if sleep is not None and sleep.level == 1 else 0
+
+    @property
+    def standby_need_mib(self) -> int:
+        """Host memory that it takes while it stands by, in MiB: as measured last, else as expected."""
+        return self.spec.standby_mib if self.standby_mib is None else self.standby_mib
+
     @property
     def loading_since(self) -> float:
         """Time since which it starts or wakes, less the time for which there was no room."""
@@ -205,8 +262,12 @@ class ModelState:
 
     @property
     def return_cost_s(self) -> float | None:
-        """Seconds to have it ready again once it has left: a wake where it sleeps, else a start."""
-        away = self.state in (State.STOPPED, State.DOWNLOADING, State.STARTING, State.BACKOFF)
+        """Seconds to have it ready again once it has left: a wake where it sleeps, the rest of a start where
+        it stands by, else a start.
+        """
+        if self.state is State.STANDBY and self.standby_cost_s is not None:
+            return self.standby_cost_s
+        away = self.state in (*STANDS_BY, State.STOPPED, State.DOWNLOADING, State.STARTING, State.BACKOFF)
         if self.wake_cost_s is None or away or not (self.asleep or self.can_sleep):
             return self.start_cost_s
         return self.wake_cost_s
@@ -218,7 +279,7 @@ class ModelState:
 
     def memory_held(self) -> Footprint:
         """GPU memory counted for it in its present state."""
-        if self.state not in HOLDS_RUN:
+        if self.state not in HOLDS_RUN or self.held_back:
             return {}
         return self.leftover if self.asleep else self.run_footprint
 
@@ -314,6 +375,11 @@ class ModelState:
                 return min(max(since, self.progressed_at) + start_s, since + longest_s)
             case State.WAKING:
                 return self.loading_since + self.spec.start_timeout_s
+            case State.PREPARING:
+                return self.since + PREPARE_TIMEOUT * self.spec.start_timeout_s
+            case State.STANDBY:
+                kept = self.wanted or self.spec.standby is StandbyMode.KEEP or self.spec.idle_s is None
+                return NEVER if kept else self.since + (self.spec.idle_s or 0.0)
             case State.DOWNLOADING:
                 limit_s = self.spec.download_timeout_s
                 return NEVER if limit_s is None else self.since + limit_s

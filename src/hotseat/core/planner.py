@@ -14,8 +14,8 @@ from hotseat.core.deadlines import NEVER
 from hotseat.core.eviction import Contender, Eviction
 from hotseat.core.model_state import ModelState
 from hotseat.core.policy import Free
-from hotseat.core.spec import Footprint
-from hotseat.core.states import State
+from hotseat.core.spec import Footprint, StandbyMode
+from hotseat.core.states import STANDS_BY, State
 
 
 @dataclass(slots=True)
@@ -28,6 +28,8 @@ class Plan:
     """Models whose eviction is no longer needed."""
     infeasible: list[ModelState] = field(default_factory=list)
     """Models that can never fit beside what is pinned."""
+    waiting: list[ModelState] = field(default_factory=list)
+    """Models that clients or operators want and that must wait for memory, in their order."""
     declined: list[ModelState] = field(default_factory=list)
     """Models whose requests may not evict, and would have to."""
     contended: bool = False
@@ -113,6 +115,8 @@ def make_plan(
             if not model.warm:
                 continue
         plan.contended = True
+        if contender.since is not None:
+            plan.waiting.append(model)
         if gap:  # 6; without a gap: 4
             _evict_for(contender, gap, plan, memory, demand, now)
         policy.add(memory.soon, need, -1)
@@ -157,7 +161,8 @@ def _free_excess(plan: Plan, residents: Collection[ModelState], memory: _Memory,
     gap = {device: -free for device, free in memory.soon.items() if free < 0}
     if not gap:
         return
-    newest = max(residents, key=lambda model: (model.launched_at, model.name))
+    holders = [model for model in residents if model.state not in STANDS_BY]
+    newest = max(holders, key=lambda model: (model.launched_at, model.name))
     idle = (State.READY, State.ASLEEP)
     quiet = [m for m in memory.evictable if m.state in idle and m.quiet and m is not newest]
     plan.evict += (chosen := eviction.choose_victims(gap, quiet, newest, now))
@@ -166,21 +171,43 @@ def _free_excess(plan: Plan, residents: Collection[ModelState], memory: _Memory,
 
 
 def free_host_memory(
-    model: ModelState, residents: Collection[ModelState], limit_mib: int | None
+    need_mib: int, residents: Collection[ModelState], limit_mib: int | None, *, sleepers: bool
 ) -> list[ModelState] | None:
-    """The sleepers to stop, oldest first, so that one more fits into host memory; ``None``: impossible."""
+    """The models to stop so that ``need_mib`` more fits into host memory; ``None``: impossible.
+
+    Those that stand by for nobody go first, then, with ``sleepers``, the oldest sleepers.
+    """
     if limit_mib is None:
         return []
-    sleepers = [m for m in residents if m.state in (State.ASLEEP, State.SUSPENDING)]
-    over = sum(_host_mib(sleeper) for sleeper in sleepers) + _host_mib(model) - limit_mib
+    over = sum(resident.host_mib for resident in residents) + need_mib - limit_mib
+    states: tuple[State, ...] = (State.PREPARING, State.STANDBY)
+    if sleepers:
+        states = (*states, State.ASLEEP)
+    candidates = [m for m in residents if m.state in states and m.host_mib and not (m.queue or m.requested)]
     victims: list[ModelState] = []
-    for sleeper in sorted((m for m in sleepers if m.state is State.ASLEEP), key=lambda m: (m.since, m.name)):
-        if over > 0 and _host_mib(sleeper) and not (sleeper.queue or sleeper.requested):
-            victims.append(sleeper)
-            over -= _host_mib(sleeper)
+    for candidate in sorted(candidates, key=lambda m: (m.state is State.ASLEEP, m.since, m.name)):
+        if over > 0:
+            victims.append(candidate)
+            over -= candidate.host_mib
     return victims if over <= 0 else None
 
 
-def _host_mib(model: ModelState) -> int:
-    sleep = model.spec.sleep
-    return sleep.host_mib if sleep is not None and sleep.level == 1 else 0
+def to_keep_prepared(
+    models: Collection[ModelState], residents: Collection[ModelState], now: float
+) -> ModelState | None:
+    """The model to prepare although nobody waits for it: one to be kept warm, else the one used last.
+
+    ``None``: there is none, or another is being prepared.
+    """
+    if any(resident.state is State.PREPARING for resident in residents):
+        return None
+    candidates = [
+        model
+        for model in models
+        if model.state is State.STOPPED
+        and model.spec.standby is StandbyMode.KEEP
+        and model.can_prepare(now)
+        and not (model.queue or model.requested or model.dismissed)
+        and (model.warm or model.last_used is not None)
+    ]
+    return max(candidates, key=lambda m: (m.warm, m.last_used or 0.0, m.name), default=None)

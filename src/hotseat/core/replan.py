@@ -6,7 +6,7 @@ from hotseat.core import planner, refusals
 from hotseat.core.errors import Reason
 from hotseat.core.model_state import ModelState
 from hotseat.core.scheduler_state import SchedulerState
-from hotseat.core.states import Cause, State
+from hotseat.core.states import STANDS_BY, Cause, State
 
 
 def replan(state: SchedulerState, now: float) -> None:
@@ -31,7 +31,7 @@ def _unload_stale(state: SchedulerState, now: float) -> bool:
     """Unload runs of another configuration that nobody uses; whether some are in use still."""
     in_use = False
     for model in [model for model in state.residents.values() if model.stale]:
-        if model.state is State.ASLEEP or (model.state is State.READY and model.quiet):
+        if model.state in (State.ASLEEP, *STANDS_BY) or (model.state is State.READY and model.quiet):
             state.unload(model, Cause.CONFIGURED, now)
         else:
             in_use = True
@@ -40,7 +40,8 @@ def _unload_stale(state: SchedulerState, now: float) -> bool:
 
 def is_to_come(model: ModelState) -> bool:
     """Whether the model is wanted, has no run that could serve, and could be started."""
-    return model.wanted and model.state in (State.STOPPED, State.ASLEEP) and model.unusable is None
+    away = (State.STOPPED, State.ASLEEP, *STANDS_BY)
+    return model.wanted and model.state in away and model.unusable is None
 
 
 def lacks_files(model: ModelState) -> bool:
@@ -71,3 +72,15 @@ def _carry_out(state: SchedulerState, plan: planner.Plan, now: float) -> None:
             victim.evictions += 1
         victim.needed_by = eviction.needed_by.name
         state.unload(victim, Cause.EVICTED, now, eviction.to_sleep)
+    _prepare(state, plan, now)
+
+
+def _prepare(state: SchedulerState, plan: planner.Plan, now: float) -> None:
+    """Prepare those that must wait for memory, and then one that is to be kept prepared."""
+    for model in plan.waiting:
+        if model.state is State.STOPPED and model.can_prepare(now):
+            state.prepare(model, now)
+    if state.shutdown is None:
+        kept = planner.to_keep_prepared(state.models.values(), state.residents.values(), now)
+        if kept is not None:
+            state.prepare(kept, now, kept=True)

@@ -36,6 +36,8 @@ class Scheduler:
             ev.RequestArrived: requests.request_arrived,
             ev.RequestWithdrawn: requests.request_withdrawn,
             ev.LeaseReturned: requests.lease_returned,
+            ev.GateSeen: runs.gate_seen,
+            ev.RunPrepared: runs.run_prepared,
             ev.ProbePassed: runs.probe_passed,
             ev.StartFailed: runs.start_failed,
             ev.RunExited: runs.run_exited,

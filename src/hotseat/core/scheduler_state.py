@@ -10,10 +10,10 @@ from hotseat.core import events as ev
 from hotseat.core import policy, refusals
 from hotseat.core.deadlines import NEVER, Deadlines
 from hotseat.core.errors import Reason, Refusal
-from hotseat.core.model_state import ModelState
+from hotseat.core.model_state import PREPARE_AGAIN_S, ModelState
 from hotseat.core.planner import free_host_memory
 from hotseat.core.spec import SchedulerSpec, SchedulingSpec
-from hotseat.core.states import LOADING, Cause, State
+from hotseat.core.states import LOADING, STANDS_BY, Cause, State
 
 
 @dataclass(slots=True)
@@ -126,23 +126,69 @@ class SchedulerState:
         self.plan_outdated = True
 
     def launch(self, model: ModelState, now: float) -> None:
-        """Start a stopped model, or wake a sleeping one."""
+        """Start a stopped model, wake a sleeping one, or let one that stands by use the GPU."""
         cause = model.start_cause
         model.ordered_at = now
+        if model.state in STANDS_BY:
+            assert model.run is not None
+            model.held_back, model.stood_by = False, model.state is State.STANDBY
+            model.adopted = model.unplanned = False
+            model.run_footprint = model.spec.footprint
+            model.starts += 1
+            model.launched_at = now
+            self.move(model, State.STARTING, cause, now)
+            self.effects.append(do.AdmitRun(model.name, model.run))
+            return
         if model.state is State.ASLEEP:
             assert model.run is not None
             self.move(model, State.WAKING, cause, now)
             model.reset_leftover()
             self.effects.append(do.WakeRun(model.name, model.run))
             return
-        model.run = self.run_numbers[model.name] = self.run_numbers.get(model.name, 0) + 1
+        run = self._begin_run(model, now)
         model.starts += 1
+        model.held_back = False
+        self.move(model, State.STARTING, cause, now)
+        self.effects.append(do.StartRun(model.name, run))
+
+    def prepare(self, model: ModelState, now: float, *, kept: bool = False) -> None:
+        """Start a stopped model as far as the GPU, where host memory allows it.
+
+        ``kept``: nobody waits for it, and nobody else stops standing by for it.
+        """
+        need_mib, limit_mib = model.standby_need_mib, self.spec.host_sleep_mib
+        if kept:
+            taken_mib = sum(resident.host_mib for resident in self.residents.values())
+            if limit_mib is not None and taken_mib + need_mib > limit_mib:
+                return
+        elif not self._free_host_memory(need_mib, now, sleepers=False):
+            return
+        run = self._begin_run(model, now)
+        model.held_back, model.ordered_at = True, now
+        self.move(model, State.PREPARING, Cause.KEPT if kept else model.start_cause, now)
+        self.effects.append(do.PrepareRun(model.name, run, kept))
+
+    def _begin_run(self, model: ModelState, now: float) -> int:
+        """Give a stopped model a run with a new number."""
+        run = self.run_numbers[model.name] = self.run_numbers.get(model.name, 0) + 1
+        model.run = run
         model.launched_at = now
         model.served = model.adopted = model.unplanned = False
+        model.stood_by = None
         model.run_footprint, model.run_fingerprint = model.spec.footprint, model.spec.fingerprint
         model.reset_leftover()
-        self.move(model, State.STARTING, cause, now)
-        self.effects.append(do.StartRun(model.name, model.run))
+        return run
+
+    def prepare_failed(self, model: ModelState, reason: Reason, now: float, *, ended: bool) -> None:
+        """Give up preparing the model for a while; clients wait on, and it is started plainly in its turn.
+
+        ``ended``: nothing of the run is left.
+        """
+        model.prepare_after, model.reason = now + PREPARE_AGAIN_S, reason
+        if ended:
+            self.move(model, State.STOPPED, Cause.PREPARE_FAILED, now, reason)
+        else:
+            self.stop(model, Cause.PREPARE_FAILED, now, reason)
 
     def become_ready(self, model: ModelState, cause: Cause, now: float) -> None:
         """Begin a turn: grant leases to the queue."""
@@ -168,7 +214,7 @@ class SchedulerState:
             model.to_sleep = to_sleep and cause is Cause.EVICTED
         elif model.state in LOADING:
             self.stop(model, Cause.ABANDONED if cause is Cause.EVICTED else cause, now)
-        elif model.state in (State.ASLEEP, State.SUSPENDING):
+        elif model.state in (State.ASLEEP, State.SUSPENDING, *STANDS_BY):
             self.stop(model, cause, now)
         elif model.state is State.DOWNLOADING:
             self.stop_download(model)
@@ -193,9 +239,14 @@ class SchedulerState:
 
     def _reserve_host_memory(self, model: ModelState, now: float) -> bool:
         """Stop other sleepers until this one fits into host memory; false if it never will."""
-        victims = free_host_memory(model, self.residents.values(), self.spec.host_sleep_mib)
-        for sleeper in victims or ():
-            self.stop(sleeper, Cause.EVICTED, now)
+        return self._free_host_memory(model.sleep_need_mib, now, sleepers=True)
+
+    def _free_host_memory(self, need_mib: int, now: float, *, sleepers: bool) -> bool:
+        """Stop those that stand by for nobody, and ``sleepers``, until so much fits; false: it never will."""
+        limit_mib = self.spec.host_sleep_mib
+        victims = free_host_memory(need_mib, self.residents.values(), limit_mib, sleepers=sleepers)
+        for victim in victims or ():
+            self.stop(victim, Cause.EVICTED, now)
         return victims is not None
 
     def stop(self, model: ModelState, cause: Cause, now: float, reason: Reason | None = None) -> None:
@@ -247,7 +298,7 @@ class SchedulerState:
 
     def update_wanted(self, model: ModelState) -> None:
         """Have the next plan consider the model if it is wanted and has no run that could serve."""
-        away = model.state in (State.STOPPED, State.ASLEEP)
+        away = model.state in (State.STOPPED, State.ASLEEP, *STANDS_BY)
         if away and model.unusable is not None:
             self.refuse_queued(model, refusals.unusable(model.name, model.unusable))
             model.requested = False
@@ -303,10 +354,12 @@ class SchedulerState:
                 model = self.models[name] = ModelState(terms)
             if new or not same_files(model.spec, terms):
                 model.files_missing = terms.download_timeout_s is not None  # until somebody has looked
+            if model.spec.fingerprint != terms.fingerprint:
+                model.prepare_after = 0.0
             model.spec, model.retired = terms, False
             if model.run is not None and not model.stale and model.run_footprint != terms.footprint:
                 # Launched as it would be today: what is said of its memory now is said of this run.
-                model.run_footprint, model.unplanned = terms.footprint, True
+                model.run_footprint, model.unplanned = terms.footprint, not model.held_back
             model.reset_leftover()
             self.update_warm(model)
 

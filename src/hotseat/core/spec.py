@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from hotseat.core.access_spec import AuthSpec, PolicySpec
 
@@ -31,6 +32,14 @@ class SleepSpec:
     """Host memory that a sleeping run takes, in MiB (level 1 only)."""
     idle_s: float | None = None
     """Seconds of sleep after which it is stopped; ``None``: never."""
+
+
+class StandbyMode(StrEnum):
+    """The occasions on which a model is started as far as the GPU before its turn."""
+
+    OFF = "off"
+    DEMAND = "demand"  # when a request must wait for GPU memory
+    KEEP = "keep"  # also after it has left, for the next request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +70,9 @@ class SchedulingSpec:
     wait_limit_s: float | None = None
     """Seconds of waiting after which a request is refused; ``None``: derived from the other time-outs."""
     sleep: SleepSpec | None = None
+    standby: StandbyMode = StandbyMode.OFF
+    standby_mib: int = 0
+    """Host memory expected to be taken while standing by, in MiB, until it is measured."""
     fingerprint: str = ""
     """Hash of all that a run depends on: a run with another one is stale."""
 
@@ -73,7 +85,9 @@ class SchedulerSpec:
     """GPU memory that all models may take together, by device."""
     models: Mapping[str, SchedulingSpec]
     host_sleep_mib: int | None = None
-    """MiB of host memory for sleeping models; beyond, the oldest sleeper is stopped. ``None``: no limit."""
+    """MiB of host memory for models that sleep or stand by; ``None``: no limit.
+
+    Beyond it those that stand by are stopped first, then the oldest sleeper."""
     return_to: str | None = None
     """Name of the model that is kept warm while nobody wants another."""
 
@@ -179,6 +193,8 @@ class ModelSpec:
     """Variables of hotseat's own environment that a server does not inherit: their values are secrets of the
     configuration."""
     stop_grace_s: float = 10.0
+    standby_reserve_mib: int = 0
+    """Host memory that must stay available when it is prepared, in MiB."""
     engine: str = "openai"
     """The kind of server (``engines/``): ``vllm`` or ``openai``."""
     allow_paths: tuple[str, ...] = ()

@@ -15,6 +15,8 @@ class State(StrEnum):
 
     STOPPED = "stopped"
     DOWNLOADING = "downloading"  # files are fetched before the first start; no run, no GPU memory
+    PREPARING = "preparing"  # started as far as the GPU, which it may not use yet: no GPU memory
+    STANDBY = "standby"  # waits there for its turn
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"  # no new leases; those held run to their end, or to the drain deadline
@@ -34,6 +36,9 @@ class Cause(StrEnum):
     ADOPTED = "adopted"  # found running
     DOWNLOADED = "downloaded"
     DOWNLOAD_FAILED = "download_failed"
+    KEPT = "kept"  # prepared again after it has left, for the next request
+    PREPARED = "prepared"
+    PREPARE_FAILED = "prepare_failed"  # started plainly when its turn comes
     PROBE_PASSED = "probe_passed"
     START_FAILED = "start_failed"
     START_TIMEOUT = "start_timeout"
@@ -57,6 +62,8 @@ class Cause(StrEnum):
 
 HOLDS_RUN = frozenset(
     {
+        State.PREPARING,
+        State.STANDBY,
         State.STARTING,
         State.READY,
         State.DRAINING,
@@ -66,7 +73,10 @@ HOLDS_RUN = frozenset(
         State.WAKING,
     }
 )
-"""States in which a model has a run, and so holds GPU memory."""
+"""States in which a model has a run, and so holds GPU memory, except for those that stand by."""
+
+STANDS_BY = frozenset({State.PREPARING, State.STANDBY})
+"""States in which a run holds host memory and no GPU memory, because nothing has let it use the GPU yet."""
 
 HOLDS_LEASES = frozenset({State.READY, State.DRAINING})
 """States in which leases may be held."""
@@ -109,13 +119,25 @@ _WANTED = (Cause.DEMAND, Cause.PRELOAD)  # and REQUESTED, which is also a cause 
 _ORDERED = (Cause.CONFIGURED, Cause.SHUTDOWN)  # and REQUESTED
 _DIED = ((Cause.CRASHED,), (State.STOPPED, State.BACKOFF))  # STOPPED: the first crash after it had served
 _STOPPED_OUTSIDE = ((Cause.STOPPED_OUTSIDE,), (State.STOPPED,))
-_FOUND = ((Cause.ADOPTED,), (State.STARTING, State.READY))  # READY: known to be healthy
+# READY: known to be healthy; PREPARING: it may not use the GPU yet
+_FOUND = ((Cause.ADOPTED,), (State.STARTING, State.READY, State.PREPARING))
+_STANDING_BY = (
+    (_WANTED, (State.STARTING,)),
+    ((Cause.REQUESTED,), (State.STARTING, State.STOPPING)),
+    ((Cause.PROBE_PASSED,), (State.READY,)),  # it did not wait
+    ((Cause.PREPARE_FAILED,), (State.STOPPED, State.STOPPING)),  # STOPPED: its run has ended
+    ((Cause.EVICTED, Cause.IDLE, *_ORDERED), (State.STOPPING,)),
+    _STOPPED_OUTSIDE,
+)
 
 TRANSITIONS: Mapping[State, Row] = {
     State.STOPPED: _row(
-        ((*_WANTED, Cause.REQUESTED), (State.STARTING, State.DOWNLOADING)),
+        ((*_WANTED, Cause.REQUESTED), (State.STARTING, State.DOWNLOADING, State.PREPARING)),
+        ((Cause.KEPT,), (State.PREPARING,)),
         _FOUND,
     ),
+    State.PREPARING: _row(((Cause.PREPARED,), (State.STANDBY,)), *_STANDING_BY),
+    State.STANDBY: _row(*_STANDING_BY),
     State.DOWNLOADING: _row(
         ((Cause.DOWNLOADED, Cause.REQUESTED, *_ORDERED), (State.STOPPED,)),
         ((Cause.DOWNLOAD_FAILED,), (State.BACKOFF,)),

@@ -57,6 +57,8 @@ class FoundRun:
     """Of the configuration that the run was started with; ``""``: unknown."""
     external: bool = False
     """Started by others (``docker compose up``), not by an earlier hotseat."""
+    stands_by: bool = False
+    """Prepared, and not admitted to the GPU yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,32 @@ class ReportsImages(Protocol):
 
     async def image_of(self, model: ModelSpec) -> str | None:
         """Return the name and digest of the model's image; ``None``: unknown at the moment."""
+
+
+@runtime_checkable
+class PreparesRuns(Protocol):
+    """A runtime that can start a server as far as the GPU and hold it there.
+
+    Its plain starts (``Runtime.start``) pass the same gate, which is open from their beginning.
+    """
+
+    async def prepare(self, model: ModelSpec, run: int, *, low_priority: bool = False) -> Handle:
+        """Launch the model behind a closed gate and return at once; otherwise as ``Runtime.start``."""
+
+    async def prepared(self, handle: Handle) -> int | None:
+        """Return when the run stands at its gate; the host memory that it takes in MiB, where known.
+
+        Does not return for a run that never comes there.
+        """
+
+    async def admit(self, handle: Handle) -> None:
+        """Open the run's gate: it uses the GPU now, or as soon as it comes there. Raises ``LaunchError``."""
+
+    def gate_seen(self, handle: Handle) -> bool:
+        """Return whether the run's server knows its gate: a closed one would have held it."""
+
+    def known_gates(self) -> Mapping[str, str]:
+        """Return, by model, the fingerprint of the latest configuration whose server knew its gate."""
 
 
 @runtime_checkable

@@ -26,6 +26,19 @@ MemoryCheck = Callable[[ModelSpec], Awaitable[Reason | None]]
 """Waits until the GPU memory that the model needs is really free; a reason when it does not become free."""
 
 
+HostMemoryCheck = Callable[[ModelSpec], Reason | None]
+"""Checks that the host memory that a model takes while it stands by is available; a reason if it is not."""
+
+
+def _enough(model: ModelSpec) -> Reason | None:
+    """Take the host's memory for unlimited."""
+    return None
+
+
+async def _read_nothing(model: ModelSpec) -> None:
+    """Leave the weights on the disk."""
+
+
 class Sleeper(Protocol):
     """Puts servers to sleep and wakes them."""
 
@@ -80,6 +93,9 @@ class Drivers:
     memory_free: MemoryCheck
     sleeper: Sleeper
     files: WeightFiles
+    host_memory_free: HostMemoryCheck = _enough
+    read_ahead: Callable[[ModelSpec], Awaitable[object]] = _read_nothing
+    """Reads a model's weights into the page cache while it stands by."""
 
 
 def _ignore(*event: object) -> None:

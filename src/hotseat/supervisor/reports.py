@@ -18,6 +18,8 @@ _DEBUG_CAUSES = (Cause.CALLED_OFF, Cause.COOLED_DOWN)
 
 def kind_of_start(state: State) -> StartKind:
     """The kind of start that leads from this state to READY."""
+    if state is State.STANDBY:
+        return StartKind.STANDBY
     return StartKind.WAKE if state in (State.ASLEEP, State.WAKING) else StartKind.COLD
 
 

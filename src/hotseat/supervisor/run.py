@@ -20,6 +20,7 @@ from hotseat.logs import redact
 from hotseat.probing.sleep_mode import SleepError
 from hotseat.runtimes.base import Handle, LaunchError, ReportsAddresses, RunExit, Runtime
 from hotseat.supervisor.health import HealthChecks
+from hotseat.supervisor.held_run import HeldRun
 from hotseat.supervisor.ports import Drivers, MeasuresFiles
 
 log = structlog.get_logger("hotseat")
@@ -53,8 +54,12 @@ class Run:
         report: Callable[[ev.Event], None],
         on_phase: Callable[[str, int, str], None],
         handle: Handle | None = None,
+        held: HeldRun | None = None,
     ) -> None:
-        """``handle``: of a run that was found; ``None``: to be launched."""
+        """``handle``: of a run that was found; ``None``: to be launched.
+
+        ``held``: the gate behind which it is launched, or was found.
+        """
         self.model, self.number = model, number
         self.handle = handle
         self.found = handle is not None
@@ -72,6 +77,10 @@ class Run:
         self._health = HealthChecks(self._check_once, model.health_every_s)
         self._download_bars: deque[str | None] = deque(maxlen=DOWNLOAD_BARS)
         """The latest states of progress bars, which servers repeat when nothing has arrived."""
+        self.held = held
+        """Its gate; ``None`` where it was started plainly."""
+        self._not_let_in: Reason | None = None
+        """Why it was stopped at its gate although it had been admitted."""
         self._awake = True
         self._hung = False
         self._probe_now = asyncio.Event()
@@ -94,6 +103,8 @@ class Run:
                     group.create_task(self._follow_log()),
                     group.create_task(self._watch_start()),
                 ]
+                if self.held is not None and not self.held.kept:
+                    watching.append(group.create_task(self._read_ahead(self.held)))
                 if isinstance(self._runtime, ReportsAddresses):
                     watching.append(group.create_task(self._follow_addresses(self._runtime)))
                 end = await self._runtime.wait(self.handle)
@@ -112,10 +123,11 @@ class Run:
 
     async def _launch(self) -> bool:
         name, number = self.model.name, self.number
-        failure = await self._drivers.memory_free(self.model)
+        held = self.held
+        failure = await self._memory_for_launch()
         if failure is None:
             try:
-                self.handle = await self._runtime.start(self.model, number)
+                self.handle = await (held.launch if held else self._runtime.start)(self.model, number)
             except LaunchError as error:
                 failure = error.reason
         if failure is not None:
@@ -125,9 +137,50 @@ class Run:
         self.upstream = _upstream(self.handle)
         return True
 
+    async def _memory_for_launch(self) -> Reason | None:
+        if self.held is None:
+            return await self._drivers.memory_free(self.model)
+        return self._drivers.host_memory_free(self.model)
+
+    async def _pass_gate(self, held: HeldRun) -> None:
+        """Wait until the run is admitted, and open its gate; returns early where it answers already."""
+        assert self.handle is not None
+        self._enter_phase("preparing")
+        if not await held.wait(self.handle, self._stands_by, self._answers):
+            log.warning("its gate did not hold it", model=self.model.name, run=self.number)
+            return
+        self.phases.clear()
+        self._enter_phase("starting")
+        failure = await self._drivers.memory_free(self.model)
+        if failure is None:
+            try:
+                await held.open(self.handle)
+                return
+            except LaunchError as error:
+                failure = error.reason
+        self._not_let_in = failure
+        await self._stop_until_gone(0)
+        await asyncio.Event().wait()  # until its end has been reported
+
+    async def _read_ahead(self, held: HeldRun) -> None:
+        """Read its weights once it stands by: before, it needs the disk itself."""
+        await held.standing.wait()
+        if held.closed:
+            await self._drivers.read_ahead(self.model)
+
+    def _stands_by(self, host_mib: int | None) -> None:
+        self._enter_phase("standing by")
+        self._report(ev.RunPrepared(self.model.name, self.number, host_mib))
+
+    async def _answers(self) -> bool:
+        assert self.handle is not None
+        return await self._drivers.check(self.model, self.handle) is None
+
     async def _probe_and_watch(self) -> None:
         """Wait until the run is ready, then report whenever it becomes unhealthy; never returns."""
         assert self.handle is not None
+        if self.held is not None:
+            await self._pass_gate(self.held)
         host = await self._drivers.probe(self.model, self.handle, self._probe_now)
         if host is not None and host != self.handle.host:
             self.handle = dataclasses.replace(self.handle, host=host)
@@ -304,7 +357,7 @@ class Run:
                 run=self.number,
                 grace_s=grace_s,
             )
-        reason = self._explained(end.reason)
+        reason = self._explained(self._not_let_in or end.reason)
         self._report(ev.RunExited(self.model.name, self.number, reason, outside=end.outside))
 
     def _explained(self, reason: Reason) -> Reason:
@@ -352,6 +405,8 @@ class Run:
                 attempts += 1
 
     def _grace_s(self) -> float:
+        if self.held is not None and self.held.closed and not self.ready:
+            return 0.0  # nothing of it is worth an orderly end, and vLLM's server takes 40 s for one
         if self.hurried:
             return 0.0
         configured_s = self.model.stop_grace_s

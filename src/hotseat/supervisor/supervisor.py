@@ -15,19 +15,21 @@ from hotseat.core import events as ev
 from hotseat.core import refusals
 from hotseat.core.errors import Reason, Refusal
 from hotseat.core.scheduler import Scheduler
-from hotseat.core.spec import Settings
-from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, Cause, State
+from hotseat.core.spec import Settings, StandbyMode
+from hotseat.core.states import HOLDS_LEASES, HOLDS_RUN, LOADING, STANDS_BY, Cause, State
 from hotseat.core.views import Loading, ModelView, Upstream
 from hotseat.logs import redact
 from hotseat.runtimes.base import (
     FoundRun,
     HealthReport,
     PlacementReport,
+    PreparesRuns,
     ReportsCommands,
     ReportsImages,
     Runtime,
 )
 from hotseat.supervisor.downloads import Downloads
+from hotseat.supervisor.held_run import HeldRun
 from hotseat.supervisor.keep_warm import KeepWarm
 from hotseat.supervisor.ports import Drivers, Environment, Observers
 from hotseat.supervisor.reports import kind_of_start, log_move, why_not_ready
@@ -89,6 +91,8 @@ class Supervisor:
         self._timer_at = float("inf")
         self._moved = asyncio.Event()
         self._closing = self._leave_running = self._at_once = False
+        self._gateless: set[tuple[str, str]] = set()
+        """Models, with the fingerprint, of which it was said that they cannot be prepared."""
         self._found_late: dict[str, FoundRun] = {}
         """Runs found while another run of their model was ending."""
         self._keep_warm = KeepWarm(
@@ -122,6 +126,10 @@ class Supervisor:
             seconds = self._observers.starts.eta_s(model, StartKind.COLD)
             if seconds is not None:
                 self._report(ev.StartRemembered(model, seconds))
+        for model, spec in self._models.items():
+            runtime = self._monitor[spec.runtime]
+            if isinstance(runtime, PreparesRuns) and (mark := runtime.known_gates().get(model)) is not None:
+                self._report(ev.GateSeen(model, mark))
 
     async def configure(self, settings: Settings, more: Mapping[str, Runtime]) -> None:
         """Take over another configuration; ``more``: further runtimes that its models need.
@@ -266,6 +274,8 @@ class Supervisor:
             return "looking for its files" if progress is None else f"{progress.percent} %"
         if view.state in LOADING and (run := self._runs.get(model)) is not None:
             return run.phase
+        if view.state in STANDS_BY and (run := self._runs.get(model)) is not None:
+            return run.phase
         if view.waiting and view.state is State.STOPPED:
             return "making room"
         return None
@@ -276,10 +286,13 @@ class Supervisor:
         if view.state is State.DOWNLOADING:
             progress = self._downloads.progress(model)
             return progress.left_s if progress else None
-        usual_s = self._observers.starts.eta_s(model, kind_of_start(view.state))
-        if usual_s is None or view.state not in (*LOADING, State.STOPPED, State.ASLEEP):
+        run = self._runs.get(model)
+        stood_by = view.state is State.STARTING and run is not None and run.held and run.held.stood_by
+        kind = StartKind.STANDBY if stood_by else kind_of_start(view.state)
+        usual_s = self._observers.starts.eta_s(model, kind)
+        if usual_s is None or view.state not in (*LOADING, *STANDS_BY, State.STOPPED, State.ASLEEP):
             return None
-        if view.state not in LOADING:
+        if view.state not in (*LOADING, State.PREPARING):
             return usual_s
         left_s = usual_s - (self.now() - view.since)
         return left_s if left_s > 0 else None
@@ -399,7 +412,7 @@ class Supervisor:
             self._carriers[type(effect)](self, effect)
         except Exception as error:
             log.error("order failed", order=type(effect).__name__, exc_info=error)
-            if isinstance(effect, do.StartRun):
+            if isinstance(effect, do.StartRun | do.PrepareRun):
                 reason = Reason(summary=f"hotseat failed to start it: {error!r}")
                 self._events.append(ev.StartFailed(effect.model, effect.run, reason))
 
@@ -435,7 +448,23 @@ class Supervisor:
         self._numbers[order.model] = order.run
         self._begin_run(order.model, order.run, None)
 
-    def _begin_run(self, model: str, number: int, found: FoundRun | None) -> None:
+    def _prepare(self, order: do.PrepareRun) -> None:
+        self._numbers[order.model] = order.run
+        self._begin_run(order.model, order.run, None, self._held(order.model, kept=order.kept))
+
+    def _admit(self, order: do.AdmitRun) -> None:
+        held = self._runs[order.model].held
+        assert held is not None
+        held.admit()
+
+    def _held(self, model: str, *, kept: bool = False) -> HeldRun:
+        runtime = self._monitor[self._models[model].runtime]
+        assert isinstance(runtime, PreparesRuns)
+        return HeldRun(runtime, kept=kept)
+
+    def _begin_run(
+        self, model: str, number: int, found: FoundRun | None, held: HeldRun | None = None
+    ) -> None:
         spec = self._models[model]
         run = Run(
             spec,
@@ -445,6 +474,7 @@ class Supervisor:
             self._report,
             self._observers.on_phase,
             renumbered(found.handle, number) if found else None,
+            held,
         )
         self._runs[model] = run
         self._tasks.start(f"run {model}#{number}", run.run())
@@ -471,6 +501,7 @@ class Supervisor:
         run = self._runs.get(move.model)
         if move.cause is Cause.PROBE_PASSED and run is not None and not run.found:
             self._record_start(move, run)
+            self._note_gate(run)
         log_move(move)
         self._observers.on_move(move)
         if move.cause in (Cause.START_FAILED, Cause.CRASHED) and (spec := self._models.get(move.model)):
@@ -481,12 +512,28 @@ class Supervisor:
             if late.handle.ident != ended:
                 asyncio.get_running_loop().call_soon(self._found, late)
 
+    def _note_gate(self, run: Run) -> None:
+        """Report that the run's server knows its gate, so that the next run may be prepared."""
+        spec, runtime = run.model, self._monitor[run.model.runtime]
+        if spec.scheduling.standby is StandbyMode.OFF or not isinstance(runtime, PreparesRuns):
+            return
+        configured = (spec.name, spec.scheduling.fingerprint)
+        assert run.handle is not None
+        if runtime.gate_seen(run.handle):
+            self._report(ev.GateSeen(*configured))
+        elif configured not in self._gateless:
+            self._gateless.add(configured)
+            log.info("cannot be prepared: its server knows no gate", model=spec.name, run=run.number)
+
     def _notify_moved(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
     def _record_start(self, move: do.ReportMove, run: Run) -> None:
         assert move.took_s is not None
+        stood_by = run.held.stood_by if run.held is not None else None
+        if run.held is not None and not stood_by:
+            return  # a part of its start came before its admission
         self._spin_ups.setdefault(move.model, deque(maxlen=KEPT_SPIN_UPS)).append(move.took_s)
         if run.downloaded:
             return  # says nothing about the next start
@@ -494,7 +541,7 @@ class Supervisor:
             RecordedStart(
                 model=move.model,
                 fingerprint=run.model.scheduling.fingerprint,
-                kind=kind_of_start(move.old),
+                kind=StartKind.STANDBY if stood_by else kind_of_start(move.old),
                 seconds=move.took_s,
                 at=self._environment.wall_clock(),
                 phases=run.durations(self.now()),
@@ -508,6 +555,8 @@ class Supervisor:
         do.StartDownload: _start_download,
         do.StopDownload: _stop_download,
         do.StartRun: _start,
+        do.PrepareRun: _prepare,
+        do.AdmitRun: _admit,
         do.StopRun: _stop,
         do.SleepRun: _sleep,
         do.WakeRun: _wake,
@@ -526,8 +575,11 @@ class Supervisor:
         number = max(found.handle.run, self._numbers.get(model, 0) + 1)
         self._numbers[model] = number
         log.info("found running", model=model, run=number, external=found.external)
-        self._begin_run(model, number, found)
-        self._report(ev.RunFound(model, number, ready=False, fingerprint=found.fingerprint))
+        held = self._held(model) if found.stands_by else None
+        self._begin_run(model, number, found, held)
+        self._report(
+            ev.RunFound(model, number, ready=False, fingerprint=found.fingerprint, stands_by=found.stands_by)
+        )
 
     def _health_reported(self, report: HealthReport) -> None:
         """A runtime may know of trouble before any probe: a paused run, a failed check of its own."""

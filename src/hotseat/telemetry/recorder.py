@@ -166,8 +166,8 @@ class Recorder:
         return self.history.eta_s(model, kind)
 
     def _kind(self, start: RecordedStart) -> str:
-        if start.kind is StartKind.WAKE:
-            return "wake"
+        if start.kind is not StartKind.COLD:
+            return str(start.kind)
         earlier = self.history.recent(start.model)
         warm = any(one.fingerprint == start.fingerprint and one.at > self._booted_at for one in earlier)
         return "warm" if warm else "cold"

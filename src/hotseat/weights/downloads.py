@@ -21,7 +21,16 @@ from hotseat.core.views import Progress
 from hotseat.engines import flags
 from hotseat.runtimes.base import ReportsCommands, ReportsMounts, Runtime
 from hotseat.runtimes.process.launch_records import inherited
-from hotseat.weights.wanted import WantedFiles, files_are_here, hub_folder, model_folder, of_command
+from hotseat.weights.wanted import (
+    WantedFiles,
+    files_are_here,
+    hub_folder,
+    model_folder,
+    model_of_command,
+    of_command,
+    snapshot,
+    weights_in,
+)
 
 log = structlog.get_logger("hotseat")
 
@@ -95,6 +104,20 @@ class WeightDownloader:
                 return None if await _look(place) else await self._fetch(model, place)
         finally:
             listeners.remove(report)
+
+    async def weight_files(self, model: ModelSpec) -> list[Path]:
+        """Return the model's weight files as far as they are there, in the order of their names.
+
+        None where the command names neither a folder nor a hub model.
+        """
+        program = model.launch.program
+        named = model_of_command(program.command) if program is not None and model.engine == "vllm" else None
+        if program is not None and named is not None and (own := Path(program.cwd or "", named)).is_dir():
+            return await asyncio.to_thread(weights_in, own)
+        place = await self._locate(model)
+        if not isinstance(place, WeightLocation):
+            return []
+        return await asyncio.to_thread(weights_in, snapshot(place.folder, place.wanted))
 
     # where
 

@@ -41,13 +41,20 @@ def parse(text: str) -> WantedFiles | None:
 def of_command(words: Sequence[str]) -> WantedFiles | None:
     """Return the model of a vLLM command; ``None`` for a path, or a command that names no model."""
     words = flags.words(words)
+    named = model_of_command(words)
+    wanted = parse(named) if named else None
+    revision = flags.value(words, "--revision")
+    return WantedFiles(repository=wanted.repository, revision=revision) if wanted else None
+
+
+def model_of_command(words: Sequence[str]) -> str | None:
+    """Return what a vLLM command names as its model, a folder or a repository; ``None``: nothing."""
+    words = flags.words(words)
     named = flags.value(words, "--model")
     if named is None:
         start = words.index("serve") + 1 if "serve" in words else 0
         named = next((word for word in words[start : start + 1] if not word.startswith("-")), None)
-    wanted = parse(named) if named else None
-    revision = flags.value(words, "--revision")
-    return WantedFiles(repository=wanted.repository, revision=revision) if wanted else None
+    return named
 
 
 def hub_folder(cache: Path | None, env: Mapping[str, str]) -> Path:
@@ -73,14 +80,29 @@ def files_are_here(hub: Path, wanted: WantedFiles) -> bool:
     folder = model_folder(hub, wanted)
     if (folder / UNFINISHED).exists():
         return False
-    revision = wanted.revision or "main"
-    commit = revision
-    if not _COMMIT.fullmatch(revision):
-        try:
-            commit = (folder / "refs" / revision).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
-            return False
-    return _is_complete(folder / "snapshots" / commit)
+    found = snapshot(hub, wanted)
+    return found is not None and _is_complete(found)
+
+
+def snapshot(hub: Path, wanted: WantedFiles) -> Path | None:
+    """Return the folder of the wanted revision in the hub's cache; ``None``: its commit is unknown."""
+    folder, revision = model_folder(hub, wanted), wanted.revision or "main"
+    if _COMMIT.fullmatch(revision):
+        return folder / "snapshots" / revision
+    try:
+        commit = (folder / "refs" / revision).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    return folder / "snapshots" / commit
+
+
+def weights_in(folder: Path | None) -> list[Path]:
+    """Return the weight files in a folder, of the first format that it has."""
+    for pattern in _WEIGHTS if folder is not None else ():
+        assert folder is not None
+        if found := sorted(folder.glob(pattern)):
+            return found
+    return []
 
 
 def plain_folder(places: Sequence[Path], wanted: WantedFiles) -> Path | None:

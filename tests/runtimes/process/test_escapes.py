@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,25 @@ def test_other_children_of_hotseat_are_left_alone(tmp_path: Path) -> None:
         await runtime.close()
 
     asyncio.run(story())
+
+
+def test_a_child_that_is_being_launched_belongs_to_no_other_run(tmp_path: Path) -> None:
+    """Between fork and exec it has all that hotseat has open, the other run's log too."""
+    with (tmp_path / "chat.log").open("w"):
+        read_end, write_end = os.pipe()
+        child = os.fork()
+        if child == 0:  # as it stands before its exec
+            os.close(write_end)
+            os.read(read_end, 1)
+            os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(600)"])
+        try:
+            assert not procfs.was_executed(child)
+            os.close(write_end)
+            deadline = time.monotonic() + 60
+            while not procfs.was_executed(child):
+                assert time.monotonic() < deadline
+        finally:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            os.close(read_end)
+    assert not procfs.was_executed(child)

@@ -110,6 +110,9 @@ FAULTS = [
         "volumes:",
         count=3,
     ),
+    Fault("gate", "    HOTSEAT_GATE: /run/hotseat-gate\n", "", "sitechat", "environment:", count=3),
+    Fault("gate", "HOTSEAT_GATE: /run/hotseat-gate", "HOTSEAT_GATE: /g", "sitechat", "environment:", count=3),
+    Fault("gate", "    PYTHONPATH: /opt/hotseat-gate\n", "", "sitechat", "environment:", count=3),
     Fault("shared-memory", "  shm_size: 2gb\n", "", "sitechat", "sitechat:", count=3),
     Fault(
         "gpu",

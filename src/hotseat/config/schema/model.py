@@ -13,6 +13,7 @@ from hotseat.config.schema.launch import DEFAULT_RUNTIME, ModelLaunchKeys, Runti
 from hotseat.config.schema.route import PublicConfig
 from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepOrLevel
+from hotseat.config.schema.standby import StandbyOrMode
 from hotseat.config.schema.types import Bool, Count
 from hotseat.config_fields import Int, Names, one_or_list
 from hotseat.core.spec import KeepWarmSpan
@@ -114,6 +115,11 @@ class ModelConfig(PublicConfig, InheritedSettings, ModelLaunchKeys):
     sleep: SleepOrLevel | None = Field(
         default=None,
         description="Let this model sleep instead of stopping it: `1`, `2`, `false`, or a mapping.",
+    )
+    standby: StandbyOrMode | None = Field(
+        default=None,
+        description="When this model is started as far as the GPU before its turn: `off`, `demand`, `keep`, "
+        "or a mapping.",
     )
     slo: ServiceLevels | None = Field(
         default=None,

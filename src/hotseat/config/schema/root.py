@@ -15,6 +15,7 @@ from hotseat.config.schema.model import ModelConfig
 from hotseat.config.schema.route import RouteConfig
 from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepOrLevel
+from hotseat.config.schema.standby import StandbyOrMode
 from hotseat.config.schema.tls import TlsConfig
 from hotseat.config.schema.types import (
     Bool,
@@ -84,6 +85,11 @@ class RootConfig(InheritedSettings, TopLaunchKeys):
     )
     sleep: SleepOrLevel | None = Field(
         default=None, description="Let models sleep instead of stopping them; holds for all models."
+    )
+    standby: StandbyOrMode | None = Field(
+        default=None,
+        description="Start models as far as the GPU before their turn, so that a swap takes seconds: `off`, "
+        "`demand`, `keep`, or a mapping; holds for all models.",
     )
     slo: ServiceLevels | None = Field(
         default=None,

@@ -21,12 +21,14 @@ from hotseat.config.schema.root import RootConfig
 from hotseat.config.schema.route import RouteConfig
 from hotseat.config.schema.service_levels import ServiceLevels
 from hotseat.config.schema.sleep import SleepConfig
+from hotseat.config.schema.standby import StandbyConfig
 from hotseat.config.schema.tls import TlsConfig
 from hotseat.runtimes import registry
 
 _KEYS: dict[str, type[BaseModel]] = {
     "gpu": GpuConfig,
     "sleep": SleepConfig,
+    "standby": StandbyConfig,
     **{section.key: section.keys for section in registry.sections()},
     "system_prompt": SystemPromptConfig,
     "basic": BasicAuthConfig,

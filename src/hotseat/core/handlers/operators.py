@@ -7,7 +7,7 @@ from hotseat.core import refusals
 from hotseat.core.errors import Reason
 from hotseat.core.model_state import ModelState
 from hotseat.core.scheduler_state import SchedulerState, same_files
-from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
+from hotseat.core.states import HOLDS_LEASES, LOADING, STANDS_BY, Cause, State
 
 
 def start_requested(state: SchedulerState, event: ev.StartRequested, now: float) -> None:
@@ -17,7 +17,7 @@ def start_requested(state: SchedulerState, event: ev.StartRequested, now: float)
         return
     if model.state is State.BACKOFF:
         state.move(model, State.STOPPED, Cause.REQUESTED, now)
-    model.requested, model.requested_at = True, now
+    model.requested, model.requested_at, model.dismissed = True, now, False
     state.update_wanted(model)
 
 
@@ -26,7 +26,7 @@ def stop_requested(state: SchedulerState, event: ev.StopRequested, now: float) -
     model = state.models.get(event.model)
     if model is None:
         return
-    model.requested = False
+    model.requested, model.dismissed = False, True
     state.refuse_queued(model, refusals.stopped(model))
     if event.to_sleep and model.state in (State.ASLEEP, State.SUSPENDING):
         return
@@ -91,5 +91,5 @@ def _cannot_be_left_running(model: ModelState) -> bool:
     """Whether it must be unloaded all the same: responses pass through us, or a change is half done."""
     if model.state is State.DRAINING:
         return model.drain_cause is Cause.EVICTED
-    unfinished = (*LOADING, State.DOWNLOADING, State.ASLEEP, State.SUSPENDING)
+    unfinished = (*LOADING, *STANDS_BY, State.DOWNLOADING, State.ASLEEP, State.SUSPENDING)
     return bool(model.leases) or model.state in unfinished

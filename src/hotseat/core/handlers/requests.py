@@ -8,9 +8,9 @@ from hotseat.core.errors import Refusal
 from hotseat.core.model_state import ModelState
 from hotseat.core.queue import QueuedRequest
 from hotseat.core.scheduler_state import SchedulerState
-from hotseat.core.states import HOLDS_LEASES, LOADING, Cause, State
+from hotseat.core.states import HOLDS_LEASES, LOADING, STANDS_BY, Cause, State
 
-_AWAY = (State.STOPPED, State.ASLEEP, State.STOPPING, State.SUSPENDING)
+_AWAY = (State.STOPPED, State.ASLEEP, State.STOPPING, State.SUSPENDING, *STANDS_BY)
 """States from which the model may have to evict others to come back."""
 _SERVES_SOON = HOLDS_LEASES | LOADING
 
@@ -45,6 +45,7 @@ def request_arrived(state: SchedulerState, event: ev.RequestArrived, now: float)
         return
     if model.quiet:  # 7
         model.measure_pause(now)
+    model.dismissed = False
     group = f"{event.key} {event.endpoint}" if event.endpoint else None
     may_evict = event.may_evict
     if may_evict and group is not None and model.state in _AWAY:

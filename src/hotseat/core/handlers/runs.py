@@ -7,12 +7,15 @@ from hotseat.core import eviction, policy, refusals
 from hotseat.core.errors import Reason
 from hotseat.core.model_state import ModelState, moving_average
 from hotseat.core.scheduler_state import SchedulerState
-from hotseat.core.states import HOLDS_LEASES, LEAVING, LOADING, Cause, State
+from hotseat.core.states import HOLDS_LEASES, LEAVING, LOADING, STANDS_BY, Cause, State
 
 
 def probe_passed(state: SchedulerState, event: ev.ProbePassed, now: float) -> None:
     """Measure how long the start or the wake took, and begin the turn."""
     model = state.running(event.model, event.run)
+    if model is not None and model.state in STANDS_BY:
+        _did_not_wait(state, model, now)
+        return
     if model is None or model.state not in LOADING:
         return
     took_s = now - model.loading_since
@@ -20,7 +23,10 @@ def probe_passed(state: SchedulerState, event: ev.ProbePassed, now: float) -> No
         model.last_start_s = took_s  # says nothing about the next start
     elif model.state is State.STARTING and not model.adopted:
         model.last_start_s = took_s
-        model.start_cost_s = moving_average(model.start_cost_s, took_s)
+        if model.stood_by is None:
+            model.start_cost_s = moving_average(model.start_cost_s, took_s)
+        elif model.stood_by:
+            model.standby_cost_s = moving_average(model.standby_cost_s, took_s)
     elif model.state is State.WAKING:
         model.wake_cost_s = moving_average(model.wake_cost_s, took_s)
     state.become_ready(model, Cause.PROBE_PASSED, now)
@@ -38,6 +44,31 @@ def start_observed(state: SchedulerState, event: ev.StartObserved, now: float) -
         state.set_deadline(model)
 
 
+def _did_not_wait(state: SchedulerState, model: ModelState, now: float) -> None:
+    """Count a run that serves without having been admitted: its gate did not hold it."""
+    model.gate_seen = None
+    model.held_back, model.unplanned = False, True
+    state.become_ready(model, Cause.PROBE_PASSED, now)
+
+
+def gate_seen(state: SchedulerState, event: ev.GateSeen, now: float) -> None:
+    """Prepare the model from now on, where it is configured as it was then."""
+    model = state.models.get(event.model)
+    if model is not None and model.gate_seen != event.fingerprint:
+        model.gate_seen = event.fingerprint
+        state.plan_outdated = True
+
+
+def run_prepared(state: SchedulerState, event: ev.RunPrepared, now: float) -> None:
+    """Note that the run stands by, and what it takes meanwhile."""
+    model = state.running(event.model, event.run)
+    if model is None or model.state is not State.PREPARING:
+        return
+    if event.host_mib is not None:
+        model.standby_mib = event.host_mib
+    state.move(model, State.STANDBY, Cause.PREPARED, now)
+
+
 def start_failed(state: SchedulerState, event: ev.StartFailed, now: float) -> None:
     """Back off after a launch that failed."""
     model = state.running(event.model, event.run)
@@ -45,6 +76,8 @@ def start_failed(state: SchedulerState, event: ev.StartFailed, now: float) -> No
         return
     if model.state is State.STARTING:
         state.fail(model, Cause.START_FAILED, event.reason, now)
+    elif model.state in STANDS_BY:
+        state.prepare_failed(model, event.reason, now, ended=True)
     elif model.state is State.STOPPING:
         _stop_confirmed(state, model, now)
 
@@ -65,6 +98,8 @@ def run_exited(state: SchedulerState, event: ev.RunExited, now: float) -> None:
         model.reason = event.reason
         state.refuse_queued(model, refusals.stopped(model))
         state.move(model, State.STOPPED, Cause.STOPPED_OUTSIDE, now, event.reason)
+    elif model.state in STANDS_BY:
+        state.prepare_failed(model, event.reason, now, ended=True)
     elif model.state is State.WAKING:
         model.reason = event.reason
         state.move(model, State.STOPPED, Cause.WAKE_FAILED, now, event.reason)
@@ -174,7 +209,11 @@ def run_found(state: SchedulerState, event: ev.RunFound, now: float) -> None:
     model.run_footprint = model.spec.footprint
     model.run_fingerprint = event.fingerprint or model.spec.fingerprint
     model.served, model.adopted, model.unplanned = event.ready, True, True
-    if event.ready:
+    model.held_back, model.stood_by = event.stands_by, None
+    if event.stands_by:
+        model.adopted = model.unplanned = False
+        state.move(model, State.PREPARING, Cause.ADOPTED, now)
+    elif event.ready:
         state.become_ready(model, Cause.ADOPTED, now)
     else:
         state.move(model, State.STARTING, Cause.ADOPTED, now)

@@ -6,7 +6,7 @@ from hotseat.core import effects as do
 from hotseat.core import events as ev
 from hotseat.core import refusals
 from hotseat.core.errors import Reason
-from hotseat.core.model_state import ModelState
+from hotseat.core.model_state import PREPARE_TIMEOUT, ModelState
 from hotseat.core.scheduler_state import SchedulerState
 from hotseat.core.states import Cause, State
 
@@ -44,6 +44,12 @@ def _state_overdue(state: SchedulerState, model: ModelState, now: float) -> None
                 model.failure = Reason(summary=summary, hint=model.start_note)
                 state.refuse_queued(model, refusals.start_timeout(model, model.failure))
             state.stop(model, Cause.START_TIMEOUT, now, model.failure)
+        case State.PREPARING:
+            limit_s = PREPARE_TIMEOUT * spec.start_timeout_s
+            reason = Reason(summary=f"not prepared within {limit_s:g} s")
+            state.prepare_failed(model, reason, now, ended=False)
+        case State.STANDBY:
+            state.stop(model, Cause.IDLE, now)
         case State.DOWNLOADING:
             state.stop_download(model)
             reason = Reason(summary=f"not downloaded within {spec.download_timeout_s:g} s")

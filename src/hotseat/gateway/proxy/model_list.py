@@ -20,6 +20,8 @@ from hotseat.gateway.routing import Route, RoutingTable
 STATUS_WORDS = {
     State.STOPPED: "unloaded",
     State.DOWNLOADING: "loading",
+    State.PREPARING: "unloaded",
+    State.STANDBY: "unloaded",
     State.STARTING: "loading",
     State.READY: "loaded",
     State.DRAINING: "loaded",

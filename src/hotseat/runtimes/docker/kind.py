@@ -60,7 +60,7 @@ def _is_base_url(url: str) -> bool:
 def _create(state_dir: Path) -> Runtime:
     from hotseat.runtimes.docker.runtime import DockerRuntime
 
-    return DockerRuntime()
+    return DockerRuntime(gates=state_dir / "container-gates")
 
 
 KIND = RuntimeKind(

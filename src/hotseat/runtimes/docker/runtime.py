@@ -6,8 +6,12 @@ exist or whose settings have changed. It never changes or removes one itself.
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,10 +24,13 @@ from hotseat.runtimes.docker import inspection
 from hotseat.runtimes.docker.compose import ComposeProject, sources
 from hotseat.runtimes.docker.devices import contradiction, given_by_inspection
 from hotseat.runtimes.docker.endpoint import EndpointError
+from hotseat.runtimes.docker.gates import ContainerGates
 from hotseat.runtimes.docker.inspection import DockerError, DockerUnavailable
 from hotseat.runtimes.docker.spec import DockerSpec, docker_spec
 from hotseat.runtimes.docker.watcher import ContainerWatcher
 
+READY_CHECK_S = 0.1
+"""Seconds between two looks whether a container that is prepared stands by."""
 log = structlog.get_logger("hotseat")
 
 
@@ -32,9 +39,13 @@ class DockerRuntime:
 
     name = "docker"
 
-    def __init__(self, url: str | None = None) -> None:
-        """``url``: ``unix://…`` or ``tcp://…``; ``None``: as the ``docker`` command finds it."""
+    def __init__(self, url: str | None = None, gates: Path | None = None) -> None:
+        """``url``: ``unix://…`` or ``tcp://…``; ``None``: as the ``docker`` command finds it.
+
+        ``gates``: the folder of the containers' gates; ``None``: all are started plainly.
+        """
         self._url = url
+        self._gates = ContainerGates(gates)
         self._unusable_reason = "the docker runtime is not open"
         self._watcher: ContainerWatcher | None = None
         self._compose = ComposeProject({})
@@ -86,32 +97,77 @@ class DockerRuntime:
             for model in list(watcher.models.values()):
                 with suppress(DockerUnavailable, DockerError):
                     if (run := await watcher.resync(model.name)) is not None:
-                        found.append(run)
+                        found.append(replace(run, stands_by=self._gates.is_closed(model)))
                 watcher.track(model)
                 watcher.resync_soon(model.name)
         return found
 
     async def start(self, model: ModelSpec, run: int) -> Handle:
         """Start the model's container, created by Compose where it does not exist; resume a paused one."""
+        return await self._start(model, run, opened=True)
+
+    async def prepare(self, model: ModelSpec, run: int, *, low_priority: bool = False) -> Handle:
+        """Start the model's container behind a closed gate. A container's priority is its Compose file's."""
+        return await self._start(model, run, opened=False)
+
+    async def prepared(self, handle: Handle) -> int | None:
+        """Return when one of the container's processes stands at the gate; its memory is not measured."""
+        gate = self._gates.of(self._require_open().models[handle.model])
+        while True:
+            if gate is not None and gate.read().ready:
+                return None
+            await asyncio.sleep(READY_CHECK_S)
+
+    async def admit(self, handle: Handle) -> None:
+        """Open the container's gate. Raises ``LaunchError``."""
+        gate = self._gates.of(self._require_open().models[handle.model])
+        try:
+            if gate is None:
+                raise FileNotFoundError(errno.ENOENT, "there is none")
+            gate.open()
+        except OSError as error:
+            summary = f"its gate could not be opened: {error.strerror}"
+            raise LaunchError(Reason(summary=summary)) from error
+
+    def gate_seen(self, handle: Handle) -> bool:
+        """Return whether the container's server knows its gate, and remember it."""
+        model = self._watcher.models.get(handle.model) if self._watcher is not None else None
+        gate = self._gates.of(model) if model is not None else None
+        if model is None or gate is None or not gate.read().armed:
+            return False
+        if self._gates.known is not None:
+            self._gates.known.remember(model.name, model.scheduling.fingerprint)
+        return True
+
+    def known_gates(self) -> Mapping[str, str]:
+        """Return, by model, the fingerprint of the latest configuration whose server knew its gate."""
+        return self._gates.known.all() if self._gates.known is not None else {}
+
+    async def _start(self, model: ModelSpec, run: int, *, opened: bool) -> Handle:
         try:
             watcher = self._require_open()
             async with watcher.launching(model):
-                return await self._launch(watcher, model, run)
+                return await self._launch(watcher, model, run, opened=opened)
         except (DockerUnavailable, DockerError) as error:
             raise LaunchError(inspection.launch_failure(error)) from error
 
-    async def _launch(self, watcher: ContainerWatcher, model: ModelSpec, number: int) -> Handle:
+    async def _launch(
+        self, watcher: ContainerWatcher, model: ModelSpec, number: int, *, opened: bool
+    ) -> Handle:
         engine, spec = watcher.usable(), docker_spec(model)
         found = await engine.inspect(spec.container) or await self._create(watcher, spec)
         if spec.compose is not None and not inspection.is_running(found):
             found = await self._brought_up_to_date(watcher, model.name, spec, found)
         container, started_here, earlier = str(found["Id"]), False, None
+        if not opened and inspection.is_running(found):
+            raise LaunchError(Reason(summary=f"the container {spec.container} runs already"))
         if not inspection.is_running(found) and spec.devices is not None:
             _check_devices(found, spec, spec.devices)
         try:
             if inspection.is_paused(found):
                 await engine.unpause(container)
             elif not inspection.is_running(found):
+                self._gates.make(model, found, opened=opened)
                 started_here, earlier = True, found
                 await engine.start(container)
             found = await engine.inspect(container) or found
@@ -207,9 +263,12 @@ class DockerRuntime:
 
     async def wait(self, handle: Handle) -> RunExit:
         """Return when this start of the container has ended."""
-        run = self._require_open().run_of(handle)
+        watcher = self._require_open()
+        run = watcher.run_of(handle)
         await run.over.wait()
         assert run.exit is not None
+        if (model := watcher.models.get(handle.model)) is not None:
+            self._gates.clear(model)
         return run.exit
 
     async def lines(self, handle: Handle, last: int | None = None) -> AsyncIterator[str]:
@@ -237,7 +296,10 @@ class DockerRuntime:
     async def watch(self) -> AsyncIterator[FoundRun]:
         """Yield containers of the configured models that others start."""
         while self._watcher is not None:
-            yield await self._watcher.found_runs.get()
+            found = await self._watcher.found_runs.get()
+            model = self._watcher.models.get(found.handle.model)
+            closed = model is not None and self._gates.is_closed(model)
+            yield replace(found, stands_by=closed)
 
     async def health_reports(self) -> AsyncIterator[HealthReport]:
         """Yield pauses and failed health checks, and their ends."""

@@ -130,6 +130,15 @@ def descendants(of: Collection[Stat], among: Iterable[Stat]) -> list[Stat]:
     return found
 
 
+def was_executed(pid: int) -> bool:
+    """Whether a child of this process runs a program of its own, and is not merely forked yet."""
+    try:
+        own, others = (Path(f"{PROC}/{one}/cmdline").read_bytes() for one in ("self", str(pid)))
+    except OSError:
+        return False
+    return own != others
+
+
 def become_subreaper() -> None:
     """Have orphans among this process's descendants become its children; kept across ``exec``.
 

@@ -25,8 +25,10 @@ from pathlib import Path
 
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec, Program
+from hotseat.gate.gate_folder import GateFolder
 from hotseat.runtimes.base import FoundRun, Handle, LaunchError, RunExit
 from hotseat.runtimes.process import procfs
+from hotseat.runtimes.process.gates import Gates, host_mib, set_low_priority
 from hotseat.runtimes.process.launch_records import LaunchRecord, LaunchRecords, inherited, marked, owner_of
 from hotseat.runtimes.process.log_file import NO_SPACE, LogFile
 from hotseat.runtimes.process.ports import free_port
@@ -36,6 +38,8 @@ from hotseat.tasks import Tasks
 log = logging.getLogger(__name__)
 
 PORT = "{port}"
+READY_CHECK_S = 0.1
+"""Seconds between two looks whether a run that is prepared stands by."""
 UNKNOWN_END = RunExit(Reason(summary="ended for an unknown reason"))
 
 
@@ -50,6 +54,7 @@ class ProcessRuntime:
         self._host = host
         self._owner = owner_of(state_dir)
         self._records = LaunchRecords(state_dir / "runs")
+        self._gates = Gates(state_dir / "gates")
         self._logs = state_dir / "logs"
         self._tasks = Tasks(self._task_failed)
         self._sessions: dict[str, ProcessSession] = {}
@@ -70,7 +75,7 @@ class ProcessRuntime:
         except (AttributeError, OSError):
             return "plain processes need Linux 5.3 or newer, with /proc and pidfd_open allowed"
         try:
-            for folder in (self._dir, self._logs, self._dir / "runs"):
+            for folder in (self._dir, self._logs, self._dir / "runs", self._dir / "gates"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self._dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -140,9 +145,12 @@ class ProcessRuntime:
                 session.output.attach(launch.pid, procfs.started_s(launch.start))
                 busy.add(launch.model)
                 self._record(launch)
-                found.append(FoundRun(session.handle, launch.fingerprint))
+                gate = self._gates.of(launch.launch)
+                stands_by = gate.exists and not gate.opened
+                found.append(FoundRun(session.handle, launch.fingerprint, stands_by=stands_by))
             else:
                 await self._kill_leftovers(launch)
+        self._gates.remove_others({session.launch.launch for session in self._sessions.values()})
         return found
 
     async def _kill_leftovers(self, launch: LaunchRecord) -> None:
@@ -159,8 +167,53 @@ class ProcessRuntime:
     async def start(self, model: ModelSpec, run: int) -> Handle:
         """Launch the model's program; ``{port}`` in its command and ``env`` is replaced by a free port.
 
-        There is no await from the launch to its record, so a cancellation cannot come between them.
         Raises ``LaunchError``.
+        """
+        return await self._launch(model, run, opened=True)
+
+    async def prepare(self, model: ModelSpec, run: int, *, low_priority: bool = False) -> Handle:
+        """Launch the model's program behind a closed gate. Raises ``LaunchError``."""
+        handle = await self._launch(model, run, opened=False)
+        if low_priority and (leader := self._sessions[handle.ident].launch.leader()) is not None:
+            set_low_priority([leader], low=True)
+        return handle
+
+    async def prepared(self, handle: Handle) -> int | None:
+        """Return when one of the run's processes stands at the gate; the MiB that all of them take."""
+        session = self._sessions[handle.ident]
+        gate = self._gates.of(session.launch.launch)
+        while True:
+            if gate.read().ready:
+                break
+            await asyncio.sleep(READY_CHECK_S)
+        return await asyncio.to_thread(lambda: host_mib(session.launch.members()))
+
+    async def admit(self, handle: Handle) -> None:
+        """Open the run's gate. Raises ``LaunchError``."""
+        session = self._sessions[handle.ident]
+        try:
+            self._gates.of(session.launch.launch).open()
+        except OSError as error:
+            summary = f"its gate could not be opened: {error.strerror}"
+            raise LaunchError(Reason(summary=summary)) from error
+        set_low_priority(await asyncio.to_thread(session.launch.members), low=False)
+
+    def gate_seen(self, handle: Handle) -> bool:
+        """Return whether the run's server knows its gate, and remember it."""
+        session = self._sessions.get(handle.ident)
+        if session is None or not self._gates.of(session.launch.launch).read().armed:
+            return False
+        self._gates.known.remember(session.launch.model, session.launch.fingerprint)
+        return True
+
+    def known_gates(self) -> Mapping[str, str]:
+        """Return, by model, the fingerprint of the latest launch that knew its gate."""
+        return self._gates.known.all()
+
+    async def _launch(self, model: ModelSpec, run: int, *, opened: bool) -> Handle:
+        """Launch the model's program. Raises ``LaunchError``.
+
+        There is no await from the launch to its record, so a cancellation cannot come between them.
         """
         if self._unusable_reason is not None:
             raise LaunchError(Reason(summary=self._unusable_reason))
@@ -185,7 +238,12 @@ class ProcessRuntime:
         )
         for ident in [i for i, one in self._sessions.items() if one.launch.model == model.name and one.ended]:
             del self._sessions[ident]
-        pid = self._spawn(program, launch, model.withheld)
+        gate = self._make_gate(model, launch, opened=opened)
+        try:
+            pid = self._spawn(program, launch, model.withheld, gate)
+        except LaunchError:
+            self._gates.of(launch.launch).remove()
+            raise
         # A child that was not reaped yet, so it has an entry even if it has ended.
         born = procfs.stat(pid)
         launch = replace(launch, pid=pid, start=born.start if born else 0)
@@ -203,7 +261,20 @@ class ProcessRuntime:
             raise LaunchError(Reason(summary="the new process ended before it could be watched"))
         return session.handle
 
-    def _spawn(self, program: Program, launch: LaunchRecord, withheld: Collection[str]) -> int:
+    def _make_gate(self, model: ModelSpec, launch: LaunchRecord, *, opened: bool) -> GateFolder | None:
+        """Make the launch's gate. An open one is not needed for the start. Raises ``LaunchError``."""
+        try:
+            return self._gates.make(launch.launch, model.scheduling.standby, opened=opened)
+        except OSError as error:
+            if not opened:
+                summary = f"its gate could not be made: {error.strerror}"
+                raise LaunchError(Reason(summary=summary)) from error
+            log.warning("model %s starts without a gate: %s", model.name, error)
+            return None
+
+    def _spawn(
+        self, program: Program, launch: LaunchRecord, withheld: Collection[str], gate: GateFolder | None
+    ) -> int:
         port = str(launch.port)
         command = [word.replace(PORT, port) for word in program.command]
         env = inherited(withheld)
@@ -212,6 +283,8 @@ class ProcessRuntime:
         env.setdefault("SPT_NOENV", "1")
         env.update({name: value.replace(PORT, port) for name, value in program.env.items()})
         env.update(launch.marks(self._owner))
+        if gate is not None:
+            env.update(gate.environment(env.get("PYTHONPATH")))
         if (earlier := self._outputs.get(launch.model)) is not None:
             earlier.close()
         output, self._outputs[launch.model] = self._output(launch.model)
@@ -283,6 +356,7 @@ class ProcessRuntime:
     async def _watch(self, session: ProcessSession) -> None:
         await session.watch()
         self._records.remove(session.launch)
+        self._gates.of(session.launch.launch).remove()
 
     async def wait(self, handle: Handle) -> RunExit:
         """Return when every process of the run has ended."""

@@ -65,7 +65,9 @@ class ProcessSession:
         return members
 
     def _is_own_orphan(self, one: procfs.Stat) -> bool:
-        if procfs.owner(one.pid) != os.geteuid():
+        # Between fork and exec a child that is being launched holds all that hotseat has open, this run's log
+        # too. Asked first: what has been executed by now holds its own.
+        if procfs.owner(one.pid) != os.geteuid() or not procfs.was_executed(one.pid):
             return False
         if self.output.is_open_in(one.pid):
             return True

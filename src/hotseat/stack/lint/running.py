@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hotseat.core.spec import PPM
+from hotseat.gate.gate_folder import GATE
 from hotseat.stack.compose.model import ComposeService
 from hotseat.stack.compose.servers import ServerKind, weights_folder
 from hotseat.stack.lint import vllm_flags
@@ -100,6 +101,22 @@ def _mounted(service: ComposeService, path: str) -> bool:
     return any(f"{path}/".startswith(f"{mount.target.rstrip('/')}/") for mount in service.mounts)
 
 
+def _gate(stack: LintedStack) -> Iterator[Found]:
+    """A gate needs two variables and two mounts; with a part of them the container is started plainly."""
+    for service in stack.models():
+        gate, path = service.environment.get(GATE), service.environment.get("PYTHONPATH", "")
+        plugin = next((one for one in path.split(":") if one and one.rstrip("/").endswith("gate")), None)
+        if gate is None and plugin is None:
+            continue
+        key = ("services", service.name, "environment")
+        if gate is None:
+            yield key, service.name, f"has the gate's plugin on PYTHONPATH ({plugin}) and does not set {GATE}"
+        elif not _mounted(service, gate):
+            yield key, service.name, f"has no volume at {GATE} ({gate})"
+        elif plugin is None or not _mounted(service, plugin):
+            yield key, service.name, f"sets {GATE}, and has no folder of the gate's plugin on PYTHONPATH"
+
+
 def _shared_memory(stack: LintedStack) -> Iterator[Found]:
     for service in stack.models():
         if not service.shared_memory and service.kind is not None and service.kind.pytorch:
@@ -164,6 +181,14 @@ RULES = (
         about="A vLLM server without a volume for its compile cache: every new container compiles again.",
         fix="mount a volume at VLLM_CACHE_ROOT (by default /root/.cache/vllm)",
         check=_compile_cache,
+    ),
+    LintRule(
+        name="gate",
+        severity="warning",
+        about="A model with a part of what standing by needs: `HOTSEAT_GATE` and its mount, and the plugin's "
+        "folder on `PYTHONPATH` and its mount. It is started plainly.",
+        fix="set both variables and mount both folders (docs/how-to/fast-swaps.md), or neither",
+        check=_gate,
     ),
     LintRule(
         name="shared-memory",

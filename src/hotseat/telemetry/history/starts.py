@@ -26,10 +26,11 @@ CREATE INDEX IF NOT EXISTS starts_of_model ON starts (model, id);
 
 
 class StartKind(StrEnum):
-    """Whether a model was launched or woken from sleep."""
+    """Whether a model was launched, woken from sleep, or admitted after it had stood by."""
 
     COLD = "cold"
     WAKE = "wake"
+    STANDBY = "standby"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from hotseat.core.states import FAILURES, Cause, State
 from hotseat.telemetry.finished_request import FinishedRequest
 from hotseat.telemetry.metrics import catalogue
 
-KINDS = ("cold", "warm", "wake")
+KINDS = ("cold", "warm", "wake", "standby")
 CUTS = ("upstream", "truncated", "gone", "internal")
 USUAL_PHASES = (
     "starting",

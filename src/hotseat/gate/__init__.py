@@ -1,0 +1,1 @@
+"""The gate: servers that are started as far as the device, and wait there until their model has its turn."""
