@@ -82,6 +82,14 @@ mutants: venv ## by hand, about an hour: mutation testing of core/ (MUTANTS='hot
 	PATH="$(CURDIR)/$(BIN):$$PATH" HOTSEAT_BRIEF=1 $(BIN)/mutmut run $(MUTANTS)
 	$(BIN)/mutmut results
 
+.PHONY: screenshots
+screenshots: venv ## by hand: the pictures of the page in docs/ui, from a scripted scene (needs Chromium)
+	$(BIN)/python scripts/screenshots.py
+
+.PHONY: vendor
+vendor: ## by hand: fetch the page's libraries anew, as its lock says (needs npm)
+	python3 scripts/vendor.py
+
 .PHONY: constraints
 constraints: ## pin the latest releases in constraints/
 	scripts/constraints.sh

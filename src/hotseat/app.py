@@ -27,6 +27,7 @@ from hotseat.gateway.http.connection_limits import ConnectionLimits
 from hotseat.gateway.http.server import Server, serve
 from hotseat.gateway.http.tls import CertificateError, renew_certificate, server_context
 from hotseat.listening import AddressUnavailable
+from hotseat.mcp.endpoint import Listener
 from hotseat.reload import compare, watch
 from hotseat.runtimes import registry
 from hotseat.runtimes.base import Leadership, ReportsOutdated, Runtime
@@ -64,7 +65,12 @@ class App:
         self._reread, self._watched = reread, watched
         self._state_dir = make_state_dir(settings)
         self._parts = assemble(
-            settings, self._state_dir, on_move=self._moved, reload=self.reload, preview=self.preview_reload
+            settings,
+            self._state_dir,
+            on_move=self._moved,
+            reload=self.reload,
+            preview=self.preview_reload,
+            listener=self._listener,
         )
         self._config_lock = asyncio.Lock()
         self._closing = self._hurried = False
@@ -88,6 +94,11 @@ class App:
         """The host and port of each socket that it listens on."""
         return self._server.addresses if self._server else []
 
+    def _listener(self) -> Listener:
+        """An address of our own to ask ourselves at."""
+        host, port = self.addresses[0]
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, self._tls is not None
+
     # several launchers
 
     async def stand_by(self, election: Leadership, stop: asyncio.Event) -> bool:
@@ -104,6 +115,8 @@ class App:
         acquired = self._tasks.start("leader election", election.acquire())
         stopped = self._tasks.start("stop while standing by", _wait(stop))
         await asyncio.wait((acquired, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if acquired.done():
+            acquired.result()  # a bug in the election must not make it the leader
         leads = acquired.done() and not stop.is_set()
         for task in (acquired, stopped):
             task.cancel()
@@ -253,6 +266,7 @@ class App:
         parts.recorder.configure(settings.models)
         parts.admin.configure(settings)
         parts.page.configure(settings)
+        parts.mcp.configure(settings)
         parts.gateway.configure(settings, local_only=settings.serve.open)
         self.settings = settings
 
@@ -345,6 +359,7 @@ class App:
         else:
             await self._stop_models()
         await self._ending.close()
+        await self._parts.mcp.close()
         self._parts.gateway.close()
         await self._parts.limiter.close()
         await self._parts.recorder.close()
@@ -409,7 +424,7 @@ async def _serve_until_stopped(app: App) -> None:
     stops = signals.StopSignals()
     signals.install_handlers(stops, lambda: app.reload_soon("SIGHUP"))
     lease = app.settings.serve.lease
-    election = registry.elect(lease) if lease is not None else None
+    election = _election(lease) if lease is not None else None
     try:
         if election is None or await app.stand_by(election, stops.stop):
             await _lead(app, election, stops)
@@ -417,6 +432,13 @@ async def _serve_until_stopped(app: App) -> None:
         if election is not None:
             await election.close()
     log.info("hotseat has stopped")
+
+
+def _election(lease: str) -> Leadership:
+    try:
+        return registry.elect(lease)
+    except ImportError:
+        raise CannotServe("lease needs the package lightkube: pip install 'hotseat[kubernetes]'") from None
 
 
 async def _lead(app: App, election: Leadership | None, stops: signals.StopSignals) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from typing import Any
 
 import click
@@ -37,6 +38,9 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        from hotseat.commands import _terminal
+
+        _terminal.prepare(os.environ)
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""How this hotseat was installed, so that a missing extra can be added in the same way."""
+"""Installation of this hotseat: where it came from, so that a missing extra can be added in the same way."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _requirement(extra: str) -> str:
 
 
 def _source() -> dict[str, Any]:
-    """Where it came from, if not from an index (PEP 610): ``path``, ``url``, ``editable``."""
+    """Return where it came from, if not from an index (PEP 610): ``path``, ``url``, ``editable``."""
     try:
         text = importlib.metadata.distribution(_NAME).read_text("direct_url.json")
         found = json.loads(text or "{}")

@@ -130,11 +130,29 @@ def get(**fields: Any) -> Any:
     return structlog.get_logger(**fields)
 
 
+_form: Form = "auto"
+
+
+def is_for_people(stream: TextIO) -> bool:
+    """Return whether lines on this stream are to be text instead of JSON, as ``setup`` was told."""
+    try:
+        return _form == "human" or (_form == "auto" and stream.isatty())
+    except ValueError:  # closed
+        return False
+
+
+def wants_colours(stream: TextIO | _Stream) -> bool:
+    """Return whether lines on this stream may have colours: on a terminal, unless ``NO_COLOR`` is set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def setup(*, form: Form = "auto", level: Level = "info", stream: TextIO | None = None) -> None:
     """Send the log to ``stream`` (default: standard error), as text or as JSON lines.
 
     ``auto`` chooses text for a terminal. Can be called again; the latest call counts.
     """
+    global _form
+    _form = form
     out = _Stream(sys.stderr if stream is None else stream)
     human = form == "human" or (form == "auto" and out.isatty())
     number = getattr(logging, level.upper())
@@ -188,9 +206,8 @@ class _Stream:
 
 
 def _human(out: _Stream) -> Processor:
-    colors = out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return structlog.dev.ConsoleRenderer(
-        colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+        colors=wants_colours(out), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
     )
 
 

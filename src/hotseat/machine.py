@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import pwd
 from typing import Any
 
 
@@ -19,6 +20,14 @@ def facts() -> dict[str, Any]:
         "kernel": platform.release(),
         "boot": _boot_id(),
     }
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user, or the number of one without a name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _boot_id() -> str | None:

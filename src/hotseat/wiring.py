@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import stat
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,7 +15,8 @@ from typing import Any
 
 import structlog
 
-from hotseat import machine
+from hotseat import logs, machine
+from hotseat.access_lines import for_people
 from hotseat.admin.app import Admin
 from hotseat.admin.control import Reload
 from hotseat.config.load import environment
@@ -29,6 +31,8 @@ from hotseat.gateway.policy.rate_limit import Limiter, MemoryLimiter
 from hotseat.gateway.proxy.capture import Captures
 from hotseat.gateway.proxy.lease import LeaseRefused
 from hotseat.logs import redact
+from hotseat.machine import user_name
+from hotseat.mcp.endpoint import Listener, McpEndpoint
 from hotseat.probing.gpu import GpuReader, GpuReading, open_gpus, wait_for_free_memory
 from hotseat.probing.health import check_health, wait_until_ready
 from hotseat.probing.sleep_mode import SleepMode
@@ -51,6 +55,12 @@ from hotseat.weights.read_ahead import WeightReader
 
 log = structlog.get_logger("hotseat")
 
+BYTES_OF_AN_EVENT = 230
+"""About the size of an event with one token of a chat completion, as vLLM and llama.cpp write it."""
+LEAST_FREE_BYTES = 1024 * 1024
+"""With less space than this, the disk of the state directory counts as full."""
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
 
 class CannotServe(Exception):
     """hotseat cannot start; the message is for users."""
@@ -66,6 +76,7 @@ class Parts:
     supervisor: Supervisor
     admin: Admin
     page: Page
+    mcp: McpEndpoint
     limiter: Limiter
     gateway: Gateway
     outdated: dict[str, str]
@@ -79,9 +90,11 @@ def assemble(
     on_move: Callable[[do.ReportMove], None],
     reload: Reload,
     preview: Callable[[], Awaitable[Mapping[str, Any]]],
+    listener: Callable[[], Listener],
 ) -> Parts:
     """Make all parts. ``on_move`` is called with each state transition; ``reload`` serves the
-    admin API's order to reload, ``preview`` says what that would change. Raises ``CannotServe``.
+    admin API's order to reload, ``preview`` says what that would change. ``listener`` is where it
+    listens. Raises ``CannotServe``.
     """
     gpus = open_gpus()
     runtimes = make_runtimes(settings, state_dir)
@@ -97,7 +110,9 @@ def assemble(
         reload=reload,
         capturing=captures,
         devices=lambda: _read_gpus(gpus),
+        warnings=lambda: disk_warnings(state_dir),
         outdated=outdated,
+        tokens_under_way=lambda model: _tokens_under_way(gateway, model),
     )
     sessions = Sessions(state_dir / SESSIONS_FILE, time.time)
     requests = _Requests()
@@ -115,11 +130,17 @@ def assemble(
             clock=time.monotonic,
         ),
     )
+    mcp = McpEndpoint(
+        settings,
+        listener=listener,
+        sign_in=lambda credential: sessions.create(credential)[0],
+        on_failure=_mcp_failed,
+    )
     limiter = _limiter(settings.serve.rate_store)
     gateway = Gateway(
         settings,
         supervisor,
-        Site(page.app, admin.app),
+        Site(page.app, admin.app, mcp),
         local_only=settings.serve.open,
         write_log=_write_to_stdout,
         limiter=limiter,
@@ -135,6 +156,7 @@ def assemble(
         supervisor=supervisor,
         admin=admin,
         page=page,
+        mcp=mcp,
         limiter=limiter,
         gateway=gateway,
         outdated=outdated,
@@ -163,7 +185,34 @@ def make_state_dir(settings: Settings) -> Path:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise CannotServe(f"cannot create state_dir {state_dir}: {error.strerror}") from error
+    _keep_private(state_dir)
     return state_dir
+
+
+def _keep_private(state_dir: Path) -> None:
+    """Refuse a state directory that others own, and take their write permission on one of ours.
+
+    What it holds decides which processes are ours. Raises ``CannotServe``.
+    """
+    try:
+        status = state_dir.stat()
+    except OSError as error:
+        raise CannotServe(f"cannot read state_dir {state_dir}: {error.strerror}") from error
+    if status.st_uid != os.geteuid():
+        owner = user_name(status.st_uid)
+        raise CannotServe(
+            f"state_dir {state_dir} belongs to user {owner}, who could have hotseat adopt or end other "
+            f"processes: chown it to user {user_name(os.geteuid())}, or set state_dir to another folder"
+        )
+    if status.st_mode & _OTHERS_WRITE:
+        try:
+            state_dir.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS_WRITE)
+        except OSError as error:
+            raise CannotServe(
+                f"others can write to state_dir {state_dir} ({error.strerror} on changing that): "
+                f"chmod go-w {state_dir}"
+            ) from error
+        log.warning("others could write to state_dir; no longer", state_dir=str(state_dir))
 
 
 def make_runtimes(
@@ -233,6 +282,25 @@ def _host_memory_free(model: ModelSpec) -> Reason | None:
     )
 
 
+def disk_warnings(state_dir: Path) -> list[str]:
+    """Return what is wrong with the disk of the state directory, for people."""
+    try:
+        disk = os.statvfs(state_dir)
+    except OSError as error:
+        return [f"state_dir {state_dir} cannot be used ({error.strerror}): servers' output is not kept"]
+    free = disk.f_bavail * disk.f_frsize
+    if disk.f_flag & os.ST_RDONLY:
+        return [
+            f"the disk of state_dir {state_dir} is read-only: servers' output and the history are not kept"
+        ]
+    if free < LEAST_FREE_BYTES:
+        return [
+            f"the disk of state_dir {state_dir} is full ({free >> 10} KiB free): servers' output and the "
+            "history may be lost; models start all the same"
+        ]
+    return []
+
+
 def _read_gpus(gpus: GpuReader | None) -> list[GpuReading]:
     return list(gpus.read().values()) if gpus else []
 
@@ -245,7 +313,15 @@ def _environment() -> Mapping[str, str]:
         return os.environ
 
 
+def _tokens_under_way(gateway: Gateway, model: str) -> int:
+    """Estimate the tokens of a model's streams so far: nothing is counted while they run."""
+    streams = (one.bytes_out for one in gateway.in_flight() if one.model == model and one.stream)
+    return sum(streams) // BYTES_OF_AN_EVENT
+
+
 def _write_to_stdout(lines: bytes) -> None:
+    if logs.is_for_people(sys.stdout):
+        lines = for_people(lines, colours=logs.wants_colours(sys.stdout))
     with contextlib.suppress(OSError, ValueError):  # a closed pipe or a full disk must not fail requests
         sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()
@@ -269,6 +345,10 @@ def _limiter(store: str | None) -> Limiter:
 def _booted_at() -> float:
     """Time of this machine's boot, in Unix seconds."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _mcp_failed(name: str, error: BaseException) -> None:
+    log.error("task failed", task=name, exc_info=error)
 
 
 def _log_history_trouble(why: str) -> None:

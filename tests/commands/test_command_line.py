@@ -101,6 +101,8 @@ def test_check_config_of_a_good_file(tmp_path: Path) -> None:
         "ok": True,
         "file": "hotseat.yaml",
         "problems": [],
+        "warnings": [],
+        "notes": [],
     }
 
 

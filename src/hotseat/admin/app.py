@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import msgspec
 from starlette.applications import Starlette
@@ -46,11 +47,16 @@ class Admin:
         capturing: CaptureControl,
         devices: Callable[[], Sequence[DeviceMemory]],
         outdated: Mapping[str, str],
+        tokens_under_way: Callable[[str], int] = lambda _: 0,
+        warnings: Callable[[], list[str]] = list,
     ) -> None:
         """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs.
 
         ``outdated``: how the containers of models differ from their settings, always as it is now.
+        ``tokens_under_way(model)`` counts the tokens of streams that have not ended.
+        ``warnings()`` tells what does not stop models and should be mended.
         """
+        self._warnings = warnings
         self._control, self._reload_config, self._capturing = control, reload, capturing
         self._stats = StatsView(
             control,
@@ -59,6 +65,7 @@ class Admin:
             devices=devices,
             capturing=capturing,
             outdated=outdated,
+            tokens_under_way=tokens_under_way,
         )
         self._watching = WatchEndpoints(control, chronicle, self._stats, self._find)
         self.configure(settings)
@@ -106,6 +113,7 @@ class Admin:
                 routes=self._stats.route_table(for_admin=role >= AdminRole.ADMIN),
                 budget=shares(self._stats.settings.scheduler.budget),
                 runtimes=dict(unusable) if unusable else msgspec.UNSET,
+                warnings=self._warnings() or msgspec.UNSET,
             )
         return json_response(health, 503 if unusable else 200)
 
@@ -173,11 +181,14 @@ class Admin:
         return json_response(schema.ModelResponse(**msgspec.structs.asdict(status), model=model))
 
     def _find(self, name: str) -> str:
-        """The model of a route's or model's name. Raises ``HTTPException`` (404)."""
+        """The model of a route's, model's or alias's name. Raises ``HTTPException`` (404)."""
         stats = self._stats
         if name in stats.routes:
             return stats.routes[name].model
         if name in stats.settings.models:
             return name
+        for route in stats.routes.values():
+            if any(fnmatchcase(name, alias) if "*" in alias else name == alias for alias in route.aliases):
+                return route.model
         routes = ", ".join(stats.routes)
         raise HTTPException(404, f"no route or model is called {redact(name)[:100]!r}; there are {routes}")

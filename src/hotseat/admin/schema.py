@@ -180,6 +180,10 @@ class HealthResponse(Struct, frozen=True, kw_only=True):
     runtimes: Annotated[
         dict[str, str] | UnsetType, Meta(description="Runtimes that cannot be used, and why.")
     ] = UNSET
+    warnings: Annotated[
+        list[str] | UnsetType,
+        Meta(description="What does not stop models and should be mended: a full disk, say."),
+    ] = UNSET
 
 
 class RoutesResponse(Struct, frozen=True, kw_only=True):
@@ -235,6 +239,9 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     retry_in_s: Annotated[float | None, Meta(description="Seconds until a failed start is tried again.")]
     footprint: Shares
     last_error: FailureReason | None
+    tokens_under_way: Annotated[
+        int, Meta(description="Tokens of the streams that have not ended, estimated from their size.")
+    ] = 0
     outdated: Annotated[
         str | None,
         Meta(description="How its container differs from the Compose file; the next start creates it anew."),

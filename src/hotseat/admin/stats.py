@@ -37,11 +37,12 @@ class StatsView:
         devices: Callable[[], Sequence[DeviceMemory]],
         capturing: CaptureControl,
         outdated: Mapping[str, str],
+        tokens_under_way: Callable[[str], int],
     ) -> None:
         """``wall_clock()`` is the time of day, in seconds since 1970; ``devices()`` reads the GPUs."""
         self._control, self._recorder, self._capturing = control, recorder, capturing
         self._wall_clock, self._devices = wall_clock, devices
-        self._outdated = outdated
+        self._outdated, self._tokens_under_way = outdated, tokens_under_way
         self._began_at = wall_clock()
 
     def configure(self, settings: Settings) -> None:
@@ -157,6 +158,7 @@ class StatsView:
             footprint=shares(view.footprint),
             last_error=_reason(view),
             outdated=self._outdated.get(view.model),
+            tokens_under_way=self._tokens_under_way(view.model),
         )
 
     def _last_move(self, model: str) -> schema.Transition | None:

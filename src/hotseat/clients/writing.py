@@ -25,15 +25,15 @@ class CannotMerge(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What was written."""
+class WrittenFile:
+    """A file that a configuration was written to, and the copy of what it held."""
 
     path: Path
     backup: Path | None
     """The file as it was before; ``None``: there was none, or nothing has changed."""
 
 
-def write(path: Path, text: str, merge: Merge) -> Written:
+def write(path: Path, text: str, merge: Merge) -> WrittenFile:
     """Write a configuration, readable by its owner alone where it is new; keeps what else the file holds.
 
     Raises ``CannotMerge`` and ``OSError``; the file is then as it was.
@@ -41,7 +41,7 @@ def write(path: Path, text: str, merge: Merge) -> Written:
     before = path.read_text("utf-8") if path.exists() else None
     whole = text if before is None or not before.strip() else merged(before, text, merge)
     if whole == before:
-        return Written(path, None)
+        return WrittenFile(path, None)
     path.parent.mkdir(parents=True, exist_ok=True)
     backup = None
     mode = 0o600
@@ -54,7 +54,7 @@ def write(path: Path, text: str, merge: Merge) -> Written:
     temporary.unlink(missing_ok=True)
     _create(temporary, whole, mode)
     temporary.replace(target)
-    return Written(path, backup)
+    return WrittenFile(path, backup)
 
 
 def merged(before: str, text: str, merge: Merge) -> str:
@@ -144,7 +144,7 @@ def _split_toml(text: str) -> tuple[list[str], list[list[str]]]:
 
 
 def _merge_tables(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """What a merged file must say: the new values at the top, and the new tables as a whole."""
+    """Return what a merged file must say: the new values at the top, and the new tables as a whole."""
     whole = dict(old)
     for key, value in new.items():
         if isinstance(value, dict) and isinstance(old.get(key), dict):

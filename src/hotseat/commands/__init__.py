@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "top": "Watch the running launcher live.",
     "check": "Check that models answer in time.",
     "clients": "Print a ready configuration for a program that uses hotseat.",
+    "mcp": "Serve tools for a coding agent (MCP).",
     "seed": "Download models ahead of their first start.",
     "bench": "Measure start times and throughput, and check for regressions.",
     "switch": "Stop the other models and start one.",

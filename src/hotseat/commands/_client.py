@@ -53,6 +53,10 @@ class LauncherRefused(CommandFailed):
         self.reply = reply
 
 
+class LauncherSilent(CommandFailed):
+    """The launcher was reached, and did not answer in time."""
+
+
 class KeyRefused(CommandFailed):
     """The credentials are missing, wrong, or not enough."""
 
@@ -101,6 +105,19 @@ class LauncherClient:
     ) -> T:
         """POST a JSON object for another. Raises ``LauncherUnreachable`` and ``CommandFailed``."""
         return self._request("POST", path, kind, msgspec.json.encode(body), timeout_s)
+
+    def exchange(self, method: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes]:
+        """Send a request and return status and body of its response, whatever they are.
+
+        Raises ``LauncherUnreachable`` and ``CommandFailed``.
+        """
+        headers = self._headers()
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        with self._connected(CONNECT_TIMEOUT_S, timeout_s) as connection:
+            connection.request(method, self._address.base_path + path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.read(_MAX_RESPONSE)
 
     def follow(self, path: str) -> Iterator[str]:
         """The lines of a response that continues until the launcher ends it.
@@ -197,7 +214,7 @@ class LauncherClient:
             connection.sock.settimeout(silence_s)
             yield connection
         except TimeoutError:
-            raise CommandFailed(f"{self.url} sent nothing for {silence_s:g} seconds") from None
+            raise LauncherSilent(f"{self.url} sent nothing for {silence_s:g} seconds") from None
         except (OSError, http.client.HTTPException) as error:
             raise self._broken(error) from None
         finally:
@@ -214,7 +231,7 @@ class LauncherClient:
         return CommandFailed(reply.message or f"{self.url} answered with status {reply.status}")
 
     def _refusal(self, reply: LauncherReply) -> str:
-        """What was wrong with the credentials, in the launcher's own words, and which variable to set."""
+        """Return what was wrong with the credentials, in the launcher's words, and which variable to set."""
         says = reply.message or f"status {reply.status}"
         for secret in self._secrets:
             says = says.replace(secret, "***")

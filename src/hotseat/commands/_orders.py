@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from hotseat.admin.schema import ModelResponse, StartRequest, StatsResponse, StopRequest
-from hotseat.commands._client import RESPONSE_TIMEOUT_S, LauncherClient
+from hotseat.admin.schema import ModelResponse, RoutesResponse, StartRequest, StatsResponse, StopRequest
+from hotseat.commands._client import RESPONSE_TIMEOUT_S, LauncherClient, LauncherSilent
 from hotseat.commands._describe import blocked_by, describe, is_queued
 from hotseat.commands._errors import CommandFailed, Interrupted, LauncherUnreachable
 from hotseat.commands._options import json_option
@@ -53,12 +53,31 @@ def _send(
     """Raises ``CommandFailed``, ``LauncherUnreachable`` and ``Interrupted``."""
     try:
         model = running.post(path, order, ModelResponse, timeout_s if order.wait else RESPONSE_TIMEOUT_S)
+    except LauncherSilent as silent:
+        if not order.wait:
+            raise
+        raise CommandFailed(_still(running, order, timeout_s) or silent.format_message()) from None
     except KeyboardInterrupt:
         raise Interrupted("The launcher carries on with the order.") from None
     if as_json:
         echo_json(model)
     else:
         click.echo(f"{model.model}: {describe(model, _blocker(running, model))}")
+
+
+def _still(running: LauncherClient, order: StartRequest | StopRequest, timeout_s: float) -> str | None:
+    """Return what the model is doing when the time to wait for it is over; ``None``: unknown."""
+    with suppress(CommandFailed, LauncherUnreachable):
+        models = running.get("/stats", StatsResponse).models
+        routes = running.get("/routes", RoutesResponse).routes
+        by_alias = (one.model for one in routes.values() if order.route in one.aliases)
+        name = routes[order.route].model if order.route in routes else next(by_alias, order.route)
+        if (model := models.get(name)) is not None:
+            now = describe(model, blocked_by(name, models))
+            return (
+                f"{name} is still {now} after {timeout_s:g} s; the launcher carries on (see hotseat status)"
+            )
+    return None
 
 
 def _blocker(running: LauncherClient, model: ModelResponse) -> str:

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 import click
 import msgspec
 
+from hotseat.admin.schema import HealthResponse
 from hotseat.commands import ExitCode, _options
 from hotseat.commands._client import RESPONSE_TIMEOUT_S, LauncherClient, LauncherReply, path_segment
 from hotseat.commands._credentials import CLIENT_KEYS
 from hotseat.commands._errors import CommandFailed, Interrupted, LauncherUnreachable
 from hotseat.commands._model_list import ModelList
 from hotseat.commands._output import echo_json, one_line
+from hotseat.commands._terminal import coloured
 
 FINAL = ("model_failed", "model_backoff", "no_room")
 """Codes of refusals that another request at once does not change."""
@@ -75,7 +77,9 @@ def command(
             if not as_json:
                 word = "ok    " if outcome.ok else "FAILED"
                 message = f"  {outcome.message}" if outcome.message else ""
-                click.echo(f"{word}  {name.ljust(width)}  {outcome.took_s:.1f} s{message}")
+                click.echo(
+                    f"{coloured(word, word.strip())}  {name.ljust(width)}  {outcome.took_s:.1f} s{message}"
+                )
     except KeyboardInterrupt:
         interrupted = True
     if as_json:
@@ -100,9 +104,13 @@ def check_model(running: LauncherClient, name: str, within_s: float) -> CheckOut
             message=one_line(message),
         )
 
+    route = name
     while (left_s := began + within_s - time.monotonic()) > 0:
         try:
-            last = running.fetch(f"/{path_segment(name)}/v1/models", left_s)
+            last = running.fetch(f"/{path_segment(route)}/v1/models", left_s)
+            if last.code == "not_found" and route == name and (found := _route_of_alias(running, name)):
+                route = found
+                continue
         except TimeoutError:
             break
         except LauncherUnreachable:
@@ -117,6 +125,14 @@ def check_model(running: LauncherClient, name: str, within_s: float) -> CheckOut
         time.sleep(max(0.0, min(max(1.0, last.retry_after_s), left_s)))
     latest = f"; last response: {_explain(last)}" if last else ""
     return outcome(False, f"no answer within {within_s:g} s{latest}")
+
+
+def _route_of_alias(running: LauncherClient, alias: str) -> str | None:
+    try:
+        routes = running.get("/healthz", HealthResponse, also=503).routes
+    except CommandFailed:
+        return None
+    return next((name for name, route in (routes or {}).items() if alias in route.aliases), None)
 
 
 def _explain(reply: LauncherReply) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
@@ -14,6 +15,7 @@ from hotseat.commands._output import echo_json, table
 from hotseat.config import ConfigError, load
 from hotseat.config.lockouts import lockouts
 from hotseat.core.spec import ModelSpec, Settings
+from hotseat.weights.downloads import missing_weights
 
 
 @click.command(
@@ -60,12 +62,15 @@ def command(config: str | None, as_json: bool, schema: bool) -> None:
                 "file": settings.source,
                 "problems": [],
                 "warnings": [one.as_json() for one in warnings],
+                "notes": list(_notes(settings)),
             }
         )
     else:
         click.echo(_summary(settings))
         for one in warnings:
             click.echo(f"\nWarning: {one}")
+        for note in _notes(settings):
+            click.echo(f"\nNote: {note}")
 
 
 def _summary(settings: Settings) -> str:
@@ -89,6 +94,20 @@ def _summary(settings: Settings) -> str:
         f"{settings.serve.state_dir}.\n\n"
         + table(["MODEL", "RUNTIME", "PATH", "GPU", "IDLE", "STARTS"], rows)
     )
+
+
+def _notes(settings: Settings) -> Iterator[str]:
+    """Yield what is no mistake and should be known before the first start."""
+    for name, model in settings.models.items():
+        missing = missing_weights(model)
+        if missing is None:
+            continue
+        seeded = model.scheduling.download_timeout_s is not None
+        yield (
+            f"models.{name}: the weights of {missing.wanted} are not in {missing.folder}; "
+            f"{'they are downloaded before' if seeded else 'they are downloaded by'} the first start. "
+            f"To download them now: hotseat seed {name}"
+        )
 
 
 def _gpu(model: ModelSpec) -> str:

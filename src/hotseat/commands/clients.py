@@ -15,6 +15,7 @@ import click
 from hotseat import config
 from hotseat.admin.schema import HealthResponse
 from hotseat.clients.formats import FORMATS, Format
+from hotseat.clients.mcp_entries import MCP_ENTRIES
 from hotseat.clients.offer import NO_KEY, Choice, NotOffered, Offered, choose
 from hotseat.clients.writing import CannotMerge, write
 from hotseat.commands import _options
@@ -69,6 +70,12 @@ Exit status: 0 printed, 1 failed, 2 wrong usage, 3 no launcher answers.""",
     help="The models' context length. Default: --max-model-len in the configuration's commands.",
 )
 @click.option(
+    "--mcp",
+    "as_tools",
+    is_flag=True,
+    help="Print the entry for hotseat's MCP tools instead. Only for: " + ", ".join(MCP_ENTRIES) + ".",
+)
+@click.option(
     "--write",
     "write_it",
     is_flag=True,
@@ -88,6 +95,7 @@ def command(
     chat: str | None,
     autocomplete: str | None,
     context: int | None,
+    as_tools: bool,
     write_it: bool,
     target: str | None,
     with_key: bool,
@@ -99,6 +107,9 @@ def command(
     not evict each other all the time. Keys are references to environment variables; where the launcher
     needs none, programs that insist on one get a placeholder.
     """
+    if as_tools:
+        _print_mcp_entry(name, url, file)
+        return
     format_ = FORMATS[name]
     if write_it and format_.place is None:
         raise click.UsageError(f"{name} has no file of its own: paste what is printed without --write")
@@ -127,6 +138,14 @@ def command(
     else:
         click.echo(format_.render(choice), nl=False)
     _print_notes(format_, choice)
+
+
+def _print_mcp_entry(name: str, url: str | None, file: str | None) -> None:
+    entry = MCP_ENTRIES.get(name)
+    if entry is None:
+        raise click.UsageError(f"{name} knows no MCP; --mcp is for {', '.join(MCP_ENTRIES)}")
+    click.echo(entry.render(_options.connect(url, file).url), nl=False)
+    click.echo(entry.note, err=True)
 
 
 def _write(format_: Format, choice: Choice, target: str | None) -> None:

@@ -14,6 +14,7 @@ import click
 from hotseat import config
 from hotseat.commands._output import count, echo_json
 from hotseat.commands._stack import StackUnreadable, stack_option
+from hotseat.commands._terminal import coloured
 from hotseat.config.lockouts import lockouts
 from hotseat.config.parsers import sizes
 from hotseat.core.spec import Settings
@@ -73,7 +74,7 @@ def command(folder: Path, config_file: Path | None, card: str | None, as_json: b
         echo_json({"checks": [one.as_json() for one in checks]})
     else:
         for one in checks:
-            click.echo(f"{_MARKS[one.state]} {one.name}: {one.message}")
+            click.echo(f"{coloured(_MARKS[one.state], one.state)} {one.name}: {one.message}")
             if one.fix:
                 click.echo(f"        → {one.fix}")
     sys.exit(1 if any(one.state == "error" for one in checks) else 0)
@@ -93,6 +94,8 @@ def _checks(folder: Path, config_file: Path, card: int | None) -> Iterator[Check
             yield ok("compose files", count(len(project.services), "service"))
         else:
             yield read
+    if settings is None and len(reads) == 1:
+        return  # nothing says what the models need
     try:
         given = disk.read(folder / ".env", os.environ)
     except (OSError, EnvFileError):
@@ -116,9 +119,11 @@ def _checks(folder: Path, config_file: Path, card: int | None) -> Iterator[Check
 
 
 def _needs_no_stack(read: object, folder: Path) -> bool:
-    """Whether all models are processes and the folder has no Compose file."""
-    if not isinstance(read, Settings) or any((folder / one).is_file() for one in COMPOSE_NAMES):
+    """Whether the folder has no Compose file, and no model needs one."""
+    if any((folder / one).is_file() for one in COMPOSE_NAMES):
         return False
+    if not isinstance(read, Settings):  # it has a problem of its own, which says enough
+        return (folder / "hotseat.yaml").is_file()
     return all(model.launch.program is not None for model in read.models.values())
 
 

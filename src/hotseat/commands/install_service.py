@@ -130,6 +130,6 @@ def _enable(scope: list[str], what: str) -> None:
     for words in (["daemon-reload"], ["enable", _NAME]):
         done = subprocess.run([program, *scope, *words], check=False)
         if done.returncode:
-            sys.exit(done.returncode)
+            raise CommandFailed(f"{' '.join(['systemctl', *scope, *words])} failed")
     when = "at your next login (at boot: loginctl enable-linger)" if scope else "at the next boot"
     click.echo(f"The {what} starts {when}. To start it now: {start}")

@@ -13,6 +13,7 @@ import click
 from hotseat.commands._errors import InvalidConfig
 from hotseat.commands._output import count, echo_json
 from hotseat.commands._stack import StackUnreadable, read_settings, read_stack
+from hotseat.commands._terminal import coloured
 from hotseat.config import ConfigError, load
 from hotseat.stack.compose.reading import PLACEHOLDER
 from hotseat.stack.lint import lint, table
@@ -82,7 +83,7 @@ def command(
 
 @dataclass(frozen=True, slots=True)
 class _LintReport:
-    """What was read, and what was found in it."""
+    """Report of a lint run: the files read, and the findings."""
 
     files: list[str]
     read_by: str
@@ -123,4 +124,5 @@ def _lint_manifests(folder: Path, config: Path | None) -> _LintReport:
 def _line(finding: Finding) -> str:
     where = f"{finding.file}:{finding.line}" if finding.line else finding.file
     service = f"{finding.service}: " if finding.service else ""
-    return f"{where}: {finding.severity} [{finding.rule}] {service}{finding.message}\n    {finding.fix}"
+    severity = coloured(finding.severity, finding.severity)
+    return f"{where}: {severity} [{finding.rule}] {service}{finding.message}\n    {finding.fix}"

@@ -37,8 +37,8 @@ Exit status: 0 shown, 1 failed, 2 wrong usage, 3 no launcher answers.""",
 def command(name: str, lines: int, follow: bool, url: str | None, config: str | None, as_json: bool) -> None:
     """Print the latest log lines of a model's server.
 
-    NAME is a model or a route. The lines are from its current run, or from the latest one if it is not
-    running; with --follow, the lines of later runs come too.
+    NAME is a model, a route or an alias. The lines are from its current run, or from the latest one if
+    it is not running; with --follow, the lines of later runs come too.
     """
     running = _options.connect(url, config)
     path = f"/logs/{path_segment(name)}?lines={lines}"

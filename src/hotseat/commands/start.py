@@ -25,8 +25,8 @@ def command(
 ) -> None:
     """Start a model now.
 
-    NAME is a route or a model. A model in backoff is tried again at once. Without --wait, the command
-    returns while the model is still loading.
+    NAME is a route, a model or an alias. A model in backoff is tried again at once. Without --wait, the
+    command returns while the model is still loading.
     """
     order = StartRequest(route=name, wait=wait)
     _orders.start(_options.connect(url, config), order, timeout_s=timeout_s, as_json=as_json)

@@ -23,6 +23,7 @@ from hotseat.commands._client import LauncherClient
 from hotseat.commands._describe import ago, blocked_by, describe, outdated_line
 from hotseat.commands._errors import CommandFailed, LauncherUnreachable
 from hotseat.commands._output import echo_json, one_line, table
+from hotseat.commands._terminal import coloured
 
 WATCH_EVERY_S = 2.0
 
@@ -101,7 +102,12 @@ def render(
     notes = [outdated_line(name, model.outdated) for name, model in models.items() if model.outdated]
     notes += [f"{name}: {why}" for name, model in models.items() if (why := _failure(model))]
     head = ["MODEL", "STATE", "RUNNING", "WAITING", "REQUESTS", "STARTS", "LAST START", "LAST HIT", "PATH"]
-    return "\n".join([url, "", table(head, rows), *([""] if notes else []), *map(one_line, notes)])
+    lines = table(head, rows).splitlines()
+    shown = [
+        line.replace(f"  {state}", f"  {coloured(state, state)}", 1)
+        for line, state in zip(lines[1:], (str(model.state) for model in models.values()), strict=True)
+    ]
+    return "\n".join([url, "", lines[0], *shown, *([""] if notes else []), *map(one_line, notes)])
 
 
 def _failure(model: ModelStatus) -> str | None:

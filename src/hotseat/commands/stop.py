@@ -27,8 +27,8 @@ def command(
 ) -> None:
     """Stop a model now.
 
-    NAME is a route or a model. Running requests may finish, up to the model's drain timeout. The next
-    request starts the model again.
+    NAME is a route, a model or an alias. Running requests may finish, up to the model's drain timeout.
+    The next request starts the model again.
     """
     order = StopRequest(route=name, wait=wait, sleep=sleep)
     _orders.stop(_options.connect(url, config), order, timeout_s=timeout_s, as_json=as_json)

@@ -11,6 +11,8 @@ from hotseat.commands._describe import LEAVING, LOADING, ago, blocked_by, is_que
 from hotseat.commands._output import one_line
 
 HEAD = ("MODEL", "STATE", "GPU", "RUN", "WAIT", "REQ", "TOK/S", "LAST HIT", "DETAIL")
+SERVING = ("ready", "draining")
+"""States in which answers are made."""
 AVERAGED_OVER_S = 15.0
 """Tokens per second are an average over this long: a server reports its tokens when an answer ends."""
 
@@ -21,19 +23,24 @@ class TokenRates:
     def __init__(self) -> None:
         self._samples: dict[str, deque[tuple[float, int]]] = {}
         """Of each model: times (monotonic seconds), and tokens since hotseat started."""
+        self._finished: dict[str, int] = {}
+        """Of each model: tokens of answers that had ended."""
 
     def add(self, models: Mapping[str, ModelStatus], now: float) -> dict[str, float]:
         """Take a sample at ``now`` (monotonic seconds); returns the rate of each model."""
         rates = {}
         for name, model in models.items():
             samples = self._samples.setdefault(name, deque())
-            if samples and model.tokens_out < samples[-1][1]:  # hotseat was restarted
-                samples.clear()
-            samples.append((now, model.tokens_out))
+            tokens = model.tokens_out + model.tokens_under_way
+            if model.state not in SERVING or (samples and model.tokens_out < self._finished.get(name, 0)):
+                samples.clear()  # it has stopped, or hotseat was restarted
+            self._finished[name] = model.tokens_out
+            samples.append((now, tokens))
             while len(samples) > 2 and now - samples[0][0] > AVERAGED_OVER_S:
                 samples.popleft()
             elapsed = now - samples[0][0]
-            rates[name] = (model.tokens_out - samples[0][1]) / elapsed if elapsed > 0 else 0.0
+            # What was under way is an estimate: its end may correct it downwards.
+            rates[name] = max(0.0, (tokens - samples[0][1]) / elapsed) if elapsed > 0 else 0.0
         return rates
 
     def __len__(self) -> int:
@@ -53,12 +60,17 @@ def rows(
             str(model.in_flight),
             str(model.waiting),
             str(model.requests),
-            f"{rates.get(name, 0.0):.1f}",
+            _rate(model, rates.get(name, 0.0)),
             ago(model.last_hit, now) or "-",
             one_line(detail(model, blocked_by(name, models))),
         )
         for name, model in models.items()
     ]
+
+
+def _rate(model: ModelStatus, rate: float) -> str:
+    """Tokens per second; nothing for a model that cannot make any now."""
+    return f"{rate:.1f}" if model.state in SERVING else "-"
 
 
 def detail(model: ModelStatus, blocker: str) -> str:
@@ -116,7 +128,8 @@ def total(models: Mapping[str, ModelStatus], rates: Mapping[str, float]) -> str:
     running = sum(model.in_flight for model in models.values())
     waiting = sum(model.waiting for model in models.values())
     requests = sum(model.requests for model in models.values())
-    return f"{running} running  {waiting} waiting  {requests} requests  {sum(rates.values()):.1f} tokens/s"
+    tokens = sum(rate for name, rate in rates.items() if models[name].state in SERVING)
+    return f"{running} running  {waiting} waiting  {requests} requests  {tokens:.1f} tokens/s"
 
 
 def _share(footprint: Mapping[str, float]) -> str:

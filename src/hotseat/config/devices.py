@@ -11,6 +11,7 @@ import yaml
 
 from hotseat.config.command_problems import assignments
 from hotseat.config.document import Document, Path
+from hotseat.config.parsers.gpu import is_pool
 from hotseat.config.schema.model import ModelConfig
 from hotseat.config.schema.root import RootConfig
 from hotseat.core.spec import LaunchSpec
@@ -28,7 +29,9 @@ class DeviceResolver:
         self, document: Document, root: RootConfig, budgets: Mapping[str, int], env: Mapping[str, str]
     ) -> None:
         """``budgets`` are those of all configured devices."""
-        self._document, self._root, self._budgets, self._env = document, root, budgets, env
+        self._document, self._root, self._env = document, root, env
+        self._budgets = {device: share for device, share in budgets.items() if not is_pool(device)}
+        """Of the GPUs of this machine; pools of a cluster are not shown to a program."""
 
     def written(self, model: ModelConfig) -> ModelConfig:
         """The model with the devices that its own ``CUDA_VISIBLE_DEVICES`` names, where it has no others."""
@@ -61,10 +64,12 @@ class DeviceResolver:
     def wanted(self, model: ModelConfig) -> tuple[str, ...] | None:
         """The devices that the file gives a model; ``None``: the file names no devices at all."""
         if model.devices:
-            return model.devices
-        if isinstance(model.footprint, dict):
-            return tuple(device for device, share in model.footprint.items() if share)
-        return tuple(self._budgets) if self._root.gpu.devices else None
+            named = model.devices
+        elif isinstance(model.footprint, dict):
+            named = tuple(device for device, share in model.footprint.items() if share)
+        else:
+            named = tuple(self._budgets) if self._root.gpu.devices else ()
+        return None if not named or any(map(is_pool, named)) else named
 
     def _check(self, path: Path, name: str, text: str, wanted: tuple[str, ...]) -> None:
         named = devices.listed(text)

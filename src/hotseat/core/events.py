@@ -187,6 +187,18 @@ class StartRemembered:
 
 
 @dataclass(slots=True)
+class StartObserved:
+    """Evidence of how a start goes, seen from outside."""
+
+    model: str
+    run: int
+    downloading: bool = False
+    """More of the model's files has arrived: the start is given its time anew."""
+    note: str | None = None
+    """Why it may not become ready, for the error in case it does not."""
+
+
+@dataclass(slots=True)
 class StartRequested:
     """An operator wants the model ready now, whether it is in back-off or not."""
 
@@ -259,6 +271,7 @@ Event = (
     | RunFound
     | RunsRecovered
     | StartRemembered
+    | StartObserved
     | StartRequested
     | StopRequested
     | KeepWarmChanged

@@ -125,6 +125,12 @@ class ModelState:
 
     # files
 
+    progressed_at: float = 0.0
+    """When more of the files that its start downloads was seen, or the start began."""
+    downloaded_in_start: bool = False
+    """Whether its latest start was seen to download."""
+    start_note: str | None = None
+    """What may keep the start from becoming ready."""
     files_missing: bool = False
     """Files must be downloaded, or at least looked for, before a start."""
     download: int | None = None
@@ -288,6 +294,8 @@ class ModelState:
             raise IllegalTransition(self.name, self.state, new, cause, list(self.history))
         self.history.append(f"{now:.3f} {self.state} → {new} ({cause}) run {self.run}")
         self.state, self.since = new, now
+        if new is State.STARTING:
+            self.progressed_at, self.downloaded_in_start, self.start_note = now, False, None
         self.unplaced = None
         if new is not State.STOPPING:  # a sleeper that is stopped takes no more than it did
             self.asleep = new is State.ASLEEP
@@ -361,7 +369,11 @@ class ModelState:
         match self.state:
             case State.READY:
                 return self.idle_deadline()
-            case State.STARTING | State.WAKING:
+            case State.STARTING:
+                since, start_s = self.loading_since, self.spec.start_timeout_s
+                longest_s = max(start_s, policy.LONGEST_DOWNLOAD_S)
+                return min(max(since, self.progressed_at) + start_s, since + longest_s)
+            case State.WAKING:
                 return self.loading_since + self.spec.start_timeout_s
             case State.PREPARING:
                 return self.since + PREPARE_TIMEOUT * self.spec.start_timeout_s

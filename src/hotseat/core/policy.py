@@ -31,6 +31,9 @@ EXACT_CHOICE = 10
 Free = dict[str, int]
 """GPU memory by device, in ppm; may be negative."""
 
+LONGEST_DOWNLOAD_S = 21_600.0
+"""Longest start, in seconds, that goes on since it downloads."""
+
 
 def fits(need: Mapping[str, int], free: Mapping[str, int]) -> bool:
     """Whether ``need`` fits into ``free`` on every device."""

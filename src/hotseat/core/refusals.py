@@ -63,7 +63,7 @@ def start_timeout(model: ModelState, reason: Reason) -> Refusal:
     return Refusal(
         code=Code.START_TIMEOUT,
         message=f"model {model.name} was not ready within {model.spec.start_timeout_s:g} s and is stopped: "
-        f"{where_it_stands(model.name)}",
+        f"{model.start_note or where_it_stands(model.name)}",
         model=model.name,
         retry_after_s=10.0,
     )

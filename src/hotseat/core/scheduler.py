@@ -48,6 +48,7 @@ class Scheduler:
             ev.WakeFailed: runs.wake_failed,
             ev.RunFound: runs.run_found,
             ev.RunsRecovered: runs.runs_recovered,
+            ev.StartObserved: runs.start_observed,
             ev.StartRemembered: runs.start_remembered,
             ev.FilesSeen: downloads.files_seen,
             ev.Downloaded: downloads.downloaded,

@@ -196,6 +196,8 @@ class SchedulerState:
         model.served, model.requested, model.equal_failures = True, False, 0
         for queued in model.queue.waiting.values():
             model.learn_patience(queued, now, stayed=True)
+        if not model.sleep_broken:  # the reason of an earlier end says nothing of this run
+            model.reason = None
         self.move(model, State.READY, cause, now)
         self.grant_queued(model, now)
         model.peak_demand = model.demand

@@ -65,6 +65,23 @@ class Failure:
     hint: Hint
 
 
+DOWNLOADING = "downloading"
+"""The phase in which a server fetches its model's files."""
+_DOWNLOAD_BAR = re.compile(
+    r"^(?=.*\d%)(?:Fetching \d+ files|Downloading\b[^|]*|(?P<rate>[^|]*))\s*:?\s*\d+%\|(?(rate).*B/s\])"
+)
+
+
+def download_progress(line: str) -> str | None:
+    """Return how far a line's progress bar of a download is, without its times; ``None``: it is none.
+
+    Equal texts mean that nothing has arrived in between.
+    """
+    if _DOWNLOAD_BAR.match(line) is None:
+        return None
+    return line.partition("[")[0].strip()
+
+
 def failure(
     pattern: str, summary: str, hint: str | None = None, *, permanent: bool = False, oom: bool = False
 ) -> Failure:
@@ -87,12 +104,63 @@ SYSTEM_FAILURES = (
 )
 
 
+_PROCESS = re.compile(r"(?:\([\w.-]+(?: [\w=.-]+)*\)\s+)+")
+"""``(EngineCore pid=12) (Worker_TP0 pid=13)``."""
+_LEVEL = re.compile(
+    r"\[?(?P<level>TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL|VERB)\]?\b:?\s*"
+    r"(?:\d{2,4}-\d\d(?:-\d\d)?[ T]\d\d:\d\d:\d\d\S*\s+)?(?:\[[^\]]*\]:?\s*)?"
+)
+_DATED = re.compile(r"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\S*\s+(?:[-|]\s+)?(?=\[?[A-Z]{4,8}\b)")
+_SEVERE = frozenset({"ERROR", "CRITICAL", "FATAL"})
+_REQUEST = re.compile(
+    r"\b(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE)\b \S.* HTTP/\d"
+    r"|log_server_r|request: [A-Z]+ /"
+)
+"""A line of an access log: what a client has sent."""
+_LEAD_IN = re.compile(r"(?:[\w.]+(?:Error|Exception): )?Worker failed with error '")
+_QUOTES = re.compile("['\"`]")
+_EXCEPTION = re.compile(r"[A-Z]\w*(?:Error|Exception)\b")
+
+
+def own_message(line: str) -> str | None:
+    """Return what a line says, if a server wrote it as an error of its own.
+
+    ``None``: it may be a client's text. Lines of an access log, and those below the level of errors, may
+    repeat whatever clients have sent.
+    """
+    text = line[prefix.end() :] if (prefix := _PROCESS.match(line)) else line
+    text = text.strip()
+    if _REQUEST.search(text) or text.startswith("{"):
+        return None
+    text = _DATED.sub("", text, count=1)
+    level = _LEVEL.match(text)
+    if level is not None:
+        if level["level"] not in _SEVERE:
+            return None
+        text = text[level.end() :]
+    return _LEAD_IN.sub("", text, count=1)
+
+
+def _told_by(row: Failure, message: str) -> re.Match[str] | None:
+    """Return the match of a failure in a server's own message, where it is not quoted from elsewhere."""
+    match = row.pattern.search(message)
+    if match is None:
+        return None
+    before = message[: match.start()]
+    if _EXCEPTION.match(match[0]):  # the name of an exception, where Python writes it
+        return match if re.fullmatch(r"[\w.]*", before) else None
+    return None if _QUOTES.search(before) else match
+
+
 def first_match(failures: Iterable[Failure], lines: Iterable[str]) -> Hint | None:
-    """Return the hint of the first row that any line matches; rows are sorted by how specific they are."""
-    kept = list(lines)
+    """Return the hint of the first row that any line matches; rows are sorted by how specific they are.
+
+    Only errors in the servers' own form count: clients must not be able to write the cause of a death.
+    """
+    kept = [(line, message) for line in lines if (message := own_message(line))]
     for row in failures:
-        for line in kept:
-            if (match := row.pattern.search(line)) is not None:
+        for line, message in kept:
+            if (match := _told_by(row, message)) is not None:
                 named = _flags(match[1]) if match.re.groups else ""
                 summary = row.hint.summary.replace("{0}", named).strip()
                 return replace(row.hint, summary=summary, line=line)

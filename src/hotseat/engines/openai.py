@@ -6,7 +6,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from hotseat.engines import flags
-from hotseat.engines.base import PYTHON_FAILURES, SYSTEM_FAILURES, Hint, failure, first_match
+from hotseat.engines.base import (
+    DOWNLOADING,
+    PYTHON_FAILURES,
+    SYSTEM_FAILURES,
+    Hint,
+    download_progress,
+    failure,
+    first_match,
+)
 
 KEY_VARIABLES = ("LLAMA_API_KEY", "VLLM_API_KEY")
 """Variables from which servers take the key that they ask for."""
@@ -58,6 +66,8 @@ class OpenAI:
 
     def phase(self, line: str) -> str | None:
         """Return the phase of a line of uvicorn or llama.cpp."""
+        if download_progress(line) is not None:
+            return DOWNLOADING
         text = line.lower()
         if "application startup complete" in text or "uvicorn running on" in text:
             return "ready"

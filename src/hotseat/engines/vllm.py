@@ -8,7 +8,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from hotseat.engines import flags
-from hotseat.engines.base import PYTHON_FAILURES, SYSTEM_FAILURES, Hint, failure, first_match
+from hotseat.engines.base import (
+    DOWNLOADING,
+    PYTHON_FAILURES,
+    SYSTEM_FAILURES,
+    Hint,
+    download_progress,
+    failure,
+    first_match,
+)
 
 PHASES = tuple(
     (re.compile(pattern, re.IGNORECASE), phase)
@@ -64,7 +72,7 @@ FAILURES = (
     ),
     failure(
         r"Model architectures .* (?:are not supported|failed to be inspected)"
-        r"|does not recognize this architecture",
+        r"|The checkpoint you are trying to load has model type .* does not recognize this architecture",
         "this vLLM does not know the model's architecture",
         "use a newer image",
         permanent=True,
@@ -183,6 +191,8 @@ class Vllm:
 
     def phase(self, line: str) -> str | None:
         """Return the phase that begins with a line (``PHASES``)."""
+        if download_progress(line) is not None:
+            return DOWNLOADING
         return next((phase for pattern, phase in PHASES if pattern.search(line)), None)
 
     def hint(self, lines: Iterable[str]) -> Hint | None:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hotseat.runtimes.base import Listener
+from hotseat.runtimes.base import ListenerProof
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ async def until_ready(
     *,
     headers: Mapping[str, str] | None = None,
     timeout_s: float = PROBE_TIMEOUT_S,
-    listener: Listener | None = None,
+    listener: ListenerProof | None = None,
 ) -> str:
     """Return as soon as the server answers 2xx, with its address; runs until it is cancelled otherwise.
 

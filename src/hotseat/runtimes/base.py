@@ -17,7 +17,7 @@ from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 
 
-class Listener(Protocol):
+class ListenerProof(Protocol):
     """Knows who listens at a run's address. Its methods take milliseconds at most."""
 
     def impostor(self, host: str | None = None) -> str | None:
@@ -44,7 +44,7 @@ class Handle:
     host: str
     port: int
     base_path: str = ""
-    listener: Listener | None = field(default=None, compare=False, repr=False)
+    listener: ListenerProof | None = field(default=None, compare=False, repr=False)
     """Proves that the run itself answers at the address; ``None``: the runtime vouches for it."""
 
 

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hotseat.core import effects as do
 from hotseat.core.errors import Reason
@@ -63,6 +63,14 @@ class WeightFiles(Protocol):
 
     async def download(self, model: ModelSpec, tell: Callable[[Progress], None]) -> Reason | None:
         """Download what is missing; returns why that failed. Stops everything when cancelled."""
+
+
+@runtime_checkable
+class MeasuresFiles(Protocol):
+    """Files whose arrival on the disk can be watched."""
+
+    async def arrived_bytes(self, model: ModelSpec) -> int | None:
+        """Bytes of the model's files that are there while some are missing; ``None``: none is missing."""
 
 
 class StartHistory(Protocol):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import signal
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 import structlog
@@ -13,13 +15,13 @@ from hotseat.core import events as ev
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 from hotseat.core.views import Upstream
-from hotseat.engines.base import explained
+from hotseat.engines.base import DOWNLOADING, download_progress, explained
 from hotseat.logs import redact
 from hotseat.probing.sleep_mode import SleepError
 from hotseat.runtimes.base import Handle, LaunchError, ReportsAddresses, RunExit, Runtime
 from hotseat.supervisor.health import HealthChecks
 from hotseat.supervisor.held_run import HeldRun
-from hotseat.supervisor.ports import Drivers
+from hotseat.supervisor.ports import Drivers, MeasuresFiles
 
 log = structlog.get_logger("hotseat")
 
@@ -31,6 +33,11 @@ STOP_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses between attempts while the runtime cannot stop a run (its engine is down, say)."""
 EXIT_REPORT_S = 5.0
 """Seconds after which a run that was stopped counts as ended, though the runtime does not report its end."""
+WATCH_START_S = 1.0
+"""Pause between two looks at what a start does, in seconds."""
+LISTENS_EVERY = 5
+"""One of so many looks is for where the server listens."""
+DOWNLOAD_BARS = 64
 HUNG_GRACE_S = 3.0
 """Longest grace period of a run that no longer answers, in seconds."""
 
@@ -72,6 +79,8 @@ class Run:
         """Its gate; ``None`` where it was started plainly."""
         self._not_let_in: Reason | None = None
         """Why it was stopped at its gate although it had been admitted."""
+        self._download_bars: deque[str | None] = deque(maxlen=DOWNLOAD_BARS)
+        """The latest states of progress bars, which servers repeat when nothing has arrived."""
         self._awake = True
         self._hung = False
         self._probe_now = asyncio.Event()
@@ -89,7 +98,11 @@ class Run:
             assert self.handle is not None
             self._launched.set()
             async with asyncio.TaskGroup() as group:
-                watching = [group.create_task(self._probe_and_watch()), group.create_task(self._follow_log())]
+                watching = [
+                    group.create_task(self._probe_and_watch()),
+                    group.create_task(self._follow_log()),
+                    group.create_task(self._watch_start()),
+                ]
                 if self.held is not None and not self.held.kept:
                     watching.append(group.create_task(self._read_ahead(self.held)))
                 if isinstance(self._runtime, ReportsAddresses):
@@ -232,10 +245,50 @@ class Run:
             if self.ready:
                 return
             phase = self._engine.phase(line)
+            if phase == DOWNLOADING and (progress := download_progress(line)) not in self._download_bars:
+                self._download_bars.append(progress)
+                self._report(ev.StartObserved(self.model.name, self.number, downloading=True))
             if phase is not None and phase != self.phase:
                 self._enter_phase(phase)
                 log.info("loading", model=self.model.name, run=self.number, phase=phase)
             self._probe_now.set()
+
+    async def _watch_start(self) -> None:
+        """Look at what a start that takes long does: whether files arrive, and where it listens."""
+        arrived = await self._arrived_bytes()
+        for look in itertools.count(1):
+            await asyncio.sleep(WATCH_START_S)
+            if self.ready or self.stopping:
+                return
+            before, arrived = arrived, await self._arrived_bytes()
+            if before is not None and arrived is not None and arrived > before:
+                if self.phase in ("starting", "starting engine"):
+                    self._enter_phase(DOWNLOADING)
+                    log.info("loading", model=self.model.name, run=self.number, phase=DOWNLOADING)
+                self._report(ev.StartObserved(self.model.name, self.number, downloading=True))
+            seldom = look % LISTENS_EVERY == 2  # it takes a look at every process of the machine
+            if seldom and (note := await self._where_it_listens()) is not None:
+                self._report(ev.StartObserved(self.model.name, self.number, note=note))
+
+    async def _arrived_bytes(self) -> int | None:
+        files = self._drivers.files
+        return await files.arrived_bytes(self.model) if isinstance(files, MeasuresFiles) else None
+
+    async def _where_it_listens(self) -> str | None:
+        """Say where hotseat looks for the server, and where that listens instead."""
+        handle = self.handle
+        if handle is None or handle.listener is None:
+            return None
+        listener = handle.listener
+        at = await asyncio.to_thread(listener.addresses)
+        where = f"{handle.host}:{handle.port}"
+        if (who := await asyncio.to_thread(listener.impostor)) is not None:
+            return who
+        if not at:
+            return f"nothing listens at {where}"
+        if any(one.endswith(f":{handle.port}") for one in at):
+            return None
+        return f"it listens at {', '.join(sorted(at))}, and was looked for at {where}"
 
     @property
     def over(self) -> bool:
@@ -272,6 +325,11 @@ class Run:
         else:
             self._awake = True
             self._report(ev.ProbePassed(self.model.name, self.number))
+
+    @property
+    def downloaded(self) -> bool:
+        """Whether its start was seen to download, so that its duration says nothing about others."""
+        return any(phase == DOWNLOADING for phase, _ in self.phases)
 
     def durations(self, now: float) -> dict[str, float]:
         """Seconds that each phase took, the last one until ``now``."""

@@ -535,6 +535,8 @@ class Supervisor:
         if run.held is not None and not stood_by:
             return  # a part of its start came before its admission
         self._spin_ups.setdefault(move.model, deque(maxlen=KEPT_SPIN_UPS)).append(move.took_s)
+        if run.downloaded:
+            return  # says nothing about the next start
         self._observers.starts.record_start(
             RecordedStart(
                 model=move.model,

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hotseat import logs
 from hotseat.admin.requests import read_body, read_query
@@ -279,13 +279,16 @@ class Page:
 
 
 class Site:
-    """Everything that hotseat answers itself: the page's paths, and the admin API for all others."""
+    """Everything that hotseat answers itself: the page, the agents' tools, and the admin API for all else."""
 
-    def __init__(self, page: Starlette, admin: Starlette) -> None:
-        self._page, self._admin = page, admin
+    def __init__(self, page: Starlette, admin: Starlette, mcp: ASGIApp) -> None:
+        self._page, self._admin, self._mcp = page, admin, mcp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
+        if path == "/mcp":
+            await self._mcp(scope, receive, send)
+            return
         of_page = path in ("/", "/ui") or path.startswith("/ui/")
         await (self._page if of_page else self._admin)(scope, receive, send)
 

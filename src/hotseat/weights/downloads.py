@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import stat
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from hotseat.core.errors import Reason
-from hotseat.core.spec import ModelSpec
+from hotseat.core.spec import ModelSpec, Program
 from hotseat.core.views import Progress
 from hotseat.engines import flags
 from hotseat.runtimes.base import ReportsCommands, ReportsMounts, Runtime
@@ -24,6 +25,7 @@ from hotseat.weights.wanted import (
     WantedFiles,
     files_are_here,
     hub_folder,
+    model_folder,
     model_of_command,
     of_command,
     snapshot,
@@ -46,6 +48,22 @@ class WeightLocation:
     folder: Path
 
 
+def missing_weights(model: ModelSpec) -> WeightLocation | None:
+    """Return the files that a program's model lacks, and where they belong; ``None``: none, or not known."""
+    program = model.launch.program
+    place = _location_of(program, model.engine) if program is not None else None
+    return None if place is None or files_are_here(place.folder, place.wanted) else place
+
+
+def _location_of(program: Program, engine: str) -> WeightLocation | None:
+    """Return where a program looks for its model's files; ``None``: its command names no hub model."""
+    words, env = program.command, {**inherited(), **program.env}
+    wanted = of_command(words) if engine == "vllm" else None
+    own = flags.value(flags.words(words), "--download-dir")
+    folder = Path(os.path.join(os.getcwd(), program.cwd or "", own)) if own else hub_folder(None, env)
+    return WeightLocation(wanted, folder) if wanted else None
+
+
 class WeightDownloader:
     """Checks for files and downloads them; at most one download for each location at a time."""
 
@@ -63,6 +81,13 @@ class WeightDownloader:
         if place is None:
             return True
         return not isinstance(place, Reason) and await _look(place)
+
+    async def arrived_bytes(self, model: ModelSpec) -> int | None:
+        """Return the size of a model's files in the cache while some are missing; ``None``: none is."""
+        place = await self._locate(model)
+        if not isinstance(place, WeightLocation) or await _look(place):
+            return None
+        return await asyncio.to_thread(_size_of, model_folder(place.folder, place.wanted))
 
     async def download(self, model: ModelSpec, report: Callable[[Progress], None]) -> Reason | None:
         """Download what is missing; return ``None``, or the reason of a failure.
@@ -100,11 +125,7 @@ class WeightDownloader:
         """Return where the files belong, or why that is unknown; ``None``: the command names no hub model."""
         program = model.launch.program
         if program is not None:
-            words, env = program.command, {**inherited(), **program.env}
-            wanted = of_command(words) if model.engine == "vllm" else None
-            own = flags.value(flags.words(words), "--download-dir")
-            folder = Path(os.path.join(os.getcwd(), program.cwd or "", own)) if own else hub_folder(None, env)
-            return WeightLocation(wanted, folder) if wanted else None
+            return _location_of(program, model.engine)
         runtime = self._runtimes().get(model.runtime)
         if not isinstance(runtime, ReportsCommands) or not isinstance(runtime, ReportsMounts):
             return None
@@ -216,6 +237,15 @@ class WeightDownloader:
 def _is_reachable(folder: Path) -> bool:
     """Whether the folder exists or can be created in an existing cache folder."""
     return any(one.is_dir() for one in (folder, *folder.parents[:2]))
+
+
+def _size_of(folder: Path) -> int:
+    size = 0
+    for file in folder.rglob("*"):
+        with suppress(OSError):
+            status = file.lstat()
+            size += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return size
 
 
 async def _look(place: WeightLocation) -> bool:

@@ -179,3 +179,23 @@ async def test_messages_after_the_end_are_refused() -> None:
 
     assert (await answer(app)).body == b"x"
     assert await raised == "unexpected ASGI message 'http.response.body': the response is complete"
+
+
+async def test_a_late_receiver_takes_nothing_of_the_next_request() -> None:
+    """An application may still wait for the client's disconnect when the next request comes."""
+    waiting: list[asyncio.Task[Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Send) -> None:
+        asked = await receive()
+        await send(start())
+        waiting.append(asyncio.get_running_loop().create_task(receive()))
+        await asyncio.sleep(0)
+        await send(body(asked["body"]))
+
+    async with served(app) as wire:
+        for n in range(4):  # at once: the second request is there when the first one's response ends
+            await wire.ask("/", b"%d" % n)
+        for n in range(4):
+            async with asyncio.timeout(10):
+                assert (await wire.answer()).body == b"%d" % n
+    assert [one["type"] for one in await asyncio.gather(*waiting)] == ["http.disconnect"] * 4

@@ -134,6 +134,15 @@ def test_an_evicted_pod_ends_the_run_with_the_reason(cluster: Cluster) -> None:
         assert end.reason.summary == "evicted from gpu-1: The node was low on resource: memory."
         assert not end.outside
         assert cluster.replicas("deployments", "chat") == 0
+        # The pod stays as a record, and is none of the next run's.
+        assert [pod["status"]["phase"] for pod in cluster.pods()] == ["Failed"]
+        template = {"metadata": {"annotations": {"fakes/evict-after-s": "1000"}}}
+        path = "/apis/apps/v1/namespaces/default/deployments/chat"
+        cluster.request("PATCH", path, {"spec": {"template": template}}, "application/merge-patch+json")
+        again = await runtime.start(workloads.model("chat"), 2)
+        await ready(again)
+        await runtime.stop(again, 5)
+        assert (await runtime.wait(again)).reason.summary == "stopped"
 
     play(story)
 
@@ -363,6 +372,46 @@ def test_a_launch_that_was_cut_short_is_swept_away(cluster: Cluster) -> None:
         starting.cancel()
         with suppress(asyncio.CancelledError):
             await starting
+
+    play(story)
+
+
+def test_what_runs_is_adopted_when_the_api_server_is_back(cluster: Cluster) -> None:
+    cluster.apply(workloads.workload("chat", start_s=0))
+    handles: list[Handle] = []
+
+    async def before(runtime: KubernetesRuntime) -> None:
+        handles.append(await runtime.start(workloads.model("chat"), 4))
+        await ready(handles[0])
+
+    async def after(runtime: KubernetesRuntime) -> None:
+        assert await runtime.recover({"chat": workloads.model("chat")}) == []
+        assert runtime.unusable() is not None
+        await asyncio.to_thread(cluster.start_api_server)
+        run = await found(runtime)
+        assert run.handle == handles[0]
+        assert run.fingerprint == "v1"
+        assert not run.external
+        await until(lambda: runtime.unusable() is None)
+        await runtime.stop(run.handle, 5)
+
+    play(before)
+    cluster.kill("kube-apiserver")
+    play(after)
+
+
+def test_a_recovery_does_not_wait_for_a_launch(cluster: Cluster) -> None:
+    cluster.apply(workloads.workload("chat", gpus=99))
+
+    async def story(runtime: KubernetesRuntime) -> None:
+        model = workloads.model("chat")
+        starting = asyncio.ensure_future(runtime.start(model, 1))  # noqa: TID251 (a test's own)
+        await until(cluster.pods)
+        assert await runtime.recover({"chat": model}) == []  # as a reload does
+        assert not starting.done()
+        starting.cancel()
+        await asyncio.wait({starting})
+        assert cluster.replicas("deployments", "chat") == 0
 
     play(story)
 

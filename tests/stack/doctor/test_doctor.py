@@ -274,7 +274,7 @@ def strange_model(machine: Machine) -> None:
         (no_toolkit, "container toolkit", "error", "nvidia-ctk"),
         (wrong_clock, "clock", "warning", "differ"),
         (no_image, "image of qwen7b-bnb4", "warning", "pull qwen7b-bnb4"),
-        (no_launcher_image, "image of launcher", "warning", "build launcher"),
+        (no_launcher_image, "image of launcher", "warning", "docker build -t hotseat:0.1.0 ."),
         (no_container, "container sitechat", "warning", "create sitechat"),
         (restarting, "container sitechat", "error", "restart: always"),
         (edited_since, "container sitechat", "warning", "up --no-start --no-deps sitechat"),

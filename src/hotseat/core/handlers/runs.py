@@ -19,7 +19,9 @@ def probe_passed(state: SchedulerState, event: ev.ProbePassed, now: float) -> No
     if model is None or model.state not in LOADING:
         return
     took_s = now - model.loading_since
-    if model.state is State.STARTING and not model.adopted:
+    if model.state is State.STARTING and model.downloaded_in_start:
+        model.last_start_s = took_s  # says nothing about the next start
+    elif model.state is State.STARTING and not model.adopted:
         model.last_start_s = took_s
         if model.stood_by is None:
             model.start_cost_s = moving_average(model.start_cost_s, took_s)
@@ -53,6 +55,18 @@ def run_prepared(state: SchedulerState, event: ev.RunPrepared, now: float) -> No
     if event.host_mib is not None:
         model.standby_mib = event.host_mib
     state.move(model, State.STANDBY, Cause.PREPARED, now)
+
+
+def start_observed(state: SchedulerState, event: ev.StartObserved, now: float) -> None:
+    """Give a start that downloads its time anew, and keep what may explain a failure."""
+    model = state.running(event.model, event.run)
+    if model is None or model.state is not State.STARTING:
+        return
+    if event.note is not None:
+        model.start_note = event.note
+    if event.downloading:
+        model.progressed_at, model.downloaded_in_start = now, True
+        state.set_deadline(model)
 
 
 def start_failed(state: SchedulerState, event: ev.StartFailed, now: float) -> None:

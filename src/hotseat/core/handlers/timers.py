@@ -40,7 +40,8 @@ def _state_overdue(state: SchedulerState, model: ModelState, now: float) -> None
                 model.failure = Reason(summary=f"no room: {unplaced.summary}", hint=unplaced.hint)
                 state.refuse_queued(model, refusals.unplaced(model, unplaced))
             else:
-                model.failure = Reason(summary=f"not ready within {spec.start_timeout_s:g} s")
+                summary = f"not ready within {spec.start_timeout_s:g} s"
+                model.failure = Reason(summary=summary, hint=model.start_note)
                 state.refuse_queued(model, refusals.start_timeout(model, model.failure))
             state.stop(model, Cause.START_TIMEOUT, now, model.failure)
         case State.PREPARING:

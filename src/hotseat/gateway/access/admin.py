@@ -10,6 +10,8 @@ from hotseat.gateway.http.request_cycle import RequestCycle
 
 PUBLIC_PATHS = frozenset({b"/healthz", b"/health", b"/readyz", b"/api/hello"})
 """Answered without a key too; then with the state of the whole only."""
+MCP_PATH = b"/mcp"
+"""Tools for agents, answered to every key, with the rights of that key."""
 PAGE_PATHS = frozenset({b"/", b"/ui"})
 PUBLIC_TREE = b"/ui/"
 """The files of the page and the sign-in, answered without a key too: they hold nothing of this machine."""
@@ -27,7 +29,7 @@ def admin_role(
     origin = head.picked.get(b"origin")
     if cycle.method not in _SAFE_METHODS:
         _refuse_cross_site(cycle, head)
-    if path in ANY_KEY_PATHS:
+    if path in ANY_KEY_PATHS or path == MCP_PATH:
         authenticator.require_authenticated(principal, origin)
     elif path not in PUBLIC_PATHS and not is_public_page(path):
         authenticator.require_admin(principal, origin)

@@ -1,4 +1,4 @@
-"""Which connections are kept when there are too many: known clients before strangers, busy ones before idle.
+"""Choice of connections to keep when there are too many: known clients and busy connections first.
 
 A connection is a **newcomer** until a request on it was authorized. Where a bound is reached, the newcomer
 that has been connected for the longest time has to leave; where there is none, the idle connection that was
@@ -27,7 +27,7 @@ class Connected(Protocol):
 
     @property
     def idle_since(self) -> float:
-        """When it was last used, in the loop's time."""
+        """Time of the last use, by the loop's clock."""
 
     def evict(self) -> None:
         """Close at once."""

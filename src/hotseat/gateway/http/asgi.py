@@ -47,18 +47,24 @@ class _Receive:
 
     def __init__(self, cycle: RequestCycle) -> None:
         self._cycle = cycle
+        self._complete = False
+        """The application has the whole body."""
 
     async def __call__(self) -> dict[str, Any]:
         cycle = self._cycle
         if not _is_over(cycle):
             cycle.send_100_continue()
             cycle.flow.resume_reading()
-            message_event = cycle.connection.message_event
-            await message_event.wait()
+        # The event is the connection's: a receiver of the request before may still wait for it, so it is
+        # cleared before a wait and never after one.
+        message_event = cycle.connection.message_event
+        while not (_is_over(cycle) or cycle.body or not (cycle.more_body or self._complete)):
             message_event.clear()
+            await message_event.wait()
         if _is_over(cycle):
             return {"type": "http.disconnect"}
         body, cycle.body = bytes(cycle.body), b""
+        self._complete = not cycle.more_body
         return {"type": "http.request", "body": body, "more_body": cycle.more_body}
 
 

@@ -241,7 +241,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def idle_since(self) -> float:
-        """When the connection was last used, in the loop's time."""
+        """Time of the last use, by the loop's clock."""
         return self._idle_since
 
     # The connection's life
@@ -418,7 +418,7 @@ class Connection(asyncio.Protocol):
         self._check_bounds()
 
     def _end_of_piece(self, data: bytes, at: int) -> int:
-        """Where the next piece ends: after an empty line, since a request can begin only there."""
+        """Find the end of the next piece: after an empty line, since a request can begin only there."""
         if self._phase is not _IDLE:
             seam = (self._tail + data[at : at + 3]).find(_END_OF_HEAD)
             if seam != -1:

@@ -24,7 +24,7 @@ Accept = Callable[[socket.socket, str], None]
 
 
 class Listener:
-    """One listening socket."""
+    """One listening socket, whose accepting can be paused."""
 
     def __init__(self, sock: socket.socket, accept: Accept, exhausted: Callable[[], None]) -> None:
         """``exhausted`` is called when there is no descriptor for a connection."""

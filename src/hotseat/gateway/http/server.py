@@ -27,13 +27,13 @@ _BACKLOG = 2048
 
 @runtime_checkable
 class ConnectionPolicy(Protocol):
-    """What a handler may say of connections; one that does not gets the defaults."""
+    """Settings of connections that a handler may give; without them the defaults hold."""
 
     def client_of(self, host: str) -> str | None:
         """The client that an address belongs to; ``None`` for a proxy, which stands for many clients."""
 
     def slow_client_s(self) -> float:
-        """How long a client may take nothing of its response at the moment, in seconds."""
+        """Seconds that a client may take nothing of its response at the moment."""
 
     def answer_reserved(self, client: RequestCycle) -> Any:
         """Answer a request on one of the connections that are kept back for hotseat's own pages."""

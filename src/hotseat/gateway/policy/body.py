@@ -16,7 +16,7 @@ _TRUE = (True, 1, "true", "True", "TRUE", "1", "on", "yes", "t", "y")
 """Values that servers with lenient parsers take for true (pydantic's lax mode)."""
 
 
-_MAX_NAME_LENGTH = 1024
+_MAX_NAME_LENGTH = 16 * 1024
 """Of a model's name, in characters."""
 
 

@@ -460,7 +460,7 @@ class Forward(msgspec.Struct, eq=False):
             self._collected += data
 
     def _whole_events(self, data: bytes) -> bytes:
-        """What can be passed on of a body that does not come in whole events: all, unless it is a stream."""
+        """Return what can be passed on of a body: whole events of a stream, everything otherwise."""
         if self._phase is not _STREAMING:
             return data
         aligner = self._aligner

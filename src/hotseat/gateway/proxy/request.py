@@ -136,7 +136,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     @property
     def began_at(self) -> float:
-        """When the request began, in ``time.monotonic``."""
+        """Time of the request's begin, in ``time.monotonic``."""
         return self._began_at
 
     @property
@@ -146,7 +146,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
 
     @property
     def bytes_out(self) -> int:
-        """How much of the response's body has been sent."""
+        """Bytes of the response's body that have been sent."""
         return self._cycle.bytes_sent
 
     # From the header on
@@ -451,7 +451,7 @@ def _tokens(forward: Forward, request_bytes: int) -> int:
 
 
 def _who_asks(role: AdminRole, principal: Principal) -> dict[str, Any]:
-    """What hotseat's own pages learn of their client."""
+    """Description of the client for hotseat's own pages."""
     problem = principal.problem
     return {
         "admin_role": role,

@@ -117,5 +117,5 @@ class SilenceWatch:
 
 
 def sparse_interval(every_s: float) -> int:
-    """How many intervals pass between two comments for a client that minds many."""
+    """Intervals between two comments for a client that minds many."""
     return max(1, math.ceil(SPARSE_EVERY_S / every_s))

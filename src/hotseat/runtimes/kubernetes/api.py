@@ -40,6 +40,7 @@ _READY_TIMEOUT_S = 5.0
 _TRIES = 6
 _RETRY_AFTER_MOST_S = 5.0
 _PAGE = 500
+_LINES_MOST = 5_000
 MERGE = PatchType.MERGE
 
 
@@ -104,7 +105,9 @@ class Cluster:
         except httpx2.HTTPError as error:
             raise ClusterUnavailable(_unreachable(self.url, error)) from error
         if answer.status_code >= 500:
-            raise ClusterUnavailable(f"the API server at {self.url} is not ready: {answer.text[:200]}")
+            failed = [line[3:] for line in answer.text.splitlines() if line.startswith("[-]")]
+            why = f": {', '.join(failed)}" if failed else ""
+            raise ClusterUnavailable(f"the API server at {self.url} is not ready{why}")
 
     # workloads
 
@@ -184,15 +187,16 @@ class Cluster:
         await self._call(delete)
 
     async def log_lines(
-        self, pod: str, namespace: str, *, follow: bool, previous: bool = False, since: str | None = None
+        self, pod: str, namespace: str, *, follow: bool, previous: bool, since: str
     ) -> AsyncGenerator[tuple[str, str], None]:
         """Yield the time and the text of each line that the pod's first container writes.
+
+        ``since``: the time of the last line that is known; empty: the last thousands of lines.
 
         Raises ``ClusterError`` (400: it has not started yet) and ``ClusterUnavailable``.
         """
         query = {"timestamps": "true", "follow": str(follow).lower(), "previous": str(previous).lower()}
-        if since is not None:
-            query["sinceTime"] = since
+        query |= {"sinceTime": since} if since else {"tailLines": str(_LINES_MOST)}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         timeout = httpx2.Timeout(TIMEOUT_S, read=None if follow else TIMEOUT_S)
         try:

@@ -21,9 +21,11 @@ _LINES_WITHIN_S = 2.0
 class WorkloadRun:
     """One run of one workload."""
 
-    def __init__(self, handle: Handle, namespace: str, pod: PodFacts) -> None:
+    def __init__(self, handle: Handle, namespace: str, pod: PodFacts, earlier: frozenset[str]) -> None:
         self.handle = handle
         self.namespace = namespace
+        self.earlier = earlier
+        """Pods that had ended before it began."""
         self.pod = pod
         """The pod that its log is read from; as last seen."""
         self.stop_requested = False
@@ -78,7 +80,7 @@ class WorkloadRun:
             previous, resumed = self.pod.restarts > 0, latest
             try:
                 reading = cluster.log_lines(
-                    pod.name, self.namespace, follow=not previous, previous=previous, since=latest or None
+                    pod.name, self.namespace, follow=not previous, previous=previous, since=latest
                 )
                 async with aclosing(reading) as lines:
                     async for at, line in lines:

@@ -18,17 +18,13 @@ from hotseat.core.spec import ModelSpec
 from hotseat.runtimes.base import FoundRun, Handle, LaunchError, PlacementReport, ReplicaAddress, RunExit
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.pods import PodFacts, launch_failure
-from hotseat.runtimes.kubernetes.spec import kubernetes_spec
+from hotseat.runtimes.kubernetes.spec import FINGERPRINT_ANNOTATION, RUN_ANNOTATION, kubernetes_spec
 
 if TYPE_CHECKING:
     from lightkube.models.core_v1 import PodSpec
 
     from hotseat.runtimes.kubernetes.watcher import PodWatcher, TrackedModel
 
-RUN = "hotseat/run"
-"""Annotation of a workload: the number of the run that it was last scaled up for."""
-FINGERPRINT = "hotseat/fingerprint"
-"""Annotation of a workload: the fingerprint of the configuration that it was last scaled up with."""
 _NO_POD_S = 1.0
 """A controller that has made no pod after so long is asked why."""
 _REPORT_EVERY_S = 5.0
@@ -94,22 +90,11 @@ class KubernetesRuntime:
         found = await asyncio.gather(*(recover_one(model) for model in mine))
         return [one for one in found if one is not None]
 
-    async def _recover(self, watcher: PodWatcher, model: ModelSpec) -> FoundRun | None:
+    @staticmethod
+    async def _recover(watcher: PodWatcher, model: ModelSpec) -> FoundRun | None:
         tracked = await watcher.track(model)
         with suppress(ClusterUnavailable, ClusterError):
-            async with watcher.launching(tracked):
-                replicas = await watcher.look_up(tracked)
-                run = watcher.runs.get(model.name)
-                if (run is not None and not run.over.is_set()) or not replicas:
-                    return None
-                notes = await watcher.cluster.annotations_of(tracked.spec.workload, tracked.namespace)
-                ours = notes.get(RUN, "")
-                if (pod := watcher.addressable(tracked)) is not None:
-                    handle = watcher.handle(tracked, int(ours) if ours.isdecimal() else 0, pod)
-                    watcher.register(handle, tracked, pod)
-                    return FoundRun(handle, notes.get(FINGERPRINT, ""), external=not ours)
-                if ours:  # a launch that was cut short
-                    await watcher.cluster.set_scale(tracked.spec.workload, tracked.namespace, 0)
+            return await watcher.recover(tracked)
         return None
 
     async def start(self, model: ModelSpec, run: int) -> Handle:
@@ -131,13 +116,13 @@ class KubernetesRuntime:
     async def _launch(self, watcher: PodWatcher, tracked: TrackedModel, number: int) -> Handle:
         cluster, workload, namespace = watcher.cluster, tracked.spec.workload, tracked.namespace
         replicas = await watcher.look_up(tracked)
+        tracked.recovered = True
         notes: dict[str, str | None] = {
-            RUN: str(number),
-            FINGERPRINT: tracked.model.scheduling.fingerprint,
+            RUN_ANNOTATION: str(number),
+            FINGERPRINT_ANNOTATION: tracked.model.scheduling.fingerprint,
         }
         await cluster.annotate(workload, namespace, notes)
-        # Evicted pods stay as records of what happened.
-        earlier = {pod.uid for pod in tracked.pods() if pod.failed}
+        earlier = tracked.failed()
         try:
             if not replicas:
                 await tracked.emptied()
@@ -149,11 +134,11 @@ class KubernetesRuntime:
             )
             raise
         handle = watcher.handle(tracked, number, pod)
-        watcher.register(handle, tracked, pod)
+        watcher.register(handle, tracked, pod, earlier)
         return handle
 
     async def _placed(
-        self, watcher: PodWatcher, tracked: TrackedModel, number: int, earlier: set[str]
+        self, watcher: PodWatcher, tracked: TrackedModel, number: int, earlier: frozenset[str]
     ) -> PodFacts:
         """Return the workload's pod when it has an address; reports while there is no room for it.
 

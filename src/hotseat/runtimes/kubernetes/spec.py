@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from hotseat.core.spec import LaunchSpec, ModelSpec
 from hotseat.runtimes.kubernetes.workload import Workload
 
+RUN_ANNOTATION = "hotseat/run"
+"""Of a workload: the number of the run that it was last scaled up for."""
+FINGERPRINT_ANNOTATION = "hotseat/fingerprint"
+"""Of a workload: the fingerprint of the configuration that it was last scaled up with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubernetesSpec(LaunchSpec):

@@ -23,7 +23,12 @@ from hotseat.runtimes.kubernetes.api import Cluster
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.pods import PodFacts
 from hotseat.runtimes.kubernetes.run import WorkloadRun
-from hotseat.runtimes.kubernetes.spec import KubernetesSpec, kubernetes_spec
+from hotseat.runtimes.kubernetes.spec import (
+    FINGERPRINT_ANNOTATION,
+    RUN_ANNOTATION,
+    KubernetesSpec,
+    kubernetes_spec,
+)
 from hotseat.runtimes.kubernetes.workload import Match, parse_selector
 from hotseat.tasks import Tasks
 
@@ -32,6 +37,7 @@ log = structlog.get_logger("hotseat")
 DEFAULT_PORT = 8000
 _RECONNECT_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _REVIEW_RETRY_S = 0.5
+_MISSING_RETRY_S = 30.0
 READY_EVERY_S = 5.0
 LOST_AFTER_S = 10.0
 """A pod that was told to end and is there so long after its grace is on a node that does not answer: the
@@ -89,6 +95,8 @@ class TrackedModel:
     store: NamespacePods
     matches: Match | None = None
     """The selector of the workload's pods; ``None`` where the workload is not known yet."""
+    recovered: bool = False
+    """What ran before us has been found; what appears from now on was started by somebody else."""
     launching: bool = False
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     moved: asyncio.Event = field(default_factory=asyncio.Event)
@@ -111,6 +119,10 @@ class TrackedModel:
             return []
         found = [pod for pod in self.store.pods.values() if matches(pod.labels)]
         return sorted(found, key=lambda pod: (pod.created, pod.name))
+
+    def failed(self) -> frozenset[str]:
+        """Return the pods that have ended as a whole: they stay as records of what happened (evictions)."""
+        return frozenset(pod.uid for pod in self.pods() if pod.failed)
 
     def present(self) -> list[PodFacts]:
         """Return the pods that hold memory: without those that have ended or are lost with their nodes."""
@@ -233,9 +245,42 @@ class PodWatcher:
             tracked.launching = False
             tracked.wake()
 
-    def register(self, handle: Handle, tracked: TrackedModel, pod: PodFacts) -> WorkloadRun:
-        """Make this the model's current run."""
-        run = self.runs[handle.model] = WorkloadRun(handle, tracked.namespace, pod)
+    async def recover(self, tracked: TrackedModel) -> FoundRun | None:
+        """Find what runs already; scale a launch to 0 that an earlier hotseat did not finish.
+
+        Raises ``ClusterUnavailable`` and ``ClusterError``; it is tried again with the next review then.
+        """
+        if tracked.launching:
+            return None
+        async with tracked.lock:
+            return await self._recover(tracked)
+
+    async def _recover(self, tracked: TrackedModel) -> FoundRun | None:
+        workload, namespace = tracked.spec.workload, tracked.namespace
+        run = self.runs.get(tracked.name)
+        if run is not None and not run.over.is_set():
+            return None
+        replicas = await self.look_up(tracked)
+        if not tracked.store.synced:
+            return None
+        tracked.recovered = True
+        if not replicas:
+            return None
+        notes = await self.cluster.annotations_of(workload, namespace)
+        number = notes.get(RUN_ANNOTATION, "")
+        if (pod := self.addressable(tracked)) is not None:
+            handle = self.handle(tracked, int(number) if number.isdecimal() else 0, pod)
+            self.register(handle, tracked, pod, tracked.failed())
+            return FoundRun(handle, notes.get(FINGERPRINT_ANNOTATION, ""), external=not number)
+        if number:
+            await self.cluster.set_scale(workload, namespace, 0)
+        return None
+
+    def register(
+        self, handle: Handle, tracked: TrackedModel, pod: PodFacts, earlier: frozenset[str]
+    ) -> WorkloadRun:
+        """Make this the model's current run. ``earlier``: pods that had ended before it began."""
+        run = self.runs[handle.model] = WorkloadRun(handle, tracked.namespace, pod, earlier)
         self._follow_log(run)
         return run
 
@@ -255,7 +300,7 @@ class PodWatcher:
             return run
         if (ended := self._ended.get(handle.ident)) is not None:
             return ended
-        unknown = WorkloadRun(handle, "", _no_pod(handle))
+        unknown = WorkloadRun(handle, "", _no_pod(handle), frozenset())
         unknown.finish(Reason(summary="ended, and nothing is known of why"))
         return unknown
 
@@ -273,8 +318,11 @@ class PodWatcher:
             retry_s = None
             try:
                 await self.review(tracked)
-            except (ClusterUnavailable, ClusterError):
+            except ClusterUnavailable:
                 retry_s = _REVIEW_RETRY_S
+            except ClusterError as error:
+                # A workload that is not there is looked for again now and then.
+                retry_s = _REVIEW_RETRY_S if error.code not in (403, 404) else _MISSING_RETRY_S
 
     async def review(self, tracked: TrackedModel) -> None:
         """Judge the model's pods: let its run go on, let it end, or report one that others began.
@@ -284,6 +332,10 @@ class PodWatcher:
         if tracked.launching or not tracked.store.synced:
             return  # launching() asks for another review when it is done
         async with tracked.lock:
+            if not tracked.recovered:
+                if (found := await self._recover(tracked)) is not None:
+                    self.found_runs.put_nowait(found)
+                return
             run = self.runs.get(tracked.name)
             if run is not None and not run.over.is_set():
                 await self._review_run(tracked, run)
@@ -291,7 +343,7 @@ class PodWatcher:
                 self._report_found(tracked)
 
     async def _review_run(self, tracked: TrackedModel, run: WorkloadRun) -> None:
-        pods = tracked.pods()
+        pods = [pod for pod in tracked.pods() if pod.uid not in run.earlier]
         run.see(pods)
         if not run.stop_requested and run.cause is None:
             await self._judge(tracked, run, pods)
@@ -358,7 +410,7 @@ class PodWatcher:
     def _report_found(self, tracked: TrackedModel) -> None:
         if (pod := self.addressable(tracked)) is not None:
             handle = self.handle(tracked, 0, pod)
-            self.register(handle, tracked, pod)
+            self.register(handle, tracked, pod, tracked.failed())
             self.found_runs.put_nowait(FoundRun(handle, fingerprint="", external=True))
 
     @staticmethod

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import pwd
 import socket
 import struct
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from hotseat.machine import user_name
 from hotseat.runtimes.process import procfs
 
 _NETLINK_SOCK_DIAG = 4
@@ -28,7 +28,7 @@ _TIMEOUT_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ListeningSocket:
-    """A socket that listens."""
+    """A TCP socket that accepts connections, with its owner."""
 
     host: str
     """Its address as a connection has to name it: a loopback address where it listens on all."""
@@ -54,7 +54,8 @@ class RunListener:
         if self._holds(found.inode):
             self._proven.add(found)
             return None
-        return f"a process of user {_name_of(found.uid)} that is not the model's listens on port {self._port}"
+        owner = user_name(found.uid)
+        return f"a process of user {owner} that is not the model's listens on port {self._port}"
 
     def elsewhere(self) -> str | None:
         """Return another address of this machine at which the run listens on its port; ``None``: none."""
@@ -148,10 +149,3 @@ def _address(text: str, version: int) -> str:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _name_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -67,6 +68,12 @@ def environ(pid: int) -> Mapping[str, str]:
         return {}
     pairs = (item.partition(b"=") for item in data.split(b"\0") if item)
     return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+
+
+def started_s(start: int) -> float:
+    """Return a start time (``Stat.start``) as Unix time in seconds."""
+    booted_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted_s + start / os.sysconf("SC_CLK_TCK")
 
 
 def owner(pid: int) -> int | None:

@@ -14,7 +14,9 @@ import logging
 import os
 import shutil
 import signal
+import stat
 import subprocess
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
@@ -28,7 +30,7 @@ from hotseat.runtimes.base import FoundRun, Handle, LaunchError, RunExit
 from hotseat.runtimes.process import procfs
 from hotseat.runtimes.process.gates import Gates, host_mib, set_low_priority
 from hotseat.runtimes.process.launch_records import LaunchRecord, LaunchRecords, inherited, marked, owner_of
-from hotseat.runtimes.process.log_file import LogFile
+from hotseat.runtimes.process.log_file import NO_SPACE, LogFile
 from hotseat.runtimes.process.ports import free_port
 from hotseat.runtimes.process.session import ProcessSession
 from hotseat.tasks import Tasks
@@ -57,6 +59,8 @@ class ProcessRuntime:
         self._tasks = Tasks(self._task_failed)
         self._sessions: dict[str, ProcessSession] = {}
         """By the handle's ident; an ended session stays until its model starts again."""
+        self._outputs: dict[str, LogFile] = {}
+        """Where the output of each model's latest run is."""
         self._lock: int | None = None
         self._unusable_reason: str | None = "the process runtime is not open"
 
@@ -81,7 +85,15 @@ class ProcessRuntime:
             )
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                os.close(self._lock)
+                self._lock = None
+                return (
+                    f"the file system of the state directory {self._dir} has no file locks "
+                    f"(flock: {error.strerror}), as NFS, 9p and FUSE may not: set state_dir to a folder on a "
+                    "local disk"
+                )
             holder = os.pread(self._lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._lock)
             self._lock = None
@@ -101,6 +113,9 @@ class ProcessRuntime:
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()
+        for output in self._outputs.values():
+            output.close()
+        self._outputs.clear()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -127,6 +142,7 @@ class ProcessRuntime:
             spec = models.get(launch.model)
             usable = spec is not None and spec.launch.program is not None and launch.model not in busy
             if usable and launch.leader() is not None and (session := self._open(launch)) is not None:
+                session.output.attach(launch.pid, procfs.started_s(launch.start))
                 busy.add(launch.model)
                 self._record(launch)
                 gate = self._gates.of(launch.launch)
@@ -269,7 +285,9 @@ class ProcessRuntime:
         env.update(launch.marks(self._owner))
         if gate is not None:
             env.update(gate.environment(env.get("PYTHONPATH")))
-        output = self._output(launch.model)
+        if (earlier := self._outputs.get(launch.model)) is not None:
+            earlier.close()
+        output, self._outputs[launch.model] = self._output(launch.model)
         try:
             child = subprocess.Popen(
                 command,
@@ -290,13 +308,34 @@ class ProcessRuntime:
         child.returncode = 0
         return child.pid
 
-    def _output(self, model: str) -> int:
-        """Return a descriptor for a run's output. A full or read-only disk must not prevent the start."""
+    def _output(self, model: str) -> tuple[int, LogFile]:
+        """Return a descriptor for a run's output, and where that is.
+
+        A full or read-only disk prevents no start: the output goes to the folder for temporary files then,
+        or nowhere. A server that cannot write its output may die of it.
+        """
+        kept = LogFile(self._logs, model)
         try:
-            return LogFile(self._logs, model).begin()
+            return kept.begin(), kept
         except OSError as error:
-            log.warning("the output of model %s is not kept: %s", model, error)
-            return subprocess.DEVNULL
+            why, is_full = error.strerror, error.errno in NO_SPACE
+        if is_full:
+            with suppress(OSError):
+                spare = LogFile(self._spare_logs(), model)
+                output = spare.begin()
+                log.warning("the output of model %s goes to %s: %s: %s", model, spare.path, self._logs, why)
+                return output, spare
+        log.warning("the output of model %s is not kept: %s: %s", model, self._logs, why)
+        return subprocess.DEVNULL, kept
+
+    def _spare_logs(self) -> Path:
+        """Return a private folder below the one for temporary files. Raises ``OSError``."""
+        folder = Path(tempfile.gettempdir(), f"hotseat-{self._owner}-{os.geteuid()}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise PermissionError(errno.EPERM, "belongs to somebody else", str(folder))
+        return folder
 
     def _record(self, launch: LaunchRecord) -> None:
         try:
@@ -307,7 +346,7 @@ class ProcessRuntime:
     def _open(self, launch: LaunchRecord) -> ProcessSession | None:
         """Watch a launch to its end; ``None``: its leader has ended."""
         try:
-            session = ProcessSession(launch, self._host, LogFile(self._logs, launch.model))
+            session = ProcessSession(launch, self._host, self._log_of(launch.model))
         except ProcessLookupError:
             return None
         self._sessions[session.handle.ident] = session
@@ -337,7 +376,10 @@ class ProcessRuntime:
 
     async def tail(self, model: str, count: int) -> list[str]:
         """Return the last lines of the model's current or latest run."""
-        return LogFile(self._logs, model).tail(count)
+        return self._log_of(model).tail(count)
+
+    def _log_of(self, model: str) -> LogFile:
+        return self._outputs.setdefault(model, LogFile(self._logs, model))
 
     async def watch(self) -> AsyncIterator[FoundRun]:
         """Yield nothing: only hotseat starts its processes."""

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from hotseat.runtimes.docker.compose import compose_environment
@@ -35,7 +36,7 @@ def check_engine(context: DoctorContext) -> Iterator[CheckResult]:
         return
     try:
         for service in context.project.services.values():
-            yield _image(engine, service)
+            yield _image(engine, service, context.folder)
         creates = _launcher_creates_containers(context.project.services.values())
         hashes = _config_hashes(context)
         for service in context.models():
@@ -77,16 +78,17 @@ def _clock(info: dict[str, Any], context: DoctorContext) -> CheckResult:
     return ok("clock", "in agreement with Docker's")
 
 
-def _image(engine: DockerApi, service: ComposeService) -> CheckResult:
+def _image(engine: DockerApi, service: ComposeService, folder: Path) -> CheckResult:
     name = f"image of {service.name}"
     if engine.image(service.image) is not None:
         return ok(name, service.image)
-    verb = "build" if service.name == "launcher" else "pull"
-    return warning(
-        name,
-        f"{service.image} is not on this machine yet",
-        f"docker compose --profile '*' {verb} {service.name}",
-    )
+    if service.name != "launcher":
+        fix = f"docker compose --profile '*' pull {service.name}"
+    elif (folder / "../../Dockerfile").is_file():
+        fix = f"docker compose --profile '*' build {service.name}"
+    else:  # the stack was copied to its place, the source was not
+        fix = f"in hotseat's source folder: docker build -t {service.image} ."
+    return warning(name, f"{service.image} is not on this machine yet", fix)
 
 
 def _launcher_creates_containers(services: Iterable[ComposeService]) -> bool:
@@ -97,7 +99,7 @@ def _launcher_creates_containers(services: Iterable[ComposeService]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What a container's labels say if it was made from the service as it is now."""
+    """Labels of a container that was made from the service as it is now."""
 
     folder: str
     config_hash: str | None

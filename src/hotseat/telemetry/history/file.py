@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -30,6 +31,9 @@ class HistoryFile:
         """Whether another program has it locked (``on_trouble`` has been told)."""
         if path is not None:
             try:
+                # SQLite gives its further files (-wal, -shm) the permissions of this one.
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                path.chmod(0o600)
                 self._database = database = sqlite3.connect(path, timeout=0.05, isolation_level=None)
                 # In WAL mode with synchronous off no write waits for the disk; a power failure may lose the
                 # last rows.

@@ -55,7 +55,7 @@ function Row({ one, onOpen }) {
   const running = one.phase !== "done";
   const age = running ? Math.max(0, now.value - one.at) : one.duration_s;
   return html`<tr class="opens" onClick=${onOpen}>
-    <td class="number"><button class="link" onClick=${(/** @type {Event} */ e) => { e.stopPropagation(); onOpen(); }} aria-label=${`Details of the request at ${clock(one.at, true)}`}>${clock(one.at, true)}</button></td>
+    <td class="status-time"><button class="link" onClick=${(/** @type {Event} */ e) => { e.stopPropagation(); onOpen(); }} aria-label=${`Details of the request at ${clock(one.at, true)}`}>${clock(one.at, true)}</button></td>
     <td class="clip" title=${one.route}>${one.model}</td><td class="clip">${one.key || html`<span class="sub">–</span>`}</td>
     <td><${Status} one=${one} /></td>
     <td class="number">${one.phase === "queued" ? duration(age) : seconds(one.waited_s)}</td><td class="number">${seconds(one.first_byte_s)}</td>

@@ -231,8 +231,8 @@ function Chart({ told }) {
       plot = new Plot({
         width: box.clientWidth, height: 190, cursor: { y: false },
         scales: { x: { time: true }, tokens: { range: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ max) => [0, Math.max(1, max)] }, y: { range: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ max) => [0, Math.max(1, max)] } },
-        axes: [axis, { ...axis, size: 46 }, { ...axis, scale: "tokens", side: 1, grid: { show: false }, size: 60 }],
-        series: [{ label: "Time" }, { label: "Requests", stroke: colour("ready"), width: 2, fill: colour("ready-soft"), points: { show: false } }, { label: "Tokens out", scale: "tokens", stroke: colour("asleep"), width: 1.5, points: { show: false } }],
+        axes: [{ ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((one) => clock(one)), space: 90 }, { ...axis, size: 46 }, { ...axis, scale: "tokens", side: 1, grid: { show: false }, size: 60 }],
+        series: [{ label: "Time", value: (/** @type {any} */ _, /** @type {number | null} */ at) => (at == null ? "–" : clock(at)) }, { label: "Requests", stroke: colour("ready"), width: 2, fill: colour("ready-soft"), points: { show: false } }, { label: "Tokens out", scale: "tokens", stroke: colour("asleep"), width: 1.5, points: { show: false } }],
       }, [times, sums.map((all) => all.reduce((sum, one) => sum + one.requests, 0)), sums.map((all) => all.reduce((sum, one) => sum + one.tokens_out, 0))], box);
       observer = new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 190 }));
       observer.observe(box);
