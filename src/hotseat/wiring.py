@@ -271,17 +271,6 @@ def _supervisor(
     )
 
 
-def _host_memory_free(model: ModelSpec) -> Reason | None:
-    """Check that a model may stand by: its host memory and the reserve are available."""
-    need_mib = model.scheduling.standby_mib + model.standby_reserve_mib
-    available_mib = machine.available_memory_mib()
-    if available_mib is None or available_mib >= need_mib:
-        return None
-    return Reason(
-        summary=f"{available_mib} MiB of host memory are available, {need_mib} are needed to prepare it"
-    )
-
-
 def disk_warnings(state_dir: Path) -> list[str]:
     """Return what is wrong with the disk of the state directory, for people."""
     try:
@@ -299,6 +288,17 @@ def disk_warnings(state_dir: Path) -> list[str]:
             "history may be lost; models start all the same"
         ]
     return []
+
+
+def _host_memory_free(model: ModelSpec) -> Reason | None:
+    """Check that a model may stand by: its host memory and the reserve are available."""
+    need_mib = model.scheduling.standby_mib + model.standby_reserve_mib
+    available_mib = machine.available_memory_mib()
+    if available_mib is None or available_mib >= need_mib:
+        return None
+    return Reason(
+        summary=f"{available_mib} MiB of host memory are available, {need_mib} are needed to prepare it"
+    )
 
 
 def _read_gpus(gpus: GpuReader | None) -> list[GpuReading]:

@@ -1,4 +1,4 @@
-"""Output that every terminal can show: characters that its encoding lacks are replaced, and colours can be refused."""
+"""Output that a terminal can show: characters that its encoding lacks are replaced, colours are optional."""
 
 from __future__ import annotations
 

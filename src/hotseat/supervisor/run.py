@@ -75,12 +75,12 @@ class Run:
         self._runtime, self._drivers, self._engine = runtime, drivers, drivers.engine_of(model)
         self._report, self._on_phase = report, on_phase
         self._health = HealthChecks(self._check_once, model.health_every_s)
+        self._download_bars: deque[str | None] = deque(maxlen=DOWNLOAD_BARS)
+        """The latest states of progress bars, which servers repeat when nothing has arrived."""
         self.held = held
         """Its gate; ``None`` where it was started plainly."""
         self._not_let_in: Reason | None = None
         """Why it was stopped at its gate although it had been admitted."""
-        self._download_bars: deque[str | None] = deque(maxlen=DOWNLOAD_BARS)
-        """The latest states of progress bars, which servers repeat when nothing has arrived."""
         self._awake = True
         self._hung = False
         self._probe_now = asyncio.Event()

@@ -32,6 +32,18 @@ def probe_passed(state: SchedulerState, event: ev.ProbePassed, now: float) -> No
     state.become_ready(model, Cause.PROBE_PASSED, now)
 
 
+def start_observed(state: SchedulerState, event: ev.StartObserved, now: float) -> None:
+    """Give a start that downloads its time anew, and keep what may explain a failure."""
+    model = state.running(event.model, event.run)
+    if model is None or model.state is not State.STARTING:
+        return
+    if event.note is not None:
+        model.start_note = event.note
+    if event.downloading:
+        model.progressed_at, model.downloaded_in_start = now, True
+        state.set_deadline(model)
+
+
 def _did_not_wait(state: SchedulerState, model: ModelState, now: float) -> None:
     """Count a run that serves without having been admitted: its gate did not hold it."""
     model.gate_seen = None
@@ -55,18 +67,6 @@ def run_prepared(state: SchedulerState, event: ev.RunPrepared, now: float) -> No
     if event.host_mib is not None:
         model.standby_mib = event.host_mib
     state.move(model, State.STANDBY, Cause.PREPARED, now)
-
-
-def start_observed(state: SchedulerState, event: ev.StartObserved, now: float) -> None:
-    """Give a start that downloads its time anew, and keep what may explain a failure."""
-    model = state.running(event.model, event.run)
-    if model is None or model.state is not State.STARTING:
-        return
-    if event.note is not None:
-        model.start_note = event.note
-    if event.downloading:
-        model.progressed_at, model.downloaded_in_start = now, True
-        state.set_deadline(model)
 
 
 def start_failed(state: SchedulerState, event: ev.StartFailed, now: float) -> None:
