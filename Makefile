@@ -67,6 +67,11 @@ turns: venv ## by hand: closed-loop clients on two models that exclude each othe
 soak: venv ## by hand: 10 minutes of crashes, reloads and impatient clients, then a check for leaks (SOAK_S=60: 1 minute)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak
 
+.PHONY: test-lowest
+test-lowest: ## the tests on the lowest versions that pyproject.toml allows
+	@scripts/venv.sh .venv-lowest lowest
+	.venv-lowest/bin/pytest -n auto -m "not system and not vllm" -p no:cacheprovider tests
+
 .PHONY: fuzz
 fuzz: venv ## by hand: coverage-guided fuzzing of untrusted input (FUZZ=edge for one target, FUZZ_S=60 each)
 	$(BIN)/python -m pip install --quiet atheris==3.0.0

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TARGETS = ("edge", "gate", "bodies", "forms", "paths")
+TARGETS = ("edge", "gate", "bodies", "forms", "paths", "servers", "metrics")
 CORPORA = Path(".fuzz")
 MAX_BYTES = 4096
 """Of one input."""
@@ -42,7 +42,9 @@ def fuzz(name: str, seconds: int) -> None:
 
     import atheris
 
-    with atheris.instrument_imports(include=["hotseat.gateway", "hotseat.logs", "python_multipart"]):
+    with atheris.instrument_imports(
+        include=["hotseat.gateway", "hotseat.logs", "hotseat.telemetry.metrics", "python_multipart"]
+    ):
         target = importlib.import_module(f"fuzz.{name}")
     corpus = CORPORA / name
     corpus.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from hotseat.config.command_info import read_command
 from hotseat.config.secrets import one_of
 from hotseat.core.spec import ModelSpec, Settings
+from hotseat.engines import flags
 from hotseat.engines.pick import engine_named
 from hotseat.logs import hide
 from hotseat.runtimes.base import ReportsCommands, ReportsMounts, Runtime
@@ -72,7 +73,8 @@ async def _from_container(model: ModelSpec, runtime: ReportsCommands, last: Mode
 async def _server_keys(model: ModelSpec, runtime: ReportsCommands, command: Sequence[str]) -> tuple[str, ...]:
     """Return the keys that a container's server asks for."""
     mounts = await runtime.mounts_of(model) if isinstance(runtime, ReportsMounts) else None
-    return engine_named(model.engine).api_keys(command, mounts.env if mounts else {})
+    env = mounts.env if mounts else {}
+    return flags.expanded(command, engine_named(model.engine).api_keys(command, env), env)
 
 
 def _from_last_answer(model: ModelSpec, last: ModelSpec) -> ModelSpec:

@@ -114,7 +114,7 @@ def test_check_config_of_a_bad_file(tmp_path: Path) -> None:
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
         f"{path}:2: models.chat: does not say what to start "
-        "(add command: [program, arguments…] or container: NAME)",
+        "(add command: [program, arguments…] or container: NAME or workload: deployment/NAME)",
         f"{path}:2: models.chat.comand: unknown key (did you mean command?)",
         f"{path}:3: idle: a duration cannot be negative",
         "3 problems.",

@@ -58,7 +58,7 @@ def test_who_is_locked_out_is_told_by_check_config_and_doctor(
     assert told in as_json["warnings"][0]["message"]
     assert as_json["warnings"][0]["fix"]
     doctor = json.loads(run(tmp_path, "doctor", "--json", **env).output)
-    assert [one for one in doctor["checks"] if one["name"] == "keys" and told in one["message"]]
+    assert [one for one in doctor["checks"] if one["name"] == "access" and told in one["message"]]
 
 
 @pytest.mark.parametrize(

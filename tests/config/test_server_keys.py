@@ -38,6 +38,8 @@ LLAMA = "llama-server -m x.gguf --port {port} "
         ({"command": ["bash", "-c", f"exec {VLLM} --api-key sk-own"]}, "sk-own"),
         ({"command": ["bash", "-c", f"VLLM_API_KEY=sk-own exec {VLLM}"]}, "sk-own"),
         ({"command": VLLM + "--api-key ${MINE}"}, "sk-from-env"),
+        ({"command": ["bash", "-c", f"exec {VLLM} --api-key $MINE"]}, "sk-from-env"),
+        ({"command": ["bash", "-c", f"exec {VLLM} --api-key $(cat key)"]}, "sk-default"),
         ({"command": LLAMA + "--api-key sk-own,sk-second"}, "sk-own"),
         ({"command": LLAMA + "--api-key sk-own"}, "sk-own"),
         ({"command": LLAMA, "env": {"LLAMA_API_KEY": "sk-own"}}, "sk-own"),

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import resource
+import shlex
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from fakes.engine import command as engine_command
 from fakes.hotseat import LIMIT_S, Hotseat, serving
 from fakes.wire import Wire, read_message
 from hotseat.runtimes.process import procfs
@@ -549,7 +551,10 @@ def test_sighup_and_a_watched_file_reload_too(tmp_path: Path) -> None:
 def test_keys_that_the_servers_want_are_read_anew(tmp_path: Path) -> None:
     env = tmp_path / ".env"
     env.write_text("UPSTREAM_API_KEY=first-key-of-all\n")
-    terms: dict[str, Any] = {"options": ["--api-key", "second-key-of-all"]}
+    # A key that its command does not name: such a one would be sent to it.
+    words = shlex.join(engine_command(name="chat")).replace("'{port}'", "{port}")
+    script = f"exec {words} --api-key $(echo second-key)-of-all"
+    terms: dict[str, Any] = {"command": ["sh", "-c", script]}
     made = Hotseat(tmp_path, {"chat": terms}, env={"HOTSEAT_ENV_FILE": str(env)})
     with running(made):
         assert made.ask("chat").status == 401

@@ -110,7 +110,7 @@ def _checks(folder: Path, config_file: Path, card: int | None) -> Iterator[Check
             compose=find_compose(os.environ),
             now=datetime.now(UTC),
             lockouts=[
-                warning("keys", one.message, one.fix)
+                warning("access", one.message, one.fix)
                 for one in (lockouts(settings, time.time()) if settings else ())
             ],
             card=card,

@@ -22,6 +22,7 @@ from hotseat.config.schema.root import RootConfig
 from hotseat.config.secrets import INHERITED_KEYS, one_of, withheld_variables
 from hotseat.config.server import ServerResolver
 from hotseat.core.spec import KeepWarmSpec, LaunchSpec, ModelSpec, SchedulerSpec, Settings
+from hotseat.engines import flags
 from hotseat.engines.pick import engine_named
 from hotseat.runtimes import registry
 from hotseat.runtimes.kind import WrittenLaunch
@@ -181,7 +182,8 @@ class Resolver:
             return ()
         inherited = {name: self._env[name] for name in INHERITED_KEYS if name in self._env}
         env = {**inherited, **assignments(program.command), **program.env}
-        keys = engine_named(engine).api_keys(program.command, env)
+        found = engine_named(engine).api_keys(program.command, env)
+        keys = flags.expanded(program.command, found, {**self._env, **env})
         self._secrets.update(keys)
         return keys
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+_VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh"})
 
 
@@ -28,6 +30,18 @@ def words(command: Sequence[str]) -> list[str]:
         return shlex.split(script)
     except ValueError:
         return []
+
+
+def expanded(command: Sequence[str], found: Sequence[str], env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return values of flags as the command's shell has them: ``$NAME`` from ``env``.
+
+    None, where the shell computes them. Without a shell they are what they are.
+    """
+    if script_of(command) is None:
+        return tuple(found)
+    replaced = [env.get(match[1], "") if (match := _VARIABLE.fullmatch(one)) else one for one in found]
+    computed = any("$" in one or "`" in one for one in replaced)
+    return () if computed else tuple(one for one in replaced if one)
 
 
 def name_of(word: str) -> str | None:

@@ -77,6 +77,7 @@ class Gateway:
             captures={} if captures is None else captures.on,
             silence=SilenceWatch(),
             made_ids=MadeIds(),
+            websockets=set(),
             trace=trace,
         )
         self.configure(settings, local_only=local_only)

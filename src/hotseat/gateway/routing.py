@@ -257,6 +257,7 @@ class Target:
 
     __slots__ = (
         "anthropic",
+        "any_type",
         "events",
         "is_start_check",
         "is_work",
@@ -267,6 +268,7 @@ class Target:
         "responses",
         "route",
         "special",
+        "takes_websockets",
         "text",
     )
 
@@ -291,6 +293,10 @@ class Target:
         self.model_id = model_id
         """The id of ``/v1/models/{id}``, decoded."""
         self.anthropic = is_anthropic(path)
+        self.any_type = special or (route is not None and route.allows(path))
+        """Whether the operator allowed the path for some models: bodies may be of any type."""
+        self.takes_websockets = path == b"/v1/realtime" or self.any_type
+        """Whether the path may be a WebSocket's."""
         self.events = path in EVENT_STREAM_PATHS
         """Whether ``stream: true`` is answered by an event stream, whatever the server."""
         self.is_work = path in WORK_PATHS or special or (route is not None and not _is_object(path))

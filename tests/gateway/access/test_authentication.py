@@ -153,11 +153,11 @@ async def test_a_form_and_a_websocket_get_past_nowhere() -> None:
     requests = [
         ("/v1/audio/transcriptions", FORM, FORM_TYPE),
         ("/chat/v1/audio/transcriptions", FORM, FORM_TYPE),
-        ("/v1/realtime", None, ("Connection", "upgrade"), ("Upgrade", "websocket")),
+        ("/chat/v1/realtime", None, ("Connection", "upgrade"), ("Upgrade", "websocket")),
     ]
     assert await asked(GUARDED, *requests) == ([401, 401, 401], 0)
     known = [(path, body, *headers, bearer("chat_only")) for path, body, *headers in requests]
-    assert await asked(GUARDED, *known) == ([200, 200, 501], 2)
+    assert await asked(GUARDED, *known) == ([200, 200, 400], 2)  # let in, and then it is no handshake
     elsewhere = (FORM.replace(b"chat", b"coder"), FORM_TYPE, bearer("chat_only"))
     assert await asked(GUARDED, ("/v1/audio/transcriptions", *elsewhere)) == ([403], 0)
 

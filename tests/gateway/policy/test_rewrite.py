@@ -490,8 +490,12 @@ def test_what_cannot_be_judged_is_refused_by_name() -> None:
 @pytest.mark.parametrize("value", [b'"\\ud800"', b"1e999", b"NaN", b"[" * 100_000, b"01", b"'x'", b"-"])
 def test_what_servers_read_differently_is_refused(value: bytes) -> None:
     assert sent(b"/v1/chat/completions", b'{"messages":[],"x":' + value + b"}") is None
-    assert sent(b"/v1/chat/completions", b'\xef\xbb\xbf{"messages":[]}') is None
     assert sent(b"/v1/chat/completions", '{"messages":[]}'.encode("utf-16")) is None
+
+
+def test_a_byte_order_mark_is_left_out_and_the_policy_holds() -> None:
+    got = sent(b"/v1/chat/completions", b'\xef\xbb\xbf{"messages":[]}')
+    assert got == sent(b"/v1/chat/completions", b'{"messages":[]}')
 
 
 def test_what_a_policy_does_not_touch_keeps_its_spelling() -> None:

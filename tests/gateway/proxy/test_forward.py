@@ -245,7 +245,7 @@ async def test_an_upgrade_that_nobody_wants_keeps_its_body() -> None:
 async def test_websockets_are_refused_in_words() -> None:
     async with front() as gate:
         told = await gate.raw(
-            b"GET /v1/realtime HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"GET /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n\r\n"
         )
         head, _, body = told.partition(b"\r\n\r\n")

@@ -135,7 +135,7 @@ def test_an_evicted_pod_ends_the_run_with_the_reason(cluster: Cluster) -> None:
         assert not end.outside
         assert cluster.replicas("deployments", "chat") == 0
         # The pod stays as a record, and is none of the next run's.
-        assert [pod["status"]["phase"] for pod in cluster.pods()] == ["Failed"]
+        await until(lambda: [pod["status"]["phase"] for pod in cluster.pods()] == ["Failed"])
         template = {"metadata": {"annotations": {"fakes/evict-after-s": "1000"}}}
         path = "/apis/apps/v1/namespaces/default/deployments/chat"
         cluster.request("PATCH", path, {"spec": {"template": template}}, "application/merge-patch+json")

@@ -55,6 +55,18 @@ def _unix(text: str) -> ListenSpec:
     return ListenSpec(path=path, mode=int(mode, 8))
 
 
+ORIGIN = (
+    "an origin as browsers send it, such as https://example.org or chrome-extension://ID, or a pattern such "
+    "as https://*.example.org: lower case, a port only if it is not the default one, no path"
+)
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://"
+    r"(?P<host>\[[0-9a-f:.]+\]|\*|(?:\*\.)?[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*)"
+    r"(?::(?P<port>[0-9]{1,5}|\*))?"
+)
+_WEB_SCHEMES = ("http", "https")
+
+
 def address(value: object) -> tuple[str, int]:
     """Parse a host and a port to listen on; port 0 means any free one, no host all interfaces."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -112,28 +124,27 @@ def networks(value: object) -> tuple[str, ...]:
 
 
 def origins(value: object) -> tuple[str, ...]:
-    """Parse web origins as a browser sends them (``https://example.org``); ``*`` alone means all."""
+    """Parse web origins as browsers send them (``https://example.org``, ``chrome-extension://…``), or
+    patterns of them (``https://*.example.org``, ``http://localhost:*``, ``vscode-webview://*``); ``*`` alone
+    means all.
+    """
     found = names(value)
     if found == ("*",):
         return found
     for origin in found:
-        try:
-            parts = urlsplit(origin)
-            valid = bool(parts.hostname) and parts.scheme.isalpha() and (parts.port or 1) > 0
-        except ValueError:
-            valid = False
-        if not valid or origin != f"{parts.scheme}://{parts.netloc}".lower() or "@" in origin:
-            raise ValueError(
-                "expected an origin as browsers send it, such as https://example.org: lower case, a port "
-                "only if it is not the default one, no path"
-            )
+        parts = _ORIGIN.fullmatch(origin)
+        if parts is None or (parts["scheme"] in _WEB_SCHEMES and origin != origin.lower()):
+            raise ValueError(f"expected {ORIGIN}")
+        port = parts["port"]
+        if port not in (None, "*") and not 0 < int(port) <= MAX_PORT:
+            raise ValueError(f"expected {ORIGIN}")
     return found
 
 
 def page_origins(value: object) -> tuple[str, ...]:
-    """Parse web origins that are all named; ``*`` is refused."""
+    """Parse web origins that are all named, or patterns below one domain; ``*`` is refused."""
     found = origins(value)
-    if found == ("*",):
+    if any(origin.partition("://")[2].partition(":")[0] in ("", "*") for origin in found):
         raise ValueError("list the origins one by one; * is not allowed here")
     return found
 

@@ -83,7 +83,9 @@ class PolicyConfig(RateLimited):
     )
     cors: Origins | None = Field(
         default=None,
-        description="Web origins whose pages may send requests from a browser: `[https://example.org]`.",
+        description="Web origins whose pages may send requests from a browser: `[https://example.org]`. Also "
+        "extensions and editors (`chrome-extension://ID`, `vscode-webview://*`) and patterns "
+        '(`https://*.example.org`, `http://localhost:*`, `http://*`); `"*"` allows all.',
     )
     max_hold: PositiveDuration | None = Field(
         default=None,

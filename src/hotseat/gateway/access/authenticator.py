@@ -15,6 +15,7 @@ from typing import Protocol
 
 from hotseat.core.access_spec import AuthSpec, BasicSpec, KeySpec
 from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
+from hotseat.gateway.policy.cors import Cors
 from hotseat.gateway.policy.rate_limit import Limit, Limiter
 from hotseat.gateway.routing import Route
 
@@ -61,7 +62,7 @@ class Principal:
         self.routes = spec.routes
         self.limits = limits
         self.expires_at = spec.expires_at
-        self.origins = None if spec.origins is None else frozenset(o.encode() for o in spec.origins)
+        self.origins = None if spec.origins is None else Cors(spec.origins)
         self.priority = spec.priority
         self.progress = spec.progress
         self.problem = problem

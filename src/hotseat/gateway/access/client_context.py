@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hotseat.gateway.access.authenticator import Authenticator, Principal
+from hotseat.gateway.access.authenticator import Authenticator, HeaderFields, Principal
 from hotseat.gateway.access.client_address import Addresses
 from hotseat.gateway.access.loopback import refuse_other_origins
+from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.http.headers import Headers, RequestHead
 from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.http.request_id import request_id
 from hotseat.gateway.routing import Route, Target
 from hotseat.logs import redact
 
+KEY_PROTOCOL = b"openai-insecure-api-key."
+"""A subprotocol that begins so holds the client's key: browsers cannot send it in a header field."""
 _MAX_TARGETS = 64
 """How many targets are remembered for one connection."""
 
@@ -59,11 +62,13 @@ class ClientContext:
         """Raises ``RequestRefused`` (400) for a header that is ambiguous."""
         self.config = config
         self.head = head = RequestHead(cycle.headers)
-        self.principal: Principal = config.authenticator.authenticate(head.picked, cycle.method)
+        upgrades = head.picked.get(b"upgrade", b"").lower().split(b",")
+        self.websocket = b"websocket" in [protocol.strip() for protocol in upgrades]
+        fields = _with_key_of_protocol(head.picked) if self.websocket else head.picked
+        self.principal: Principal = config.authenticator.authenticate(fields, cycle.method)
         self.origin = head.picked.get(b"origin")
         self.sent_id = head.picked.get(b"x-request-id")
         """The id that the client gave to its request; a header with one is hardly ever the same again."""
-        self.websocket = head.picked.get(b"upgrade", b"").lower() == b"websocket"
         self.headers: Headers = cycle.headers
         self._peer = cycle.connection.client
         self._address: str | None = None
@@ -95,6 +100,28 @@ class ClientContext:
         if self.config.local_only:
             refuse_other_origins(self.origin, self.head.picked.get(b"sec-fetch-site"))
 
+    def refuse_foreign_websocket(self, route: Route) -> None:
+        """Raise ``RequestRefused`` (403) for a WebSocket of a page that the route does not let in.
+
+        Browsers let every page open one and read it: CORS does not hold there.
+        """
+        origin, picked = self.origin, self.head.picked
+        if origin is None or origin in route.cors:
+            return
+        if self.config.local_only:
+            self.refuse_foreign_page()
+        elif origin.partition(b"://")[2] != picked.get(b"host"):
+            raise RequestRefused(
+                ErrorResponse(
+                    status=403,
+                    code="origin_not_allowed",
+                    type="permission_error",
+                    message="this page may not open a WebSocket here: list its origin for the route, "
+                    f"cors: [{origin[:100].decode('latin-1')}]",
+                    should_retry=False,
+                )
+            )
+
     def authorize(self, route: Route) -> None:
         """Raise ``RequestRefused`` (401, 403) where the client may not use the route."""
         if route in self._authorized:
@@ -124,3 +151,12 @@ def client_context(cycle: RequestCycle, config: AccessConfig) -> ClientContext:
     can_be_reused = context.principal.expires_at is None and context.sent_id is None
     connection.client_context = context if can_be_reused else None
     return context
+
+
+def _with_key_of_protocol(fields: HeaderFields) -> HeaderFields:
+    """Header fields with the key that OpenAI's clients send as a WebSocket's subprotocol, in browsers."""
+    if b"authorization" not in fields:
+        for protocol in fields.get(b"sec-websocket-protocol", b"").split(b","):
+            if protocol.strip().startswith(KEY_PROTOCOL):
+                return {**fields, b"authorization": b"Bearer " + protocol.strip()[len(KEY_PROTOCOL) :]}
+    return fields

@@ -57,13 +57,16 @@ def is_local_authority(authority: bytes) -> bool:
 
 def _refusal(field: str, value: bytes) -> RequestRefused:
     shown = value[:100].decode("latin-1")
+    remedy = "To be reached under another name, set VLLM_API_KEY or configure keys"
+    if field == "Origin":
+        remedy = f"To let this page in, list its origin for the model or route: cors: [{shown}]"
     return RequestRefused(
         ErrorResponse(
             status=403,
             code="not_local",
             type="permission_error",
             message=f"{field} {shown!r} is not this machine, and without a key hotseat answers local "
-            "requests only. To be reached under another name, set VLLM_API_KEY or configure keys",
+            f"requests only. {remedy}",
             should_retry=False,
         )
     )

@@ -295,6 +295,8 @@ class Connection(asyncio.Protocol):
             self.close()
         else:
             self._active.keep_alive = False
+            if self._active.on_drain is not None:
+                self._active.on_drain()
 
     def prove(self) -> None:
         """Note that a request of this connection was authorized: it is kept longer than others."""

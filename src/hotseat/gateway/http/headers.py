@@ -29,6 +29,9 @@ _FIELDS = {
     b"sec-fetch-site": _PICK,
     b"connection": _PICK,
     b"upgrade": _PICK,
+    # Of a WebSocket's handshake, which is made anew.
+    b"sec-websocket-key": _PICK,
+    b"sec-websocket-protocol": _PICK,
     # Credentials end at the gateway.
     b"authorization": _PICK,
     b"x-api-key": _PICK,
@@ -51,6 +54,11 @@ _FIELDS = {
 }
 """What is done with a header field; one that is not listed is passed on unless its name is a secret's."""
 
+_LISTS = frozenset(
+    {b"connection", b"upgrade", b"content-encoding", b"sec-websocket-protocol", b"x-request-id"}
+)
+"""Picked fields that may come on several lines, which are then one list. Of two ids none is taken."""
+
 _JSON = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 )
@@ -65,7 +73,7 @@ def _holds_secret(name: bytes) -> bool:
 class RequestHead:
     """The header fields of one request."""
 
-    __slots__ = ("accept_encoding", "is_json", "passed", "picked")
+    __slots__ = ("accept_encoding", "coding", "is_json", "passed", "picked")
 
     def __init__(self, headers: Headers) -> None:
         """``headers``: names in lower case. Raises ``RequestRefused`` (400) for a field that must not
@@ -83,6 +91,9 @@ class RequestHead:
                 if use == _COOKIE and name in picked:
                     picked[name] += b"; " + value
                     continue
+                if name in _LISTS and name in picked:  # RFC 9110 §5.3
+                    picked[name] += b", " + value
+                    continue
                 if name in picked:
                     raise bad_request(f"the header {name.decode('latin-1')} is sent twice; send it once")
                 picked[name] = value
@@ -96,6 +107,9 @@ class RequestHead:
         if connection not in _PLAIN_CONNECTION:
             passed = _without_nominated(passed, connection)
         self.picked = picked
+        coding = picked.get(b"content-encoding", b"")
+        self.coding = b"" if coding.lower() == b"identity" else coding
+        """The content codings of the body, to be undone; empty: none."""
         self.is_json = b"content-encoding" not in picked and picked.get(b"content-type", b"") in _JSON
         """Whether the content type says JSON, without a content encoding. (A body without a type may be
         JSON, too.)"""

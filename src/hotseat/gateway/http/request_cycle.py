@@ -57,6 +57,19 @@ class ClientConnection(Protocol):
     client_context: Any
     """What the access layer worked out about the last request's client, kept for the next one."""
 
+    @property
+    def pipelined(self) -> int:
+        """Requests that came behind this one."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note that the socket has closed."""
+
+    def pause_writing(self) -> None:
+        """Take note that the client is slow."""
+
+    def resume_writing(self) -> None:
+        """Take note that the client has caught up."""
+
     def prove(self) -> None:
         """Note that a request of this connection was authorized."""
 
@@ -108,6 +121,7 @@ class RequestCycle:
         "method",
         "more_body",
         "on_close",
+        "on_drain",
         "path",
         "query",
         "response_complete",
@@ -173,6 +187,8 @@ class RequestCycle:
         self.on_close: Callable[[], None] | None = None
         """Called once when the request is over without the handler's doing: the client has disconnected, or
         the task has ended. There may be nothing left to do by then."""
+        self.on_drain: Callable[[], None] | None = None
+        """Called when the server shuts down, for a response that has no end of its own."""
         self.cancel_on_disconnect = True
         """Whether the task is cancelled when the client disconnects; ASGI applications get a message."""
 

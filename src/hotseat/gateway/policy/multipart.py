@@ -89,6 +89,7 @@ class _Reader:
         self._header_bytes = self._header_fields = 0
         self._field: bytes | None = None
         self._start = self._end = 0
+        self._header_ended_at = self._data_at = 0
 
     def callbacks(self) -> dict[str, object]:
         return {
@@ -115,6 +116,7 @@ class _Reader:
         self._name += data[start:end]
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_ended_at = end
         self._count_header(end - start)
         self._value += data[start:end]
 
@@ -130,6 +132,7 @@ class _Reader:
         self._name = self._value = b""
 
     def _headers_finished(self) -> None:
+        self._data_at = self._header_ended_at + 4  # behind two line ends
         options = parse_options_header(self._disposition)[1]
         name = options.get(b"name")
         if name is None:
@@ -150,8 +153,10 @@ class _Reader:
     def _part_end(self) -> None:
         if self._field is None:
             return
-        if self._start == -1:
-            raise bad_request(f"{self._field.decode()} is empty", param=self._field.decode())
+        if self._start == -1:  # an empty field is as good as none
+            if self._field == b"model":
+                self.spans[self._field].append((self._data_at, self._data_at))
+            return
         if self._end - self._start > _MAX_FIELD_BYTES:
             raise bad_request(f"{self._field.decode()} is too long", param=self._field.decode())
         self.spans[self._field].append((self._start, self._end))

@@ -69,6 +69,24 @@ class RequestBody:
         self.model = name
 
 
+class OpaqueBody(RequestBody):
+    """A body that is neither JSON nor a form, for a path that the operator allowed: it names no model."""
+
+    __slots__ = ()
+
+    def rewrite(self, rules: RewriteRules, path: bytes, name: str | None) -> None:
+        """Raise ``RequestRefused`` (400, 404) where the route's policy restricts bodies: this one cannot be
+        looked into."""
+        rules.check_path(path)
+        if rules.bounds:
+            raise bad_request(
+                "this route's policy can be applied to JSON only: send JSON", code="invalid_json"
+            )
+
+    def rename(self, name: str) -> None:
+        """Leave the body as it is."""
+
+
 def invalid_json(why: str) -> Exception:
     """The 400 for a body that is not JSON."""
     return bad_request(f"the body is not valid JSON: {why}", code="invalid_json")

@@ -15,7 +15,7 @@ from hotseat.gateway.policy import body
 from hotseat.gateway.policy.body_budget import HeldBody
 from hotseat.gateway.policy.body_worker import InspectedBody
 from hotseat.gateway.policy.query import without_credentials
-from hotseat.gateway.policy.request_body import RequestBody
+from hotseat.gateway.policy.request_body import OpaqueBody, RequestBody
 from hotseat.gateway.proxy.services import GatewayServices
 from hotseat.gateway.routing import Route, RoutingTable, Target
 from hotseat.logs import redact
@@ -36,7 +36,7 @@ class UpstreamRequest(msgspec.Struct, eq=False, gc=False):
     content: bytes
     """The body; emptied once the server has answered."""
     size: int
-    """Of the body as the client sent it, in bytes."""
+    """Of the body as the client meant it (decompressed, before the policy), in bytes."""
     stream: bool
     anthropic: bool
     """Errors have Anthropic's shape, not OpenAI's."""
@@ -76,7 +76,7 @@ def prepare(
 
     ``id_line``: the header line with the request's id, for the client and for the server.
     """
-    parsed = body.read(content, context.head)
+    parsed = body.read(content, context.head, any_type=target.any_type)
     found = _route_of(cycle, context, routing, target, parsed.model, id_line, services)
     route = found.route
     name = route.rename(parsed.model)
@@ -98,6 +98,13 @@ async def prepare_in_worker(
 ) -> UpstreamRequest:
     """Do the same with a body that takes long to read, in another process. Raises ``RequestRefused``."""
     size = len(content)
+    if target.any_type and body.may_be_opaque(context.head):
+        opaque = OpaqueBody(content)  # nothing of it is read
+        found = _route_of(cycle, context, routing, target, None, id_line, services)
+        if found.route.rules is not None:
+            opaque.rewrite(found.route.rules, target.path, None)
+        return _request(cycle, context, found, target, opaque, content, size, id_line)
+    content = body.without_bom(content)
     async with services.body_worker.inspect(content, context.head) as parsed:
         found = _route_of(cycle, context, routing, target, parsed.model, id_line, services)
         route = found.route
@@ -131,19 +138,20 @@ def _route_of(
     """Find the route of a request whose body has been read. Raises ``RequestRefused``."""
     route, asked = target.route, ""
     is_post = cycle.method == b"POST"
-    is_work = target.is_work or model is not None if is_post else target.is_start_check
+    is_work = target.is_work or bool(model) if is_post else target.is_start_check
     is_current = False
     if route is None:
+        model = model or None  # an empty name names none
         if is_work or model is not None:
             is_current = model == CURRENT and routing.find(CURRENT) is None
             if is_current:
                 model = _loaded(context, routing, services.leases.loaded(), target.path)
-            route, asked = _route_by_model(cycle, context, routing, model, id_line)
+            route, asked = route_by_model(cycle, context, routing, model, id_line)
         else:
             route = _route_of_ready(context, routing, target, services)
             _open(cycle, context, route, id_line)
     if target.special and not route.allows(target.path):
-        raise RequestRefused(_PATH_NOT_ALLOWED)
+        raise RequestRefused(PATH_NOT_ALLOWED)
     return _Found(route, asked, is_work, is_current)
 
 
@@ -196,7 +204,7 @@ def _loaded(context: ClientContext, routing: RoutingTable, models: Sequence[str]
     return None
 
 
-def _route_by_model(
+def route_by_model(
     cycle: RequestCycle, context: ClientContext, routing: RoutingTable, model: str | None, id_line: bytes
 ) -> tuple[Route, str]:
     """The route that the body names; and the name, where it is unknown and the default route is taken.
@@ -262,7 +270,7 @@ _MAX_ASKED = 100
 _IDENTITY = b"accept-encoding: identity\r\n"
 """Sent with requests for streams: nothing can be added between events that are compressed."""
 
-_PATH_NOT_ALLOWED = ErrorResponse(
+PATH_NOT_ALLOWED = ErrorResponse(
     status=404,
     code="not_found",
     message="no such path for this model",

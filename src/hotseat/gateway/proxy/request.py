@@ -10,6 +10,7 @@ task: callbacks relay the server's response. Only what must be waited for is a c
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Coroutine
 from time import monotonic
@@ -27,20 +28,28 @@ from hotseat.gateway.http.errors import ErrorResponse, RequestRefused
 from hotseat.gateway.http.request_cycle import BodyTooLarge, RequestCycle
 from hotseat.gateway.policy.body_budget import HeldBody
 from hotseat.gateway.policy.body_worker import LIGHT_BYTES, is_light
+from hotseat.gateway.policy.content_coding import decode
 from hotseat.gateway.policy.cors import is_preflight, preflight
+from hotseat.gateway.policy.query import without_credentials
 from hotseat.gateway.policy.rate_limit import Limit, RateLimitGrant
-from hotseat.gateway.proxy import model_list
+from hotseat.gateway.proxy import model_list, websocket
 from hotseat.gateway.proxy.access_log import CLIENT_CLOSED_REQUEST, RequestRecord
 from hotseat.gateway.proxy.capture import Capture
 from hotseat.gateway.proxy.captured_forward import CapturedForward
 from hotseat.gateway.proxy.forward import Forward, MeteredForward
-from hotseat.gateway.proxy.prepare import UpstreamRequest, prepare, prepare_in_worker
+from hotseat.gateway.proxy.prepare import (
+    PATH_NOT_ALLOWED,
+    UpstreamRequest,
+    prepare,
+    prepare_in_worker,
+    route_by_model,
+)
 from hotseat.gateway.proxy.progress import CHOICES, HEADER, ProgressText, text_for
 from hotseat.gateway.proxy.progress_forward import ProgressForward
 from hotseat.gateway.proxy.response_tail import estimate_tokens
 from hotseat.gateway.proxy.services import GatewayServices
 from hotseat.gateway.proxy.snapshot import ConfigSnapshot
-from hotseat.gateway.routing import NOWHERE, Target, TargetKind, is_anthropic
+from hotseat.gateway.routing import NOWHERE, Route, Target, TargetKind, is_anthropic
 
 _log = logging.getLogger(__name__)
 
@@ -172,11 +181,13 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         lines = context.allowed.get((cycle.method, target))
         if lines is None:
             self._authorize(target)
+            if context.websocket:
+                return self._open_websocket(target)
             cycle.connection.prove()
             context.remember(cycle.method, target, cycle.extra_headers[len(self._id_line) :])
         elif lines:
             cycle.extra_headers += lines
-        if cycle.more_body or len(cycle.body) > LIGHT_BYTES:
+        if cycle.more_body or len(cycle.body) > LIGHT_BYTES or context.head.coding:
             self._check_length()
             return self._read_and_forward(target)
         limiter, principal = self._services.limiter, context.principal
@@ -226,7 +237,7 @@ class ProxiedRequest(msgspec.Struct, eq=False):
                 context.refuse_foreign_page()
             if routing.all_guarded:
                 context.require_authenticated()
-        if context.websocket:
+        if context.websocket and not target.takes_websockets:
             cycle.keep_alive = False
             raise RequestRefused(_NO_WEBSOCKET)
         if cycle.method not in _METHODS:
@@ -295,6 +306,54 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         self._forward = forward
         return forward
 
+    def _open_websocket(self, target: Target) -> Pending:
+        """Return what has to be waited for until a WebSocket has ended. Raises ``RequestRefused``."""
+        cycle, context, snapshot, record = self._cycle, self._context, self._snapshot, self._record
+        picked, principal = context.head.picked, context.principal
+        cycle.keep_alive = False
+        if cycle.method != b"GET" or cycle.more_body or cycle.body or not picked.get(b"sec-websocket-key"):
+            raise RequestRefused(_NO_HANDSHAKE)
+        route, query = target.route, cycle.query
+        model = websocket.model_in_query(query)
+        if route is None:
+            route, record.asked = route_by_model(cycle, context, snapshot.routing, model, self._id_line)
+        if (target.special and not route.allows(target.path)) or (route.rules and route.rules.bounds):
+            raise RequestRefused(PATH_NOT_ALLOWED)
+        context.refuse_foreign_websocket(route)
+        cycle.connection.prove()
+        if model is not None and (name := route.rename(model)) is not None:
+            query = websocket.with_model(query, name)
+        protocols = websocket.protocols_to_pass(picked.get(b"sec-websocket-protocol", b""))
+        headers = b"%b%bconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: %b\r\n%b" % (
+            context.head.passed,
+            self._id_line,
+            picked[b"sec-websocket-key"],
+            b"sec-websocket-protocol: %b\r\n" % protocols if protocols else b"",
+        )
+        record.route, record.model, record.stream = route.name, route.model, True
+        self._logged = route.policy.access_log
+        return self._serve_websocket(
+            route, target.path + without_credentials(query), headers, route.priority + principal.priority
+        )
+
+    async def _serve_websocket(self, route: Route, target: bytes, headers: bytes, priority: int) -> None:
+        context = self._context
+        limits = route.limits + context.principal.limits
+        if limits:
+            limiter, key = self._services.limiter, context.principal.name
+            self._keep_grant(await limiter.acquire_async(limits, key, context.address))
+        await websocket.serve(
+            self._cycle,
+            self._services,
+            route,
+            priority=priority,
+            key=context.principal.name,
+            target=target,
+            headers=headers,
+            began_at=self._began_at,
+            record=self._record,
+        )
+
     def _progress(self, request: UpstreamRequest) -> ProgressText | None:
         """The text that the client is told progress in: by the header, else the route, else the key."""
         wished = self._context.head.picked.get(HEADER)
@@ -333,6 +392,10 @@ class ProxiedRequest(msgspec.Struct, eq=False):
         except BodyTooLarge:
             raise _body_too_large(limit) from None
         held.is_complete = True
+        if context.head.coding:  # in a thread: Python's lock is not held meanwhile
+            loop, coding = asyncio.get_running_loop(), context.head.coding
+            content = await loop.run_in_executor(None, decode, content, coding, limit)
+            held.grow(len(content))
         if is_light(content, context.head):
             request = self._prepare(target, content)
         else:
@@ -473,10 +536,17 @@ def _body_too_large(limit: int) -> RequestRefused:
     )
 
 
+_NO_HANDSHAKE = ErrorResponse(
+    status=400,
+    code="invalid_handshake",
+    message="this is not the handshake of a WebSocket: GET without a body, with Sec-WebSocket-Key",
+    should_retry=False,
+)
 _NO_WEBSOCKET = ErrorResponse(
     status=501,
     code="websocket_not_supported",
-    message="WebSockets are not supported: use the HTTP API with stream: true",
+    message="there is no WebSocket here, only at /v1/realtime and where a model's allow_paths say so: use "
+    "the HTTP API with stream: true",
     should_retry=False,
 )
 _METHOD_NOT_ALLOWED = ErrorResponse(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hotseat.gateway.http.asgi import ASGIApp
+from hotseat.gateway.http.request_cycle import RequestCycle
 from hotseat.gateway.http.upstream import UpstreamPools
 from hotseat.gateway.policy.body_budget import BodyBudget
 from hotseat.gateway.policy.body_worker import BodyWorker
@@ -38,5 +39,7 @@ class GatewayServices:
     silence: SilenceWatch
     """Watches the streams that may be silent for long."""
     made_ids: MadeIds
+    websockets: set[RequestCycle]
+    """The requests whose WebSockets are open."""
     trace: Trace | None = None
     """Adds a span to a request's headers; ``None`` without tracing."""

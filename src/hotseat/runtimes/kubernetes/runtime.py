@@ -7,7 +7,6 @@ first are an autoscaler's: they are left alone until the model is stopped.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from hotseat.runtimes.kubernetes.watcher import PodWatcher, TrackedModel
 
+_UNDO_RETRY_S = 0.5
 _NO_POD_S = 1.0
 """A controller that has made no pod after so long is asked why."""
 _REPORT_EVERY_S = 5.0
@@ -180,11 +180,15 @@ class KubernetesRuntime:
             return None
         return None if why is None else Reason(summary=f"its pod cannot be created: {why}")
 
-    async def _undo(self, watcher: PodWatcher, tracked: TrackedModel) -> None:
-        """Leave nothing of a launch behind."""
-        await watcher.scale_down(tracked)
-        for pod in tracked.present():
-            await watcher.cluster.delete_pod(pod.name, tracked.namespace, pod.uid, 1)
+    @staticmethod
+    async def _undo(watcher: PodWatcher, tracked: TrackedModel) -> None:
+        """Leave nothing of a launch behind; tries again while the API server cannot do it."""
+        while True:
+            try:
+                await watcher.scale_down(tracked, 0)
+                break
+            except ClusterUnavailable:
+                await asyncio.sleep(_UNDO_RETRY_S)
         await tracked.emptied()
 
     async def stop(self, handle: Handle, grace_s: float) -> None:
@@ -196,14 +200,10 @@ class KubernetesRuntime:
         run = watcher.run_of(handle)
         if run.over.is_set():
             return
-        cluster, tracked = watcher.usable(), watcher.tracked[handle.model]
+        watcher.usable()
+        tracked = watcher.tracked[handle.model]
         run.stop_requested = True
-        await cluster.set_scale(tracked.spec.workload, tracked.namespace, 0)
-        # The pod's own grace is in its spec; a shorter one is said with a deletion. 0 would only forget the
-        # pod, whatever its processes do.
-        grace = max(1, math.ceil(grace_s))
-        for pod in tracked.pods():
-            await cluster.delete_pod(pod.name, tracked.namespace, pod.uid, grace)
+        await watcher.scale_down(tracked, grace_s)
         tracked.wake()
         await run.over.wait()
 

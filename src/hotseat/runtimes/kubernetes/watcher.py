@@ -7,6 +7,7 @@ lost, repeated and late changes do no harm. Whatever goes wrong with a watch, th
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -37,6 +38,8 @@ log = structlog.get_logger("hotseat")
 DEFAULT_PORT = 8000
 _RECONNECT_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _REVIEW_RETRY_S = 0.5
+_CONTROLLER_S = 5.0
+"""A controller that has not deleted the pods by then is away, and replaces none either."""
 _MISSING_RETRY_S = 30.0
 READY_EVERY_S = 5.0
 LOST_AFTER_S = 10.0
@@ -194,14 +197,26 @@ class PodWatcher:
         """Run something that goes on when its caller is cancelled."""
         return self._tasks.start(name, work)
 
-    async def scale_down(self, tracked: TrackedModel) -> None:
-        """Scale the workload to 0, and again while the API server cannot do it."""
-        while True:
-            try:
-                await self.cluster.set_scale(tracked.spec.workload, tracked.namespace, 0)
+    async def scale_down(self, tracked: TrackedModel, grace_s: float) -> None:
+        """Scale the workload to 0, and have its pods end within this grace.
+
+        Raises ``ClusterUnavailable`` and ``ClusterError``.
+        """
+        await self.cluster.set_scale(tracked.spec.workload, tracked.namespace, 0)
+        # The pods' own grace is in their template; a shorter one is said with a deletion. 0 would only forget
+        # a pod, whatever its processes do. A pod that is deleted before its controller has heard of the
+        # scale is replaced by another one: its own deletion is waited for.
+        clock, grace = asyncio.get_running_loop().time, max(1, math.ceil(grace_s))
+        deadline, told = clock() + _CONTROLLER_S, set()
+        while waiting := [pod for pod in tracked.present() if pod.uid not in told]:
+            for pod in waiting:
+                if pod.terminating or clock() >= deadline:
+                    told.add(pod.uid)
+                    if not pod.terminating or pod.grace_s > grace:
+                        await self.cluster.delete_pod(pod.name, tracked.namespace, pod.uid, grace)
+            if told.issuperset(pod.uid for pod in waiting):
                 return
-            except ClusterUnavailable:
-                await asyncio.sleep(_REVIEW_RETRY_S)
+            await tracked.next_move(max(0.0, deadline - clock()))
 
     async def watch_namespace(self, namespace: str) -> NamespacePods:
         """Watch the pods of a namespace from now on; returns after the first attempt to list them."""
@@ -340,7 +355,7 @@ class PodWatcher:
             if run is not None and not run.over.is_set():
                 await self._review_run(tracked, run)
             if run is None or run.over.is_set():
-                self._report_found(tracked)
+                await self._report_found(tracked)
 
     async def _review_run(self, tracked: TrackedModel, run: WorkloadRun) -> None:
         pods = [pod for pod in tracked.pods() if pod.uid not in run.earlier]
@@ -349,7 +364,7 @@ class PodWatcher:
             await self._judge(tracked, run, pods)
             run.serve_at(self._addresses(tracked, run, pods))
         if run.scale_down:
-            await self.cluster.set_scale(tracked.spec.workload, tracked.namespace, 0)
+            await self.scale_down(tracked, 0)
             run.scale_down = False
         if run.cause is None and not run.stop_requested:
             return
@@ -407,8 +422,10 @@ class PodWatcher:
         if len(self._ended) > _ENDED_KEPT:
             del self._ended[next(iter(self._ended))]
 
-    def _report_found(self, tracked: TrackedModel) -> None:
-        if (pod := self.addressable(tracked)) is not None:
+    async def _report_found(self, tracked: TrackedModel) -> None:
+        pod = self.addressable(tracked)
+        # A controller that was late may have made one more pod, which it is about to delete.
+        if pod is not None and await self.look_up(tracked):
             handle = self.handle(tracked, 0, pod)
             self.register(handle, tracked, pod, tracked.failed())
             self.found_runs.put_nowait(FoundRun(handle, fingerprint="", external=True))
