@@ -20,9 +20,9 @@ from hotseat.clients.offer import NO_KEY, Choice, NotOffered, Offered, choose
 from hotseat.clients.writing import CannotMerge, write
 from hotseat.commands import _options
 from hotseat.commands._client import LauncherClient
-from hotseat.commands._connection import LauncherAddress
+from hotseat.commands._connection import LauncherAddress, is_this_machine
 from hotseat.commands._credentials import CLIENT_KEYS
-from hotseat.commands._environment import with_env_file
+from hotseat.commands._environment import completed, with_env_file
 from hotseat.commands._errors import CommandFailed, InvalidConfig
 from hotseat.commands._model_list import ModelList
 from hotseat.config.parsers.network import is_loopback
@@ -168,7 +168,9 @@ def _write(format_: Format, choice: Choice, target: str | None) -> None:
 def _prove(choice: Choice, endpoint: str) -> str:
     """Send one request as the program will. Raises ``CommandFailed``."""
     key = {CLIENT_KEYS[0]: choice.key} if choice.key else {}
-    launcher = LauncherClient(LauncherAddress(choice.url), {**os.environ, **key}, CLIENT_KEYS)
+    launcher = LauncherClient(
+        LauncherAddress(choice.url), {**_environment_for(choice.url), **key}, CLIENT_KEYS
+    )
     model = choice.chat.name
     body: dict[str, object] = {"model": model, "stream": True}
     if endpoint == "/v1/responses":
@@ -188,6 +190,11 @@ def _prove(choice: Choice, endpoint: str) -> str:
     if not events:
         raise CommandFailed("the launcher answered nothing")
     return f"{model} answered at {choice.url}{endpoint} after {time.monotonic() - began:.1f} s"
+
+
+def _environment_for(url: str) -> dict[str, str]:
+    """The environment with the folder's keys, which are for this machine's launcher alone."""
+    return completed(None, os.environ) if is_this_machine(url) else dict(os.environ)
 
 
 def _print_notes(format_: Format, choice: Choice) -> None:
@@ -262,7 +269,8 @@ def _of_launcher(url: str | None) -> _Launcher:
     ]
     if not offered:
         raise CommandFailed(f"this key gives access to no model of {running.url}")
-    needs_key = any(os.environ.get(variable) for variable in CLIENT_KEYS)  # without one it has answered, too
+    env = _environment_for(running.url)
+    needs_key = any(env.get(variable) for variable in CLIENT_KEYS)  # without one it has answered, too
     return running.url, offered, health.budget or {}, needs_key
 
 
