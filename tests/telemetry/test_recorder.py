@@ -108,7 +108,12 @@ def test_warm_means_started_before_since_the_machine_booted() -> None:
     ):
         story.recorder.record_start(one)
     counts = story.recorder.metrics.models["chat"].starts
-    assert {kind: spread.count for kind, spread in counts.items()} == {"cold": 3, "warm": 1, "wake": 1}
+    assert {kind: spread.count for kind, spread in counts.items()} == {
+        "cold": 3,
+        "warm": 1,
+        "wake": 1,
+        "standby": 0,
+    }
     assert story.recorder.eta_s("chat") == 9.0
 
 
