@@ -53,7 +53,7 @@ def test_a_run_that_finds_no_room_in_time_is_refused_with_the_reason() -> None:
     waiting = s.ask("late")
     s.tell(ev.RunUnplaced("late", s.run("late"), FULL))
     s.pass_time(60)
-    assert s.code(waiting) is Code.NO_ROOM
+    assert s.code(waiting) is Code.UNSCHEDULABLE
     assert "Insufficient nvidia.com/gpu" in s.refused[waiting].message
     assert s.state("late") is State.STOPPING
 

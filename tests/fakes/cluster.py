@@ -26,6 +26,7 @@ from typing import Any
 from fakes import kubelet
 
 ROOT = Path(__file__).parents[2]
+_DATA_BYTES = 2 << 30
 _UP_S = 90.0
 """Generous: on a busy machine the API server takes 10 s."""
 
@@ -42,10 +43,10 @@ class Cluster:
 
     def __init__(self, **nodes: int) -> None:
         """``nodes``: GPUs by node name; ``gpu_1`` becomes ``gpu-1``."""
+        # etcd waits for the disk with every write; a container's own /dev/shm may be too small for it.
         memory = Path("/dev/shm")
-        self.folder = Path(
-            tempfile.mkdtemp(prefix="hotseat-cluster-", dir=memory if memory.is_dir() else None)
-        )
+        roomy = memory.is_dir() and shutil.disk_usage(memory).free > _DATA_BYTES
+        self.folder = Path(tempfile.mkdtemp(prefix="hotseat-cluster-", dir=memory if roomy else None))
         self.mark = f"{kubelet.MARK}={self.folder.name}"
         """In the environment of every process of a pod."""
         self.port, self._etcd = _free_port(), _free_port()

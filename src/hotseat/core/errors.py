@@ -16,6 +16,7 @@ class Code(StrEnum):
     START_TIMEOUT = "start_timeout"
     QUEUE_FULL = "queue_full"
     NO_ROOM = "no_room"
+    UNSCHEDULABLE = "unschedulable"  # its runtime found no room for it now
     WAIT_LIMIT = "wait_limit"  # waited as long as a request may
     STOPPED_BY_OPERATOR = "model_stopped"
     RUNTIME_UNAVAILABLE = "runtime_unavailable"
@@ -33,6 +34,7 @@ STATUS: dict[Code, int] = {
     Code.START_TIMEOUT: 503,
     Code.QUEUE_FULL: 429,
     Code.NO_ROOM: 400,
+    Code.UNSCHEDULABLE: 503,
     Code.WAIT_LIMIT: 503,
     Code.STOPPED_BY_OPERATOR: 503,
     Code.RUNTIME_UNAVAILABLE: 503,

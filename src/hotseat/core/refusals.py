@@ -120,7 +120,7 @@ def not_loaded(model: ModelState, *, forbidden: bool) -> Refusal:
 def unplaced(model: ModelState, reason: Reason) -> Refusal:
     """The runtime found no room for the model within ``start_timeout``."""
     return Refusal(
-        code=Code.NO_ROOM,
+        code=Code.UNSCHEDULABLE,
         message=f"there was no room for model {model.name} within {model.spec.start_timeout_s:g} s: "
         f"{reason.for_clients()}",
         model=model.name,

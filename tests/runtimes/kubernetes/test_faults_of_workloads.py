@@ -54,7 +54,7 @@ class TestWorkloads(FaultsOfModels):
 
     def test_a_workload_that_nobody_made_is_told_of_with_what_to_do(self, hotseat: Hotseat) -> None:
         answer = hotseat.ask("no-workload")
-        assert answer.status == 503
+        assert answer.status == 400
         assert "there is no deployment/no-workload in namespace default" in answer.error["message"]
         assert "hotseat export kubernetes" in answer.error["message"]
         assert answer.headers["x-should-retry"] == "false"

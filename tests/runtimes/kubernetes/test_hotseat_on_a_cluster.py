@@ -89,7 +89,7 @@ def test_no_room_is_refused_with_the_schedulers_reason(cluster: Cluster, tmp_pat
     with serving(made) as hotseat:
         answer = hotseat.ask("huge")
         assert answer.status == 503
-        assert answer.error["code"] == "no_room"
+        assert answer.error["code"] == "unschedulable"
         assert "Insufficient nvidia.com/gpu" in answer.error["message"]
         hotseat.until("huge", lambda stats: stats["run"] is None)
         assert cluster.replicas("deployments", "huge") == 0

@@ -12,12 +12,16 @@ from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import structlog
+
 from hotseat.core.errors import Reason
 from hotseat.core.spec import ModelSpec
 from hotseat.runtimes.base import FoundRun, Handle, LaunchError, PlacementReport, ReplicaAddress, RunExit
 from hotseat.runtimes.kubernetes.errors import ClusterError, ClusterUnavailable
 from hotseat.runtimes.kubernetes.pods import PodFacts, launch_failure
 from hotseat.runtimes.kubernetes.spec import FINGERPRINT_ANNOTATION, RUN_ANNOTATION, kubernetes_spec
+
+log = structlog.get_logger("hotseat")
 
 if TYPE_CHECKING:
     from lightkube.models.core_v1 import PodSpec
@@ -28,7 +32,7 @@ _UNDO_RETRY_S = 0.5
 _NO_POD_S = 1.0
 """A controller that has made no pod after so long is asked why."""
 _REPORT_EVERY_S = 5.0
-_RECENT = timedelta(seconds=60)
+_CLOCKS_DIFFER = timedelta(seconds=1)
 _LOOKUPS = 32
 """Workloads that are read at once when hotseat starts."""
 _FORBIDDEN = "the launcher's Role must allow it: hotseat export kubernetes writes one that does"
@@ -144,7 +148,7 @@ class KubernetesRuntime:
 
         Raises ``LaunchError`` where it will get none.
         """
-        reported = False
+        reported, since = False, datetime.now(UTC) - _CLOCKS_DIFFER
         while True:
             pods = [pod for pod in tracked.pods() if pod.uid not in earlier]
             for pod in pods:
@@ -154,7 +158,7 @@ class KubernetesRuntime:
                     return pod
                 if (failure := launch_failure(pod)) is not None:
                     raise LaunchError(failure)
-            no_room = await self._no_room(watcher, tracked, pods)
+            no_room = await self._no_room(watcher, tracked, pods, since)
             if no_room is not None or reported:
                 reported = no_room is not None
                 self._report(watcher, tracked, number, no_room)
@@ -165,15 +169,14 @@ class KubernetesRuntime:
         watcher.placement_reports.put_nowait(PlacementReport(tracked.name, number, reason))
 
     async def _no_room(
-        self, watcher: PodWatcher, tracked: TrackedModel, pods: list[PodFacts]
+        self, watcher: PodWatcher, tracked: TrackedModel, pods: list[PodFacts], since: datetime
     ) -> Reason | None:
-        """Return why no node takes the pod, or why none may be created (a quota)."""
+        """Return why no node takes the pod, or why none could be created ``since`` then (a quota)."""
         waiting = next((pod.unschedulable for pod in pods if pod.unschedulable), None)
         if waiting is not None:
             return Reason(summary=f"Unschedulable: {waiting}")
         if pods:
             return None
-        since = datetime.now(UTC) - _RECENT
         try:
             why = await watcher.cluster.failed_creation(tracked.spec.workload, tracked.namespace, since)
         except ClusterUnavailable:
@@ -189,6 +192,9 @@ class KubernetesRuntime:
                 break
             except ClusterUnavailable:
                 await asyncio.sleep(_UNDO_RETRY_S)
+            except ClusterError as error:  # the workload has gone, or the right to scale it
+                log.warning("a launch could not be undone", model=tracked.name, why=str(error))
+                return
         await tracked.emptied()
 
     async def stop(self, handle: Handle, grace_s: float) -> None:
