@@ -50,6 +50,10 @@ test-vllm: venv ## by hand, slow: tests with the real vLLM, built for CPUs (scri
 test-gpu: ## by hand: two minutes on a machine with an NVIDIA GPU, torch and nvidia-ml-py (PYTHON=, nothing is installed)
 	PYTHONPATH=src $(or $(PYTHON),python3) tests/gpu/check_gpu.py
 
+.PHONY: test-driver
+test-driver: ## by hand: no call of the CUDA driver before the go (needs cc; PYTHON= with a torch for GPUs, SERVER='vllm serve MODEL')
+	PYTHONPATH=src $(or $(PYTHON),python3) tests/gpu/check_driver_calls.py $(SERVER)
+
 .PHONY: format
 format: venv ## format the code with ruff
 	$(BIN)/ruff check --fix .

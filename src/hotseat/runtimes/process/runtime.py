@@ -199,9 +199,9 @@ class ProcessRuntime:
         set_low_priority(await asyncio.to_thread(session.launch.members), low=False)
 
     def gate_seen(self, handle: Handle) -> bool:
-        """Return whether the run's server knows its gate, and remember it."""
+        """Return whether the run has passed its gate, and remember it."""
         session = self._sessions.get(handle.ident)
-        if session is None or not self._gates.of(session.launch.launch).read().armed:
+        if session is None or not self._gates.of(session.launch.launch).read().passed:
             return False
         self._gates.known.remember(session.launch.model, session.launch.fingerprint)
         return True

@@ -14,6 +14,7 @@ from hotseat.core.spec import ListenSpec, Program, Settings
 from hotseat.stack.doctor import host
 from hotseat.stack.doctor.check import CheckResult, error, ok, warning
 from hotseat.stack.doctor.context import DoctorContext
+from hotseat.stack.doctor.start_time import check_start_times
 from hotseat.unix_http import UnixConnection
 
 GIB = 1024**3
@@ -42,6 +43,7 @@ def check_plain(context: DoctorContext) -> Iterator[CheckResult]:
     for address in settings.serve.listen:
         yield _port(address, settings)
     yield _disk(Path(settings.serve.state_dir))
+    yield from check_start_times(settings)
     found = host.gpus(context.env) or []
     for index, gpu in enumerate(found):
         sizes = f"{gpu.used / GIB:.1f} of {gpu.total / GIB:.1f} GiB in use"
