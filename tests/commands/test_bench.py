@@ -175,7 +175,10 @@ def test_a_sleeper_sleeps_again_afterwards(hotseat: Hotseat, file: Path) -> None
 def test_a_start_that_fails_says_why(hotseat: Hotseat, file: Path) -> None:
     status, _, err = bench(hotseat, "start", "broken", "--results", str(file))
     assert status == 1
-    assert "model broken failed to start: exited with code 1; next try in" in err
+    assert (
+        "model broken failed to start: exited with code 1: `hotseat logs broken` shows why; next try in"
+        in err
+    )
     assert results.read(file).all == []
 
 

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
@@ -121,7 +122,9 @@ def test_states_in_words() -> None:
     now = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 
     def shown(**changes: Any) -> str:
-        return render("url", {}, {"chat": msgspec.convert({**MODEL, **changes}, ModelStatus)}, now)
+        return click.unstyle(
+            render("url", {}, {"chat": msgspec.convert({**MODEL, **changes}, ModelStatus)}, now)
+        )
 
     assert "starting (compiling, about 35 s left)" in shown(state="starting", phase="compiling", eta_s=35.2)
     assert "starting " in shown(state="starting", phase="starting")
@@ -160,7 +163,7 @@ def test_a_refusal_is_told_and_fails(stub: StubLauncher) -> None:
 
 
 def test_logs(stub: StubLauncher) -> None:
-    stub.answers["GET /logs/a%2Fb?lines=2"] = (200, {"model": "a/b", "lines": ["one\ttab", "  \x1b[2Jtwo"]})
+    stub.answers["GET /logs/a/b?lines=2"] = (200, {"model": "a/b", "lines": ["one\ttab", "  \x1b[2Jtwo"]})
     result = hotseat("logs", "a/b", "-n", "2")
     assert (result.exit_code, result.output) == (0, "one     tab\n   [2Jtwo\n")
     assert json.loads(hotseat("logs", "a/b", "-n", "2", "--json").output)["lines"][1] == "  \x1b[2Jtwo"
@@ -223,7 +226,8 @@ def test_a_launcher_that_breaks_off_or_stays_silent() -> None:
         assert result.exit_code == 1
         assert "sent nothing for 0.05 seconds" in result.stderr
 
-        server.accept()[0].close()  # that of the command that gave up
+        for _ in range(2):  # those of the command that gave up, and asked how far the start is
+            server.accept()[0].close()
 
         def hang_up() -> None:
             connection, _ = server.accept()

@@ -34,7 +34,7 @@ class TestProcesses(FaultsOfModels):
 
     def test_a_program_that_is_not_there_is_not_worth_waiting_for(self, hotseat: Hotseat) -> None:
         answer = hotseat.ask("no-such")
-        assert answer.status == 503
+        assert answer.status == 400
         assert "command not found: no-such-program" in answer.error["message"]
         assert answer.headers["x-should-retry"] == "false"
 

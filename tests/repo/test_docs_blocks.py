@@ -129,6 +129,8 @@ def test_the_block_works_where_its_reader_stands(
     (hotseat.folder / "access.headers").write_text("CF-Access-Client-Id: me\n")
     if "--stack" in text or "hotseat lint" in text:  # about the stack as it is shipped
         (hotseat.folder / "hotseat.yaml").write_text((hotseat.folder / "hotseat.stack.yaml").read_text())
+    if "clients claude-code" in text:  # its configuration names the variable
+        env["VLLM_API_KEY"] = "sk-client-123456"
     folder = hotseat.folder
     if "init --plain" in text:
         folder = hotseat.folder.parent / "plain"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 TESTS = """
 import pytest
@@ -59,3 +63,9 @@ def test_in_ci_a_module_that_skips_itself_is_an_error(
     result = run(inner)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*CI does not allow*no_such_module*"])
+
+
+def test_test_modules_have_unique_names() -> None:
+    """Modules of the same name in two folders cannot be collected together."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []

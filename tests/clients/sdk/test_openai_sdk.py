@@ -96,10 +96,10 @@ def test_wrong_parameters_in_a_stream_are_an_error(client: openai.OpenAI) -> Non
         list(client.chat.completions.create(model="chat", messages="no list", stream=True))  # type: ignore[call-overload]
 
 
-def test_a_model_that_cannot_start_is_a_503_not_worth_a_retry(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.InternalServerError) as caught:
+def test_a_model_that_cannot_start_is_an_error_that_is_not_retried(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="missing", messages=ASK)
-    assert caught.value.status_code == 503
+    assert caught.value.status_code == 400
     assert caught.value.response.headers["x-should-retry"] == "false"
     assert "no-such-command-anywhere" in caught.value.message
 
