@@ -72,7 +72,7 @@ soak: venv ## by hand: 10 minutes of crashes, reloads and impatient clients, the
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak
 
 .PHONY: test-lowest
-test-lowest: ## the tests on the lowest versions that pyproject.toml allows
+test-lowest: ## by hand: the tests on the lowest versions that pyproject.toml allows
 	@scripts/venv.sh .venv-lowest lowest
 	.venv-lowest/bin/pytest -n auto -m "not system and not vllm" -p no:cacheprovider tests
 
