@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from fakes.gateway import Front, front
-from fakes.wire import Script, Served, always, ok
+from fakes.wire import LAST_CHUNK, SSE_HEAD, Script, Served, always, chunk, ok
 from hotseat.core.errors import Reason
 from hotseat.gateway.http import upstream
 from hotseat.gateway.http.upstream import UpstreamConnection
@@ -54,6 +54,21 @@ def good_once(*, rst: bool) -> Script:
             reset(writer)
 
     return script
+
+
+async def streams_once(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Stream one response, and close at the first byte of the next request, as llama.cpp's server may."""
+    await served.take(reader)
+    writer.write(SSE_HEAD + chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
+    await reader.readexactly(1)
+
+
+async def test_a_request_right_after_a_stream_does_not_meet_the_end_of_its_connection() -> None:
+    async with Served(streams_once) as server, front(ready={"chat": server.port}) as gate:
+        for _ in range(3):
+            answer = await gate.ask(PATH, b'{"model":"chat","stream":true}')
+            assert (answer.status, answer.body.endswith(b"data: [DONE]\n\n")) == (200, True)
+        assert (len(server.requests), server.connections) == (3, 3)
 
 
 async def fill_pool(gate: Front, server: Served, count: int) -> None:

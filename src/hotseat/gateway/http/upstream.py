@@ -31,6 +31,10 @@ MAX_FIELDS = 256
 _PARSED_AT_ONCE = 64 * 1024
 """Bytes of a chunked body that are parsed before the loop turns to others: there may be 43,000 chunks in one
 read."""
+_PROVEN_S = 0.1
+"""How long a connection must have outlived a response without a length before the next request is sent on it,
+until one has: llama.cpp's server announces that it keeps such connections, and closes them at once. A request
+that has been written to one may not be sent again."""
 CONNECT_TIMEOUT_S = 5.0
 MAX_IDLE = 64
 """Idle connections that are kept for each run."""
@@ -173,6 +177,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def __init__(self, pool: ConnectionPool) -> None:
         self.idle_since = 0.0
+        self.ended_stream = False
+        """Whether the last response had no length."""
         """When the last response was complete, in the loop's time."""
         self._pool = pool
         self.loop = pool.loop
@@ -205,6 +211,11 @@ class UpstreamConnection(asyncio.Protocol):
         upstream = self._pool.upstream
         paused = ", reading paused" if self._reading_paused else ""
         return f"<UpstreamConnection {upstream.host}:{upstream.port} {self._phase.name}{paused}>"
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the response has no length, but chunks."""
+        return self._is_chunked
 
     @property
     def phase(self) -> UpstreamPhase:
@@ -471,6 +482,8 @@ class ConnectionPool:
         self.max_idle_s = MAX_IDLE_S
         """How long a connection may have been idle to be reused; less where the server says so."""
         self.loop = asyncio.get_running_loop()
+        self._survive_streams = False
+        """Whether the server has kept a connection open after a response without a length."""
         self._idle: deque[UpstreamConnection] = deque()
         """Least recently used first."""
         self._closed = False
@@ -485,12 +498,31 @@ class ConnectionPool:
 
     def take(self) -> UpstreamConnection | None:
         """Take the most recently used idle connection that is still usable, if there is one."""
-        while self._idle:
+        unproven: list[UpstreamConnection] = []
+        taken = None
+        while self._idle and taken is None:
             connection = self._idle.pop()
-            if connection.is_reusable(self.loop.time()):
-                return connection
-            connection.abandon()
-        return None
+            now = self.loop.time()
+            if not connection.is_reusable(now):
+                connection.abandon()
+            elif (
+                connection.ended_stream
+                and not self._survive_streams
+                and now - connection.idle_since < _PROVEN_S
+            ):
+                unproven.append(connection)
+            else:
+                self._survive_streams |= connection.ended_stream
+                taken = connection
+        if unproven:
+            self._idle.extend(reversed(unproven))
+        return taken
+
+    def _is_unproven(self, connection: UpstreamConnection, now: float) -> bool:
+        """Whether the server may be about to close this connection, on which a stream has just ended."""
+        return (
+            connection.ended_stream and not self._survive_streams and now - connection.idle_since < _PROVEN_S
+        )
 
     async def connect(self) -> UpstreamConnection:
         """Open a new connection. Raises ``UpstreamFailure``."""
@@ -516,6 +548,7 @@ class ConnectionPool:
             connection.abandon()
             return
         connection.idle_since = self.loop.time()
+        connection.ended_stream = connection.is_chunked
         self._idle.append(connection)
 
     def remove(self, connection: UpstreamConnection) -> None:
