@@ -62,13 +62,13 @@ class TestContainers(FaultsOfModels):
 
     def test_a_program_that_the_image_lacks_is_not_worth_waiting_for(self, hotseat: Hotseat) -> None:
         answer = hotseat.ask("no-program")
-        assert answer.status == 503
+        assert answer.status == 400
         assert "the image does not have the program that the command names" in answer.error["message"]
         assert answer.headers["x-should-retry"] == "false"
 
     def test_a_container_that_nobody_made_is_told_of_with_what_to_do(self, hotseat: Hotseat) -> None:
         answer = hotseat.ask("no-container")
-        assert answer.status == 503
+        assert answer.status == 400
         assert "there is no container no-container" in answer.error["message"]
         assert "docker create --name no-container" in answer.error["message"]
         assert answer.headers["x-should-retry"] == "false"
