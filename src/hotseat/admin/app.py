@@ -40,7 +40,7 @@ class Admin:
         self,
         settings: Settings,
         control: Control,
-        chronicle: Recorder,
+        recorder: Recorder,
         *,
         wall_clock: Callable[[], float],
         reload: Reload,
@@ -60,14 +60,14 @@ class Admin:
         self._control, self._reload_config, self._capturing = control, reload, capturing
         self._stats = StatsView(
             control,
-            chronicle,
+            recorder,
             wall_clock=wall_clock,
             devices=devices,
             capturing=capturing,
             outdated=outdated,
             tokens_under_way=tokens_under_way,
         )
-        self._watching = WatchEndpoints(control, chronicle, self._stats, self._find)
+        self._watching = WatchEndpoints(control, recorder, self._stats, self._find)
         self.configure(settings)
         handlers = {
             "/api/hello": self._health,
