@@ -23,6 +23,30 @@ def test_a_state_dir_of_another_user_is_refused(tmp_path: Path) -> None:
         make(tmp_path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_volume_of_the_launchers_image_serves_any_user(tmp_path: Path) -> None:
+    """The image's folder is root's, with the mode 1777: a new volume takes it over."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        above.chmod(0o755)
+    os.seteuid(1000)
+    try:
+        assert make(folder) == folder
+        (folder / "runs").mkdir()
+        assert make(folder) == folder
+    finally:
+        os.seteuid(0)
+    os.chown(folder / "runs", 1001, -1)
+    os.seteuid(1000)
+    try:
+        with pytest.raises(CannotServe, match="runs belongs to user 1001"):
+            make(folder)
+    finally:
+        os.seteuid(0)
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
 def test_write_permission_of_others_is_taken_away(tmp_path: Path, mode: int) -> None:
     folder = tmp_path / "state"

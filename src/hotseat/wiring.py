@@ -60,6 +60,7 @@ BYTES_OF_AN_EVENT = 230
 LEAST_FREE_BYTES = 1024 * 1024
 """With less space than this, the disk of the state directory counts as full."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_ROOT = 0
 
 
 class CannotServe(Exception):
@@ -198,12 +199,21 @@ def _keep_private(state_dir: Path) -> None:
         status = state_dir.stat()
     except OSError as error:
         raise CannotServe(f"cannot read state_dir {state_dir}: {error.strerror}") from error
-    if status.st_uid != os.geteuid():
-        owner = user_name(status.st_uid)
+    if status.st_uid == os.geteuid():
+        foreign = None
+    elif status.st_uid == _ROOT and status.st_mode & stat.S_ISVTX:
+        # As the launcher's image has it: everybody may keep files here, and nobody can replace another's.
+        foreign = _foreign_entry(state_dir)
+    else:
+        foreign = state_dir
+    if foreign is not None:
         raise CannotServe(
-            f"state_dir {state_dir} belongs to user {owner}, who could have hotseat adopt or end other "
-            f"processes: chown it to user {user_name(os.geteuid())}, or set state_dir to another folder"
+            f"state_dir {state_dir}: {foreign} belongs to user {user_name(foreign.lstat().st_uid)}, who could "
+            f"have hotseat adopt or end other processes: chown it to user {user_name(os.geteuid())}, or set "
+            "state_dir to another folder"
         )
+    if status.st_uid != os.geteuid():
+        return
     if status.st_mode & _OTHERS_WRITE:
         try:
             state_dir.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS_WRITE)
@@ -213,6 +223,12 @@ def _keep_private(state_dir: Path) -> None:
                 f"chmod go-w {state_dir}"
             ) from error
         log.warning("others could write to state_dir; no longer", state_dir=str(state_dir))
+
+
+def _foreign_entry(folder: Path) -> Path | None:
+    """Return something in a shared folder that neither we nor root have put there."""
+    own = {os.geteuid(), _ROOT}
+    return next((entry for entry in folder.iterdir() if entry.lstat().st_uid not in own), None)
 
 
 def make_runtimes(
