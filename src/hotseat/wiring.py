@@ -208,8 +208,8 @@ def _keep_private(state_dir: Path) -> None:
         foreign = state_dir
     if foreign is not None:
         raise CannotServe(
-            f"state_dir {state_dir}: {foreign} belongs to user {user_name(foreign.lstat().st_uid)}, who could "
-            f"have hotseat adopt or end other processes: chown it to user {user_name(os.geteuid())}, or set "
+            f"state_dir {state_dir}: {foreign} belongs to user {user_name(foreign.lstat().st_uid)}, who "
+            f"could have hotseat adopt or end other processes: chown it to user {user_name(os.geteuid())}, or set "
             "state_dir to another folder"
         )
     if status.st_uid != os.geteuid():
