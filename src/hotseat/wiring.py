@@ -209,8 +209,8 @@ def _keep_private(state_dir: Path) -> None:
     if foreign is not None:
         raise CannotServe(
             f"state_dir {state_dir}: {foreign} belongs to user {user_name(foreign.lstat().st_uid)}, who "
-            f"could have hotseat adopt or end other processes: chown it to user {user_name(os.geteuid())}, or set "
-            "state_dir to another folder"
+            "could have hotseat adopt or end other processes: chown it to user "
+            f"{user_name(os.geteuid())}, or set state_dir to another folder"
         )
     if status.st_uid != os.geteuid():
         return

@@ -76,9 +76,7 @@ class Stack:
         """What a command of the owner prints; ``<ip>:8000`` is where this launcher is published."""
         command = command.replace("<ip>:8000", f"127.0.0.1:{self.port}")
         env = {**self.engine.env, "VLLM_API_KEY": self.values["VLLM_API_KEY"]}
-        env["PATH"] = (
-            f"{Path(sys.executable).parent}:{env.get('PATH', os.defpath)}"  # hotseat is installed there
-        )
+        env["PATH"] = f"{Path(sys.executable).parent}:{env.get('PATH', os.defpath)}"
         # The key is in .env for Compose, and in the shell for curl alone.
         words = ["env", "-u", "VLLM_API_KEY"] if command.startswith("docker compose") else []
         done = subprocess.run(
