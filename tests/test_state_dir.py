@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,13 +26,11 @@ def test_a_state_dir_of_another_user_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_the_volume_of_the_launchers_image_serves_any_user(tmp_path: Path) -> None:
+def test_the_volume_of_the_launchers_image_serves_any_user(request: pytest.FixtureRequest) -> None:
     """The image's folder is root's, with the mode 1777: a new volume takes it over."""
-    folder = tmp_path / "state"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp())  # which another user reaches, unlike the tests' own folders
+    request.addfinalizer(lambda: shutil.rmtree(folder))
     folder.chmod(0o1777)
-    for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        above.chmod(0o755)
     os.seteuid(1000)
     try:
         assert make(folder) == folder
