@@ -41,13 +41,14 @@ from hotseat.runtimes.base import Runtime
 from hotseat.supervisor.ports import Drivers, Environment, Observers
 from hotseat.supervisor.supervisor import Supervisor
 from hotseat.telemetry.event_stream import EventStream
+from hotseat.telemetry.finished_request import FinishedRequest
 from hotseat.telemetry.history import FILE as HISTORY_FILE
 from hotseat.telemetry.history import History
 from hotseat.telemetry.metrics import Metrics
 from hotseat.telemetry.recorder import Recorder
 from hotseat.telemetry.tracing.setup import CannotTrace, open_tracer
 from hotseat.web.app import Page, Site
-from hotseat.web.control import Finished, InFlight, PageServices
+from hotseat.web.control import InFlight, PageServices
 from hotseat.web.sessions import FILE as SESSIONS_FILE
 from hotseat.web.sessions import Sessions
 from hotseat.weights.downloads import WeightDownloader
@@ -175,7 +176,7 @@ class _Requests:
     def cancel(self, request_id: str) -> bool:
         return self.gateway.cancel(request_id)
 
-    def watch(self, watcher: Callable[[Finished], None] | None) -> None:
+    def watch(self, watcher: Callable[[FinishedRequest], None] | None) -> None:
         self.gateway.watch(watcher)
 
 

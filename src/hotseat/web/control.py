@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hotseat.core.views import ModelView
+from hotseat.telemetry.finished_request import FinishedRequest
 from hotseat.telemetry.metrics import DeviceMemory
 from hotseat.telemetry.recorder import Recorder
 from hotseat.web.sessions import Sessions
@@ -40,28 +41,6 @@ class SeatControl(Protocol):
         """The end of an operator's hold on the model, in Unix seconds; ``None``: there is none."""
 
 
-class Finished(Protocol):
-    """The record of a finished request, as the page shows it."""
-
-    id: str
-    key: str
-    method: str
-    path: str
-    route: str
-    model: str
-    status: int
-    code: str
-    stream: bool
-    bytes_in: int
-    bytes_out: int
-    tokens_in: int | None
-    tokens_out: int | None
-    waited_s: float
-    first_byte_s: float | None
-    duration_s: float
-    failed: str
-
-
 class InFlight(Protocol):
     """A request that is being answered."""
 
@@ -88,7 +67,7 @@ class RequestWatch(Protocol):
     def cancel(self, request_id: str) -> bool:
         """End one by cutting off its client; ``False`` if it has ended already."""
 
-    def watch(self, watcher: Callable[[Finished], None] | None) -> None:
+    def watch(self, watcher: Callable[[FinishedRequest], None] | None) -> None:
         """Have the record of each request told to ``watcher`` when it has ended, or (``None``) to nobody."""
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from hotseat.web.control import Finished, InFlight, PageServices
+from hotseat.telemetry.finished_request import FinishedRequest
+from hotseat.web.control import InFlight, PageServices
 from hotseat.web.speed import Speedometer
 
 KEPT = 500
@@ -42,7 +43,7 @@ class RequestsPage:
         """Those of the kept ones that began in this time (Unix seconds)."""
         return [one for one in self._finished if since <= one["at"] <= until]
 
-    def _on_finished(self, record: Finished) -> None:
+    def _on_finished(self, record: FinishedRequest) -> None:
         if not record.model:
             return
         self._speed.finished(record)
@@ -66,7 +67,7 @@ def _running(one: InFlight, now: float) -> dict[str, Any]:
     }
 
 
-def _ended(record: Finished, now: float) -> dict[str, Any]:
+def _ended(record: FinishedRequest, now: float) -> dict[str, Any]:
     writing_s = record.duration_s - (record.first_byte_s or 0.0)
     speed = record.tokens_out / writing_s if record.tokens_out and record.stream and writing_s > 0 else None
     return {

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hotseat.web.control import Finished, RequestWatch
+from hotseat.telemetry.finished_request import FinishedRequest
+from hotseat.web.control import RequestWatch
 
 WINDOW_S = 2.0
 """A speed is the mean over at least so long."""
@@ -29,7 +30,7 @@ class Speedometer:
         self._window_bytes: dict[str, int] = {}
         self._speeds: dict[str, float] = {}
 
-    def finished(self, record: Finished) -> None:
+    def finished(self, record: FinishedRequest) -> None:
         """Learn from a request that has ended."""
         if not record.stream or record.status != 200:
             return
